@@ -1,0 +1,1 @@
+"""Analysis of finished runs: intervals, comparisons of arms and figures."""

@@ -1,0 +1,206 @@
+"""Intervals of rates, means and differences, and the unbiased pass@k; needs numpy and the standard library only.
+
+Every interval is two-sided at `confidence` (0.95 unless told otherwise). Two sources of variation are kept apart:
+an interval *over problems* (`wilson`, `mean_interval`) says what another draw of evaluation problems could change, an
+interval *over seeds* (`seed_interval`, `welch_interval`) what another training run could change. Only the latter tells
+whether two ways of training differ.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_MAX_TERMS = 10_000  # of the continued fraction, which needs O(sqrt(df)) of them
+_LARGE_DF = 1e5  # above it the expansion around the normal quantile agrees to 1e-8
+
+
+class Interval(NamedTuple):
+    """A two-sided interval, in the unit of the estimate."""
+
+    low: float
+    high: float
+
+
+def normal_quantile(confidence: float = 0.95) -> float:
+    """Return z with P(|Z| < z) = `confidence` for a standard normal Z (1.96 at 0.95)."""
+    _check_confidence(confidence)
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def wilson(successes: float, num: int, confidence: float = 0.95) -> Interval:
+    """Return Wilson's score interval of a rate, `successes` out of `num`.
+
+    It solves |p - successes/num| = z sqrt(p (1 - p) / num) for p, so it stays inside [0, 1] and keeps a width at 0%
+    and at 100%. Without trials (`num` = 0) nothing is known: (0, 1). A count that is not whole (a rounded rate times
+    its number) is accepted. Raises ValueError unless 0 <= successes <= num.
+    """
+    z = normal_quantile(confidence)
+    if not 0 <= successes <= num:
+        raise ValueError(f"successes must be between 0 and num={num}, got {successes}")
+    if num == 0:
+        return Interval(0.0, 1.0)
+    rate, spread = successes / num, z * z / num
+    centre = (rate + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)
+    low = 0.0 if successes == 0 else max(0.0, centre - half)  # exact at the ends, where rounding could miss them
+    high = 1.0 if successes == num else min(1.0, centre + half)
+    return Interval(low, high)
+
+
+def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval | None:
+    """Return the normal interval of the mean of `values` (n,), for many problems; None when n < 2."""
+    sample = _sample(values)
+    if sample.size < 2:
+        return None
+    half = normal_quantile(confidence) * _standard_error(sample)
+    return Interval(float(sample.mean()) - half, float(sample.mean()) + half)
+
+
+def seed_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval | None:
+    """Return Student's t interval of the mean of `values` (n,), one per seed; None when n < 2.
+
+    It is not clipped: with two seeds that differ by 10 points it spans 127 points, which is what two seeds tell.
+    """
+    sample = _sample(values)
+    if sample.size < 2:
+        return None
+    half = _two_sided_t(sample.size - 1, confidence) * _standard_error(sample)
+    return Interval(float(sample.mean()) - half, float(sample.mean()) + half)
+
+
+def welch_interval(arm: npt.ArrayLike, baseline: npt.ArrayLike, confidence: float = 0.95) -> Interval | None:
+    """Return Welch's t interval of mean(`arm`) - mean(`baseline`), one value per seed; None when either has n < 2.
+
+    The variances may differ; degrees of freedom are Welch and Satterthwaite's. If no value varies within either arm
+    the interval has no width.
+    """
+    x, y = _sample(arm), _sample(baseline)
+    if x.size < 2 or y.size < 2:
+        return None
+    difference = float(x.mean() - y.mean())
+    ex, ey = _standard_error(x), _standard_error(y)
+    scale = max(ex, ey)
+    if scale == 0:
+        return Interval(difference, difference)
+    vx, vy = (ex / scale) ** 2, (ey / scale) ** 2  # scaled, so that tiny variances do not underflow
+    df = (vx + vy) ** 2 / (vx**2 / (x.size - 1) + vy**2 / (y.size - 1))
+    half = _two_sided_t(df, confidence) * math.hypot(ex, ey)
+    return Interval(difference - half, difference + half)
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Return t with P(T <= t) = `probability` for Student's T with `df` degrees of freedom, not necessarily whole.
+
+    The distribution function is the regularised incomplete beta function, inverted by bisection; agrees with
+    scipy.stats.t.ppf to 1e-8 relative. Raises ValueError unless 1e-100 <= probability < 1 and df >= 1.
+    """
+    if not 1e-100 <= probability < 1:
+        raise ValueError(f"probability must be between 0 and 1, got {probability}")
+    if not df >= 1:
+        raise ValueError(f"df must be at least 1, got {df}")
+    if probability == 0.5:
+        return 0.0
+    if probability < 0.5:
+        return -_t_upper_quantile(probability, df)
+    return _t_upper_quantile(1 - probability, df)
+
+
+def pass_at_k(num_samples: npt.ArrayLike, num_correct: npt.ArrayLike, k: int) -> npt.NDArray[np.float64]:
+    """Return the unbiased pass@k of each problem, 1 - C(n-c, k) / C(n, k), as float64 (P,).
+
+    Chen et al. 2021, "Evaluating Large Language Models Trained on Code": the chance that k of a problem's
+    n = `num_samples` rollouts, drawn without replacement, hold at least one of its c = `num_correct` solved ones. Both
+    are integers (P,) or broadcast to it. Raises ValueError unless 1 <= k <= n and 0 <= c <= n.
+    """
+    n, c = np.broadcast_arrays(np.asarray(num_samples), np.asarray(num_correct))
+    if not (np.issubdtype(n.dtype, np.integer) and np.issubdtype(c.dtype, np.integer)):
+        raise ValueError(f"num_samples and num_correct must be whole numbers, got {n.dtype} and {c.dtype}")
+    n, c = n.astype(np.int64), c.astype(np.int64)  # unsigned counts would wrap below
+    if k < 1 or np.any(n < k):
+        raise ValueError(f"k must be between 1 and num_samples, got k={k} and num_samples={n.min(initial=k)}")
+    if np.any((c < 0) | (c > n)):
+        raise ValueError("num_correct must be between 0 and num_samples for every problem")
+    all_fail = np.ones(n.shape)
+    for drawn in range(k):  # C(n-c, k) / C(n, k) as a product of ratios: no factorial to overflow
+        all_fail *= np.maximum(n - c - drawn, 0) / (n - drawn)
+    return 1.0 - all_fail
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+
+
+def _sample(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1:
+        raise ValueError(f"values must be one-dimensional, got shape {sample.shape}")
+    if not np.isfinite(sample).all():
+        raise ValueError("values must be finite")
+    return sample
+
+
+def _standard_error(sample: npt.NDArray[np.float64]) -> float:
+    if sample.min() == sample.max():  # else the rounded mean would leave a spread of 1e-17
+        return 0.0
+    return float(sample.std(ddof=1)) / math.sqrt(sample.size)
+
+
+def _two_sided_t(df: float, confidence: float) -> float:
+    _check_confidence(confidence)
+    return t_quantile(0.5 + confidence / 2, df)
+
+
+def _t_upper_quantile(tail: float, df: float) -> float:
+    """Return t > 0 with P(T > t) = `tail`, for 0 < tail < 0.5."""
+    if df > _LARGE_DF:
+        z = -NormalDist().inv_cdf(tail)
+        return z + (z**3 + z) / (4 * df)  # Cornish and Fisher's first term; the next is of order 1 / df**2
+    low, high = 0.0, 1.0
+    while _t_upper_tail(high, df) > tail:
+        low, high = high, 2 * high
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):  # no float in between
+            return middle
+        if _t_upper_tail(middle, df) > tail:
+            low = middle
+        else:
+            high = middle
+
+
+def _t_upper_tail(t: float, df: float) -> float:
+    """Return P(T > t) = I_x(df/2, 1/2) / 2 at x = df / (df + t**2), for t > 0."""
+    square = t * t
+    return _incomplete_beta(df / 2, 0.5, df / (df + square), square / (df + square)) / 2
+
+
+def _incomplete_beta(a: float, b: float, x: float, y: float) -> float:
+    """Return the regularised incomplete beta function I_x(a, b), where y = 1 - x is given without cancellation."""
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(y)
+    if x < (a + 1) / (a + b + 2):  # where the continued fraction converges fast
+        return math.exp(log_front) * _beta_fraction(a, b, x) / a
+    return 1 - math.exp(log_front) * _beta_fraction(b, a, y) / b
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """Return the continued fraction of I_x(a, b), by Lentz's method (Press et al., Numerical Recipes, 6.4)."""
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    fraction = d
+    for m in range(1, _MAX_TERMS):
+        terms = (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        )
+        for term in terms:
+            d = 1 / (1 + term * d)
+            c = 1 + term / c
+            fraction *= c * d
+        if abs(c * d - 1) < 1e-15:
+            return fraction
+    raise ArithmeticError(f"the incomplete beta fraction did not converge at a={a}, b={b}, x={x}")

@@ -1,0 +1,194 @@
+"""Finished runs: finding run folders and reading what they hold, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sos.analysis.intervals import mean_interval
+
+_log = logging.getLogger(__name__)
+
+_REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train": dict, "metrics": dict}
+
+
+class Metric(NamedTuple):
+    """One measured number of one run; None where it is undefined, such as tokens per solved when none is solved."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    num: int  # problems
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as read from its folder."""
+
+    folder: Path
+    name: str
+    overrides: dict[str, str]
+    seed: int
+    config: dict[str, Any]
+    train: dict[str, float]  # tokens, problems, ...
+    metrics: dict[str, Metric]
+    budget_curve: dict[str, dict[str, list[float]]]  # split -> tokens (n,) and solved (n,)
+    problem_digests: dict[str, str]  # split -> hash of the evaluation problems, whatever their order
+    code_hash: str | None
+
+    def setting(self, key: str) -> str:
+        """Return the value of an override as text, from the resolved config where it is one value in there."""
+        node: Any = self.config
+        for part in key.split("."):
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if node is None or isinstance(node, dict):  # a config group, such as `stream=dose`
+            return self.overrides.get(key, "null" if node is None else "default")
+        return as_text(node)
+
+
+def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
+    """Read the runs in `paths`: run folders, or folders searched for run folders, in natural order of their names.
+
+    A run folder that holds config.yaml but no metrics.json is not finished: it is logged as a warning and left out.
+    Raises ValueError, naming the file and the reason, for a path without runs, a damaged file or another schema, and
+    when no run is finished.
+    """
+    folders: dict[Path, Path] = {}  # keyed by the resolved path: a run named twice is one run
+    unfinished: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise ValueError(f"no such run folder: {path}")
+        finished, begun = _find_runs(path)
+        if not finished and not begun:
+            raise ValueError(f"no run found in {path}: neither it nor a folder below it holds metrics.json")
+        folders |= {folder.resolve(): folder for folder in finished}
+        unfinished |= {folder.resolve(): folder for folder in begun}
+    for folder in unfinished.values():
+        _log.warning("unfinished run left out (config.yaml but no metrics.json): %s", folder)
+    if not folders:
+        raise ValueError(f"no finished run; unfinished: {', '.join(map(str, unfinished.values())) or 'none'}")
+    return [_load_run(folder) for folder in folders.values()]
+
+
+def _find_runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the finished and the unfinished run folders at or below `root`; hidden folders are not searched."""
+    finished, begun = [], []
+    for place, subfolders, files in os.walk(root):
+        subfolders[:] = sorted((name for name in subfolders if not name.startswith(".")), key=natural_key)
+        if "metrics.json" in files:
+            finished.append(Path(place))
+            subfolders.clear()
+        elif "config.yaml" in files:
+            begun.append(Path(place))
+    return finished, [folder for folder in begun if not any(folder in run.parents for run in finished)]
+
+
+def _load_run(folder: Path) -> Run:
+    path = folder / "metrics.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # includes JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"damaged {path}: {error}") from error
+    complaint = _schema_complaint(content)
+    if complaint:
+        raise ValueError(f"{path} is not of this metric schema: {complaint}")
+    metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
+    digests = {}
+    for rollouts in sorted(folder.glob("rollouts_*.npz")):
+        split = rollouts.stem.removeprefix("rollouts_")
+        digests[split], num_errors = _read_rollouts(rollouts)
+        low, high = mean_interval(num_errors) or (None, None)
+        errors = Metric(float(num_errors.mean()), low, high, num_errors.size)
+        metrics.setdefault(f"errors_per_trace/{split}", errors)
+    return Run(
+        folder=folder,
+        name=content["name"],
+        overrides={key.lstrip("+"): str(value) for key, value in content["overrides"].items()},
+        seed=content["seed"],
+        config=content["config"],
+        train=content["train"],
+        metrics=metrics,
+        budget_curve=content.get("budget_curve") or {},
+        problem_digests=digests,
+        code_hash=content.get("code_hash"),
+    )
+
+
+def _schema_complaint(content: Any) -> str | None:
+    """Return what is wrong with the content of a metrics.json, or None."""
+    if not isinstance(content, dict):
+        return f"it holds {type(content).__name__}, not an object"
+    for key, kind in _REQUIRED.items():
+        if not isinstance(content.get(key), kind):
+            got = type(content[key]).__name__ if key in content else "nothing"
+            return f"{key} must be {kind.__name__}, got {got}"
+    for key in ("tokens", "problems"):
+        if not _is_finite(content["train"].get(key)):
+            return f"train/{key} must be a number, got {content['train'].get(key)!r}"
+    if not content["metrics"]:
+        return "metrics is empty"
+    for name, entry in content["metrics"].items():
+        if not isinstance(entry, dict) or not {"value", "num"} <= entry.keys():
+            return f"metrics/{name} must hold value, low, high and num"
+        for key in Metric._fields:
+            if entry.get(key) is not None and not _is_number(entry[key]):
+                return f"metrics/{name}/{key} must be a number or null, got {entry[key]!r}"
+    curves = content.get("budget_curve") or {}
+    if not isinstance(curves, dict):
+        return f"budget_curve must be an object, got {type(curves).__name__}"
+    for split, curve in curves.items():
+        columns = [curve.get(key) for key in ("tokens", "solved")] if isinstance(curve, dict) else [None]
+        if not all(isinstance(column, list) and all(map(_is_finite, column)) for column in columns):
+            return f"budget_curve/{split} must hold lists of numbers, tokens and solved"
+        if len(curve["tokens"]) != len(curve["solved"]):
+            return f"budget_curve/{split} holds {len(curve['tokens'])} tokens and {len(curve['solved'])} solved"
+    return None
+
+
+def _read_metric(entry: dict[str, Any]) -> Metric:
+    """Return a checked entry, with NaN and infinity as None."""
+    value, low, high = (entry[key] if _is_finite(entry.get(key)) else None for key in ("value", "low", "high"))
+    return Metric(value, low, high, int(entry["num"] or 0))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
+
+
+def _read_rollouts(path: Path) -> tuple[str, np.ndarray]:
+    """Return a hash of the problems, whatever their order, and the number of errors of each, int32 (P,)."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            problems, num_errors = arrays["problems"], arrays["num_errors"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"damaged {path}: {error}") from error
+    if problems.ndim != 2 or not problems.shape[1] or num_errors.shape != problems.shape[:1] or not num_errors.size:
+        raise ValueError(f"damaged {path}: problems {problems.shape} and num_errors {num_errors.shape} do not match")
+    rows = problems[np.lexsort(problems.T)].astype("<i8")
+    return hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest(), num_errors
+
+
+def as_text(value: Any) -> str:
+    """Return a config value as it is written in YAML: null, true, 0.5, full."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def natural_key(name: str) -> list[tuple[str, int]]:
+    """Return a sort key that puts 2 before 10."""
+    return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name)]

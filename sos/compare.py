@@ -1,0 +1,39 @@
+"""Compare finished runs: `python -m sos.compare RUNS... [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from sos.analysis.compare import compare, load_runs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the comparison, write it where asked, and return the exit status: 0, or 2 for what the user can mend."""
+    parser = argparse.ArgumentParser(prog="python -m sos.compare", description="Compare arms of finished runs.")
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="a run folder, or a folder searched for run folders")
+    parser.add_argument("--out", metavar="FOLDER", help="write comparison.csv, .md and .png and budget_curves.png here")
+    parser.add_argument("--metric", nargs="+", action="extend", help="compare these metrics only, such as solve/val")
+    parser.add_argument("--baseline", metavar="ARM", help="subtract this arm, by label or value (default: the first)")
+    parser.add_argument(
+        "--allow-different-problems", action="store_true", help="compare runs evaluated on different problems too"
+    )
+    options = parser.parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        comparison = compare(
+            load_runs(options.runs), options.metric, options.baseline, options.allow_different_problems
+        )
+        print(comparison.table())
+        if options.out:
+            print("wrote " + ", ".join(map(str, comparison.write(options.out))))
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,367 @@
+"""Countdown: combine all numbers with + - * / to hit a target (Gandhi et al. 2024, section 3).
+
+Each step replaces two numbers of the state by the result of one operation. Subtraction is larger minus smaller (0 is
+allowed), division is exact and never by 0, and a result above `max_value` is outside the rules. The goal is a state whose
+only number is the target.
+
+Rows: problem = [target, count, numbers...], state = [count, numbers...] (zeros behind), action = [a, operator, b, result] with the
+operands in the order in which they are written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba import njit
+
+from sos.envs import protocol
+from sos.envs.protocol import implements
+from sos.rng import below, fold
+
+ADD, MULTIPLY, SUBTRACT, DIVIDE = range(4)
+OPERAND_A, OPERATOR, OPERAND_B, RESULT = range(4)
+HEURISTICS = ("none", "sum", "mult")
+NO_HEURISTIC, SUM, MULT = range(3)
+MAX_NUMBERS = 6
+INT32_MAX = 2**31 - 1
+# A mean over 1 to 6 numbers times 60 is a whole number: heuristics stay exact integers.
+HEURISTIC_SCALE = 60
+
+
+class Countdown(NamedTuple):
+    """The rules and the sampler's ranges, all bounds inclusive."""
+
+    num_numbers: int = 4
+    min_number: int = 1
+    max_number: int = 99
+    min_target: int = 10
+    max_target: int = 100
+    max_value: int = INT32_MAX
+
+    @property
+    def problem_width(self) -> int:
+        return self.num_numbers + 2
+
+    @property
+    def state_width(self) -> int:
+        return self.num_numbers + 1
+
+    @property
+    def action_width(self) -> int:
+        return 4
+
+    @property
+    def max_children(self) -> int:
+        """Successors of the root at most: four results for each pair."""
+        return 2 * self.num_numbers * (self.num_numbers - 1)
+
+    @property
+    def max_depth(self) -> int:
+        return self.num_numbers - 1
+
+    @property
+    def scratch_size(self) -> int:
+        return self.max_target + 2
+
+    @property
+    def largest_number(self) -> int:
+        """The largest number that a true trace can hold."""
+        largest, product = max(self.max_target, self.max_number), 1
+        for _ in range(self.num_numbers):
+            product = min(product * max(self.max_number, 2), INT32_MAX)
+        return max(largest, min(product, self.max_value))
+
+    @property
+    def heuristics(self) -> tuple[str, ...]:
+        return HEURISTICS
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The operators' texts, in the order of their codes."""
+        return ("+", "*", "-", "/")
+
+    @property
+    def fields(self) -> dict[str, tuple[str, int]]:
+        """Template field -> (row that holds it, column)."""
+        return {
+            "target": ("problem", 0),
+            "a": ("action", OPERAND_A),
+            "op": ("symbol", OPERATOR),
+            "b": ("action", OPERAND_B),
+            "result": ("action", RESULT),
+        }
+
+    def problem_row(self, target: int, numbers: list[int]) -> list[int]:
+        """Return the problem row for `numbers`, which must be `num_numbers` long."""
+        if len(numbers) != self.num_numbers:
+            raise ValueError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
+        return [target, len(numbers), *numbers]
+
+
+@implements(protocol.root_state, Countdown)
+def _root_state(env, problem, state):
+    for k in range(env.num_numbers + 1):
+        state[k] = problem[k + 1]
+
+
+@implements(protocol.is_leaf, Countdown)
+def _is_leaf(env, state):
+    return state[0] == 1
+
+
+@implements(protocol.is_goal, Countdown)
+def _is_goal(env, problem, state):
+    return state[0] == 1 and state[1] == problem[0]
+
+
+@implements(protocol.leaf_value, Countdown)
+def _leaf_value(env, state):
+    return state[1]
+
+
+@njit(cache=True, nogil=True)
+def _append(state, i, j, action, child, a, operator, b, result):
+    """Write one successor: the numbers but those at i and j, in order, then the result."""
+    action[0] = a
+    action[1] = operator
+    action[2] = b
+    action[3] = result
+    count = state[0]
+    k = 1
+    for m in range(1, count + 1):
+        if m != i and m != j:
+            child[k] = state[m]
+            k += 1
+    child[k] = result
+    child[0] = k
+    for m in range(k + 1, len(child)):
+        child[m] = 0
+
+
+@implements(protocol.expand, Countdown)
+def _expand(env, problem, state, actions, children):
+    count = state[0]
+    num = 0
+    for i in range(1, count):
+        x = state[i]
+        for j in range(i + 1, count + 1):
+            y = state[j]
+            if x > y:
+                large, small = x, y
+            else:
+                large, small = y, x
+            if x + y <= env.max_value:
+                _append(state, i, j, actions[num], children[num], x, ADD, y, x + y)
+                num += 1
+            # int32 times int32 is computed in int64, so the test cannot overflow.
+            if x * y <= env.max_value:
+                _append(state, i, j, actions[num], children[num], x, MULTIPLY, y, x * y)
+                num += 1
+            _append(state, i, j, actions[num], children[num], large, SUBTRACT, small, large - small)
+            num += 1
+            if small != 0 and large % small == 0:
+                _append(state, i, j, actions[num], children[num], large, DIVIDE, small, large // small)
+                num += 1
+    return num
+
+
+@implements(protocol.apply_action, Countdown)
+def _apply_action(env, state, action, child):
+    need_a = True
+    need_b = True
+    k = 1
+    # Of equal numbers the first is taken; which one does not change the multiset, only the order it is listed in.
+    for m in range(1, state[0] + 1):
+        if need_a and state[m] == action[0]:
+            need_a = False
+        elif need_b and state[m] == action[2]:
+            need_b = False
+        elif k < len(child):
+            child[k] = state[m]
+            k += 1
+    if k < len(child):
+        child[k] = action[3]
+        k += 1
+    child[0] = k - 1
+    for m in range(k, len(child)):
+        child[m] = 0
+    return not need_a and not need_b
+
+
+@implements(protocol.check_action, Countdown)
+def _check_action(env, action):
+    a = action[0]
+    b = action[2]
+    operator = action[1]
+    if operator == ADD:
+        true = a + b
+    elif operator == MULTIPLY:
+        true = a * b
+    elif operator == SUBTRACT:
+        if a < b:
+            return 2
+        true = a - b
+    else:
+        if b == 0 or a % b != 0:
+            return 2
+        true = a // b
+    if true > env.max_value:
+        return 2
+    return 0 if true == action[3] else 1
+
+
+@implements(protocol.canonical, Countdown)
+def _canonical(env, state, out):
+    count = state[0]
+    out[0] = count
+    for k in range(1, count + 1):
+        value = state[k]
+        m = k
+        while m > 1 and out[m - 1] > value:
+            out[m] = out[m - 1]
+            m -= 1
+        out[m] = value
+    for k in range(count + 1, len(out)):
+        out[k] = 0
+
+
+@implements(protocol.prepare, Countdown)
+def _prepare(env, problem, scratch):
+    # The factors of the target in 2..target, their count first.
+    target = problem[0]
+    num = 0
+    for factor in range(2, target + 1):
+        if target % factor == 0:
+            num += 1
+            scratch[num] = factor
+    scratch[0] = num
+
+
+@implements(protocol.heuristic, Countdown)
+def _heuristic(env, kind, problem, scratch, state):
+    count = state[0]
+    total = 0
+    if kind == SUM:
+        for k in range(1, count + 1):
+            total += abs(state[k] - problem[0])
+        return total * (HEURISTIC_SCALE // count)
+    if kind == MULT:
+        for k in range(1, count + 1):
+            nearest = abs(state[k] - scratch[1])
+            for m in range(2, scratch[0] + 1):
+                nearest = min(nearest, abs(state[k] - scratch[m]))
+            total += nearest
+        return total * HEURISTIC_SCALE
+    return total
+
+
+@implements(protocol.threshold, Countdown)
+def _threshold(env, problem):
+    return problem[0] * HEURISTIC_SCALE
+
+
+@implements(protocol.draw, Countdown)
+def _draw(env, key, goal, attempt, problem):
+    problem[0] = goal
+    problem[1] = env.num_numbers
+    attempt_key = fold(key, attempt)
+    for k in range(env.num_numbers):
+        problem[k + 2] = env.min_number + below(attempt_key, k, env.max_number - env.min_number + 1)
+
+
+@implements(protocol.hash_key, Countdown)
+def _hash_key(env, key, problem):
+    # Fold the numbers in ascending order: the next larger value, once for each time it occurs.
+    h = key
+    last = -1
+    remaining = env.num_numbers
+    while remaining > 0:
+        smallest = INT32_MAX
+        for k in range(2, env.num_numbers + 2):
+            if last < problem[k] < smallest:
+                smallest = problem[k]
+        for k in range(2, env.num_numbers + 2):
+            if problem[k] == smallest:
+                h = fold(h, smallest)
+                remaining -= 1
+        last = smallest
+    return h
+
+
+@njit(cache=True, nogil=True)
+def _pair_hits(x, y, target, max_value):
+    """Say whether one legal operation on x and y gives `target`."""
+    if x < y:
+        x, y = y, x
+    if x - y == target or x + y == target or x * y == target:
+        return target <= max_value
+    return y != 0 and x % y == 0 and x // y == target
+
+
+@implements(protocol.solvable, Countdown)
+def _solvable(env, problem, frames):
+    """Depth-first over all operations with an explicit stack; exact, O(1464) nodes for 4 numbers."""
+    num = env.num_numbers
+    target = problem[0]
+    max_value = env.max_value
+    # frames int64 (depth, 10): numbers in columns 0..5, then i, j, operator.
+    for k in range(num):
+        frames[0, k] = problem[k + 2]
+    if num == 2:
+        return _pair_hits(frames[0, 0], frames[0, 1], target, max_value)
+    depth = 0
+    frames[0, 6] = 0
+    frames[0, 7] = 1
+    frames[0, 8] = 0
+    while depth >= 0:
+        frame = frames[depth]
+        count = num - depth
+        i = frame[6]
+        j = frame[7]
+        operator = frame[8]
+        if i >= count - 1:
+            depth -= 1
+            continue
+        # Advance the frame to its next operation before going down.
+        if operator < 3:
+            frame[8] = operator + 1
+        else:
+            frame[8] = 0
+            if j + 1 < count:
+                frame[7] = j + 1
+            else:
+                frame[6] = i + 1
+                frame[7] = i + 2
+        x = frame[i]
+        y = frame[j]
+        if x < y:
+            x, y = y, x
+        if operator == ADD:
+            result = x + y
+        elif operator == MULTIPLY:
+            result = x * y
+        elif operator == SUBTRACT:
+            result = x - y
+        else:
+            if y <= 1 or x % y != 0:
+                # Division by 1 gives the state that multiplication by 1 gave.
+                continue
+            result = x // y
+        if result > max_value:
+            continue
+        below_frame = frames[depth + 1]
+        k = 0
+        for m in range(count):
+            if m != i and m != j:
+                below_frame[k] = frame[m]
+                k += 1
+        below_frame[k] = result
+        if count == 3:
+            if _pair_hits(below_frame[0], below_frame[1], target, max_value):
+                return True
+        else:
+            depth += 1
+            below_frame[6] = 0
+            below_frame[7] = 1
+            below_frame[8] = 0
+    return False

@@ -1,0 +1,118 @@
+"""What an environment offers: stubs that kernels call and that dispatch on the environment's type.
+
+An environment is a NamedTuple of numbers. Each stub below is implemented for it with `@implements(stub, Environment)`:
+numba resolves the call by the tuple's type while compiling, so that the implementation inlines and the caller stays
+cacheable on disk. Called from plain Python, a stub looks the implementation up.
+
+Rows (int32): `problem` (P,), `state` (W,), `action` (A,). Python-level facts about the sizes are class attributes
+and methods of the environment (see `Countdown`): `problem_width`, `state_width`, `action_width`, `max_children`,
+`max_depth`, `scratch_size`, `fields`, `symbols`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.extending import overload
+
+_IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
+
+
+def implements(stub: Callable[..., Any], kind: type, position: int = 0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as `stub` for the NamedTuple `kind`, found at argument `position`."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _IMPLEMENTATIONS[stub.__name__, kind] = function
+
+        @overload(stub, strict=False, jit_options={"nogil": True})
+        def choose(*arguments: Any) -> Callable[..., Any] | None:
+            argument = arguments[position]
+            if isinstance(argument, types.BaseNamedTuple) and argument.instance_class is kind:
+                return function
+            return None
+
+        return function
+
+    return register
+
+
+def _interpreted(name: str, kind: type) -> Callable[..., Any]:
+    try:
+        return _IMPLEMENTATIONS[name, kind]
+    except KeyError:
+        raise TypeError(f"{kind.__name__} does not implement {name}") from None
+
+
+def root_state(env, problem, state):
+    """Write the root state of `problem` into `state`."""
+    return _interpreted("root_state", type(env))(env, problem, state)
+
+
+def expand(env, problem, state, actions, children):
+    """Write all successors of `state` in generation order, `actions` (C, A) and `children` (C, W); return how many."""
+    return _interpreted("expand", type(env))(env, problem, state, actions, children)
+
+
+def apply_action(env, state, action, child):
+    """Write into `child` the state that `action` *claims* to reach, using the claimed result; total.
+
+    An operand that `state` does not hold is skipped, so that any claim has a successor. Return whether all were held.
+    """
+    return _interpreted("apply_action", type(env))(env, state, action, child)
+
+
+def check_action(env, action):
+    """Return 0 for a legal action with a true result, 1 for a wrong result, 2 for an action outside the rules."""
+    return _interpreted("check_action", type(env))(env, action)
+
+
+def is_leaf(env, state):
+    """Say whether `state` has no successors by its shape."""
+    return _interpreted("is_leaf", type(env))(env, state)
+
+
+def is_goal(env, problem, state):
+    """Say whether `state` solves `problem`."""
+    return _interpreted("is_goal", type(env))(env, problem, state)
+
+
+def leaf_value(env, state):
+    """Return the number that a dead end or goal event quotes for `state`."""
+    return _interpreted("leaf_value", type(env))(env, state)
+
+
+def canonical(env, state, out):
+    """Write a form of `state` that is equal for states with equal futures."""
+    return _interpreted("canonical", type(env))(env, state, out)
+
+
+def prepare(env, problem, scratch):
+    """Fill `scratch` int64 with what `heuristic` needs for `problem`."""
+    return _interpreted("prepare", type(env))(env, problem, scratch)
+
+
+def heuristic(env, kind, problem, scratch, state):
+    """Return the heuristic `kind` (an index into the environment's `heuristics`) of `state`, scaled to an int64."""
+    return _interpreted("heuristic", type(env))(env, kind, problem, scratch, state)
+
+
+def threshold(env, problem):
+    """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
+    return _interpreted("threshold", type(env))(env, problem)
+
+
+def draw(env, key, goal, attempt, problem):
+    """Write draw `attempt` of the stream `key` for the goal number `goal` into `problem`."""
+    return _interpreted("draw", type(env))(env, key, goal, attempt, problem)
+
+
+def hash_key(env, key, problem):
+    """Return a uint64 hash, under `key`, of the canonical problem without its goal."""
+    return _interpreted("hash_key", type(env))(env, key, problem)
+
+
+def solvable(env, problem, frames):
+    """Decide exactly whether `problem` has a solution; `frames` int64 (max_depth + 1, 10) is work space."""
+    return _interpreted("solvable", type(env))(env, problem, frames)

@@ -1,0 +1,369 @@
+"""GPT: a decoder-only transformer in one file, with packed rows and a key/value cache.
+
+Pre-norm blocks, RMSNorm, rotary positions, SwiGLU, query/key norm, no biases. It knows tokens, positions and document
+ids, and nothing about search, environments or training loops.
+
+Sizes (`PRESETS`; parameters in millions, without the token embedding, which adds vocab_size x width):
+
+    name     layers  width  heads  parameters
+    nano          3     96      3       0.333
+    micro         4    128      4       0.804
+    mini          4    256      4       3.116
+    small         8    320      5       9.919
+    base          8    512      8      25.307
+    medium       12    768     12      84.955
+    paper        16   1024     16     200.838
+    large        24   1024     16     301.257
+
+`paper` has the shape of the Stream-of-Search paper's model, which counts 250M with its 50,257-token vocabulary; `large`
+is the classic 350M shape, counted in the same way.
+
+Shape suffixes: B rows, T tokens, C width, H heads, D head width, F hidden width of the MLP, V vocabulary, L layers,
+S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+PRESETS: dict[str, dict[str, int]] = {
+    "nano": {"num_layers": 3, "width": 96, "num_heads": 3},
+    "micro": {"num_layers": 4, "width": 128, "num_heads": 4},
+    "mini": {"num_layers": 4, "width": 256, "num_heads": 4},
+    "small": {"num_layers": 8, "width": 320, "num_heads": 5},
+    "base": {"num_layers": 8, "width": 512, "num_heads": 8},
+    "medium": {"num_layers": 12, "width": 768, "num_heads": 12},
+    "paper": {"num_layers": 16, "width": 1024, "num_heads": 16},
+    "large": {"num_layers": 24, "width": 1024, "num_heads": 16},
+}
+
+ATTENTION_BACKENDS = ("auto", "sdpa", "flex")
+
+_compile = functools.cache(functools.partial(torch.compile, dynamic=False))  # FlexAttention wants fixed shapes
+
+
+def _compiled(function: Callable) -> Callable:
+    """Return the function compiled once per process, or as it is when the whole model is being compiled."""
+    return function if torch.compiler.is_compiling() else _compile(function)
+
+
+@dataclass
+class GPTConfig:
+    """Everything that decides the shape of a GPT. All values are plain, so `dataclasses.asdict` goes into a checkpoint.
+
+    `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
+    on the CPU) or "auto" (flex on CUDA, sdpa elsewhere). `dropout` acts on the embedding and on what each block adds
+    to the residual stream. Raises ValueError with the key and the value when a setting is out of range.
+    """
+
+    vocab_size: int
+    context: int
+    num_layers: int = 3
+    num_heads: int = 3
+    width: int = 96
+    mlp_ratio: float = 4.0  # hidden width of a two-matrix MLP of the same size, in widths
+    rope_theta: float = 10000.0
+    dropout: float = 0.0
+    tie_embeddings: bool = True
+    qk_norm: bool = True
+    attention: str = "auto"
+
+    def __post_init__(self) -> None:
+        for key in ("vocab_size", "context", "num_layers", "num_heads", "width"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"model.{key} must be at least 1, got {getattr(self, key)}")
+        if self.width % (2 * self.num_heads):
+            raise ValueError(
+                f"model.width must be a multiple of 2 * model.num_heads (rotary positions turn pairs), "
+                f"got width {self.width} with {self.num_heads} heads"
+            )
+        for key in ("mlp_ratio", "rope_theta"):
+            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
+                raise ValueError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout must be in [0, 1), got {self.dropout}")
+        if self.attention not in ATTENTION_BACKENDS:
+            raise ValueError(f"model.attention must be one of {', '.join(ATTENTION_BACKENDS)}, got {self.attention!r}")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.num_heads
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Hidden width of the SwiGLU: its three matrices weigh about as much as two of mlp_ratio * width."""
+        return max(32, round(self.mlp_ratio * self.width * 2 / 3 / 32) * 32)
+
+
+def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask:
+    """Return the mask of packed rows: a token sees itself and what came before it in its own document.
+
+    doc_ids_BT: ints; equal ids are one document, so padding (-1) sees only padding and no row is ever empty.
+    backend: "sdpa" gives a bool tensor (B, 1, T, T), True where attention is allowed; "flex" gives a BlockMask.
+    """
+    num_rows, num_tokens = doc_ids_BT.shape
+    if backend == "flex":
+
+        def same_doc(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            return (q >= k) & (doc_ids_BT[b, q] == doc_ids_BT[b, k])
+
+        return _compiled(create_block_mask)(same_doc, num_rows, None, num_tokens, num_tokens, device=doc_ids_BT.device)
+    causal_TT = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=doc_ids_BT.device).tril()
+    return ((doc_ids_BT[:, :, None] == doc_ids_BT[:, None, :]) & causal_TT)[:, None]
+
+
+def attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | BlockMask | None) -> Tensor:
+    """Return softmax(q k^T / sqrt(D)) v, shape (B, H, T, D); a mask of None means causal with T == S.
+
+    A bool mask goes to SDPA, the reference; a BlockMask goes to FlexAttention. (On a CPU a float mask is 1 to 3%
+    faster than a bool one but takes longer to build and must match the dtype of q.)
+    """
+    if isinstance(mask, BlockMask):
+        return _compiled(flex_attention)(q_BHTD, k_BHSD, v_BHSD, block_mask=mask)
+    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=mask is None)
+
+
+def rotary(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Return (cos, sin) of the rotary angles, float32 of shape positions.shape + (1, D / 2), the 1 being for heads."""
+    pair = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device)
+    angles = positions[..., None, None].float() * theta ** (-pair / head_dim)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BTHD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (i, i + D / 2) of a query or key by the angle of its position, in float32."""
+    a, b = x_BTHD.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+class KVCache:
+    """Keys and values of up to `num_slots` traces, allocated once: two tensors (L, B, H, S, D).
+
+    The token at position p of a trace is stored at index p of its slot, and a query at position p sees indices 0..p.
+    So a slot needs no length: what lies beyond p is never seen, and a new trace starts by overwriting position 0.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        num_slots: int,
+        num_positions: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        shape = (config.num_layers, num_slots, config.num_heads, num_positions, config.head_dim)
+        self.k_LBHSD = torch.zeros(shape, device=device, dtype=dtype)
+        self.v_LBHSD = torch.zeros(shape, device=device, dtype=dtype)
+
+    @property
+    def num_slots(self) -> int:
+        """Number of traces the cache holds."""
+        return self.k_LBHSD.shape[1]
+
+    def keep(self, slots: Tensor) -> None:
+        """Keep only these slots (int64), in this order; frees the memory of the others."""
+        self.k_LBHSD = self.k_LBHSD[:, slots]
+        self.v_LBHSD = self.v_LBHSD[:, slots]
+
+
+@dataclass
+class CacheSlice:
+    """The part of a KVCache that one call of `GPT.forward_cached` works on."""
+
+    cache: KVCache
+    slots_B: Tensor | None  # int64; None: row b is slot b, which needs no copy
+    positions_BT: Tensor
+    span: int
+
+    def update(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values of a layer; return all of these rows' up to the span, (B, H, span, D) each."""
+        k_BHSD, v_BHSD = self.cache.k_LBHSD[layer], self.cache.v_LBHSD[layer]
+        slots_B = torch.arange(len(k_BHTD), device=k_BHTD.device) if self.slots_B is None else self.slots_B
+        where = (slots_B[:, None], slice(None), self.positions_BT)
+        k_BHSD[where] = k_BHTD.transpose(1, 2).to(k_BHSD.dtype)
+        v_BHSD[where] = v_BHTD.transpose(1, 2).to(v_BHSD.dtype)
+        rows = slice(None) if self.slots_B is None else self.slots_B
+        return k_BHSD[rows, :, : self.span], v_BHSD[rows, :, : self.span]
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last axis and multiply by a learned gain."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normed tensor, shape and dtype of x."""
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.num_heads, self.head_dim = config.num_heads, config.head_dim
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.q_norm = RMSNorm(config.head_dim) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(config.head_dim) if config.qk_norm else nn.Identity()
+
+    def forward(
+        self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | BlockMask | None, cache: CacheSlice | None
+    ) -> Tensor:
+        """Return what attention adds to the residual stream, (B, T, C)."""
+        rows, num_tokens, width = x_BTC.shape
+        q, k, v = self.qkv(x_BTC).view(rows, num_tokens, 3, self.num_heads, self.head_dim).unbind(2)
+        q = rotate(self.q_norm(q), cos, sin).type_as(v).transpose(1, 2)
+        k = rotate(self.k_norm(k), cos, sin).type_as(v).transpose(1, 2)
+        v = v.transpose(1, 2)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)
+            q = q.type_as(k)
+        y_BTC = attention(q, k, v, mask).transpose(1, 2).reshape(rows, num_tokens, width)
+        return self.out(y_BTC)
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x)), with gate and up in one matrix."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.width, 2 * config.mlp_hidden, bias=False)
+        self.down = nn.Linear(config.mlp_hidden, config.width, bias=False)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Return what the MLP adds to the residual stream, (B, T, C)."""
+        gate_BTF, up_BTF = self.gate_up(x_BTC).chunk(2, dim=-1)
+        return self.down(F.silu(gate_BTF) * up_BTF)
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each normed before and added to the residual stream."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.width)
+        self.attention = Attention(config, layer)
+        self.mlp_norm = RMSNorm(config.width)
+        self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | BlockMask | None, cache: CacheSlice | None
+    ) -> Tensor:
+        """Return the residual stream after this block, (B, T, C)."""
+        x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), cos, sin, mask, cache))
+        return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
+
+
+class GPT(nn.Module):
+    """The model. `GPT(GPTConfig(vocab_size=100, context=256, **PRESETS["nano"]))`; seed torch before for fixed weights."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.norm = RMSNorm(config.width)
+        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embed.weight
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw all weights anew from torch's global generator.
+
+        Matrices: normal, std 1 / sqrt(inputs); those that write to the residual stream are divided by sqrt(2 * layers)
+        too, so that its size does not grow with depth. Embedding and head: std 0.02, so first logits are near 0.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and module is not self.head:
+                std = module.in_features**-0.5
+                if name.endswith((".out", ".down")):
+                    std /= math.sqrt(2 * self.config.num_layers)
+                nn.init.normal_(module.weight, std=std)
+            elif isinstance(module, RMSNorm):
+                nn.init.ones_(module.weight)
+        nn.init.normal_(self.embed.weight, std=0.02)
+        if not self.config.tie_embeddings:
+            nn.init.normal_(self.head.weight, std=0.02)
+
+    def forward(self, tokens_BT: Tensor, positions_BT: Tensor | None = None, doc_ids_BT: Tensor | None = None) -> Tensor:
+        """Return logits (B, T, V) of the token after each token.
+
+        tokens_BT: int64. positions_BT: int, position of each token in its document; None counts 0..T-1.
+        doc_ids_BT: int, which document of a packed row a token belongs to: attention is causal and stays inside the
+        document; None makes each row one document. Raises ValueError if T exceeds the context.
+        """
+        num_tokens = tokens_BT.shape[1]
+        if num_tokens > self.config.context:
+            raise ValueError(f"rows of {num_tokens} tokens do not fit into model.context = {self.config.context}")
+        if positions_BT is None:
+            positions_BT = torch.arange(num_tokens, device=tokens_BT.device)[None]
+        mask = None
+        if doc_ids_BT is not None:
+            backend = self.config.attention
+            if backend == "auto":
+                backend = "flex" if tokens_BT.is_cuda else "sdpa"
+            mask = packed_mask(doc_ids_BT, backend)
+        return self._logits(tokens_BT, positions_BT, mask, None)
+
+    def forward_cached(
+        self,
+        tokens_BT: Tensor,
+        positions_BT: Tensor,
+        cache: KVCache,
+        slots_B: Tensor | None = None,
+        span: int | None = None,
+    ) -> Tensor:
+        """Append tokens to traces whose earlier tokens are in the cache; return their logits (B, T, V).
+
+        tokens_BT, positions_BT: int64; rows may be at different positions, and several tokens of a row must be at
+        different ones. Shorter rows are padded on the right with any token at the positions that follow: what that
+        leaves in the cache is overwritten before anything sees it. slots_B: int64, the slot of each row, all different;
+        None: row b is slot b for all slots. span: attend to positions below this only; it must exceed every position.
+        None takes the largest position from the tensor (on CUDA this waits for the device).
+        """
+        if span is None:
+            span = int(positions_BT.max()) + 1
+        mask_B1TS = (torch.arange(span, device=positions_BT.device) <= positions_BT[:, :, None])[:, None]
+        return self._logits(tokens_BT, positions_BT, mask_B1TS, CacheSlice(cache, slots_B, positions_BT, span))
+
+    def _logits(
+        self, tokens_BT: Tensor, positions_BT: Tensor, mask: Tensor | BlockMask | None, cache: CacheSlice | None
+    ) -> Tensor:
+        cos, sin = rotary(positions_BT, self.config.head_dim, self.config.rope_theta)
+        x_BTC = self.dropout(self.embed(tokens_BT))
+        for block in self.blocks:
+            x_BTC = block(x_BTC, cos, sin, mask, cache)
+        return self.head(self.norm(x_BTC))
+
+    def num_parameters(self) -> int:
+        """Number of parameters, a tied embedding counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def flops_per_token(self, num_tokens: int | None = None, backward: bool = True) -> int:
+        """Floating-point operations per token in rows of `num_tokens` (default: the context).
+
+        6 N + 12 L C T with the backward pass, a third of it without (Chowdhery et al. 2022, PaLM, appendix B). N are
+        the parameters in matrix products: an untied input embedding is a look-up and does not count. The attention
+        term counts the whole T x T square, as is the custom, although half of it is masked.
+        """
+        config = self.config
+        num_tokens = config.context if num_tokens is None else num_tokens
+        num_multiplied = self.num_parameters() - (0 if config.tie_embeddings else self.embed.weight.numel())
+        forward = 2 * num_multiplied + 4 * config.num_layers * config.width * num_tokens
+        return 3 * forward if backward else forward

@@ -1,0 +1,271 @@
+"""Rollouts: decode many problems in one batch whose slots are refilled as problems finish.
+
+A rollout is a function of the weights, its prompt, its budget and (seed, problem index, sample index): token t of a
+sampled rollout uses number t of that problem's own random stream. Neither the batch size nor the neighbours in the
+batch can change it, up to the last bits of a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from sos.model.gpt import GPT, KVCache
+from sos.rng import fold, stream_key, uniform
+
+SPAN_STEP = 16  # attention covers the longest live trace, rounded up to this many positions
+REFILL_SHARE = 8  # refill once this fraction (1 / 8) of the slots is free: prefills are then few and batched
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One decoded problem.
+
+    tokens: int32 (N,), the prompt, then what the model wrote, with the end token if it came to that.
+    num_prompt: how many of them are the prompt.
+    finished: the end token was written; otherwise the budget or the context ran out.
+    logprobs: float32 (N - num_prompt,), log probability of each written token under the distribution it was drawn
+        from (softmax of logits / temperature; of the logits when decoding greedily).
+    """
+
+    tokens: np.ndarray
+    num_prompt: int
+    finished: bool
+    logprobs: np.ndarray
+
+
+def rollout(
+    model: GPT,
+    prompts: Sequence[np.ndarray],
+    *,
+    max_tokens: int | np.ndarray,
+    eos_id: int = 2,
+    temperature: float = 0.0,
+    seed: int = 0,
+    problem_indices: np.ndarray | None = None,
+    sample_indices: np.ndarray | None = None,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+    device: torch.device | str | None = None,
+) -> list[Rollout]:
+    """Decode all prompts until the end token, their budget or the model's context; return them in the same order.
+
+    Args:
+        model: decodes in the dtype of its weights, or of the surrounding `torch.autocast`.
+        prompts: integer arrays (num_prompt,), not empty, as long as the context at most.
+        max_tokens: budget of written tokens, the end token included: one for all or an int array (len(prompts),).
+        eos_id: the token that ends a rollout.
+        temperature: 0 takes the most likely token; otherwise draws from softmax(logits / temperature).
+        seed, problem_indices, sample_indices: name the random stream of each rollout; used if temperature > 0. Int
+            arrays (len(prompts),), >= 0; None means 0, 1, 2, ... for problems and 0 for samples. To draw k times from a
+            problem, repeat its prompt and problem index with sample indices 0..k-1.
+        batch_size: number of slots, each with its part of a key/value cache as long as the longest rollout allowed.
+        progress: called with (problems done, problems in all) whenever some were completed.
+        device: moves the model there first; None leaves it where it is.
+
+    Raises ValueError, naming the value, if an argument is out of range or a prompt does not fit into the context.
+    """
+    prompts = [np.asarray(prompt) for prompt in prompts]
+    budgets = _checked_budgets(model, prompts, max_tokens, temperature, batch_size)
+    num_problems = len(prompts)
+    problems = np.arange(num_problems) if problem_indices is None else _indices("problem", problem_indices, num_problems)
+    samples = np.zeros(num_problems, int) if sample_indices is None else _indices("sample", sample_indices, num_problems)
+    keys = _stream_keys(stream_key(seed, "rollout"), problems, samples)
+    if device is not None:
+        model.to(device)
+
+    results: list[Rollout | None] = [None] * num_problems
+    for i in np.flatnonzero(budgets == 0):
+        results[i] = Rollout(prompts[i].astype(np.int32), len(prompts[i]), False, np.zeros(0, np.float32))
+    todo = np.flatnonzero(budgets > 0)[::-1].tolist()  # a stack, the first problem on top
+    num_done = num_problems - len(todo)
+    if progress is not None and num_done:
+        progress(num_done, num_problems)
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            slots = _Slots(model, prompts, budgets, keys, min(batch_size, len(todo)), eos_id, temperature)
+            while todo or slots.live.any():
+                num_free = len(slots.live) - np.count_nonzero(slots.live)
+                if todo and num_free * REFILL_SHARE >= len(slots.live):
+                    chosen = [todo.pop() for _ in range(min(num_free, len(todo)))]
+                    done = slots.fill(chosen)
+                else:
+                    if not todo and num_free * 2 >= len(slots.live):
+                        slots.drop_free()
+                    done = slots.advance()
+                for i, result in done:
+                    results[i] = result
+                num_done += len(done)
+                if progress is not None and done:
+                    progress(num_done, num_problems)
+    finally:
+        model.train(was_training)
+    return [result for result in results if result is not None]
+
+
+class _Slots:
+    """The batch: the state of each slot on the host (arrays over slots) and the cache on the device."""
+
+    def __init__(
+        self,
+        model: GPT,
+        prompts: Sequence[np.ndarray],
+        budgets: np.ndarray,
+        keys: np.ndarray,
+        num_slots: int,
+        eos_id: int,
+        temperature: float,
+    ) -> None:
+        self.model, self.prompts, self.budgets, self.keys = model, prompts, budgets, keys
+        self.eos_id, self.temperature = eos_id, temperature
+        self.device = model.embed.weight.device
+        autocast = torch.is_autocast_enabled(self.device.type)
+        dtype = torch.get_autocast_dtype(self.device.type) if autocast else model.embed.weight.dtype
+        longest = max((len(p) + int(b) for p, b in zip(prompts, budgets, strict=True)), default=0)
+        self.cache = KVCache(model.config, num_slots, longest, self.device, dtype)
+        self.live = np.zeros(num_slots, bool)
+        self.problem = np.zeros(num_slots, np.int64)  # index into prompts
+        self.length = np.ones(num_slots, np.int64)  # tokens so far; the last of them is not in the cache yet
+        self.tokens = np.zeros((num_slots, longest), np.int32)
+        self.logprobs = np.zeros((num_slots, longest), np.float32)
+
+    def fill(self, problems: list[int]) -> list[tuple[int, Rollout]]:
+        """Start these problems in free slots: one forward pass over their prompts, then their first token."""
+        slots = np.flatnonzero(~self.live)[: len(problems)]
+        for slot, i in zip(slots, problems, strict=True):
+            self.tokens[slot, : len(self.prompts[i])] = self.prompts[i]
+            self.length[slot] = len(self.prompts[i])
+        self.problem[slots] = problems
+        self.live[slots] = True
+        lengths = self.length[slots]
+        width = int(lengths.max())
+        logits_BTV = self.model.forward_cached(
+            self._to_device(self.tokens[slots, :width]),
+            torch.arange(width, device=self.device).expand(len(slots), width),
+            self.cache,
+            self._to_device(slots),
+            span=width,
+        )
+        last = self._to_device(lengths - 1)
+        return self._append(slots, logits_BTV[torch.arange(len(slots), device=self.device), last])
+
+    def advance(self) -> list[tuple[int, Rollout]]:
+        """Write one more token in every live slot (free ones are computed too, at position 0, and ignored)."""
+        live = np.flatnonzero(self.live)
+        positions = np.where(self.live, self.length - 1, 0)
+        span = min(-(-int(positions.max() + 1) // SPAN_STEP) * SPAN_STEP, self.tokens.shape[1])
+        last_tokens = self.tokens[np.arange(len(positions)), positions]
+        logits_BTV = self.model.forward_cached(
+            self._to_device(last_tokens)[:, None], self._to_device(positions)[:, None], self.cache, span=span
+        )
+        logits_BV = logits_BTV[:, 0]
+        return self._append(live, logits_BV if len(live) == len(positions) else logits_BV[self._to_device(live)])
+
+    def drop_free(self) -> None:
+        """Shrink the batch to its live slots."""
+        live = np.flatnonzero(self.live)
+        self.cache.keep(self._to_device(live))
+        for name in ("live", "problem", "length", "tokens", "logprobs"):
+            setattr(self, name, getattr(self, name)[live])
+
+    def _append(self, slots: np.ndarray, logits_BV: Tensor) -> list[tuple[int, Rollout]]:
+        """Choose the next token of these slots; return the problems that this completes and free their slots."""
+        at = self.length[slots]
+        draws = uniforms(self.keys[self.problem[slots]], at) if self.temperature > 0 else None
+        tokens, logprobs = choose(logits_BV, self.temperature, draws)
+        self.tokens[slots, at] = tokens
+        self.logprobs[slots, at] = logprobs
+        self.length[slots] = at + 1
+
+        finished = tokens == self.eos_id
+        problems = self.problem[slots]
+        num_written = at + 1 - np.array([len(self.prompts[i]) for i in problems])
+        done = []
+        for row in np.flatnonzero(finished | (at + 1 == limits)):
+            slot, i, end = slots[row], int(problems[row]), at[row] + 1
+            num_prompt = len(self.prompts[i])
+            logprobs_written = self.logprobs[slot, num_prompt:end].copy()
+            done.append((i, Rollout(self.tokens[slot, :end].copy(), num_prompt, bool(finished[row]), logprobs_written)))
+            self.live[slot] = False
+        return done
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array.astype(np.int64)).to(self.device)
+
+
+def choose(logits_BV: Tensor, temperature: float, draws: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Choose a token per row: the most likely one, or the inverse of the cumulative distribution at draws[b].
+
+    logits_BV: any float dtype. draws: float64 (B,) uniform on [0, 1), or None for greedy. Returns tokens int64 (B,)
+    and their log probabilities float32 (B,) as `Rollout.logprobs` has them.
+    """
+    if draws is None:
+        logprobs_BV = logits_BV.float().log_softmax(-1)
+        tokens_B = logprobs_BV.argmax(-1)
+    else:
+        logprobs_BV = (logits_BV.double() / temperature).log_softmax(-1)
+        cumulative_BV = logprobs_BV.exp().cumsum(-1)
+        targets_B1 = torch.from_numpy(draws).to(logits_BV.device)[:, None] * cumulative_BV[:, -1:]
+        tokens_B = torch.searchsorted(cumulative_BV, targets_B1, right=True)[:, 0].clamp(max=logits_BV.shape[1] - 1)
+    logprobs_B = logprobs_BV.gather(1, tokens_B[:, None])[:, 0]
+    return tokens_B.cpu().numpy(), logprobs_B.float().cpu().numpy()
+
+
+@njit(cache=True, nogil=True)
+def uniforms(keys, counters):
+    """Draw number counters[i] of stream keys[i]: uint64 (B,), int64 (B,) -> float64 (B,) on [0, 1)."""
+    draws = np.empty(len(keys))
+    for i in range(len(keys)):
+        draws[i] = uniform(keys[i], counters[i])
+    return draws
+
+
+@njit(cache=True, nogil=True)
+def _stream_keys(key, problems, samples):
+    """Derive the uint64 key of each (problem index, sample index), both int64 (P,)."""
+    keys = np.empty(len(problems), np.uint64)
+    for i in range(len(problems)):
+        keys[i] = fold(fold(key, problems[i]), samples[i])
+    return keys
+
+
+def _indices(name: str, values: np.ndarray, num_problems: int) -> np.ndarray:
+    indices = np.asarray(values, dtype=np.int64)
+    if indices.shape != (num_problems,):
+        raise ValueError(f"{name}_indices must have shape ({num_problems},), one per prompt, got {indices.shape}")
+    if (indices < 0).any():
+        raise ValueError(f"{name}_indices must not be negative, got {indices.min()}")
+    return indices
+
+
+def _checked_budgets(
+    model: GPT, prompts: Sequence[np.ndarray], max_tokens: int | np.ndarray, temperature: float, batch_size: int
+) -> np.ndarray:
+    """Check the arguments; return how many tokens each rollout may write, int64 (len(prompts),)."""
+    context, vocab_size = model.config.context, model.config.vocab_size
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not (temperature >= 0 and np.isfinite(temperature)):
+        raise ValueError(f"temperature must be finite and not negative, got {temperature}")
+    for i, prompt in enumerate(prompts):
+        if prompt.ndim != 1 or len(prompt) == 0:
+            raise ValueError(f"prompt {i} must be a non-empty one-dimensional array, got shape {prompt.shape}")
+        if len(prompt) > context:
+            raise ValueError(f"prompt {i} has {len(prompt)} tokens, more than model.context = {context}")
+        if prompt.min() < 0 or prompt.max() >= vocab_size:
+            raise ValueError(f"prompt {i} has a token outside 0..{vocab_size - 1} (model.vocab_size = {vocab_size})")
+    budgets = np.asarray(max_tokens, dtype=np.int64)
+    if budgets.ndim and budgets.shape != (len(prompts),):
+        raise ValueError(f"max_tokens must be one number or have shape ({len(prompts)},), got {budgets.shape}")
+    if (budgets < 0).any():
+        raise ValueError(f"max_tokens must not be negative, got {budgets.min()}")
+    room = np.array([context - len(prompt) for prompt in prompts], dtype=np.int64)
+    return np.minimum(budgets, room)

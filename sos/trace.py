@@ -1,0 +1,123 @@
+"""The shared language of the package: events, outcomes and the trace that every search writes.
+
+A trace is four int32 arrays, the same for every environment and strategy:
+
+- `problem` (P,): the environment's row for the problem.
+- `events` (E, 5): one row per event, columns `KIND, NODE, STATE, VALUE, FLAGS`.
+- `nodes` (N, 2 + A): one row per node in order of generation, columns `PARENT, RANK` and the environment's action that
+  generated it (`ACTION` is the first of its A columns). Node 0 is the root, its parent -1.
+- `states` (S, W): the environment's state rows in the order in which they were stated; an event's `STATE` is its row, -1 for
+  none. A search states every node once, so that row i is node i; a model's restatement that differs gets a row of its own.
+
+A trace decoded from tokens holds *claims*: what the writer said a result or state is, right or wrong. A generated
+trace is the case where every claim is true. The last event is an `END`, and only the last.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+KIND, NODE, STATE, VALUE, FLAGS = range(5)
+EVENT_COLUMNS = 5
+PARENT, RANK, ACTION = range(3)
+
+
+class Event(IntEnum):
+    """What an event row says (column `KIND`)."""
+
+    EXPAND = 0  # visit a node for the first time and state it; the first event expands the root
+    GENERATE = 1  # apply an action to the current node, which creates a child
+    DEAD_END = 2  # the node is a leaf and not a goal; VALUE is its number
+    GOAL = 3  # the node is a leaf and a goal; VALUE is its number
+    BACKTRACK = 4  # return to a node that was expanded before
+    END = 5  # the search stops; VALUE is its Outcome
+
+
+class Outcome(IntEnum):
+    """How a search stopped (column `VALUE` of the `END` event)."""
+
+    SOLVED = 0
+    EXHAUSTED = 1  # every branch that the strategy allows was explored
+    BUDGET = 2  # the budget of expanded nodes ran out
+
+
+class Flag(IntEnum):
+    """Bits of column `FLAGS`, set by the decoder where the text of one event disagrees with itself or its trace."""
+
+    QUOTE = 1  # a repeated target, operation or history differs from what was said before
+    LABEL = 2  # the label of a generated node is missing or not the next free one
+    UNANNOUNCED = 4  # the parent is not the current node: a return that no event announced
+
+
+class Status(IntEnum):
+    """What a kernel that fills a caller's buffer returns in place of an exception."""
+
+    OK = 0
+    BUFFER_FULL = 1
+
+
+class TraceBuffer(NamedTuple):
+    """Caller-owned arrays that a search, view or decoder fills; `counts` int64 (3,) = used events, nodes, states."""
+
+    events: np.ndarray
+    nodes: np.ndarray
+    states: np.ndarray
+    counts: np.ndarray
+
+
+class Trace(NamedTuple):
+    """One search: see the module's docstring for shapes and columns."""
+
+    problem: np.ndarray
+    events: np.ndarray
+    nodes: np.ndarray
+    states: np.ndarray
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome that the `END` event states, or None where a decoded trace never ends."""
+        if len(self.events) and self.events[-1, KIND] == Event.END:
+            return Outcome(int(self.events[-1, VALUE]))
+        return None
+
+    def equals(self, other: Trace) -> bool:
+        """Say whether all four arrays are equal."""
+        return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
+
+
+def new_buffer(max_events: int, max_nodes: int, node_width: int, state_width: int) -> TraceBuffer:
+    """Allocate a buffer for `max_events` events and `max_nodes` nodes (as many restatements again fit in `states`)."""
+    return TraceBuffer(
+        np.zeros((max_events, EVENT_COLUMNS), np.int32),
+        np.zeros((max_nodes, node_width), np.int32),
+        np.zeros((2 * max_nodes, state_width), np.int32),
+        np.zeros(3, np.int64),
+    )
+
+
+def to_trace(problem: np.ndarray, buffer: TraceBuffer) -> Trace:
+    """Copy the used part of `buffer` into a Trace."""
+    num_events, num_nodes, num_states = (int(c) for c in buffer.counts)
+    return Trace(
+        np.array(problem, np.int32),
+        buffer.events[:num_events].copy(),
+        buffer.nodes[:num_nodes].copy(),
+        buffer.states[:num_states].copy(),
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def add_event(buffer, kind, node, state, value, flags):
+    """Append an event in O(1); the caller has made sure that a row is free."""
+    e = buffer.counts[0]
+    row = buffer.events[e]
+    row[KIND] = kind
+    row[NODE] = node
+    row[STATE] = state
+    row[VALUE] = value
+    row[FLAGS] = flags
+    buffer.counts[0] = e + 1
