@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--allow-different-problems", action="store_true", help="compare runs evaluated on different problems too"
     )
     options = parser.parse_args(argv)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
         comparison = compare(
             load_runs(options.runs), options.metric, options.baseline, options.allow_different_problems

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sos.analysis.intervals import Interval, seed_interval, welch_interval, wilson
-from sos.analysis.runs import Metric, Run, as_text, load_runs, natural_key
+from sos.analysis.runs import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
 
 __all__ = ["Arm", "Cell", "Comparison", "compare", "load_runs"]
 
@@ -30,7 +30,6 @@ _COLUMNS = (  # of the table, in this order and where present; comparison.csv ho
     r"nodes/val",
     r"teacher/val",
 )
-_COUNTED = ("solve", "teacher", "error")  # families whose value is a count of problems divided by their number
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,26 @@ class Comparison:
             rows.append([arm.label, str(len(arm.runs)), *totals, *cells])
         blocks = [_markdown(header, rows)]
         for metric in self.columns:
-            points = ", points" if _is_rate(metric) else ""
+            if metric.startswith("teacher/"):
+                continue  # a ceiling, not a result of the arm
+            points = ", points" if is_rate(metric) else ""
             header = [_titled(metric), "mean", "95% over seeds", "95% over problems", f"minus {self.baseline}{points}"]
-            blocks.append(_markdown(header, [self._details(arm, metric) for arm in self.arms]))
-        notes = ["± and intervals over seeds: 95%, Student's t (differences: Welch's).", *self.notes]
+            shown = 5 if len(self.arms) > 1 else 4  # a single arm has no difference
+            blocks.append(_markdown(header[:shown], [self._details(arm, metric)[:shown] for arm in self.arms]))
+        notes = [
+            "± and intervals over seeds: 95%, Student's t (differences: Welch's).",
+            "Intervals over problems pool the problems of all seeds as if they were independent.",
+            *self.notes,
+        ]
         return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes)]) + "\n"
 
     def _summary(self, arm: Arm, metric: str) -> str:
         cell = self.cells[arm.label, metric]
         if cell.mean is None:
             return "-"
-        half = f" ± {_number(cell.over_seeds.high - cell.mean, metric)}" if cell.over_seeds else ""
+        half = ""
+        if cell.over_seeds and not metric.startswith("teacher/"):  # which no seed of a run can change
+            half = f" ± {_number(cell.over_seeds.high - cell.mean, metric)}"
         missing = f" ({len(cell.values)} of {len(arm.runs)} seeds)" if len(cell.values) < len(arm.runs) else ""
         return _number(cell.mean, metric) + half + missing
 
@@ -140,7 +148,7 @@ class Comparison:
             paths.append(folder / "budget_curves.png")
             figures.budget_panels_figure(panels).savefig(paths[3])
             images += "\n![Solve rate against generated tokens](budget_curves.png)\n"
-        paths[1].write_text(f"# Comparison of {len(self.arms)} arms\n\n{self.table()}\n{images}", encoding="utf-8")
+        paths[1].write_text(f"# Comparison\n\n{self.table()}\n{images}", encoding="utf-8")
         return paths
 
     def _write_csv(self, path: Path) -> None:
@@ -262,6 +270,8 @@ def _cell(arm: Arm, base: Arm, metric: str) -> Cell:
     if arm is not base and mean is not None and others:
         difference = mean - math.fsum(others) / len(others)
         spread = welch_interval(values, others)
+    if metric.startswith("teacher/") and len(set(values)) == 1:
+        entries = entries[:1]  # the same search on the same problems, whatever the seed of the run
     num = sum(entry.num for entry in entries)
     return Cell(values, mean, seed_interval(values), num, _pooled_interval(metric, entries), difference, spread)
 
@@ -282,9 +292,11 @@ def _pooled_interval(metric: str, entries: list[Metric]) -> Interval | None:
         return None
     values = [entry.value or 0.0 for entry in entries]
     total = math.fsum(entry.num * value for entry, value in zip(entries, values, strict=True))
-    if metric.partition("/")[0] in _COUNTED and all(0 <= value <= 1 for value in values):
+    if is_counted(metric) and all(0 <= value <= 1 for value in values):
         return wilson(min(total, num), num)
-    widths = [entry.num * (entry.high - entry.low) for entry in entries if None not in (entry.low, entry.high)]  # type: ignore[operator]
+    widths = [
+        entry.num * (entry.high - entry.low) for entry in entries if entry.low is not None and entry.high is not None
+    ]
     if len(widths) < len(entries):
         return None
     half = math.hypot(*widths) / 2 / num
@@ -314,16 +326,12 @@ def _mixtures(arms: list[Arm]) -> list[str]:
     return notes
 
 
-def _is_rate(metric: str) -> bool:
-    return metric.partition("/")[0] in _COUNTED or metric.startswith("pass@")
-
-
 def _titled(metric: str) -> str:
-    return f"{metric}, %" if _is_rate(metric) else metric
+    return f"{metric}, %" if is_rate(metric) else metric
 
 
 def _number(value: float, metric: str, sign: str = "") -> str:
-    if _is_rate(metric):
+    if is_rate(metric):
         return f"{100 * value:{sign}.1f}"
     decimals = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
     return f"{value:{sign},.{decimals}f}"

@@ -5,9 +5,12 @@ A figure is a plain `matplotlib.figure.Figure` (no pyplot, so no global state an
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from sos.analysis.runs import is_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,8 +86,9 @@ def budget_panels_figure(panels: Mapping[str, Mapping[str, Mapping[str, Sequence
         raise ValueError("no curve to draw")
     palette = colours(labels)
     with rc_context(_STYLE):
-        legend_rows = -(-len(labels) // (2 * len(panels)))
-        figure = Figure(figsize=(1.2 + 4.6 * len(panels), 3.6 + 0.22 * legend_rows), layout="constrained")
+        width = 1.2 + 4.6 * len(panels)
+        legend_rows = math.ceil(len(labels) * (max(map(len, labels)) + 8) / (12 * width))  # 12 letters per inch
+        figure = Figure(figsize=(width, 3.6 + 0.22 * legend_rows), layout="constrained")
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         lines: dict[str, Any] = {}
         for axes, (title, curves) in zip(grid, panels.items(), strict=True):
@@ -95,10 +99,15 @@ def budget_panels_figure(panels: Mapping[str, Mapping[str, Mapping[str, Sequence
                 axes.xaxis.set_major_formatter("{x:g}")
             axes.set_title(_SPLITS.get(title, title))
             axes.set_xlabel("generated tokens per problem")
+        _hide_inner_ticks(grid)
         grid[0].set_ylabel("solved, % of problems")
         grid[0].set_ylim(bottom=0)
         figure.legend(
-            [lines[label] for label in labels], labels, loc="outside lower center", ncols=2 * len(panels), frameon=False
+            [lines[label] for label in labels],
+            labels,
+            loc="outside lower center",
+            ncols=math.ceil(len(labels) / legend_rows),
+            frameon=False,
         )
     return figure
 
@@ -112,22 +121,23 @@ def arms_figure(comparison: Comparison) -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    metrics = [metric for metric in comparison.metrics if metric.startswith("solve/")] or list(comparison.columns[:3])
+    rates = [metric for metric in comparison.metrics if metric.startswith("solve/")]
+    metrics = rates or list(comparison.columns[:3])
     labels = [arm.label for arm in comparison.arms]
     palette = colours(labels)
     with rc_context(_STYLE):
         size = (1.4 + 0.075 * max(map(len, labels)) + 3.4 * len(metrics), 1.7 + 0.5 * len(labels))
         figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        grid = figure.subplots(1, len(metrics), sharex=bool(rates), sharey=True, squeeze=False)[0]
         for axes, metric in zip(grid, metrics, strict=True):
             for row, label in enumerate(labels):
                 _draw_arm(axes, comparison, label, metric, row, palette[label])
-            solve_rate = metric.startswith("solve/")
             split = metric.removeprefix("solve/")
-            axes.set_title(_SPLITS.get(split, split) if solve_rate else metric)
-            axes.set_xlabel("solved, % of problems" if solve_rate else "mean")
+            axes.set_title(_SPLITS.get(split, split))
+            axes.set_xlabel("solved, % of problems" if rates else "%" if is_rate(metric) else "mean")
             axes.margins(x=0.08)
             axes.grid(visible=False, axis="y")
+        _hide_inner_ticks(grid)
         grid[0].set_yticks(range(len(labels)), labels)
         grid[0].set_ylim(len(labels) - 0.4, -0.6)  # the first arm on top
         _arms_legend(figure, comparison, metrics)
@@ -147,7 +157,7 @@ def _draw_arm(axes: Axes, comparison: Comparison, label: str, metric: str, row: 
     cell = comparison.cells[label, metric]
     if cell.mean is None:
         return
-    scale = 100 if metric.startswith("solve/") else 1
+    scale = 100 if is_rate(metric) else 1
     if cell.over_problems:
         ends = [scale * end for end in cell.over_problems]
         axes.plot(ends, [row, row], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
@@ -173,9 +183,15 @@ def _arms_legend(figure: Figure, comparison: Comparison, metrics: Sequence[str])
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
+def _hide_inner_ticks(grid: Iterable[Axes]) -> None:
+    """Leave the shared vertical axis its ticks in the first panel only."""
+    for axes in list(grid)[1:]:
+        axes.tick_params(left=False)
+
+
 def _is_geometric(tokens: Sequence[float]) -> bool:
     """Tell whether budgets grow by factors (8, 16, 32, ...) rather than by equal differences."""
-    return len(tokens) > 2 and tokens[0] > 0 and tokens[-1] - tokens[-2] > 2 * (tokens[1] - tokens[0])
+    return len(tokens) > 2 and tokens[0] > 0 and tokens[-1] - tokens[-2] > 1.5 * (tokens[1] - tokens[0])
 
 
 def _lighten(colour: str, amount: float) -> str:

@@ -184,6 +184,16 @@ def _read_rollouts(path: Path) -> tuple[str, np.ndarray]:
     return hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest(), num_errors
 
 
+def is_counted(metric: str) -> bool:
+    """Tell whether a metric is a number of problems divided by the number of all: solved, or with some error."""
+    return metric.partition("/")[0] in ("solve", "teacher", "error")
+
+
+def is_rate(metric: str) -> bool:
+    """Tell whether a metric is a fraction, shown as a percentage."""
+    return is_counted(metric) or metric.startswith("pass@")
+
+
 def as_text(value: Any) -> str:
     """Return a config value as it is written in YAML: null, true, 0.5, full."""
     return value if isinstance(value, str) else json.dumps(value)

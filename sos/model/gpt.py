@@ -28,13 +28,14 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"num_layers": 3, "width": 96, "num_heads": 3},
     "micro": {"num_layers": 4, "width": 128, "num_heads": 4},
     "mini": {"num_layers": 4, "width": 256, "num_heads": 4},
@@ -269,7 +270,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """The model. `GPT(GPTConfig(vocab_size=100, context=256, **PRESETS["nano"]))`; seed torch before for fixed weights."""
+    """The model, for example `GPT(GPTConfig(vocab_size=100, context=256, **PRESETS["nano"]))`; seed torch before."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -301,7 +302,9 @@ class GPT(nn.Module):
         if not self.config.tie_embeddings:
             nn.init.normal_(self.head.weight, std=0.02)
 
-    def forward(self, tokens_BT: Tensor, positions_BT: Tensor | None = None, doc_ids_BT: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens_BT: Tensor, positions_BT: Tensor | None = None, doc_ids_BT: Tensor | None = None
+    ) -> Tensor:
         """Return logits (B, T, V) of the token after each token.
 
         tokens_BT: int64. positions_BT: int, position of each token in its document; None counts 0..T-1.

@@ -73,8 +73,12 @@ def rollout(
     prompts = [np.asarray(prompt) for prompt in prompts]
     budgets = _checked_budgets(model, prompts, max_tokens, temperature, batch_size)
     num_problems = len(prompts)
-    problems = np.arange(num_problems) if problem_indices is None else _indices("problem", problem_indices, num_problems)
-    samples = np.zeros(num_problems, int) if sample_indices is None else _indices("sample", sample_indices, num_problems)
+    problems = (
+        np.arange(num_problems) if problem_indices is None else _indices("problem", problem_indices, num_problems)
+    )
+    samples = (
+        np.zeros(num_problems, int) if sample_indices is None else _indices("sample", sample_indices, num_problems)
+    )
     keys = _stream_keys(stream_key(seed, "rollout"), problems, samples)
     if device is not None:
         model.to(device)
@@ -82,7 +86,7 @@ def rollout(
     results: list[Rollout | None] = [None] * num_problems
     for i in np.flatnonzero(budgets == 0):
         results[i] = Rollout(prompts[i].astype(np.int32), len(prompts[i]), False, np.zeros(0, np.float32))
-    todo = np.flatnonzero(budgets > 0)[::-1].tolist()  # a stack, the first problem on top
+    todo: list[int] = np.flatnonzero(budgets > 0)[::-1].tolist()  # a stack, the first problem on top
     num_done = num_problems - len(todo)
     if progress is not None and num_done:
         progress(num_done, num_problems)
@@ -93,7 +97,7 @@ def rollout(
         with torch.inference_mode():
             slots = _Slots(model, prompts, budgets, keys, min(batch_size, len(todo)), eos_id, temperature)
             while todo or slots.live.any():
-                num_free = len(slots.live) - np.count_nonzero(slots.live)
+                num_free = int(np.count_nonzero(~slots.live))
                 if todo and num_free * REFILL_SHARE >= len(slots.live):
                     chosen = [todo.pop() for _ in range(min(num_free, len(todo)))]
                     done = slots.fill(chosen)
@@ -101,8 +105,8 @@ def rollout(
                     if not todo and num_free * 2 >= len(slots.live):
                         slots.drop_free()
                     done = slots.advance()
-                for i, result in done:
-                    results[i] = result
+                for problem, result in done:
+                    results[problem] = result
                 num_done += len(done)
                 if progress is not None and done:
                     progress(num_done, num_problems)
@@ -124,12 +128,14 @@ class _Slots:
         eos_id: int,
         temperature: float,
     ) -> None:
-        self.model, self.prompts, self.budgets, self.keys = model, prompts, budgets, keys
+        self.model, self.prompts, self.keys = model, prompts, keys
         self.eos_id, self.temperature = eos_id, temperature
+        self.num_prompts = np.array([len(prompt) for prompt in prompts], np.int64)
+        self.limits = self.num_prompts + budgets
         self.device = model.embed.weight.device
         autocast = torch.is_autocast_enabled(self.device.type)
         dtype = torch.get_autocast_dtype(self.device.type) if autocast else model.embed.weight.dtype
-        longest = max((len(p) + int(b) for p, b in zip(prompts, budgets, strict=True)), default=0)
+        longest = int(self.limits.max(initial=0))
         self.cache = KVCache(model.config, num_slots, longest, self.device, dtype)
         self.live = np.zeros(num_slots, bool)
         self.problem = np.zeros(num_slots, np.int64)  # index into prompts
@@ -142,10 +148,9 @@ class _Slots:
         slots = np.flatnonzero(~self.live)[: len(problems)]
         for slot, i in zip(slots, problems, strict=True):
             self.tokens[slot, : len(self.prompts[i])] = self.prompts[i]
-            self.length[slot] = len(self.prompts[i])
         self.problem[slots] = problems
         self.live[slots] = True
-        lengths = self.length[slots]
+        lengths = self.length[slots] = self.num_prompts[problems]
         width = int(lengths.max())
         logits_BTV = self.model.forward_cached(
             self._to_device(self.tokens[slots, :width]),
@@ -187,11 +192,10 @@ class _Slots:
 
         finished = tokens == self.eos_id
         problems = self.problem[slots]
-        num_written = at + 1 - np.array([len(self.prompts[i]) for i in problems])
         done = []
-        for row in np.flatnonzero(finished | (at + 1 == limits)):
+        for row in np.flatnonzero(finished | (at + 1 == self.limits[problems])):
             slot, i, end = slots[row], int(problems[row]), at[row] + 1
-            num_prompt = len(self.prompts[i])
+            num_prompt = int(self.num_prompts[i])
             logprobs_written = self.logprobs[slot, num_prompt:end].copy()
             done.append((i, Rollout(self.tokens[slot, :end].copy(), num_prompt, bool(finished[row]), logprobs_written)))
             self.live[slot] = False

@@ -1,0 +1,174 @@
+"""The whole pipeline in one kernel: problem i -> search -> view -> tokens, for any range of i, in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sos.data.splits import SPLITS, Splits, new_frames, sample
+from sos.rng import fold, permute, stream_key
+from sos.search.frontier import SearchWork, new_work
+from sos.search.protocol import search
+from sos.stream.codec import ENCODE_ERRORS, encode_kernel
+from sos.stream.dialect import Dialect
+from sos.stream.views import NEEDS_SOLUTION, ORACLE, VIEWS, View, apply_view
+from sos.trace import ACTION, KIND, Status, TraceBuffer, new_buffer
+
+OK, BUFFER_FULL = (int(s) for s in Status)
+TOO_LONG, NO_PROBLEM, ENCODE_ERROR = -1, -2, -10
+
+
+class Workspace(NamedTuple):
+    """Buffers of one worker, reused for every stream it makes."""
+
+    work: SearchWork
+    trace: TraceBuffer
+    viewed: TraceBuffer
+    solution: TraceBuffer
+    kept: np.ndarray
+    frames: np.ndarray
+    tokens: np.ndarray  # uint16
+    align: np.ndarray  # int32
+
+
+class Chunk(NamedTuple):
+    """Streams of consecutive visits. N = streams kept, T = their tokens together."""
+
+    tokens: np.ndarray  # uint16 (T,)
+    kinds: np.ndarray  # int8 (T,) the kind of the event that each token belongs to
+    offsets: np.ndarray  # int64 (N + 1,)
+    prompts: np.ndarray  # int32 (N,) prompt tokens of each stream
+    visits: np.ndarray  # int64 (N,) the visit that each stream comes from
+    num_dropped: int  # visits whose stream does not fit
+
+
+def new_workspace(env: Any, max_nodes: int, max_tokens: int, margin: int) -> Workspace:
+    """Allocate for traces of up to `max_nodes` nodes and streams of `max_tokens` tokens."""
+
+    def buffer() -> TraceBuffer:
+        return new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
+
+    return Workspace(
+        new_work(env, max_nodes),
+        buffer(),
+        buffer(),
+        buffer(),
+        np.zeros(max_nodes, np.int32),
+        new_frames(env),
+        np.zeros(max_tokens + margin, np.uint16),
+        np.zeros(max_tokens + margin, np.int32),
+    )
+
+
+@njit(cache=True, nogil=True)
+def make_stream(env, strategy, view, program, splits, split, key, index, dose_key, oracle, context, problem, space):
+    """Make stream `index`; return (tokens, prompt tokens), the tokens in `space.tokens`, or (negative status, detail).
+
+    TOO_LONG: more than `context` tokens, or more nodes than the workspace holds. NO_PROBLEM: the split has none.
+    """
+    if sample(env, splits, split, 1, key, index, problem, space.frames) < 0:
+        return NO_PROBLEM, 0
+    if search(strategy, env, problem, space.work, space.trace) != OK:
+        return TOO_LONG, 0
+    status = apply_view(
+        view, fold(dose_key, index), env, problem, oracle, space.work, space.trace, space.viewed, space.kept, space.solution
+    )
+    if status != OK:
+        return TOO_LONG, 0
+    events, nodes, states, counts = space.viewed
+    count, detail = encode_kernel(
+        program, problem, events[: counts[0]], nodes[: counts[1]], states[: counts[2]], space.tokens, space.align
+    )
+    if count < -1:
+        return ENCODE_ERROR + count, detail
+    if count < 0 or count > context:
+        return TOO_LONG, 0
+    return count, detail
+
+
+@njit(cache=True, nogil=True)
+def _fill_chunk(
+    env, strategy, view, program, splits, split, key, dose_key, oracle, context, num_problems, order_key, start, stop, problem, space,
+    tokens, kinds, offsets, prompts, visits,
+):  # fmt: skip
+    used = 0
+    num = 0
+    dropped = 0
+    for visit in range(start, stop):
+        index = visit
+        if num_problems > 0:
+            epoch = visit // num_problems
+            index = permute(fold(order_key, epoch), visit % num_problems, num_problems)
+        if used + context > len(tokens):
+            return num, dropped, visit, 0
+        count, prompt = make_stream(
+            env, strategy, view, program, splits, split, key, index, dose_key, oracle, context, problem, space
+        )
+        if count == TOO_LONG:
+            dropped += 1
+            continue
+        if count < 0:
+            return num, dropped, visit, count
+        for k in range(count):
+            tokens[used + k] = space.tokens[k]
+            kinds[used + k] = space.viewed.events[space.align[k], KIND]
+        used += count
+        offsets[num + 1] = used
+        prompts[num] = prompt
+        visits[num] = visit
+        num += 1
+    return num, dropped, stop, 0
+
+
+@dataclass
+class StreamSource:
+    """Streams of one configuration: visit v -> stream, a pure function of (seed, split, v).
+
+    With `num_problems` > 0 the data set is fixed: visit v is a problem of epoch v // num_problems, shuffled anew in every epoch by
+    a permutation function. With 0 it is endless: visit v is problem v.
+    """
+
+    env: Any
+    strategy: Any
+    view: View
+    dialect: Dialect
+    splits: Splits
+    context: int
+    seed: int
+    split: str = "train"
+    num_problems: int = 0
+    max_nodes: int = 20_000
+
+    def __post_init__(self) -> None:
+        self._space = new_workspace(self.env, self.max_nodes, self.context, self.dialect.program.max_event_tokens)
+        self._problem = np.zeros(self.env.problem_width, np.int32)
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the streams of visits `start` to `stop`.
+
+        Raises ValueError where the environment has no problem to sample or the dialect cannot write a trace.
+        """
+        num = stop - start
+        sizes = max(1, num) * self.context
+        tokens, kinds = np.zeros(sizes, np.uint16), np.zeros(sizes, np.int8)
+        offsets, prompts, visits = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
+        count, dropped, visit, error = _fill_chunk(
+            self.env, self.strategy, self.view, self.dialect.program, self.splits, SPLITS.index(self.split),
+            stream_key(self.seed, self.split), stream_key(self.seed, "dose"), ORACLE, self.context, self.num_problems,
+            stream_key(self.seed, "order"), start, stop, self._problem, self._space, tokens, kinds, offsets, prompts, visits,
+        )  # fmt: skip
+        if error == NO_PROBLEM:
+            raise ValueError(f"env: split {self.split} has no solvable problem with target {int(self._problem[0])}")
+        if error < 0:
+            message = ENCODE_ERRORS[error - ENCODE_ERROR]
+            raise ValueError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
+        used = offsets[count]
+        return Chunk(
+            tokens[:used].copy(), kinds[:used].copy(), offsets[: count + 1].copy(), prompts[:count].copy(), visits[:count].copy(), dropped
+        )
+
+
+__all__ = ["NEEDS_SOLUTION", "VIEWS", "Chunk", "StreamSource", "Workspace", "make_stream", "new_workspace"]

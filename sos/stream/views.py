@@ -1,0 +1,236 @@
+"""Views: Trace -> Trace. Same problems, same searches, another view is a controlled ablation.
+
+- `full`: the stream of search, as it is.
+- `solution_path`: the events on the way to the goal alone (the paper's "optimal path").
+- `dose`: each dead branch off the solution path is kept with probability `dose`: 0 is the solution path, 1 the full stream.
+- `no_backtrack`: the full stream without the events that announce a return.
+- `redundant`: the solution path, its current node stated again and again until it has as many events as the full
+  stream: extra tokens without information.
+
+A search that ended without a goal has no solution path. `full` and `no_backtrack` show it as it is; the others ask for
+the oracle's solution in its place (`NEEDS_SOLUTION`), `dose` with probability 1 - `dose`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sos.envs import protocol as environment
+from sos.rng import uniform
+from sos.search.depth_first import DepthFirst
+from sos.search.frontier import new_work
+from sos.search.protocol import search
+from sos.trace import (
+    KIND,
+    NODE,
+    PARENT,
+    RANK,
+    VALUE,
+    Event,
+    Flag,
+    Outcome,
+    Status,
+    Trace,
+    TraceBuffer,
+    add_event,
+    new_buffer,
+    to_trace,
+)
+
+VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant")
+FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT = range(5)
+EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
+UNANNOUNCED = int(Flag.UNANNOUNCED)
+SOLVED = int(Outcome.SOLVED)
+OK, BUFFER_FULL = (int(s) for s in Status)
+NEEDS_SOLUTION = 2
+WHOLE_TRACE = -1  # the draw that decides on an unsolved trace as a whole; branches draw with their node's number
+
+
+class View(NamedTuple):
+    """A view (index into `VIEWS`) and, for `dose`, the probability that a dead branch stays."""
+
+    kind: int = FULL
+    dose: float = 1.0
+
+
+@njit(cache=True, nogil=True)
+def _copy(source, out):
+    events, nodes, states, counts = source
+    if counts[0] > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
+        return BUFFER_FULL
+    out.events[: counts[0]] = events[: counts[0]]
+    out.nodes[: counts[1]] = nodes[: counts[1]]
+    out.states[: counts[2]] = states[: counts[2]]
+    out.counts[:] = counts
+    return OK
+
+
+@njit(cache=True, nogil=True)
+def _mark_kept(view, key, source, kept):
+    """Mark in `kept` int32 (N,) the nodes that stay (1) of a solved trace; the others are 0."""
+    events, nodes, _, counts = source
+    if view.kind == FULL or view.kind == NO_BACKTRACK:
+        kept[: counts[1]] = 1
+        return
+    kept[: counts[1]] = 0
+    node = events[counts[0] - 2, NODE]  # the goal comes right before the end
+    while node >= 0:
+        kept[node] = 2
+        node = nodes[node, PARENT]
+    for node in range(counts[1]):
+        if kept[node] == 2:
+            continue
+        parent = nodes[node, PARENT]
+        if kept[parent] == 2:
+            # The root of a dead branch: one draw decides for the whole branch.
+            if view.kind == DOSE and uniform(key, node) < view.dose:
+                kept[node] = 1
+        elif kept[parent] == 1:
+            kept[node] = 1
+
+
+@njit(cache=True, nogil=True)
+def _add_filler(out, current, state, num):
+    for _ in range(num):
+        add_event(out, BACKTRACK, current, state, 0, 0)
+
+
+@njit(cache=True, nogil=True)
+def view_kernel(view, key, source, out, kept):
+    """Write the view of the TraceBuffer `source` into `out`; `kept` int32 (N,) is work space. O(events + nodes).
+
+    `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's own trace.
+    """
+    events, nodes, states, counts = source
+    num_events = counts[0]
+    solved = events[num_events - 1, VALUE] == SOLVED
+    if view.kind == FULL:
+        return _copy(source, out)
+    if not solved and view.kind != NO_BACKTRACK:
+        if view.kind == DOSE and uniform(key, WHOLE_TRACE) < view.dose:
+            return _copy(source, out)
+        return NEEDS_SOLUTION
+    if num_events > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
+        return BUFFER_FULL
+    _mark_kept(view, key, source, kept)
+    out.counts[:] = 0
+    num_kept = 0
+    for node in range(counts[1]):
+        if kept[node] == 0:
+            kept[node] = -1
+            continue
+        parent = nodes[node, PARENT]
+        out.nodes[num_kept] = nodes[node]
+        out.states[num_kept] = states[node]
+        if parent >= 0:
+            out.nodes[num_kept, PARENT] = kept[parent]
+        kept[node] = num_kept  # from here on: the new number
+        num_kept += 1
+    out.counts[1] = num_kept
+    out.counts[2] = num_kept
+    _rank(out)
+    filler = 0
+    if view.kind == REDUNDANT:
+        # Path events: an expansion and a generation for each node but the goal, then goal and end.
+        filler = num_events - 2 * (num_kept - 1) - 2
+    _write_events(view, source, out, kept, filler, num_kept - 1)
+    return OK
+
+
+@njit(cache=True, nogil=True)
+def _rank(out):
+    """Renumber the children of every node from 0 in order of generation. O(nodes)."""
+    next_rank = np.zeros(out.counts[1], np.int32)
+    for node in range(1, out.counts[1]):
+        parent = out.nodes[node, PARENT]
+        out.nodes[node, RANK] = next_rank[parent]
+        next_rank[parent] += 1
+
+
+@njit(cache=True, nogil=True)
+def _write_events(view, source, out, renumbered, filler, num_expanded):
+    """Copy the events of the kept nodes; a return is written just before the kept generation that needs it."""
+    events, nodes, _, counts = source
+    current = -1
+    share = 0
+    pending = False
+    for e in range(counts[0]):
+        kind = events[e, KIND]
+        if kind == END:
+            add_event(out, END, -1, -1, events[e, VALUE], 0)
+            continue
+        node = renumbered[events[e, NODE]]
+        if kind == BACKTRACK:
+            pending = True
+            continue
+        if node < 0:
+            continue
+        if kind == GENERATE:
+            parent = out.nodes[node, PARENT]
+            flags = 0
+            if parent != current or (pending and _left(out)):
+                if view.kind == NO_BACKTRACK:
+                    flags = UNANNOUNCED if parent != current else 0
+                else:
+                    add_event(out, BACKTRACK, parent, parent, 0, 0)
+                current = parent
+            pending = False
+            add_event(out, GENERATE, node, node, 0, flags)
+        else:
+            add_event(out, kind, node, node, events[e, VALUE], 0)
+            if kind == EXPAND:
+                current = node
+                pending = False
+                num = filler * (share + 1) // num_expanded - filler * share // num_expanded if num_expanded > 0 else 0
+                _add_filler(out, node, node, num)
+                share += 1
+
+
+@njit(cache=True, nogil=True)
+def _left(out):
+    """Say whether the view's last event is a dead end, which leaves the current node where returns are announced."""
+    return out.events[out.counts[0] - 1, KIND] == DEAD_END
+
+
+@njit(cache=True, nogil=True)
+def apply_view(view, key, env, problem, oracle, work, source, out, kept, solution):
+    """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none.
+
+    `work` is the oracle's SearchWork and `solution` a TraceBuffer for its trace.
+    """
+    status = view_kernel(view, key, source, out, kept)
+    if status != NEEDS_SOLUTION:
+        return status
+    status = search(oracle, env, problem, work, solution)
+    if status != OK:
+        return status
+    if solution.events[solution.counts[0] - 1, VALUE] != SOLVED:
+        return NEEDS_SOLUTION
+    path = View(REDUNDANT if view.kind == REDUNDANT else SOLUTION_PATH, 0.0)
+    return view_kernel(path, key, solution, out, kept)
+
+
+ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_leaves=False, max_nodes=2**31 - 1)
+"""Exhaustive in generation order: its solution is the first one, the published "optimal path"."""
+
+
+def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
+    """Return the view of a search's trace. Raises ValueError where a solution is needed and none exists."""
+    size = max_nodes
+    source = TraceBuffer(
+        trace.events, trace.nodes, trace.states, np.array([len(trace.events), len(trace.nodes), len(trace.states)])
+    )
+    out = new_buffer(4 * size, size, trace.nodes.shape[1], trace.states.shape[1])
+    solution = new_buffer(4 * size, size, trace.nodes.shape[1], trace.states.shape[1])
+    kept = np.zeros(size, np.int32)
+    work = new_work(env, size)
+    status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, work, source, out, kept, solution)
+    if status == NEEDS_SOLUTION:
+        raise ValueError(f"view {VIEWS[view.kind]!r} needs a solution, and problem {trace.problem.tolist()} has none")
+    if status == BUFFER_FULL:
+        raise ValueError(f"view {VIEWS[view.kind]!r} of the trace needs more than {max_nodes} nodes")
+    return to_trace(trace.problem, out)

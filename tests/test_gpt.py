@@ -1,0 +1,228 @@
+"""Tests of the GPT: causality, packed rows, the key/value cache, sizes, settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sos.model.gpt as gpt_module
+from sos.model.gpt import GPT, PRESETS, GPTConfig, KVCache, RMSNorm, packed_mask
+
+VOCAB, CONTEXT = 29, 48
+
+
+def make_model(seed: int = 0, **overrides: Any) -> GPT:
+    """Return a small float32 model whose logits differ clearly from one another."""
+    torch.manual_seed(seed)
+    settings: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "width": 32} | overrides
+    model = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, **settings)).eval()
+    with torch.no_grad():
+        model.embed.weight.mul_(20)
+        for name, parameter in model.named_parameters():
+            if "norm" in name:  # gains of exactly 1 would hide a missing gain
+                parameter.uniform_(0.5, 1.5)
+    return model
+
+
+def tokens_of(*shape: int, seed: int = 1) -> Tensor:
+    """Return random tokens, int64 of this shape."""
+    return torch.randint(VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("overrides", [{}, {"qk_norm": False, "tie_embeddings": False, "mlp_ratio": 2.0}])
+def test_logits_have_the_documented_shape(overrides: dict) -> None:
+    logits = make_model(**overrides)(tokens_of(3, 10))
+    assert logits.shape == (3, 10, VOCAB)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+def test_a_later_token_does_not_change_earlier_logits() -> None:
+    model, tokens = make_model(), tokens_of(2, 20)
+    changed = tokens.clone()
+    changed[:, 12] = (changed[:, 12] + 1) % VOCAB
+    with torch.no_grad():
+        before, after = model(tokens), model(changed)
+    torch.testing.assert_close(before[:, :12], after[:, :12])
+    assert ((before[:, 12:] - after[:, 12:]).abs().amax(-1) > 1e-4).all()
+
+
+def test_packed_traces_see_only_themselves() -> None:
+    model = make_model()
+    first, second = tokens_of(1, 13, seed=2), tokens_of(1, 9, seed=3)
+    padding = torch.zeros(1, 4, dtype=torch.int64)
+    tokens = torch.cat((first, second, padding), 1)
+    positions = torch.cat((torch.arange(13), torch.arange(9), torch.arange(4)))[None]
+    doc_ids = torch.tensor([[0] * 13 + [1] * 9 + [-1] * 4], dtype=torch.int32)
+    with torch.no_grad():
+        packed = model(tokens, positions, doc_ids)
+        torch.testing.assert_close(packed[:, :13], model(first), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(packed[:, 13:22], model(second), atol=1e-5, rtol=1e-5)
+        leaking = model(tokens, positions)
+    assert packed.isfinite().all()
+    assert (leaking[:, 13:22] - packed[:, 13:22]).abs().max() > 0.1
+
+
+def test_the_packed_mask_is_block_diagonal_and_causal() -> None:
+    doc_ids = torch.tensor([[0, 0, 1, 1, -1], [3, 3, 3, 7, 7]])
+    mask = packed_mask(doc_ids, "sdpa")
+    assert isinstance(mask, Tensor)
+    assert mask.shape == (2, 1, 5, 5)
+    for b in range(2):
+        for q in range(5):
+            for k in range(5):
+                assert mask[b, 0, q, k] == (k <= q and doc_ids[b, k] == doc_ids[b, q])
+
+
+def test_positions_count_relatively_and_default_to_the_row() -> None:
+    model, tokens = make_model(), tokens_of(2, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(model(tokens), model(tokens, torch.arange(12).expand(2, 12)))
+        torch.testing.assert_close(model(tokens), model(tokens, torch.arange(12)[None] + 30), atol=1e-4, rtol=1e-4)
+        stretched = model(tokens, 3 * torch.arange(12)[None])
+    assert (model(tokens) - stretched).abs().max() > 0.1
+
+
+def test_cached_logits_agree_with_uncached_ones_at_random_lengths() -> None:
+    model, generator = make_model(), torch.Generator().manual_seed(4)
+    num_slots = 5
+    tokens = tokens_of(num_slots, CONTEXT)
+    lengths = torch.randint(1, 20, (num_slots,), generator=generator)
+    cache = KVCache(model.config, num_slots, CONTEXT)
+    cache.k_LBHSD.fill_(1e3)  # whatever a finished trace left behind must not be seen
+    cache.v_LBHSD.fill_(1e3)
+    with torch.no_grad():
+        expected = model(tokens)
+        width = int(lengths.max())
+        order = torch.tensor([3, 0, 4, 1, 2])  # prefill in another order than that of the slots, right-padded
+        prefill = torch.where(torch.arange(width) < lengths[:, None], tokens[:, :width], 0)
+        logits = model.forward_cached(prefill[order], torch.arange(width).expand(5, width), cache, order)
+        for row, slot in enumerate(order.tolist()):
+            n = int(lengths[slot])
+            torch.testing.assert_close(logits[row, :n], expected[slot, :n], atol=1e-4, rtol=0)
+        rows = torch.arange(num_slots)
+        for step in range(20):  # each slot at its own position
+            at = lengths + step
+            logits = model.forward_cached(tokens[rows, at][:, None], at[:, None], cache, span=40)
+            torch.testing.assert_close(logits[:, 0], expected[rows, at], atol=1e-4, rtol=0)
+
+
+def test_a_kept_cache_goes_on_and_a_refilled_slot_forgets() -> None:
+    model, tokens = make_model(), tokens_of(4, 16)
+    positions = torch.arange(16).expand(4, 16)
+    cache = KVCache(model.config, 4, 16)
+    with torch.no_grad():
+        model.forward_cached(tokens[:, :10], positions[:, :10], cache)
+        cache.keep(torch.tensor([2, 0]))
+        assert cache.num_slots == 2
+        logits = model.forward_cached(tokens[[2, 0], 10:], positions[:2, 10:], cache)
+        torch.testing.assert_close(logits, model(tokens[[2, 0]])[:, 10:], atol=1e-4, rtol=0)
+        refilled = model.forward_cached(tokens[3:, :6], positions[:1, :6], cache, torch.tensor([1]))
+        torch.testing.assert_close(refilled, model(tokens[3:, :6]), atol=1e-4, rtol=0)
+
+
+def test_presets_have_the_parameters_that_the_docstring_states() -> None:
+    rows = re.findall(r"^    (\w+) +(\d+) +(\d+) +(\d+) +(\d+\.\d{3})$", gpt_module.__doc__ or "", flags=re.MULTILINE)
+    assert [row[0] for row in rows] == list(PRESETS)
+    for name, num_layers, width, num_heads, millions in rows:
+        assert PRESETS[name] == {"num_layers": int(num_layers), "width": int(width), "num_heads": int(num_heads)}
+        with torch.device("meta"):
+            model = GPT(GPTConfig(vocab_size=100, context=64, **PRESETS[name]))
+        assert model.num_parameters() - 100 * int(width) == pytest.approx(float(millions) * 1e6, abs=501)
+
+
+def test_flops_follow_palm() -> None:
+    model = make_model()
+    num = model.num_parameters()
+    assert model.flops_per_token(10) == 6 * num + 12 * 2 * 32 * 10
+    assert model.flops_per_token(10, backward=False) == 2 * num + 4 * 2 * 32 * 10
+    assert model.flops_per_token() == model.flops_per_token(CONTEXT)
+    untied = make_model(tie_embeddings=False)
+    assert untied.num_parameters() == num + VOCAB * 32
+    assert untied.flops_per_token(10) == model.flops_per_token(10)
+
+
+def test_init_starts_near_the_uniform_distribution_and_is_seeded() -> None:
+    torch.manual_seed(5)
+    config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, **PRESETS["nano"])
+    model, tokens = GPT(config), tokens_of(4, 40)
+    loss = torch.nn.functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    assert loss.item() == pytest.approx(torch.tensor(VOCAB).log().item(), abs=0.1)
+    torch.manual_seed(5)
+    again = GPT(config)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(m.weight, torch.ones_like(m.weight)) for m in model.modules() if isinstance(m, RMSNorm))
+
+
+def test_every_parameter_gets_a_gradient_and_dropout_acts_in_training_only() -> None:
+    model, tokens = make_model(dropout=0.5), tokens_of(2, 12)
+    doc_ids = (torch.arange(12) >= 5).int().expand(2, 12)
+    model(tokens, doc_ids_BT=doc_ids).square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    assert torch.equal(model(tokens), model(tokens))
+    model.train()
+    assert not torch.equal(model(tokens), model(tokens))
+
+
+def test_bfloat16_stays_close() -> None:
+    model, tokens = make_model(), tokens_of(2, 12)
+    with torch.no_grad():
+        expected = model(tokens)
+        with torch.autocast("cpu", torch.bfloat16):
+            autocast = model(tokens, doc_ids_BT=torch.zeros(2, 12, dtype=torch.int32))
+        cast = model.bfloat16()(tokens)
+    assert autocast.dtype == cast.dtype == torch.bfloat16
+    for logits in (autocast, cast):
+        assert (logits.float() - expected).abs().mean() < 0.05 * expected.std()
+
+
+def test_the_config_is_plain_data() -> None:
+    config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, **PRESETS["nano"])
+    plain = dataclasses.asdict(config)
+    assert all(type(value) in (int, float, bool, str) for value in plain.values())
+    assert GPTConfig(**plain) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("vocab_size", 0),
+        ("context", -1),
+        ("num_layers", 0),
+        ("num_heads", 0),
+        ("num_heads", 5),
+        ("width", 30),
+        ("mlp_ratio", 0.0),
+        ("mlp_ratio", float("nan")),
+        ("rope_theta", -1.0),
+        ("dropout", 1.0),
+        ("attention", "flash"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(key: str, value: object) -> None:
+    settings = {"vocab_size": VOCAB, "context": CONTEXT, "num_heads": 2, "width": 32} | {key: value}
+    with pytest.raises(ValueError, match=rf"model\.{key}.*{value}"):
+        GPTConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_a_row_longer_than_the_context_is_refused() -> None:
+    with pytest.raises(ValueError, match=f"{CONTEXT + 1} tokens.*{CONTEXT}"):
+        make_model()(tokens_of(1, CONTEXT + 1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="FlexAttention has no backward pass on the CPU")
+def test_flex_attention_agrees_with_sdpa() -> None:
+    doc_ids = torch.tensor([[0] * 20 + [1] * 20 + [-1] * 8, [0] * 48], dtype=torch.int32, device="cuda")
+    tokens, results = tokens_of(2, CONTEXT).cuda(), []
+    for backend in ("sdpa", "flex"):
+        model = make_model(attention=backend).cuda()
+        logits = model(tokens, doc_ids_BT=doc_ids)
+        logits.square().mean().backward()
+        results.append([logits, *(parameter.grad for parameter in model.parameters())])
+    for reference, flex in zip(*results, strict=True):
+        torch.testing.assert_close(flex, reference, atol=2e-2, rtol=2e-2)

@@ -1,0 +1,180 @@
+"""Tests of the decoding engine: it must decode each problem as if it were alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sos.model.gpt import GPT, GPTConfig
+from sos.model.rollout import Rollout, choose, rollout, uniforms
+from sos.rng import stream_key
+
+VOCAB, CONTEXT, EOS = 29, 64, 2
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    """A random float32 model with logits far apart, so that last bits do not decide a token."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, num_layers=2, num_heads=2, width=32, tie_embeddings=False))
+    with torch.no_grad():
+        model.head.weight.mul_(30)
+        model.head.weight[EOS] *= 1.3  # so that many rollouts end by themselves
+    return model
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[np.ndarray]:
+    """Forty prompts of 1 to 12 tokens, uint16 as on disk."""
+    rng = np.random.default_rng(1)
+    return [rng.integers(3, VOCAB, rng.integers(1, 13)).astype(np.uint16) for _ in range(40)]
+
+
+def assert_same(left: list[Rollout], right: list[Rollout]) -> None:
+    """Check that two lists hold the same rollouts."""
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a.tokens, b.tokens)
+        assert (a.num_prompt, a.finished) == (b.num_prompt, b.finished)
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-3)
+
+
+def naive_greedy(model: GPT, prompt: np.ndarray, budget: int) -> Rollout:
+    """Decode one prompt without a cache."""
+    tokens, logprobs = prompt.astype(int).tolist(), []
+    for _ in range(min(budget, CONTEXT - len(prompt))):
+        with torch.no_grad():
+            row = model(torch.tensor([tokens]))[0, -1].log_softmax(-1)
+        tokens.append(int(row.argmax()))
+        logprobs.append(float(row.max()))
+        if tokens[-1] == EOS:
+            break
+    finished = bool(logprobs) and tokens[-1] == EOS
+    return Rollout(np.array(tokens, np.int32), len(prompt), finished, np.array(logprobs, np.float32))
+
+
+@pytest.fixture(scope="module")
+def naive(model: GPT, prompts: list[np.ndarray]) -> list[Rollout]:
+    """The oracle's rollouts of all prompts, budget 40."""
+    return [naive_greedy(model, prompt, 40) for prompt in prompts]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_greedy_rollouts_are_those_of_the_oracle(
+    model: GPT, prompts: list[np.ndarray], naive: list[Rollout], batch_size: int
+) -> None:
+    assert_same(rollout(model, prompts, max_tokens=40, batch_size=batch_size), naive)
+
+
+def test_the_oracle_covers_both_endings(naive: list[Rollout]) -> None:
+    assert 5 < sum(r.finished for r in naive) < 35
+
+
+def test_a_rollout_has_the_documented_fields(model: GPT, prompts: list[np.ndarray]) -> None:
+    for prompt, result in zip(prompts, rollout(model, prompts, max_tokens=40, batch_size=8), strict=True):
+        assert result.tokens.dtype == np.int32
+        assert result.logprobs.dtype == np.float32
+        np.testing.assert_array_equal(result.tokens[: result.num_prompt], prompt)
+        written = result.tokens[result.num_prompt :]
+        assert len(result.logprobs) == len(written)
+        assert (result.logprobs <= 0).all()
+        assert result.finished == (written[-1] == EOS)
+        assert EOS not in written[:-1]
+        assert result.finished or len(written) == 40
+
+
+def test_budgets_and_the_context_bound_each_rollout(model: GPT, prompts: list[np.ndarray]) -> None:
+    budgets = np.random.default_rng(2).integers(0, 90, len(prompts))
+    budgets[:3] = 0, 1, 1000
+    results = rollout(model, prompts, max_tokens=budgets, eos_id=-1, batch_size=7)
+    for prompt, budget, result in zip(prompts, budgets, results, strict=True):
+        assert len(result.logprobs) == min(budget, CONTEXT - len(prompt))
+        assert not result.finished
+    full = np.full(CONTEXT, 5)
+    assert len(rollout(model, [full], max_tokens=9)[0].tokens) == CONTEXT
+    assert rollout(model, [], max_tokens=9) == []
+
+
+def test_a_sampled_rollout_depends_on_its_own_stream_alone(model: GPT, prompts: list[np.ndarray]) -> None:
+    kwargs: dict[str, Any] = {"max_tokens": 30, "temperature": 1.5, "seed": 3}
+    reference = rollout(model, prompts, **kwargs, batch_size=64)
+    for batch_size in (1, 3, 64):
+        assert_same(rollout(model, prompts, **kwargs, batch_size=batch_size), reference)
+    order = np.random.default_rng(3).permutation(len(prompts))[:11]
+    shuffled = rollout(model, [prompts[i] for i in order], **kwargs, problem_indices=order, batch_size=4)
+    assert_same(shuffled, [reference[i] for i in order])
+
+
+def test_seed_problem_and_sample_each_change_the_draws(model: GPT) -> None:
+    def draw(**kwargs: Any) -> list[tuple[int, ...]]:
+        results = rollout(model, [np.array([1, 5])] * 4, max_tokens=30, temperature=3.0, eos_id=-1, **kwargs)
+        return [tuple(result.tokens) for result in results]
+
+    by_problem = draw()
+    by_sample = draw(problem_indices=np.zeros(4, int), sample_indices=np.arange(4))
+    assert len(set(by_problem)) == len(set(by_sample)) == 4
+    assert by_problem[0] == by_sample[0]
+    assert by_problem[1] != by_sample[1]
+    assert draw(seed=1)[0] != by_problem[0]
+    assert len(set(draw(problem_indices=np.zeros(4, int)))) == 1
+
+
+def test_choose_draws_from_the_softmax() -> None:
+    logits = torch.tensor([0.0, 1.0, -1.0, -float("inf"), 2.0])
+    num = 20_000
+    draws = uniforms(np.full(num, stream_key(0, "test")), np.arange(num))
+    tokens, logprobs = choose(logits.expand(num, 5), 0.7, draws)
+    expected = (logits.double() / 0.7).softmax(-1)
+    np.testing.assert_allclose(np.bincount(tokens, minlength=5) / num, expected, atol=0.015)
+    np.testing.assert_allclose(logprobs, expected.log()[tokens], atol=1e-5)
+    edges, _ = choose(logits.expand(2, 5), 0.7, np.array([0.0, 1 - 2.0**-53]))
+    assert edges.tolist() == [0, 4]
+
+
+def test_progress_counts_up_to_all_problems(model: GPT, prompts: list[np.ndarray]) -> None:
+    calls: list[tuple[int, int]] = []
+    budgets = np.arange(len(prompts)) % 5
+    rollout(model, prompts, max_tokens=budgets, batch_size=6, progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (40, 40)
+    assert all(total == 40 for _, total in calls)
+    assert all(a < b for (a, _), (b, _) in pairwise(calls))
+
+
+def test_the_training_mode_comes_back_and_dropout_is_off(prompts: list[np.ndarray]) -> None:
+    torch.manual_seed(1)
+    model = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, num_layers=1, num_heads=2, width=32, dropout=0.5)).train()
+    assert_same(rollout(model, prompts[:4], max_tokens=8), rollout(model, prompts[:4], max_tokens=8))
+    assert model.training
+
+
+def test_autocast_and_bfloat16_weights_decode(model: GPT, prompts: list[np.ndarray]) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(rollout(model, prompts[:4], max_tokens=8, eos_id=-1, device="cpu")[0].logprobs) == 8
+    torch.manual_seed(2)
+    small = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, num_layers=1, num_heads=2, width=32)).bfloat16()
+    assert len(rollout(small, prompts[:4], max_tokens=8, eos_id=-1, temperature=1.0)[0].logprobs) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": [np.ones(CONTEXT + 1, int)]}, rf"prompt 0 has {CONTEXT + 1} tokens.*{CONTEXT}"),
+        ({"prompts": [np.ones(0, int)]}, r"prompt 0 .*\(0,\)"),
+        ({"prompts": [np.array([3]), np.array([VOCAB])]}, f"prompt 1 .*{VOCAB}"),
+        ({"max_tokens": -1}, "max_tokens.*-1"),
+        ({"max_tokens": np.array([1, 2])}, r"max_tokens.*\(2,\)"),
+        ({"temperature": -0.5}, "temperature.*-0.5"),
+        ({"temperature": float("nan")}, "temperature.*nan"),
+        ({"batch_size": 0}, "batch_size.*0"),
+        ({"sample_indices": np.array([0, 1])}, r"sample_indices.*\(2,\)"),
+        ({"problem_indices": np.array([-4])}, "problem_indices.*-4"),
+    ],
+)
+def test_a_bad_argument_is_refused_with_its_value(model: GPT, change: dict, message: str) -> None:
+    arguments = {"prompts": [np.array([1, 3])], "max_tokens": 4} | change
+    with pytest.raises(ValueError, match=message):
+        rollout(model, arguments.pop("prompts"), **arguments)
