@@ -157,9 +157,11 @@ def _expand(env, problem, state, actions, children):
             if x * y <= env.max_value:
                 _append(state, i, j, actions[num], children[num], x, MULTIPLY, y, x * y)
                 num += 1
-            _append(state, i, j, actions[num], children[num], large, SUBTRACT, small, large - small)
-            num += 1
-            if small != 0 and large % small == 0:
+            # A number of the problem can itself be above the limit, so that these results can be, too.
+            if large - small <= env.max_value:
+                _append(state, i, j, actions[num], children[num], large, SUBTRACT, small, large - small)
+                num += 1
+            if small != 0 and large % small == 0 and large // small <= env.max_value:
                 _append(state, i, j, actions[num], children[num], large, DIVIDE, small, large // small)
                 num += 1
     return num
@@ -227,8 +229,9 @@ def _canonical(env, state, out):
 
 @implements(protocol.prepare, Countdown)
 def _prepare(env, problem, scratch):
-    # The factors of the target in 2..target, their count first.
+    # The factors of the target in 2..target, their count first; a target below 2 has none and stands for itself.
     target = problem[0]
+    scratch[1] = target
     num = 0
     for factor in range(2, target + 1):
         if target % factor == 0:
@@ -291,10 +294,12 @@ def _hash_key(env, key, problem):
 @njit(cache=True, nogil=True)
 def _pair_hits(x, y, target, max_value):
     """Say whether one legal operation on x and y gives `target`."""
+    if target > max_value:
+        return False
     if x < y:
         x, y = y, x
     if x - y == target or x + y == target or x * y == target:
-        return target <= max_value
+        return True
     return y != 0 and x % y == 0 and x // y == target
 
 

@@ -127,8 +127,8 @@ def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabu
         for b in present:
             if a == b or ({a, b} == {EXPAND, BACKTRACK} and program.shared_visit):
                 continue
-            if {FORMS[a], FORMS[b]} <= {"end_solved", "end_exhausted", "end_budget"} and templates[FORMS[a]] == templates[FORMS[b]]:
-                continue  # one wording for several endings: the decoder reads it as the first that fits
+            if {FORMS[a], FORMS[b]} == {"end_solved", "end_exhausted"} and program.shared_end:
+                continue  # one wording: an end right after the goal is the solved one
             if _is_prefix(machines[a], machines[b], vocab):
                 raise ValueError(
                     f"{where} is ambiguous: form {FORMS[a]!r} {templates[FORMS[a]]!r} can be the beginning of "

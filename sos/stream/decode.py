@@ -67,21 +67,20 @@ def _read_number(program, tokens, pos):
 
 
 @njit(cache=True, nogil=True)
-def _matches(separator, tokens, pos):
-    if pos + len(separator) > len(tokens):
-        return False
-    for k in range(len(separator)):
-        if tokens[pos + k] != separator[k]:
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
 def _fail(reading, pos):
     """Note how far the best attempt came; return the mark of failure."""
     if pos > reading.scalars[FURTHEST]:
         reading.scalars[FURTHEST] = pos
     return -1
+
+
+@njit(cache=True, nogil=True)
+def _matches(separator, tokens, pos, reading):
+    for k in range(len(separator)):
+        if pos + k >= len(tokens) or tokens[pos + k] != separator[k]:
+            _fail(reading, pos + k)
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +137,7 @@ def _read_history(program, tokens, pos, reading):
             return -1
         count += 1
         pos = after
-        if not _matches(program.operation_separator, tokens, pos):
+        if not _matches(program.operation_separator, tokens, pos, reading):
             break
         pos += len(program.operation_separator)
     reading.scalars[HISTORY_SLOT] = count
@@ -160,7 +159,7 @@ def _read_numbers(program, tokens, pos, reading):
         count += 1
         reading.state[count] = value
         pos = after
-        if not _matches(program.separator, tokens, pos):
+        if not _matches(program.separator, tokens, pos, reading):
             break
         pos += len(program.separator)
     for k in range(count + 1, len(reading.state)):
@@ -182,7 +181,7 @@ def _read_path(program, tokens, pos, reading):
             reading.path[count] = value
         count += 1
         pos = after
-        if not _matches(program.path_separator, tokens, pos):
+        if not _matches(program.path_separator, tokens, pos, reading):
             break
         pos += len(program.path_separator)
     reading.scalars[PATH_SLOT] = count

@@ -88,7 +88,7 @@ class Dialect:
             previous_number = number
         return "".join(words)
 
-    def prompt_ids(self, problem: np.ndarray) -> list[int]:
+    def prompt_ids(self, problem: Any) -> list[int]:
         """Return the prompt of the int32 (P,) `problem`: `<bos>` and the root form."""
         from sos.stream.codec import encode_prompt
 
@@ -217,7 +217,7 @@ _VISIT = {LITERAL, PROBLEM_NUMBER, NUMBERS, PATH, DEPTH, HISTORY}
 _ALLOWED_ELSEWHERE: set[int] = {LITERAL}
 _ALLOWED = {
     "root": {LITERAL, PROBLEM_NUMBER, NUMBERS, HISTORY},
-    "expand": _VISIT,
+    "expand": _VISIT - {DEPTH},
     "backtrack": _VISIT,
     "generate": {LITERAL, NUMBERS, PROBLEM_NUMBER} | _ACTION_KINDS,
     "label": {LITERAL, NUMBERS, PROBLEM_NUMBER, PATH} | _ACTION_KINDS,

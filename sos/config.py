@@ -1,0 +1,281 @@
+"""The typed configuration: one dataclass per config group, range checks that name the key, and the Hydra registration.
+
+The entry point turns Hydra's composed config into a `Config` once (`config_from_dict`); nothing below sees a DictConfig.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _at_least(group: Any, prefix: str, low: float, *keys: str) -> None:
+    for key in keys:
+        value = getattr(group, key)
+        if value is not None and not value >= low:
+            raise ValueError(f"{prefix}.{key} must be at least {low}, got {value}")
+
+
+def _fraction(group: Any, prefix: str, *keys: str) -> None:
+    for key in keys:
+        value = getattr(group, key)
+        if not 0 <= value <= 1:
+            raise ValueError(f"{prefix}.{key} must be from 0 to 1, got {value}")
+
+
+def _one_of(group: Any, prefix: str, key: str, choices: tuple[str, ...]) -> None:
+    value = getattr(group, key)
+    if value not in choices:
+        raise ValueError(f"{prefix}.{key} must be one of {', '.join(choices)}, got {value!r}")
+
+
+@dataclass
+class EnvConfig:
+    """Countdown's ranges, all bounds inclusive; `max_value` bounds every result."""
+
+    name: str = "countdown"
+    num_numbers: int = 3
+    min_number: int = 1
+    max_number: int = 20
+    min_target: int = 10
+    max_target: int = 50
+    max_value: int = 2**31 - 1
+
+    def __post_init__(self) -> None:
+        _one_of(self, "env", "name", ("countdown",))
+        if not 2 <= self.num_numbers <= 6:
+            raise ValueError(f"env.num_numbers must be from 2 to 6, got {self.num_numbers}")
+        _at_least(self, "env", 1, "min_number")
+        _at_least(self, "env", 2, "min_target")
+        for low, high in (("min_number", "max_number"), ("min_target", "max_target"), ("max_target", "max_value"), ("max_number", "max_value")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"env.{low}={getattr(self, low)} must not be above env.{high}={getattr(self, high)}")
+        if self.max_value > 2**31 - 1:
+            raise ValueError(f"env.max_value must fit into int32 (at most {2**31 - 1}), got {self.max_value}")
+        if self.max_target > 1_000_000:
+            raise ValueError(f"env.max_target must be at most 1000000, got {self.max_target}")
+
+
+@dataclass
+class SearchConfig:
+    """The strategy that makes the training traces."""
+
+    name: str = "dfs"
+    heuristic: str = "sum"
+    threshold: str = "none"  # "target" drops children whose heuristic is above the target, as the published search does
+    skip_seen: bool = True
+    announce_leaves: bool = False
+    max_nodes: int = 2000  # budget of expanded nodes
+
+    def __post_init__(self) -> None:
+        if self.name != "dfs" and self.threshold != "none":
+            raise ValueError(f"search.threshold={self.threshold} belongs to search.name=dfs, got search.name={self.name}")
+        _one_of(self, "search", "name", ("dfs",))
+        _one_of(self, "search", "heuristic", ("none", "sum", "mult"))
+        _one_of(self, "search", "threshold", ("none", "target"))
+        if self.threshold != "none" and self.heuristic == "none":
+            raise ValueError(f"search.threshold={self.threshold} needs search.heuristic=sum or mult, got none")
+        _at_least(self, "search", 1, "max_nodes")
+
+
+@dataclass
+class StreamConfig:
+    """How a trace becomes tokens."""
+
+    view: str = "full"
+    dose: float = 0.5  # of view=dose: the probability that a dead branch stays
+    dialect: str = "compact"
+    numbers: str = "whole"  # or "digits"
+    whole_max: int = 100  # of numbers=whole: larger numbers are written in digits
+
+    def __post_init__(self) -> None:
+        _one_of(self, "stream", "view", ("full", "solution_path", "dose", "no_backtrack", "redundant"))
+        _one_of(self, "stream", "numbers", ("whole", "digits"))
+        _fraction(self, "stream", "dose")
+        if not 9 <= self.whole_max <= 30_000:
+            raise ValueError(f"stream.whole_max must be from 9 to 30000, got {self.whole_max}")
+
+
+@dataclass
+class DataConfig:
+    """Which problems, how many, and how rows are packed."""
+
+    context: int = 256
+    match: str = "tokens"  # train until `train_tokens` or `train_problems` is reached
+    train_tokens: int = 4_000_000
+    train_problems: int = 50_000  # problem visits, epochs counted
+    num_problems: int = 0  # size of a fixed data set; 0: endless, every visit a new problem
+    val_fraction: float = 0.1
+    held_out_fraction: float = 0.1
+    prompt_loss: bool = False
+    block: int = 2048  # visits that are packed together
+
+    def __post_init__(self) -> None:
+        _at_least(self, "data", 16, "context")
+        _one_of(self, "data", "match", ("tokens", "problems"))
+        _at_least(self, "data", 1, "train_tokens", "train_problems", "block")
+        _at_least(self, "data", 0, "num_problems")
+        _fraction(self, "data", "val_fraction", "held_out_fraction")
+        if self.val_fraction in (0.0, 1.0):
+            raise ValueError(f"data.val_fraction must leave problems on both sides, got {self.val_fraction}")
+
+
+@dataclass
+class ModelConfig:
+    """The GPT's shape; see `sos.model.gpt.GPTConfig`, which checks it."""
+
+    num_layers: int = 3
+    num_heads: int = 3
+    width: int = 96
+    mlp_ratio: float = 4.0
+    rope_theta: float = 10000.0
+    dropout: float = 0.0
+    tie_embeddings: bool = True
+    qk_norm: bool = True
+    attention: str = "auto"
+
+
+@dataclass
+class OptimConfig:
+    """AdamW with a linear warm-up and a decaying rate, both over the share of the training budget that is used."""
+
+    lr: float = 2e-3
+    schedule: str = "linear"
+    warmup: float = 0.03
+    final_lr: float = 0.0  # as a share of lr
+    beta1: float = 0.9
+    beta2: float = 0.98
+    weight_decay: float = 0.1
+    grad_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"optim.lr must be positive, got {self.lr}")
+        _one_of(self, "optim", "schedule", ("linear", "cosine", "constant"))
+        _fraction(self, "optim", "warmup", "final_lr", "beta1", "beta2")
+        _at_least(self, "optim", 0, "weight_decay", "grad_clip")
+
+
+@dataclass
+class TrainerConfig:
+    """Where and how Lightning runs."""
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    compile: bool = False
+    batch_tokens: int = 8192  # positions in one optimizer step, over all ranks
+    num_threads: int = 0  # 0: torch's choice
+    log_every: int = 20  # steps
+    probe_every: float = 0.25  # share of the budget between two looks at the solve rate; 0: none
+    probe_problems: int = 128
+    checkpoint_every: int = 200  # steps
+
+    def __post_init__(self) -> None:
+        _one_of(self, "trainer", "accelerator", ("cpu", "gpu", "auto"))
+        _one_of(self, "trainer", "strategy", ("auto", "ddp", "fsdp"))
+        _at_least(self, "trainer", 1, "devices", "num_nodes", "batch_tokens", "log_every", "probe_problems", "checkpoint_every")
+        _at_least(self, "trainer", 0, "num_threads")
+        _fraction(self, "trainer", "probe_every")
+
+
+@dataclass
+class EvalConfig:
+    """The final evaluation. The headline is greedy; `temperature` is that of the pass@k samples."""
+
+    num_problems: int = 1000
+    batch_size: int = 256
+    max_tokens: int | None = None  # generated tokens per problem; null: what the context leaves
+    temperature: float = 1.0
+    pass_k: list[int] = field(default_factory=lambda: [1, 4, 16])
+    pass_k_problems: int = 200
+    num_rollout_texts: int = 8
+    curve_points: int = 24
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(self, "eval", 1, "num_problems", "batch_size", "max_tokens", "pass_k_problems", "curve_points")
+        _at_least(self, "eval", 0, "num_rollout_texts")
+        if not self.temperature > 0:
+            raise ValueError(f"eval.temperature must be positive, got {self.temperature}")
+        if any(k < 1 for k in self.pass_k):
+            raise ValueError(f"eval.pass_k must hold numbers from 1 up, got {list(self.pass_k)}")
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    seed: int = 1
+    resume: str | None = None  # a run folder or a checkpoint to continue
+    env: EnvConfig = field(default_factory=EnvConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+GROUPS = {
+    "env": EnvConfig,
+    "search": SearchConfig,
+    "stream": StreamConfig,
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optim": OptimConfig,
+    "trainer": TrainerConfig,
+    "eval": EvalConfig,
+}
+
+
+def register() -> None:
+    """Put the root schema into Hydra's ConfigStore as `schema`; `conf/config.yaml` builds on it."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def to_object(composed: Any) -> Config:
+    """Turn Hydra's composed config into a `Config`. Raises ValueError in one line for a missing or impossible value."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error
+        raise ValueError(str(cause).splitlines()[0]) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def config_from_dict(values: dict[str, Any]) -> Config:
+    """Build a `Config` from a plain nested dict, checked against the schema: an unknown key or a wrong type is a ValueError."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(values))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise ValueError(f"{f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
+    return to_object(merged)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the config as plain nested containers."""
+    return dataclasses.asdict(config)
+
+
+def config_hash(config: Config) -> str:
+    """Return 16 hex digits over everything that decides a run's result; `resume` does not."""
+    values = to_dict(config)
+    del values["resume"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

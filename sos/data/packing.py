@@ -1,0 +1,101 @@
+"""Packs whole streams into fixed rows; a stream is never cut, and attention and positions stay apart per stream."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sos.data.streams import Chunk
+from sos.rng import permute
+
+IGNORE = -100
+
+
+class Rows(NamedTuple):
+    """Packed rows, R rows of C positions. A stream of n tokens takes n - 1 positions: its last token is only a target."""
+
+    tokens: np.ndarray  # int64 (R, C)
+    targets: np.ndarray  # int64 (R, C), IGNORE where there is no loss
+    positions: np.ndarray  # int64 (R, C), from 0 in every stream
+    doc_ids: np.ndarray  # int32 (R, C), which stream of the row; -1 behind the last
+    kinds: np.ndarray  # int8 (R, C), the event kind of the target; -1 where there is no loss
+
+
+@njit(cache=True, nogil=True)
+def _assign(lengths, context, row_of, room):
+    """Best fit, longest first: write the row of each stream into `row_of`; return the number of rows.
+
+    Counting sort by length, then for each stream the fullest row that still has room. O(streams x context) at worst.
+    """
+    num = len(lengths)
+    first = np.full(context + 1, -1, np.int64)  # chains of streams of one length
+    after = np.full(num, -1, np.int64)
+    for k in range(num - 1, -1, -1):
+        after[k] = first[lengths[k]]
+        first[lengths[k]] = k
+    by_room = np.full(context + 1, -1, np.int64)  # chains of open rows of one room
+    next_row = np.full(num, -1, np.int64)
+    rows = 0
+    for length in range(context, 0, -1):
+        k = first[length]
+        while k >= 0:
+            best = length
+            while best <= context and by_room[best] < 0:
+                best += 1
+            if best > context:
+                row = rows
+                rows += 1
+                room[row] = context - length
+            else:
+                row = by_room[best]
+                by_room[best] = next_row[row]
+                room[row] = best - length
+            next_row[row] = by_room[room[row]]
+            by_room[room[row]] = row
+            row_of[k] = row
+            k = after[k]
+    return rows
+
+
+@njit(cache=True, nogil=True)
+def _write(tokens, kinds, offsets, prompts, row_of, order_key, num_rows, prompt_loss, out):
+    used = np.zeros(num_rows, np.int64)
+    docs = np.zeros(num_rows, np.int32)
+    for k in range(len(prompts)):
+        # Longest-first packing sorts rows by length; a permutation function mixes them again.
+        source = row_of[k]
+        row = permute(order_key, source, num_rows)
+        start = used[source]
+        length = offsets[k + 1] - offsets[k] - 1
+        for p in range(length):
+            t = offsets[k] + p
+            out.tokens[row, start + p] = tokens[t]
+            out.positions[row, start + p] = p
+            out.doc_ids[row, start + p] = docs[source]
+            if prompt_loss or p + 1 >= prompts[k]:
+                out.targets[row, start + p] = tokens[t + 1]
+                out.kinds[row, start + p] = kinds[t + 1]
+        used[source] = start + length
+        docs[source] += 1
+
+
+def pack(chunk: Chunk, context: int, order_key: np.uint64, prompt_loss: bool = False) -> Rows:
+    """Pack the streams of a chunk into rows of `context` positions, the rows in an order drawn from `order_key`.
+
+    Every stream must have at most `context` + 1 tokens. With `prompt_loss` the problem statement is a target, too.
+    """
+    lengths = np.diff(chunk.offsets) - 1
+    row_of = np.zeros(len(lengths), np.int64)
+    num_rows = int(_assign(lengths, context, row_of, np.zeros(len(lengths), np.int64)))
+    shape = (num_rows, context)
+    rows = Rows(
+        np.zeros(shape, np.int64),
+        np.full(shape, IGNORE, np.int64),
+        np.zeros(shape, np.int64),
+        np.full(shape, -1, np.int32),
+        np.full(shape, -1, np.int8),
+    )
+    _write(chunk.tokens, chunk.kinds, chunk.offsets, chunk.prompts, row_of, order_key, num_rows, prompt_loss, rows)
+    return rows

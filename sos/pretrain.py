@@ -1,0 +1,236 @@
+"""One run: build, train, evaluate, record. `train.py` calls `pretrain` with a checked config."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tqdm import tqdm
+
+from sos import source_hash
+from sos.build import System, build_source, build_system, gpt_config
+from sos.checkpoint import load_checkpoint, load_model
+from sos.config import Config, config_hash, to_dict
+from sos.data.module import StreamDataModule
+from sos.evaluation import Evaluation, evaluate, write_metrics
+from sos.train.callbacks import BudgetBar, Checkpoints, GracefulInterrupt, KeepCursor, SolveProbe, Throughput
+from sos.train.lit import LitGPT
+
+log = logging.getLogger(__name__)
+CHECKPOINTS = "checkpoints"
+
+
+class Interrupted(Exception):
+    """Ctrl-C stopped the training; the checkpoint to continue from is the message."""
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dict with dotted keys; lists become text, None becomes "none"."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            result[prefix + key] = " ".join(str(v) for v in value)
+        else:
+            result[prefix + key] = "none" if value is None else value
+    return result
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint of a run folder, or the path itself if it is one. Raises ValueError where there is none."""
+    path = Path(path)
+    candidates = [path, path / "last.ckpt", path / CHECKPOINTS / "last.ckpt"] if path.is_dir() else [path]
+    for candidate in candidates:
+        if candidate.is_file() or (candidate / ".metadata").is_file() or (candidate / "meta.pt").is_file():
+            return candidate
+    raise ValueError(f"resume={path}: no checkpoint there")
+
+
+def progress_bars() -> tuple[Callable[[str, int, int], None], Callable[[], None]]:
+    """Return (update, close): one bar per phase of an evaluation."""
+    bars: dict[str, tqdm] = {}
+
+    def update(phase: str, done: int, total: int) -> None:
+        if phase not in bars:
+            bars[phase] = tqdm(total=total, desc=phase, unit="problems", leave=False)
+        bars[phase].update(done - bars[phase].n)
+
+    def close() -> None:
+        for bar in bars.values():
+            bar.close()
+
+    return update, close
+
+
+def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    """Return the Trainer; its loggers and checkpoints write into `folder`."""
+    options = config.trainer
+    strategy: Any = options.strategy
+    if strategy == "fsdp":
+        from lightning.pytorch.strategies import ModelParallelStrategy
+
+        strategy = ModelParallelStrategy(data_parallel_size=options.devices * options.num_nodes, tensor_parallel_size=1)
+    logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False)
+    # Lightning prints an advertisement and warns about the few workers of a loader that is no DataLoader.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*(does not have many workers|`training_step` returned|isinstance\\(treespec).*")
+    return L.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=strategy,
+        precision=options.precision,  # type: ignore[arg-type]
+        max_epochs=1,
+        min_epochs=0,
+        gradient_clip_val=config.optim.grad_clip or None,
+        logger=logger,
+        log_every_n_steps=1,  # LitGPT logs every trainer.log_every steps itself
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def rows_per_batch(config: Config) -> int:
+    """Return the rows of one optimizer step over all ranks. Raises ValueError if there are fewer than ranks."""
+    ranks = config.trainer.devices * config.trainer.num_nodes
+    rows = config.trainer.batch_tokens // config.data.context
+    if rows < ranks or rows % ranks:
+        raise ValueError(
+            f"trainer.batch_tokens={config.trainer.batch_tokens} gives {rows} rows of data.context={config.data.context}, "
+            f"which {ranks} ranks cannot share evenly"
+        )
+    return rows
+
+
+def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, str]) -> Evaluation:
+    """Train and evaluate one run in `folder`; write `metrics.json`, rollouts, checkpoints and TensorBoard events there.
+
+    Raises ValueError for what cannot work, before any training, and Interrupted after Ctrl-C.
+    """
+    if config.trainer.num_threads:
+        torch.set_num_threads(config.trainer.num_threads)
+    system = build_system(config)
+    rows = rows_per_batch(config)
+    checkpoint = find_checkpoint(config.resume) if config.resume else None
+    vocabulary = system.dialect.vocab.to_json()
+    torch.manual_seed(config.seed)
+    record = {"config": to_dict(config), "vocabulary": vocabulary}
+    lit = LitGPT(
+        gpt_config(config, len(system.dialect.vocab)), config.optim, seed=config.seed, log_every=config.trainer.log_every, record=record
+    )
+    if checkpoint is not None and checkpoint.is_file():
+        check_resume(config, system, checkpoint)
+    if config.trainer.compile:
+        lit.model.compile()
+    data = StreamDataModule(
+        build_source(config, system),
+        rows_per_batch=rows,
+        block=config.data.block,
+        prompt_loss=config.data.prompt_loss,
+        match=config.data.match,
+        amount=config.data.train_tokens if config.data.match == "tokens" else config.data.train_problems,
+    )
+    interrupt = GracefulInterrupt()
+    callbacks: list[L.Callback] = [
+        KeepCursor(),
+        Throughput(config.trainer.log_every),
+        BudgetBar(f"train {name}", config.trainer.log_every),
+        Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every),
+        interrupt,
+    ]
+    probe_config = to_dict(config)["eval"] | {"num_problems": config.trainer.probe_problems, "pass_k": [], "num_rollout_texts": 0}
+    probe_eval = type(config.eval)(**probe_config)
+
+    def solve(model: torch.nn.Module) -> dict[str, Any]:
+        return evaluate(model, system, probe_eval, splits=("val", "val_target")).metrics  # type: ignore[arg-type]
+
+    if config.trainer.probe_every:
+        callbacks.append(SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every))
+    trainer = build_trainer(config, folder, callbacks)
+    if trainer.is_global_zero:
+        log.info(
+            "%s parameters, %s tokens in the vocabulary, context %s", f"{lit.model.num_parameters():,}", len(system.dialect.vocab), system.context
+        )
+        before = {f"hp/{key}": value["value"] for key, value in solve(lit.model).items() if key.startswith("solve/")}
+        trainer.logger.log_hyperparams(flatten(to_dict(config) | {"resume": "none"}), before)  # type: ignore[union-attr]
+    started = time.perf_counter()
+    trainer.fit(lit, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    seconds = time.perf_counter() - started
+    if interrupt.interrupted:
+        raise Interrupted(str(folder / CHECKPOINTS / "last.ckpt"))
+    update, close = progress_bars()
+    evaluation = evaluate(lit.model, system, config.eval, progress=update)
+    close()
+    if trainer.is_global_zero:
+        train = {
+            "tokens": data.cursor.tokens,
+            "problems": data.cursor.streams,
+            "dropped": data.cursor.dropped,
+            "steps": trainer.global_step,
+            "seconds": seconds,
+            "data_seconds": data.cursor.data_seconds,
+            "parameters": lit.model.num_parameters(),
+            "flops": float(lit.model.flops_per_token()) * data.cursor.tokens,
+        }
+        evaluation.write(folder)
+        log_evaluation(trainer, evaluation, data.cursor.tokens)
+        write_metrics(
+            folder,
+            name=name,
+            overrides=overrides,
+            seed=config.seed,
+            config=to_dict(config),
+            config_hash=config_hash(config),
+            code_hash=source_hash(),
+            train=train,
+            evaluation=evaluation,
+        )
+    return evaluation
+
+
+def check_resume(config: Config, system: System, checkpoint: Path) -> None:
+    """Refuse a checkpoint that is damaged or of another run. Raises ValueError that names the file and the key."""
+    loaded = load_checkpoint(checkpoint)
+    old, new = flatten(loaded.config), flatten(to_dict(config))
+    free = ("resume", "eval.", "trainer.")
+    for key in sorted(old.keys() | new.keys()):
+        if not key.startswith(free) and old.get(key) != new.get(key):
+            raise ValueError(f"resume={checkpoint}: it was trained with {key}={old.get(key)}, this run has {key}={new.get(key)}")
+    if old["trainer.batch_tokens"] != new["trainer.batch_tokens"]:
+        raise ValueError(f"resume={checkpoint}: it was trained with trainer.batch_tokens={old['trainer.batch_tokens']}")
+    load_model(loaded, system)
+
+
+def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> None:
+    """Write the final metrics, rollouts as text and the budget curve as a figure to TensorBoard."""
+    from sos.analysis.figures import budget_panels_figure
+
+    logger = trainer.logger
+    assert isinstance(logger, TensorBoardLogger)
+    values = {key: metric["value"] for key, metric in evaluation.metrics.items() if metric["value"] is not None}
+    logger.log_metrics(values, step=trainer.global_step)
+    logger.log_metrics({f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step)
+    writer = logger.experiment
+    for key, value in values.items():
+        if key.startswith("solve/"):
+            writer.add_scalar(f"solve_by_tokens/{key.removeprefix('solve/')}", value, tokens)
+    for number, text in enumerate(evaluation.texts):
+        writer.add_text(f"rollouts/{number}", text, trainer.global_step)
+    panels = {split: {"this run": curve} for split, curve in evaluation.budget_curve.items()}
+    writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
+    logger.save()
+    writer.flush()
+
+

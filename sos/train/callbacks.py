@@ -1,0 +1,155 @@
+"""Callbacks: the budget bar, throughput, the solve-rate probe, checkpoints, and a Ctrl-C that keeps the work."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from tqdm import tqdm
+
+from sos.data.module import Cursor
+
+
+class BudgetBar(L.Callback):
+    """A progress bar over the training budget, with the loss and the token rate; plain lines where there is no terminal."""
+
+    def __init__(self, description: str, log_every: int) -> None:
+        self.description, self.log_every = description, log_every
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            every = 0.1 if sys.stderr.isatty() else 30
+            self.bar = tqdm(
+                total=100, desc=self.description, bar_format="{desc}: {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining} {postfix}", mininterval=every
+            )
+            self.started = time.perf_counter()
+            self.first_tokens: int | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.bar is None:
+            return
+        self.bar.n = round(100 * batch["progress"], 2)
+        if trainer.global_step % self.log_every == 0:
+            tokens = batch["cursor"]["tokens"]
+            if self.first_tokens is None:
+                self.first_tokens, self.started = tokens, time.perf_counter()
+            else:
+                rate = (tokens - self.first_tokens) / (time.perf_counter() - self.started)
+                self.bar.set_postfix_str(f"loss {float(outputs['loss']):.3f}, {rate / 1000:.1f}k tokens/s", refresh=False)
+        self.bar.update(0)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.bar is not None:
+            if not trainer.should_stop:
+                self.bar.n = 100
+            self.bar.close()
+            self.bar = None
+
+
+class Throughput(L.Callback):
+    """Logs tokens/s, the share of time spent on making data, and the losses against tokens and problems."""
+
+    def __init__(self, log_every: int) -> None:
+        self.log_every = log_every
+        self.last: tuple[float, int, float] | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step % self.log_every or not trainer.is_global_zero:
+            return
+        cursor = batch["cursor"]
+        now = (time.perf_counter(), cursor["tokens"], cursor["data_seconds"])
+        if self.last is not None and trainer.logger is not None:
+            seconds = now[0] - self.last[0]
+            trainer.logger.log_metrics(
+                {
+                    "throughput/tokens_per_s": (now[1] - self.last[1]) / seconds,
+                    "throughput/data_share": (now[2] - self.last[2]) / seconds,
+                    "progress/tokens": cursor["tokens"],
+                    "progress/problems": cursor["streams"],
+                },
+                step=trainer.global_step,
+            )
+            writer = trainer.logger.experiment  # type: ignore[attr-defined]
+            writer.add_scalar("loss_by_tokens/all", float(outputs["loss"]), cursor["tokens"])
+            writer.add_scalar("loss_by_problems/all", float(outputs["loss"]), cursor["streams"])
+        self.last = now
+
+
+class SolveProbe(L.Callback):
+    """Lets the model solve a few unseen problems at set shares of the budget and logs the rate as `solve/probe`."""
+
+    def __init__(self, probe: Callable[[Any], float], every: float) -> None:
+        self.probe, self.every = probe, every
+        self.due = every
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch["progress"] < self.due:
+            return
+        while self.due <= batch["progress"]:
+            self.due += self.every
+        if trainer.is_global_zero and trainer.logger is not None:
+            rate = self.probe(pl_module.model)
+            trainer.logger.log_metrics({"solve/probe": rate}, step=trainer.global_step)
+            writer = trainer.logger.experiment  # type: ignore[attr-defined]
+            writer.add_scalar("solve_by_tokens/probe", rate, batch["cursor"]["tokens"])
+
+
+class KeepCursor(L.Callback):
+    """Tells the data module which batch was trained last, so that a checkpoint continues behind it."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer.datamodule.cursor = Cursor(**batch["cursor"])  # type: ignore[attr-defined]
+
+
+class Checkpoints(L.Callback):
+    """Writes `last.ckpt` every so many steps and at the end, whole or not at all."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.path, self.every = folder / "last.ckpt", every
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write next to the checkpoint and rename, so that a kill at any moment leaves a whole one."""
+        partial = self.path.with_name("partial.ckpt")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            if self.path.is_dir():  # FSDP writes a folder, which a rename does not replace
+                shutil.rmtree(self.path)
+            partial.replace(self.path)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step % self.every == 0:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.save(trainer)
+
+
+class GracefulInterrupt(L.Callback):
+    """Turns the first Ctrl-C into a stop after the current step, with a checkpoint; the second one ends at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._previous: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def stop(number: int, frame: Any) -> None:
+            self.interrupted = True
+            trainer.should_stop = True
+            signal.signal(signal.SIGINT, self._previous)
+            print("\ninterrupted: finishing the step and writing a checkpoint (again to quit at once)", file=sys.stderr)
+
+        try:
+            self._previous = signal.signal(signal.SIGINT, stop)
+        except ValueError:  # not the main thread: whoever runs us handles signals
+            self._previous = None
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._previous is not None and not self.interrupted:
+            signal.signal(signal.SIGINT, self._previous)

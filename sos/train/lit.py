@@ -1,0 +1,94 @@
+"""LitGPT: the thin Lightning module around `GPT`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sos.config import OptimConfig
+from sos.data.packing import IGNORE
+from sos.model.gpt import GPT, GPTConfig
+from sos.trace import Event
+
+
+def rate_factor(optim: OptimConfig, progress: float) -> float:
+    """Return the learning rate at a share of the training budget, as a factor of `optim.lr`."""
+    if progress < optim.warmup:
+        return (progress + 1e-3) / (optim.warmup + 1e-3)
+    if optim.schedule == "constant":
+        return 1.0
+    left = max(0.0, (1.0 - progress) / max(1e-9, 1.0 - optim.warmup))
+    shape = left if optim.schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * left))
+    return optim.final_lr + (1.0 - optim.final_lr) * shape
+
+
+def packed_loss(logits_BTV: Tensor, batch: dict[str, Any], world_size: int = 1) -> tuple[Tensor, Tensor]:
+    """Return (loss, loss of each target (B, T)); the loss is the mean over the targets of all ranks together.
+
+    Each rank scales its sum so that the mean of the ranks' gradients is the gradient of the whole batch.
+    """
+    losses_BT = F.cross_entropy(
+        logits_BTV.flatten(0, 1).float(), batch["targets"].flatten(), ignore_index=IGNORE, reduction="none"
+    ).view_as(batch["targets"])
+    return losses_BT.sum() * (world_size / max(1, batch["num_targets"])), losses_BT
+
+
+class LitGPT(L.LightningModule):
+    """Trains a GPT on packed rows. `hyper_parameters` of its checkpoints: `config` (plain dict) and `vocabulary` (JSON)."""
+
+    def __init__(self, gpt: GPTConfig, optim: OptimConfig, *, seed: int, log_every: int, record: dict[str, Any]) -> None:
+        super().__init__()
+        self.save_hyperparameters(record, logger=False)
+        self.optim = optim
+        self.seed, self.log_every = seed, log_every
+        self.model = GPT(gpt)
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        return self.model(batch["tokens"], batch["positions"], batch["doc_ids"])
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        rate = self.optim.lr * rate_factor(self.optim, batch["progress"])
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+        if self.model.config.dropout > 0:
+            # A step's noise depends on nothing but the step, so that a resumed run draws the same.
+            torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss, losses_BT = packed_loss(self(batch), batch, self.trainer.world_size)
+        if (self.global_step + 1) % self.log_every == 0:
+            self._log_losses(loss, losses_BT.detach(), batch)
+        return loss
+
+    def _log_losses(self, loss: Tensor, losses_BT: Tensor, batch: dict[str, Any]) -> None:
+        self.log("loss/all", loss.detach())
+        self.log("optim/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        for event in Event:
+            chosen = batch["kinds"] == int(event)
+            if chosen.any():
+                self.log(f"loss/kind/{event.name.lower()}", losses_BT[chosen].mean())
+
+    def configure_model(self) -> None:
+        """Shard the blocks under FSDP2; a no-op elsewhere."""
+        mesh = getattr(self, "device_mesh", None)
+        if mesh is None or getattr(self, "_sharded", False):
+            return
+        from torch.distributed.fsdp import fully_shard
+
+        for block in self.model.blocks:
+            fully_shard(block, mesh=mesh["data_parallel"])
+        fully_shard(self.model, mesh=mesh["data_parallel"])
+        self._sharded = True
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
+        others = [p for p in self.model.parameters() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW(
+            groups, lr=self.optim.lr, betas=(self.optim.beta1, self.optim.beta2), fused=getattr(self, "device_mesh", None) is None
+        )

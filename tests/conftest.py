@@ -1,0 +1,35 @@
+"""Shared settings and fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from drivers import REFERENCE
+from hypothesis import settings
+
+from sos.envs.countdown import Countdown
+from sos.stream.dialect import Dialect, load_dialect
+
+settings.register_profile("sos", deadline=None, derandomize=True, database=None, max_examples=200)
+settings.load_profile("sos")
+
+
+@cache
+def _dialect(name: str, env: Countdown, whole_max: int) -> Dialect:
+    return load_dialect(name, env, whole_max)
+
+
+@pytest.fixture(scope="session")
+def dialect_of() -> Callable[[str, Countdown, int], Dialect]:
+    """Load a shipped dialect once: (name, env, whole_max) -> Dialect."""
+    return _dialect
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The folder with the published code's data, beside the repository; skips where it is absent."""
+    if not (REFERENCE / "traces.jsonl").is_file():
+        pytest.skip(f"the published traces are not at {REFERENCE}")
+    return REFERENCE

@@ -1,0 +1,211 @@
+"""Jitted entry points to the kernels, and small makers of problems, traces and damaged streams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from sos.envs import ENVS
+from sos.envs import protocol as environment
+from sos.envs.countdown import Countdown
+from sos.search import SEARCHES
+from sos.search.frontier import new_work
+from sos.search.protocol import search
+from sos.stream.codec import encode
+from sos.stream.dialect import Dialect
+from sos.stream.vocab import BOS, EOS
+from sos.trace import ACTION, Outcome, Status, Trace, new_buffer, to_trace
+
+GOLDEN = Path(__file__).parent / "golden"
+REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
+DIALECTS = sorted(Path(str(path)).stem for path in (resources.files("sos.stream") / "dialects").iterdir())
+MAX_NODES = 20_000
+
+
+@njit(cache=True, nogil=True)
+def search_kernel(strategy, env, problem, work, trace):
+    return search(strategy, env, problem, work, trace)
+
+
+@njit(cache=True, nogil=True)
+def expand_kernel(env, problem, state, actions, children):
+    return environment.expand(env, problem, state, actions, children)
+
+
+@njit(cache=True, nogil=True)
+def heuristic_kernel(env, kind, problem, scratch, state):
+    environment.prepare(env, problem, scratch)
+    return environment.heuristic(env, kind, problem, scratch, state)
+
+
+@njit(cache=True, nogil=True)
+def solvable_kernel(env, problems, solvable):
+    frames = np.zeros((env.num_numbers + 1, 10), np.int64)
+    for k in range(len(problems)):
+        solvable[k] = environment.solvable(env, problems[k], frames)
+
+
+@njit(cache=True, nogil=True)
+def apply_kernel(env, state, action, child):
+    return environment.apply_action(env, state, action, child)
+
+
+@njit(cache=True, nogil=True)
+def check_kernel(env, action):
+    return environment.check_action(env, action)
+
+
+@njit(cache=True, nogil=True)
+def hash_kernel(env, key, problem):
+    return environment.hash_key(env, key, problem)
+
+
+_SPACES: dict[tuple[type, int], Any] = {}
+
+
+def run_search(strategy: Any, env: Any, problem: Any, max_nodes: int = MAX_NODES) -> Trace:
+    """Search `problem` and return its trace; the work space is reused from call to call, as in production."""
+    key = (type(env), env.num_numbers, max_nodes)
+    if key not in _SPACES:
+        buffer = new_buffer(4 * max_nodes, max_nodes, ACTION + env.action_width, env.state_width)
+        _SPACES[key] = (new_work(env._replace(max_target=1000), max_nodes), buffer)
+    work, buffer = _SPACES[key]
+    problem = np.asarray(problem, np.int32)
+    status = search_kernel(strategy, env, problem, work, buffer)
+    assert status == Status.OK, "the trace does not fit the test's buffer"
+    return to_trace(problem, buffer)
+
+
+def random_problem(rng: np.random.Generator, env: Countdown) -> list[int]:
+    """Draw a problem row within the ranges of `env`, solvable or not; often with repeated numbers."""
+    numbers = rng.integers(env.min_number, env.max_number + 1, env.num_numbers)
+    if rng.random() < 0.3:
+        numbers[rng.integers(env.num_numbers)] = numbers[0]
+    return env.problem_row(int(rng.integers(env.min_target, env.max_target + 1)), numbers.tolist())
+
+
+def all_searches() -> list[tuple[str, Any]]:
+    """Return named strategies: every entry of SEARCHES, and depth-first with all kinds of options."""
+    from sos.search.depth_first import DepthFirst
+
+    named: list[tuple[str, Any]] = [(name, kind(max_nodes=200)) for name, kind in SEARCHES.items()]
+    named += [
+        ("dfs-exhaustive", DepthFirst(heuristic=0, use_threshold=False, max_nodes=60)),
+        ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),
+        ("dfs-budget", DepthFirst(heuristic=1, use_threshold=False, max_nodes=7)),
+    ]
+    return named
+
+
+def all_envs() -> list[tuple[str, Any]]:
+    """Return named environments of small problems."""
+    named = [(name, kind()) for name, kind in ENVS.items()]
+    named += [
+        ("countdown-2", Countdown(num_numbers=2)),
+        ("countdown-3-small", Countdown(num_numbers=3, max_number=20, max_target=50, max_value=100)),
+        ("countdown-5", Countdown(num_numbers=5, max_number=12)),
+    ]
+    return named
+
+
+def tokenize(tokenizer: Any, text: str) -> np.ndarray:
+    """Return int64 (T,) ids of `<bos>` text `<eos>`."""
+    return np.array([BOS, *tokenizer.encode(text, add_special_tokens=False).ids, EOS], np.int64)
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open() as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def damages(vocab_size: int) -> list[Callable[[np.random.Generator, np.ndarray], np.ndarray]]:
+    """Return functions that damage int64 (T,) tokens, each in its way."""
+
+    def substitute(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        tokens = tokens.copy()
+        tokens[rng.integers(len(tokens))] = rng.integers(vocab_size)
+        return tokens
+
+    def nudge(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        tokens = tokens.copy()
+        tokens[rng.integers(len(tokens))] += rng.choice([-1, 1])
+        return tokens
+
+    def swap(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        tokens = tokens.copy()
+        i, j = rng.integers(len(tokens), size=2)
+        tokens[[i, j]] = tokens[[j, i]]
+        return tokens
+
+    def copy_token(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        i, j = rng.integers(len(tokens), size=2)
+        tokens = tokens.copy()
+        tokens[i] = tokens[j]
+        return tokens
+
+    def duplicate(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        i, j = np.sort(rng.integers(len(tokens), size=2))
+        return np.concatenate([tokens[:j], tokens[i:j], tokens[j:]])
+
+    def delete(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        i = rng.integers(len(tokens))
+        return np.concatenate([tokens[:i], tokens[i + rng.integers(1, 12) :]])
+
+    def truncate(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        return tokens[: rng.integers(len(tokens))]
+
+    def move(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        i, j = np.sort(rng.integers(len(tokens), size=2))
+        rest = np.concatenate([tokens[:i], tokens[j:]])
+        k = rng.integers(len(rest) + 1)
+        return np.concatenate([rest[:k], tokens[i:j], rest[k:]])
+
+    def invade(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        tokens = tokens.copy()
+        tokens[rng.integers(len(tokens))] = rng.choice([-1, -(2**63), 2**63 - 1, 2**31, vocab_size, 65536 + 5])
+        return tokens
+
+    return [substitute, nudge, swap, copy_token, duplicate, delete, truncate, move, invade]
+
+
+def damage(rng: np.random.Generator, tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Damage tokens once or a few times, or replace them by noise."""
+    draw = rng.random()
+    if draw < 0.02:
+        return rng.integers(-(2**62), 2**62, rng.integers(0, 40))
+    if draw < 0.05:
+        return np.concatenate([tokens[: rng.integers(12)], rng.integers(0, vocab_size, rng.integers(0, 60))])
+    ways = damages(vocab_size)
+    for _ in range(min(int(rng.geometric(0.6)), 5)):
+        if len(tokens) > 1:
+            tokens = ways[rng.integers(len(ways))](rng, tokens)
+    return tokens
+
+
+def small_streams(dialect: Dialect, env: Countdown, rng: np.random.Generator, num: int) -> list[tuple[Any, Any]]:
+    """Return (problem int32 (P,), tokens int64 (T,)) of short searches, three of four solved."""
+    streams: list[tuple[Any, Any]] = []
+    strategies = [strategy for _, strategy in all_searches()]
+    while len(streams) < num:
+        problem = np.array(random_problem(rng, env), np.int32)
+        trace = run_search(strategies[rng.integers(len(strategies))], env, problem)
+        solved = trace.outcome == Outcome.SOLVED
+        if len(trace.events) <= 60 and solved == (len(streams) % 4 > 0):
+            streams.append((problem, encode(dialect, trace)[0].astype(np.int64)))
+    return streams
+
+
+def judged_text(dialect: Dialect, tokens: np.ndarray) -> str:
+    """Return the text of the tokens between a leading `<bos>` and the first token that is none of the text's."""
+    if len(tokens) == 0 or tokens[0] != BOS:
+        return ""
+    body = tokens[1:]
+    stops = np.flatnonzero((body < 3) | (body >= len(dialect.vocab)))
+    return dialect.text(body[: stops[0]] if len(stops) else body)

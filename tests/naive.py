@@ -1,0 +1,423 @@
+"""Slow, obvious oracles in plain Python, written from the specification: Countdown, searches, verification."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import combinations
+from typing import Any, NamedTuple
+
+INT32_MAX = 2**31 - 1
+OPERATORS = "+*-/"
+EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = range(6)
+SOLVED, EXHAUSTED, BUDGET = range(3)
+
+Action = tuple[int, str, int, int]  # a, operator, b, result
+
+
+# Countdown
+
+
+def results(x: int, y: int) -> Iterator[Action]:
+    """Yield what x and y (in this order in the state) can give: sum, product, difference, exact quotient."""
+    large, small = max(x, y), min(x, y)
+    yield x, "+", y, x + y
+    yield x, "*", y, x * y
+    yield large, "-", small, large - small
+    if small != 0 and large % small == 0:
+        yield large, "/", small, large // small
+
+
+def successors(numbers: list[int], max_value: int = INT32_MAX) -> list[tuple[Action, list[int]]]:
+    """Return (action, numbers) of every successor in generation order."""
+    found = []
+    for i, j in combinations(range(len(numbers)), 2):
+        rest = [n for k, n in enumerate(numbers) if k not in (i, j)]
+        found += [(action, [*rest, action[3]]) for action in results(numbers[i], numbers[j]) if action[3] <= max_value]
+    return found
+
+
+def solvable(numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Try everything."""
+    if len(numbers) == 1:
+        return numbers[0] == target
+    return any(solvable(child, target, max_value) for _, child in successors(numbers, max_value))
+
+
+def heuristic(name: str, numbers: list[int], target: int) -> Fraction:
+    """Return the heuristic `none`, `sum` or `mult` of a state, exactly."""
+    if name == "none":
+        return Fraction(0)
+    if name == "sum":
+        return Fraction(sum(abs(n - target) for n in numbers), len(numbers))
+    factors = [f for f in range(2, target + 1) if target % f == 0]
+    return Fraction(sum(min(abs(n - f) for f in factors) for n in numbers))
+
+
+def legal(a: int, operator: str, b: int, max_value: int = INT32_MAX) -> int | None:
+    """Return the true result of an operation, None where the rules forbid it."""
+    if operator in "-/" and a < b:
+        return None
+    if operator == "/" and (b == 0 or a % b):
+        return None
+    true = {"+": a + b, "*": a * b, "-": a - b, "/": a // b if b else 0}[operator]
+    return true if true <= max_value else None
+
+
+# Depth-first search
+
+
+class Found(NamedTuple):
+    """A search: events (kind, node, value), nodes (parent, rank, action), the numbers of each node."""
+
+    events: list[tuple[int, int, int]]
+    nodes: list[tuple[int, int, Action | None]]
+    states: list[list[int]]
+
+
+def depth_first(
+    numbers: list[int],
+    target: int,
+    *,
+    heuristic_name: str = "sum",
+    use_threshold: bool = True,
+    skip_seen: bool = False,
+    announce_leaves: bool = True,
+    max_nodes: int = 1000,
+    max_value: int = INT32_MAX,
+) -> Found:
+    """Search recursively; the options are those of `DepthFirst`."""
+    found = Found([(EXPAND, 0, 0)], [(-1, 0, None)], [numbers])
+    seen: set[tuple[int, ...]] = set()
+    at = 0  # where the searcher stands
+    num_expanded = 1
+
+    def kept_children(parent: list[int]) -> list[tuple[Action, list[int]]]:
+        kept = []
+        for action, child in successors(parent, max_value):
+            if use_threshold and heuristic(heuristic_name, child, target) > target:
+                continue
+            if skip_seen and tuple(sorted(child)) in seen:
+                continue
+            seen.add(tuple(sorted(child)))
+            kept.append((action, child))
+        return sorted(kept, key=lambda item: heuristic(heuristic_name, item[1], target))
+
+    def visit(parent: int) -> int | None:
+        nonlocal at, num_expanded
+        for rank, (action, child) in enumerate(kept_children(found.states[parent])):
+            leaf = len(child) == 1
+            if not leaf and num_expanded == max_nodes:
+                return BUDGET
+            if at != parent:
+                found.events.append((BACKTRACK, parent, 0))
+                at = parent
+            node = len(found.nodes)
+            found.nodes.append((parent, rank, action))
+            found.states.append(child)
+            found.events.append((GENERATE, node, 0))
+            if leaf and child[0] == target:
+                found.events.append((GOAL, node, target))
+                return SOLVED
+            if leaf:
+                found.events.append((DEAD_END, node, child[0]))
+                at = node if announce_leaves else parent
+                continue
+            found.events.append((EXPAND, node, 0))
+            at = node
+            num_expanded += 1
+            outcome = visit(node)
+            if outcome is not None:
+                return outcome
+        return None
+
+    outcome = visit(0)
+    found.events.append((END, -1, EXHAUSTED if outcome is None else outcome))
+    return found
+
+
+def as_rows(found: Found, width: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+    """Return (events, nodes, states) as the rows of a Trace, states `width` wide."""
+    events = [[kind, node, node, value, 0] for kind, node, value in found.events]
+    nodes = []
+    for parent, rank, action in found.nodes:
+        a, operator, b, result = action or (0, "+", 0, 0)
+        nodes.append([parent, rank, a, OPERATORS.index(operator), b, result])
+    states = [[len(numbers), *numbers, *[0] * (width - 1 - len(numbers))] for numbers in found.states]
+    return events, nodes, states
+
+
+def published_text(numbers: list[int], target: int, heuristic_name: str) -> str:
+    """Write the published depth-first search (threshold = target) as its own text, without a trace in between."""
+    lines = []
+
+    def write_state(state: list[int], operations: list[str]) -> None:
+        lines.append(f"Current State: {target}:{state}, Operations: {operations}")
+
+    def visit(path: str, state: list[int], operations: list[str]) -> bool:
+        children = [(a, c) for a, c in successors(state) if heuristic(heuristic_name, c, target) <= target]
+        children.sort(key=lambda item: heuristic(heuristic_name, item[1], target))
+        for index, ((a, operator, b, result), child) in enumerate(children):
+            operation = f"{a}{operator}{b}={result}"
+            lines.append(f"Exploring Operation: {operation}, Resulting Numbers: {child}")
+            if child == [target]:
+                lines.append(f"{target},{target} equal: Goal Reached")
+                return True
+            if len(child) == 1:
+                lines.append(f"{child[0]},{target} unequal: No Solution")
+            else:
+                lines.append(f"Generated Node #{path},{index}: {target}:{child} Operation: {operation}")
+                lines.append(f"Moving to Node #{path},{index}")
+                write_state(child, [*operations, operation])
+                if visit(f"{path},{index}", child, [*operations, operation]):
+                    return True
+            if index + 1 < len(children):
+                lines.append(f"Moving to Node #{path}")
+                write_state(state, operations)
+        return False
+
+    write_state(numbers, [])
+    visit("0", numbers, [])
+    return "".join(line + "\n" for line in lines)
+
+
+# Verification of traces
+
+
+def _numbers(row: Any) -> list[int]:
+    return [int(n) for n in row[1 : 1 + int(row[0])]]
+
+
+def _holds(numbers: Counter[int], a: int, b: int) -> bool:
+    return not Counter([a, b]) - numbers
+
+
+def _after(numbers: Counter[int], a: int, b: int, result: int) -> Counter[int]:
+    return numbers - Counter([a, b]) + Counter([result])
+
+
+def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
+    """Return (solved, error code of each event), codes as in `sos.stream.verify.Error`."""
+    target, root = int(trace.problem[0]), Counter(int(n) for n in trace.problem[2:])
+    actions = [(int(r[2]), OPERATORS[int(r[3])], int(r[4]), int(r[5])) for r in trace.nodes]
+    said: dict[int, list[int]] = {}  # node -> the numbers last stated for it
+    true: dict[int, Counter[int]] = {0: root}  # sound node -> its true numbers
+    expanded: set[int] = set()
+    goal_seen = solved = False
+    codes = []
+    for e, (kind, node, row, value, flags) in enumerate(trace.events.tolist()):
+        stated = _numbers(trace.states[row]) if row >= 0 else []
+        code = 0
+        if e == 0:
+            said[0] = stated
+        if goal_seen and kind != END:
+            code = 1
+        elif kind == GENERATE:
+            parent = int(trace.nodes[node][0])
+            a, operator, b, result = actions[node]
+            true_result = legal(a, operator, b, env.max_value)
+            if parent not in expanded:
+                code = 2
+            elif not _holds(Counter(said[parent]), a, b):
+                code = 3
+            elif true_result is None:
+                code = 4
+            elif true_result != result:
+                code = 5
+            elif Counter(stated) != _after(Counter(said[parent]), a, b, result):
+                code = 6
+        elif kind in (EXPAND, BACKTRACK):
+            if node not in said:
+                code = 2
+            elif len(said[node]) == 1:
+                code = 1
+            elif (node in expanded) != (kind == BACKTRACK) and e > 0:
+                code = 2
+            elif sorted(stated) != sorted(said[node]):
+                code = 6
+        elif kind == GOAL:
+            if node not in said:
+                code = 2
+            elif true.get(node) != Counter([target]):
+                code = 7
+            elif len(said[node]) != 1:
+                code = 1
+            elif said[node] != [value]:
+                code = 9
+        elif kind == DEAD_END:
+            if node not in said:
+                code = 2
+            elif len(said[node]) != 1:
+                code = 1
+            elif said[node] == [target]:
+                code = 8
+            elif said[node] != [value]:
+                code = 9
+        elif (value == SOLVED) != goal_seen:
+            code = 10
+        codes.append(code or (11 if flags & 1 else 12 if flags & 2 else 13 if flags & 4 else 0))
+        if kind == GENERATE:
+            said[node] = stated
+            parent = int(trace.nodes[node][0])
+            a, operator, b, result = actions[node]
+            true.pop(node, None)
+            if parent in true and _holds(true[parent], a, b) and legal(a, operator, b, env.max_value) == result:
+                true[node] = _after(true[parent], a, b, result)
+        elif kind in (EXPAND, BACKTRACK) and node >= 0:
+            expanded.add(node)
+            said[node] = stated
+        elif kind == GOAL:
+            if not goal_seen and node in said and true.get(node) == Counter([target]):
+                solved = True
+            goal_seen = True
+    return solved, codes
+
+
+# Verification of text, without the decoder
+
+
+class _Node:
+    def __init__(self, parent: _Node | None, stated: Counter[int], true: Counter[int] | None, index: int) -> None:
+        self.parent, self.stated, self.true, self.index = parent, stated, true, index
+        self.children: list[_Node] = []
+
+
+class _Replay:
+    """Follows a searcher through the tree that its text describes."""
+
+    def __init__(self, numbers: list[int], max_value: int) -> None:
+        self.max_value = max_value
+        self.root = _Node(None, Counter(numbers), Counter(numbers), 0)
+        self.current: _Node | None = self.root
+        self.generated: _Node | None = None  # the node of the line before
+
+    def explore(self, a: int, operator: str, b: int, result: int, stated: list[int] | None) -> None:
+        parent = self.current
+        while parent is not None and not _holds(parent.stated, a, b):
+            parent = parent.parent
+        if parent is None:  # nobody holds the operands
+            parent = self.current
+        if parent is None:
+            self.generated = _Node(None, Counter(stated or [result]), None, 0)
+            self.current = None
+            return
+        sound = (
+            parent.true is not None and _holds(parent.true, a, b) and legal(a, operator, b, self.max_value) == result
+        )
+        claim = _after(parent.stated, a, b, result) if stated is None else Counter(stated)
+        true = _after(parent.true, a, b, result) if sound and parent.true is not None else None
+        self.generated = _Node(parent, claim, true, len(parent.children))
+        parent.children.append(self.generated)
+        self.current = parent
+
+    def go_to(self, node: _Node | None, stated: list[int]) -> None:
+        if node is not None:
+            node.stated = Counter(stated)
+        self.current, self.generated = node, None
+
+    def at_goal(self, target: int) -> bool:
+        node = self.generated or self.current
+        return node is not None and node.true == Counter([target])
+
+
+_N = "(?:0|[1-9][0-9]*)"
+_LIST = rf"\[({_N}(?:, {_N})*)\]"
+_OPERATION = rf"({_N})([+*/-])({_N})=({_N})"
+_QUOTED = rf"'{_N}[+*/-]{_N}={_N}'"
+_CURRENT = rf"Current State: ({_N}):{_LIST}, Operations: \[(?:{_QUOTED}(?:, {_QUOTED})*)?\]\n"
+_LINES = {
+    "state": re.compile(_CURRENT),
+    "explore": re.compile(rf"Exploring Operation: {_OPERATION}, Resulting Numbers: {_LIST}\n"),
+    "label": re.compile(rf"Generated Node #({_N}(?:,{_N})*): {_N}:{_LIST} Operation: {_OPERATION}\n"),
+    "move": re.compile(rf"Moving to Node #({_N}(?:,{_N})*)\n{_CURRENT}"),
+    "dead_end": re.compile(rf"{_N},{_N} unequal: No Solution\n"),
+    "goal": re.compile(rf"{_N},{_N} equal: Goal Reached\n"),
+}
+
+
+def _fits(text: str, count: int) -> bool:
+    return len(text.split(",")) <= count and all(int(n) <= INT32_MAX for n in re.findall("[0-9]+", text))
+
+
+def solves(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Say whether a text in the published wording solves the problem; it is read up to the first line that is none."""
+    match = _LINES["state"].match(text)
+    if not match or match[0] != f"Current State: {target}:{numbers}, Operations: []\n":
+        return False
+    replay = _Replay(numbers, max_value)
+    position = match.end()
+    label_due = False
+    while True:
+        kind, match = next(((k, m) for k, r in _LINES.items() if (m := r.match(text, position))), ("", None))
+        if match is None or kind == "state" or (kind == "label" and not label_due):
+            return False
+        if any(int(n) > INT32_MAX for n in re.findall("[0-9]+", match[0])):
+            return False
+        position = match.end()
+        if kind == "explore":
+            a, operator, b, result, stated = match.groups()
+            if not _fits(stated, len(numbers)):
+                return False
+            claim = [int(n) for n in stated.split(", ")]
+            replay.explore(int(a), operator, int(b), int(result), claim)
+            label_due = len(claim) > 1
+            continue
+        if kind == "label":
+            if not _fits(match[2], len(numbers)):
+                return False
+            assert replay.generated is not None
+            replay.generated.index = int(match[1].split(",")[-1])
+        elif kind == "move":
+            if not _fits(match[3], len(numbers)):
+                return False
+            first, *path = (int(n) for n in match[1].split(","))
+            node = replay.root if first == 0 else None
+            for index in path:
+                node = next((c for c in node.children if c.index == index), None) if node else None
+            replay.go_to(node, [int(n) for n in match[3].split(", ")])
+        elif kind == "goal":
+            return replay.at_goal(target)
+        else:
+            replay.generated = None
+        label_due = False
+
+
+_COMPACT = {
+    "explore": re.compile(rf"({_N}) ([+*/-]) ({_N}) = ({_N})( ,)?"),
+    "expand": re.compile(rf"\[ ({_N}(?:(?: ,)? {_N})*) \]"),
+    "back": re.compile(rf"< ({_N}) \[ ({_N}(?:(?: ,)? {_N})*) \]"),
+    "dead_end": re.compile("x"),
+    "goal": re.compile("!"),
+}
+
+
+def solves_compact(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Say whether a text of the compact dialect solves the problem."""
+    prompt, colon, body = text.partition(" :")
+    if not colon or prompt.replace(" ,", "") != f"{' '.join(map(str, numbers))} > {target}":
+        return False
+    replay = _Replay(numbers, max_value)
+    while match := next(((k, m) for k, r in _COMPACT.items() if (m := r.match(body.lstrip()))), None):
+        kind, found = match
+        body = body.lstrip()[found.end() :]
+        if kind == "explore":
+            a, operator, b, result, _ = found.groups()
+            replay.explore(int(a), operator, int(b), int(result), None)
+        elif kind == "expand":
+            replay.go_to(replay.generated, [int(n) for n in found[1].replace(",", " ").split()])
+        elif kind == "back":
+            ancestors: list[_Node] = []
+            node = replay.current
+            while node is not None:
+                ancestors.insert(0, node)
+                node = node.parent
+            depth = int(found[1])
+            known = bool(ancestors) and ancestors[0] is replay.root and depth < len(ancestors)
+            replay.go_to(ancestors[depth] if known else None, [int(n) for n in found[2].replace(",", " ").split()])
+        elif kind == "goal":
+            return replay.at_goal(target)
+        else:
+            replay.generated = None
+    return False
