@@ -42,7 +42,11 @@ def build_system(config: Config) -> System:
     )
     search = config.search
     strategy = DepthFirst(
-        HEURISTICS.index(search.heuristic), search.threshold == "target", search.skip_seen, search.announce_leaves, search.max_nodes
+        HEURISTICS.index(search.heuristic),
+        search.threshold == "target",
+        search.skip_seen,
+        search.announce_leaves,
+        search.max_nodes,
     )
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max)

@@ -1,4 +1,4 @@
-"""Compare finished runs: `python -m sos.compare RUNS... [--out FOLDER]`."""
+"""Compare finished runs: `python -m sos.compare RUNS... [--out FOLDER]`, and at the end of every multirun."""
 
 from __future__ import annotations
 
@@ -6,8 +6,26 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
 
 from sos.analysis.compare import compare, load_runs
+
+
+class CompareAfterMultirun(Callback):
+    """A Hydra callback that ends a multirun with the comparison of its runs, printed and written into its folder."""
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            comparison = compare(load_runs([folder]))
+        except ValueError as error:
+            print(f"no comparison: {' '.join(str(error).split())}", file=sys.stderr)
+            return
+        print(f"\n{comparison.table()}\n")
+        print("wrote " + ", ".join(map(str, comparison.write(folder))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

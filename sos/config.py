@@ -50,7 +50,12 @@ class EnvConfig:
             raise ValueError(f"env.num_numbers must be from 2 to 6, got {self.num_numbers}")
         _at_least(self, "env", 1, "min_number")
         _at_least(self, "env", 2, "min_target")
-        for low, high in (("min_number", "max_number"), ("min_target", "max_target"), ("max_target", "max_value"), ("max_number", "max_value")):
+        for low, high in (
+            ("min_number", "max_number"),
+            ("min_target", "max_target"),
+            ("max_target", "max_value"),
+            ("max_number", "max_value"),
+        ):
             if getattr(self, low) > getattr(self, high):
                 raise ValueError(f"env.{low}={getattr(self, low)} must not be above env.{high}={getattr(self, high)}")
         if self.max_value > 2**31 - 1:
@@ -72,7 +77,9 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         if self.name != "dfs" and self.threshold != "none":
-            raise ValueError(f"search.threshold={self.threshold} belongs to search.name=dfs, got search.name={self.name}")
+            raise ValueError(
+                f"search.threshold={self.threshold} belongs to search.name=dfs, got search.name={self.name}"
+            )
         _one_of(self, "search", "name", ("dfs",))
         _one_of(self, "search", "heuristic", ("none", "sum", "mult"))
         _one_of(self, "search", "threshold", ("none", "target"))
@@ -179,7 +186,17 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _one_of(self, "trainer", "accelerator", ("cpu", "gpu", "auto"))
         _one_of(self, "trainer", "strategy", ("auto", "ddp", "fsdp"))
-        _at_least(self, "trainer", 1, "devices", "num_nodes", "batch_tokens", "log_every", "probe_problems", "checkpoint_every")
+        _at_least(
+            self,
+            "trainer",
+            1,
+            "devices",
+            "num_nodes",
+            "batch_tokens",
+            "log_every",
+            "probe_problems",
+            "checkpoint_every",
+        )
         _at_least(self, "trainer", 0, "num_threads")
         _fraction(self, "trainer", "probe_every")
 

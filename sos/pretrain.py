@@ -81,7 +81,9 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
     logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False)
     # Lightning prints an advertisement and warns about the few workers of a loader that is no DataLoader.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*(does not have many workers|`training_step` returned|isinstance\\(treespec).*")
+    warnings.filterwarnings(
+        "ignore", message=".*(does not have many workers|`training_step` returned|isinstance\\(treespec).*"
+    )
     return L.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
@@ -128,7 +130,11 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
     torch.manual_seed(config.seed)
     record = {"config": to_dict(config), "vocabulary": vocabulary}
     lit = LitGPT(
-        gpt_config(config, len(system.dialect.vocab)), config.optim, seed=config.seed, log_every=config.trainer.log_every, record=record
+        gpt_config(config, len(system.dialect.vocab)),
+        config.optim,
+        seed=config.seed,
+        log_every=config.trainer.log_every,
+        record=record,
     )
     if checkpoint is not None and checkpoint.is_file():
         check_resume(config, system, checkpoint)
@@ -150,7 +156,11 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
         Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every),
         interrupt,
     ]
-    probe_config = to_dict(config)["eval"] | {"num_problems": config.trainer.probe_problems, "pass_k": [], "num_rollout_texts": 0}
+    probe_config = to_dict(config)["eval"] | {
+        "num_problems": config.trainer.probe_problems,
+        "pass_k": [],
+        "num_rollout_texts": 0,
+    }
     probe_eval = type(config.eval)(**probe_config)
 
     def solve(model: torch.nn.Module) -> dict[str, Any]:
@@ -161,7 +171,10 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
     trainer = build_trainer(config, folder, callbacks)
     if trainer.is_global_zero:
         log.info(
-            "%s parameters, %s tokens in the vocabulary, context %s", f"{lit.model.num_parameters():,}", len(system.dialect.vocab), system.context
+            "%s parameters, %s tokens in the vocabulary, context %s",
+            f"{lit.model.num_parameters():,}",
+            len(system.dialect.vocab),
+            system.context,
         )
         before = {f"hp/{key}": value["value"] for key, value in solve(lit.model).items() if key.startswith("solve/")}
         trainer.logger.log_hyperparams(flatten(to_dict(config) | {"resume": "none"}), before)  # type: ignore[union-attr]
@@ -207,7 +220,9 @@ def check_resume(config: Config, system: System, checkpoint: Path) -> None:
     free = ("resume", "eval.", "trainer.")
     for key in sorted(old.keys() | new.keys()):
         if not key.startswith(free) and old.get(key) != new.get(key):
-            raise ValueError(f"resume={checkpoint}: it was trained with {key}={old.get(key)}, this run has {key}={new.get(key)}")
+            raise ValueError(
+                f"resume={checkpoint}: it was trained with {key}={old.get(key)}, this run has {key}={new.get(key)}"
+            )
     if old["trainer.batch_tokens"] != new["trainer.batch_tokens"]:
         raise ValueError(f"resume={checkpoint}: it was trained with trainer.batch_tokens={old['trainer.batch_tokens']}")
     load_model(loaded, system)
@@ -221,7 +236,9 @@ def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> N
     assert isinstance(logger, TensorBoardLogger)
     values = {key: metric["value"] for key, metric in evaluation.metrics.items() if metric["value"] is not None}
     logger.log_metrics(values, step=trainer.global_step)
-    logger.log_metrics({f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step)
+    logger.log_metrics(
+        {f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step
+    )
     writer = logger.experiment
     for key, value in values.items():
         if key.startswith("solve/"):
@@ -232,5 +249,3 @@ def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> N
     writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
     logger.save()
     writer.flush()
-
-

@@ -19,7 +19,7 @@ from sos.search.frontier import new_work
 from sos.search.protocol import search
 from sos.stream.codec import encode
 from sos.stream.dialect import Dialect
-from sos.stream.vocab import BOS, EOS
+from sos.stream.vocab import BOS, EOS, FIRST_NUMBER
 from sos.trace import ACTION, Outcome, Status, Trace, new_buffer, to_trace
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -172,7 +172,16 @@ def damages(vocab_size: int) -> list[Callable[[np.random.Generator, np.ndarray],
         tokens[rng.integers(len(tokens))] = rng.choice([-1, -(2**63), 2**63 - 1, 2**31, vocab_size, 65536 + 5])
         return tokens
 
-    return [substitute, nudge, swap, copy_token, duplicate, delete, truncate, move, invade]
+    def lie(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        # One number becomes another one throughout the rest: wrong but consistent.
+        start = rng.integers(len(tokens))
+        old, new = tokens[rng.integers(len(tokens))], FIRST_NUMBER + rng.integers(10)
+        return np.concatenate([tokens[:start], np.where(tokens[start:] == old, new, tokens[start:])])
+
+    def append(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
+        return np.concatenate([tokens[: len(tokens) - rng.integers(2)], rng.choice(tokens, rng.integers(1, 12))])
+
+    return [substitute, nudge, swap, copy_token, duplicate, delete, truncate, move, invade, lie, append]
 
 
 def damage(rng: np.random.Generator, tokens: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -183,7 +192,7 @@ def damage(rng: np.random.Generator, tokens: np.ndarray, vocab_size: int) -> np.
     if draw < 0.05:
         return np.concatenate([tokens[: rng.integers(12)], rng.integers(0, vocab_size, rng.integers(0, 60))])
     ways = damages(vocab_size)
-    for _ in range(min(int(rng.geometric(0.6)), 5)):
+    for _ in range(min(int(rng.geometric(0.7)), 5)):
         if len(tokens) > 1:
             tokens = ways[rng.integers(len(ways))](rng, tokens)
     return tokens

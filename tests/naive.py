@@ -344,7 +344,7 @@ def _fits(text: str, count: int) -> bool:
 def solves(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
     """Say whether a text in the published wording solves the problem; it is read up to the first line that is none."""
     match = _LINES["state"].match(text)
-    if not match or match[0] != f"Current State: {target}:{numbers}, Operations: []\n":
+    if not match or (match[1], match[2]) != (str(target), ", ".join(map(str, numbers))):
         return False
     replay = _Replay(numbers, max_value)
     position = match.end()

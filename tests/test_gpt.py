@@ -24,6 +24,8 @@ def make_model(seed: int = 0, **overrides: Any) -> GPT:
     with torch.no_grad():
         model.embed.weight.mul_(20)
         for name, parameter in model.named_parameters():
+            if name.endswith(("out.weight", "down.weight")):  # zero at first, which would hide the blocks
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
             if "norm" in name:  # gains of exactly 1 would hide a missing gain
                 parameter.uniform_(0.5, 1.5)
     return model
@@ -34,7 +36,7 @@ def tokens_of(*shape: int, seed: int = 1) -> Tensor:
     return torch.randint(VOCAB, shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("overrides", [{}, {"qk_norm": False, "tie_embeddings": False, "mlp_ratio": 2.0}])
+@pytest.mark.parametrize("overrides", [{}, {"qk_norm": True, "tie_embeddings": False, "mlp_ratio": 2.0}])
 def test_logits_have_the_documented_shape(overrides: dict) -> None:
     logits = make_model(**overrides)(tokens_of(3, 10))
     assert logits.shape == (3, 10, VOCAB)
@@ -88,8 +90,9 @@ def test_positions_count_relatively_and_default_to_the_row() -> None:
     assert (model(tokens) - stretched).abs().max() > 0.1
 
 
-def test_cached_logits_agree_with_uncached_ones_at_random_lengths() -> None:
-    model, generator = make_model(), torch.Generator().manual_seed(4)
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_cached_logits_agree_with_uncached_ones_at_random_lengths(qk_norm: bool) -> None:
+    model, generator = make_model(qk_norm=qk_norm), torch.Generator().manual_seed(4)
     num_slots = 5
     tokens = tokens_of(num_slots, CONTEXT)
     lengths = torch.randint(1, 20, (num_slots,), generator=generator)
@@ -152,7 +155,7 @@ def test_init_starts_near_the_uniform_distribution_and_is_seeded() -> None:
     config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, **PRESETS["nano"])
     model, tokens = GPT(config), tokens_of(4, 40)
     loss = torch.nn.functional.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
-    assert loss.item() == pytest.approx(torch.tensor(VOCAB).log().item(), abs=0.1)
+    assert loss.item() == pytest.approx(torch.tensor(VOCAB).log().item(), abs=0.2)
     torch.manual_seed(5)
     again = GPT(config)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))

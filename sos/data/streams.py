@@ -74,7 +74,16 @@ def make_stream(env, strategy, view, program, splits, split, key, index, dose_ke
     if search(strategy, env, problem, space.work, space.trace) != OK:
         return TOO_LONG, 0
     status = apply_view(
-        view, fold(dose_key, index), env, problem, oracle, space.work, space.trace, space.viewed, space.kept, space.solution
+        view,
+        fold(dose_key, index),
+        env,
+        problem,
+        oracle,
+        space.work,
+        space.trace,
+        space.viewed,
+        space.kept,
+        space.solution,
     )
     if status != OK:
         return TOO_LONG, 0
@@ -167,7 +176,12 @@ class StreamSource:
             raise ValueError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
         used = offsets[count]
         return Chunk(
-            tokens[:used].copy(), kinds[:used].copy(), offsets[: count + 1].copy(), prompts[:count].copy(), visits[:count].copy(), dropped
+            tokens[:used].copy(),
+            kinds[:used].copy(),
+            offsets[: count + 1].copy(),
+            prompts[:count].copy(),
+            visits[:count].copy(),
+            dropped,
         )
 
 

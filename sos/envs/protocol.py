@@ -20,7 +20,9 @@ from numba.extending import overload
 _IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
 
 
-def implements(stub: Callable[..., Any], kind: type, position: int = 0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(
+    stub: Callable[..., Any], kind: type, position: int = 0
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as `stub` for the NamedTuple `kind`, found at argument `position`."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sos.stream.dialect import BACKTRACK, EXPAND, FORMS, HISTORY, LITERAL, NUMBERS, OPERATION, PATH, ROOT, SYMBOL, Program
+from sos.stream.dialect import (
+    BACKTRACK,
+    EXPAND,
+    FORMS,
+    HISTORY,
+    LITERAL,
+    NUMBERS,
+    OPERATION,
+    PATH,
+    ROOT,
+    SYMBOL,
+    Program,
+)
 from sos.stream.vocab import Vocabulary
 
 NUMBER = -1

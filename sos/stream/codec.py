@@ -212,7 +212,9 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
     size = 256 + dialect.program.max_event_tokens
     while True:
         tokens, align = np.zeros(size, np.uint16), np.zeros(size, np.int32)
-        count, prompt = encode_kernel(dialect.program, trace.problem, trace.events, trace.nodes, trace.states, tokens, align)
+        count, prompt = encode_kernel(
+            dialect.program, trace.problem, trace.events, trace.nodes, trace.states, tokens, align
+        )
         if count >= 0:
             return tokens[:count].copy(), align[:count].copy(), prompt
         if count != BUFFER_FULL:

@@ -209,7 +209,9 @@ def _read_form(program, form, problem, tokens, pos, reading):
                 return _fail(reading, pos)
             pos += 1
         elif kind == ACTION_NUMBER or kind == SYMBOL:
-            pos, seen = _read_action_piece(program, kind, argument, tokens, pos, reading.action, scalars[ACTION_SEEN], reading)
+            pos, seen = _read_action_piece(
+                program, kind, argument, tokens, pos, reading.action, scalars[ACTION_SEEN], reading
+            )
             scalars[ACTION_SEEN] = seen
         elif kind == NUMBERS:
             pos = _read_numbers(program, tokens, pos, reading)
@@ -406,11 +408,15 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
             for k in range(width):
                 nodes[node, ACTION + k] = reading.action[k]
             parent = current
-            if parent >= 0 and not environment.apply_action(env, states[state_of[parent]], nodes[node, ACTION:], states[counts[2]]):
+            if parent >= 0 and not environment.apply_action(
+                env, states[state_of[parent]], nodes[node, ACTION:], states[counts[2]]
+            ):
                 # An unannounced return: the nearest ancestor that holds the operands, if there is one.
                 ancestor = nodes[parent, PARENT]
                 while ancestor >= 0:
-                    if environment.apply_action(env, states[state_of[ancestor]], nodes[node, ACTION:], states[counts[2]]):
+                    if environment.apply_action(
+                        env, states[state_of[ancestor]], nodes[node, ACTION:], states[counts[2]]
+                    ):
                         parent = ancestor
                         flags |= UNANNOUNCED
                         break

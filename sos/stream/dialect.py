@@ -1,8 +1,10 @@
 """Dialects: one YAML of templates per kind of event, compiled to a program for the encoder and the decoder.
 
-A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `a`, `op`,
-`b`, `result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an ancestor), `value` (the number
-of a dead end or goal), `operations` (the actions from the root), `separator` (the separator's own text). A dialect in which two streams could share one text is
+A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `a`, `op`, `b`,
+`result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an ancestor), `value` (the
+number of a dead end or goal), `operations` (the actions from the root), `separator` (the separator's own text).
+
+A dialect in which two streams could share one text is
 refused with the templates that clash (`sos.stream.ambiguity`).
 """
 
@@ -103,8 +105,12 @@ def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
     else:
         path = Path(name_or_path)
         if not path.is_file():
-            names = sorted(p.name[:-5] for p in (resources.files("sos.stream") / "dialects").iterdir() if p.name.endswith(".yaml"))
-            raise ValueError(f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file")
+            names = sorted(
+                p.name[:-5] for p in (resources.files("sos.stream") / "dialects").iterdir() if p.name.endswith(".yaml")
+            )
+            raise ValueError(
+                f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
+            )
         where, text = f"dialect file {name_or_path}", path.read_text()
     try:
         source = yaml.safe_load(text)
@@ -194,7 +200,9 @@ class _Compiler:
         allowed = _ALLOWED.get(form, _ALLOWED_ELSEWHERE)
         for kind, _ in result:
             if kind not in allowed:
-                raise ValueError(f"{self.where}: form {form!r} cannot hold the field {{{_FIELD_TEXT[kind]}}}: {template!r}")
+                raise ValueError(
+                    f"{self.where}: form {form!r} cannot hold the field {{{_FIELD_TEXT[kind]}}}: {template!r}"
+                )
         kinds = {kind for kind, _ in result}
         for need, text in _NEEDED.get(form, ()):
             if not kinds & need:
@@ -233,7 +241,9 @@ _NEEDED = {
 }
 
 
-def _assemble(pieces: dict[str, list[tuple[int, Any]]], separators: list[list[str]], env: Any, vocab: Vocabulary, runs: bool) -> Program:
+def _assemble(
+    pieces: dict[str, list[tuple[int, Any]]], separators: list[list[str]], env: Any, vocab: Vocabulary, runs: bool
+) -> Program:
     def token(word: str) -> int:
         return vocab.ids[word]
 
@@ -242,7 +252,11 @@ def _assemble(pieces: dict[str, list[tuple[int, Any]]], separators: list[list[st
     longest = 0
     list_size = MAX_TOKENS_PER_NUMBER + max(len(s) for s in separators)
     operation_size = MAX_TOKENS_PER_NUMBER * (len(pieces.get("operation", [])) + 1)
-    sizes = {NUMBERS: env.state_width * list_size, PATH: (env.max_depth + 2) * list_size, HISTORY: env.max_depth * (operation_size + list_size)}
+    sizes = {
+        NUMBERS: env.state_width * list_size,
+        PATH: (env.max_depth + 2) * list_size,
+        HISTORY: env.max_depth * (operation_size + list_size),
+    }
     for form in FORMS:
         body = [(kind, token(arg) if kind == LITERAL else int(arg)) for kind, arg in pieces.get(form, [])]
         if form == "root":
@@ -251,7 +265,9 @@ def _assemble(pieces: dict[str, list[tuple[int, Any]]], separators: list[list[st
             body = [*body, (LITERAL, EOS)]
         code += body
         start.append(len(code))
-        longest = max(longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body))
+        longest = max(
+            longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
+        )
     separator, path_separator, operation_separator = (np.array([token(w) for w in s], np.int32) for s in separators)
     return Program(
         np.array(code, np.int32).reshape(-1, 2),

@@ -26,11 +26,14 @@ SOLVED = int(Outcome.SOLVED)
 
 
 class Error(IntEnum):
-    """What is wrong with an event; the first that applies, in this order of precedence (after `NONE`)."""
+    """What is wrong with an event; the first that applies, in this order of precedence (after `NONE`).
+
+    Two exceptions: nothing is said of a node that does not exist but `JUMP`, and a goal is `FALSE_GOAL` before `ORDER`.
+    """
 
     NONE = 0
-    ORDER = 1  # an event where it makes no sense: after the goal, a dead end of an inner node, an expansion of a leaf
-    JUMP = 2  # to a node that does not exist, was expanded before (expand) or was not (backtrack)
+    ORDER = 1  # an event where it makes no sense: after the goal, a dead end of an inner node, a visit of a leaf
+    JUMP = 2  # to a node that does not exist (yet), was expanded before (expand) or was not (backtrack)
     OPERAND = 3  # an operand that the parent's stated state does not hold
     ILLEGAL = 4  # an operation outside the rules: inexact or zero division, negative difference, too large a result
     ARITHMETIC = 5  # a wrong result
@@ -86,20 +89,20 @@ def _error(env, problem, events, nodes, states, e, state_of, expanded, sound, tr
         if not _same(work[1], work[2]):
             return 6
     elif kind == EXPAND or kind == BACKTRACK:
-        if node < 0:
+        if node < 0 or state_of[node] < 0:
             return 2
+        if environment.is_leaf(env, states[state_of[node]]):
+            return 1
         if kind == EXPAND and expanded[node] and e > 0:
             return 2
         if kind == BACKTRACK and not expanded[node]:
             return 2
-        if environment.is_leaf(env, states[state_of[node]]):
-            return 1
         environment.canonical(env, states[events[e, STATE]], work[1])
         environment.canonical(env, states[state_of[node]], work[2])
         if not _same(work[1], work[2]):
             return 6
     elif kind == GOAL or kind == DEAD_END:
-        if node < 0:
+        if node < 0 or state_of[node] < 0:
             return 2
         state = states[state_of[node]]
         if kind == GOAL and not (sound[node] and environment.is_goal(env, problem, true_states[node])):
@@ -144,7 +147,9 @@ def verify_kernel(env, problem, events, nodes, states, errors):
             if parent >= 0 and sound[parent]:
                 held = environment.apply_action(env, true_states[parent], nodes[node, ACTION:], true_states[node])
                 sound[node] = held and environment.check_action(env, nodes[node, ACTION:]) == 0
-        errors[e] = _error(env, problem, events, nodes, states, e, state_of, expanded, sound, true_states, work, goal_seen)
+        errors[e] = _error(
+            env, problem, events, nodes, states, e, state_of, expanded, sound, true_states, work, goal_seen
+        )
         if kind == GENERATE:
             state_of[node] = events[e, STATE]
         elif kind == EXPAND or kind == BACKTRACK:
@@ -152,7 +157,7 @@ def verify_kernel(env, problem, events, nodes, states, errors):
                 expanded[node] = True
                 state_of[node] = events[e, STATE]
         elif kind == GOAL:
-            if not goal_seen and errors[e] != 7 and node >= 0:
+            if not goal_seen and errors[e] != 2 and errors[e] != 7:
                 goal_event = e
             goal_seen = True
     return goal_event

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from sos.envs import protocol as environment
 from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
@@ -154,7 +153,7 @@ def _rank(out):
 @njit(cache=True, nogil=True)
 def _write_events(view, source, out, renumbered, filler, num_expanded):
     """Copy the events of the kept nodes; a return is written just before the kept generation that needs it."""
-    events, nodes, _, counts = source
+    events, _, _, counts = source
     current = -1
     share = 0
     pending = False

@@ -27,12 +27,17 @@ class BudgetBar(L.Callback):
         if trainer.is_global_zero:
             every = 0.1 if sys.stderr.isatty() else 30
             self.bar = tqdm(
-                total=100, desc=self.description, bar_format="{desc}: {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining} {postfix}", mininterval=every
+                total=100,
+                desc=self.description,
+                bar_format="{desc}: {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining} {postfix}",
+                mininterval=every,
             )
             self.started = time.perf_counter()
             self.first_tokens: int | None = None
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.bar is None:
             return
         self.bar.n = round(100 * batch["progress"], 2)
@@ -42,7 +47,9 @@ class BudgetBar(L.Callback):
                 self.first_tokens, self.started = tokens, time.perf_counter()
             else:
                 rate = (tokens - self.first_tokens) / (time.perf_counter() - self.started)
-                self.bar.set_postfix_str(f"loss {float(outputs['loss']):.3f}, {rate / 1000:.1f}k tokens/s", refresh=False)
+                self.bar.set_postfix_str(
+                    f"loss {float(outputs['loss']):.3f}, {rate / 1000:.1f}k tokens/s", refresh=False
+                )
         self.bar.update(0)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,7 +67,9 @@ class Throughput(L.Callback):
         self.log_every = log_every
         self.last: tuple[float, int, float] | None = None
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step % self.log_every or not trainer.is_global_zero:
             return
         cursor = batch["cursor"]
@@ -89,7 +98,9 @@ class SolveProbe(L.Callback):
         self.probe, self.every = probe, every
         self.due = every
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if batch["progress"] < self.due:
             return
         while self.due <= batch["progress"]:
@@ -104,7 +115,9 @@ class SolveProbe(L.Callback):
 class KeepCursor(L.Callback):
     """Tells the data module which batch was trained last, so that a checkpoint continues behind it."""
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         trainer.datamodule.cursor = Cursor(**batch["cursor"])  # type: ignore[attr-defined]
 
 
@@ -123,7 +136,9 @@ class Checkpoints(L.Callback):
                 shutil.rmtree(self.path)
             partial.replace(self.path)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step % self.every == 0:
             self.save(trainer)
 

@@ -41,7 +41,9 @@ def packed_loss(logits_BTV: Tensor, batch: dict[str, Any], world_size: int = 1) 
 class LitGPT(L.LightningModule):
     """Trains a GPT on packed rows. `hyper_parameters` of its checkpoints: `config` (plain dict) and `vocabulary` (JSON)."""
 
-    def __init__(self, gpt: GPTConfig, optim: OptimConfig, *, seed: int, log_every: int, record: dict[str, Any]) -> None:
+    def __init__(
+        self, gpt: GPTConfig, optim: OptimConfig, *, seed: int, log_every: int, record: dict[str, Any]
+    ) -> None:
         super().__init__()
         self.save_hyperparameters(record, logger=False)
         self.optim = optim
@@ -90,5 +92,8 @@ class LitGPT(L.LightningModule):
         others = [p for p in self.model.parameters() if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(
-            groups, lr=self.optim.lr, betas=(self.optim.beta1, self.optim.beta2), fused=getattr(self, "device_mesh", None) is None
+            groups,
+            lr=self.optim.lr,
+            betas=(self.optim.beta1, self.optim.beta2),
+            fused=getattr(self, "device_mesh", None) is None,
         )

@@ -1,0 +1,64 @@
+"""Attention of one new token per row over a key/value cache, on the CPU.
+
+Batched attention pads every row to the longest one. While decoding, rows are at all lengths, and on a CPU the time goes
+into reading the cache: this kernel reads each row up to its own position, about half as much.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+_MAX_THREADS = numba.get_num_threads()  # at import: all that numba may use
+
+
+def append_and_attend(
+    q_BHD: Tensor, k_BHD: Tensor, v_BHD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, positions_B: Tensor
+) -> Tensor:
+    """Store a key and a value per row at its position; return attention over 0..position, float32 (B, H, D).
+
+    All tensors are float32 on the CPU (positions int64); the caches k_BHSD and v_BHSD are changed in place. Uses as
+    many threads as torch. O(H * D * sum of positions).
+    """
+    numba.set_num_threads(min(torch.get_num_threads(), _MAX_THREADS))
+    out_BHD = torch.empty(q_BHD.shape)
+    arrays = [x.contiguous().numpy() for x in (q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD)]
+    _append_and_attend(*arrays)
+    return out_BHD
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath={"reassoc", "contract", "nsz"})
+def _append_and_attend(q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD):
+    num_rows, num_heads, head_dim = q_BHD.shape
+    scale = np.float32(1.0 / math.sqrt(head_dim))
+    for i in prange(num_rows * num_heads):
+        b, h = i // num_heads, i % num_heads
+        q, keys, values, out = q_BHD[b, h], k_BHSD[b, h], v_BHSD[b, h], out_BHD[b, h]
+        position = positions_B[b]
+        for d in range(head_dim):
+            keys[position, d] = k_BHD[b, h, d]
+            values[position, d] = v_BHD[b, h, d]
+            out[d] = 0.0
+
+        weights = np.empty(position + 1, np.float32)
+        largest = np.float32(-np.inf)
+        for s in range(position + 1):
+            dot = np.float32(0.0)
+            for d in range(head_dim):
+                dot += q[d] * keys[s, d]
+            weights[s] = dot * scale
+            largest = max(largest, weights[s])
+
+        total = np.float32(0.0)
+        for s in range(position + 1):
+            weight = np.exp(weights[s] - largest)
+            total += weight
+            for d in range(head_dim):
+                out[d] += weight * values[s, d]
+        for d in range(head_dim):
+            out[d] /= total
