@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -65,14 +66,23 @@ def _read(path: Path) -> Any:
     """Return the content of the file, after a look at every checksum in it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"damaged or cut short: {path} (checksum of {damaged})")
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"checksum of {damaged}")
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} is not a checkpoint of sos: it holds more than tensors and plain values") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"damaged or cut short, or no checkpoint: {path} ({str(error).splitlines()[0]})") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"damaged or cut short, or no checkpoint: {path} ({reason})") from error
 
 
 def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:

@@ -71,7 +71,6 @@ def run(arguments: Sequence[str]) -> None:
     from sos.checkpoint import load_checkpoint, load_model
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.evaluation import evaluate, write_metrics
-    from sos.pretrain import progress_bars
 
     path = Path(options["checkpoint"])
     if path.is_dir():
@@ -90,6 +89,8 @@ def run(arguments: Sequence[str]) -> None:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
         raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
+
+    from sos.pretrain import progress_bars  # takes seconds to import: after everything that can be refused
 
     update, close = progress_bars()
     evaluation = evaluate(model, system, config.eval, progress=update)

@@ -20,7 +20,7 @@ from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
 from sos.evaluate import main
 from sos.model.gpt import GPT
 
-CONFIG = Config(env=EnvConfig(num_numbers=3, max_number=12, max_target=40, max_value=100), data=DataConfig(context=64))
+CONFIG = Config(env=EnvConfig(max_value=100), data=DataConfig(context=64))
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 
@@ -222,5 +222,6 @@ def test_as_a_command() -> None:
     command = [sys.executable, "-m", "sos.evaluate"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "checkpoint=PATH" in shown.stdout
-    failed = subprocess.run([*command, "checkpoint=nowhere.ckpt"], capture_output=True, text=True)
-    assert (failed.returncode, failed.stderr) == (2, "error: no such checkpoint: nowhere.ckpt\n")
+    failed = subprocess.run([*command, "checkpoints=x"], capture_output=True, text=True)
+    complaint = "error: unknown key 'checkpoints'; known are checkpoint, out, device and eval.*\n"
+    assert (failed.returncode, failed.stderr) == (2, complaint)

@@ -128,7 +128,8 @@ def test_packing_loses_nothing_and_keeps_streams_whole_and_apart():
             assert stream[-1] == 2  # the end token is in the loss
             found.append((prompt, tuple(stream)))
     expected = [
-        (int(chunk.prompts[k]), tuple(chunk.tokens[chunk.offsets[k] : chunk.offsets[k + 1]].tolist())) for k in range(300)
+        (int(chunk.prompts[k]), tuple(chunk.tokens[chunk.offsets[k] : chunk.offsets[k + 1]].tolist()))
+        for k in range(300)
     ]
     assert sorted(found) == sorted(expected)
     assert (rows.doc_ids >= 0).mean() > 0.9

@@ -46,8 +46,8 @@ DETOUR = f"2 + 3 = 6 [ 4 6 ] 4 + 6 = 10 x < 0 [ 2 3 4 ] {PERFECT}"  # 2 + 3 is 5
 UNREADABLE = "3 * 4 = 12 ] ["
 FALSE_GOAL = "2 + 3 = 5 [ 4 5 ] 4 + 5 = 9 !"
 CUT = "2 + 3 ="
-ENV = EnvConfig(num_numbers=3, max_number=12, max_target=40, max_value=100)
-CONFIG = Config(env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160))
+ENV = EnvConfig(max_value=100)
+CONFIG = Config(env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3))
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 
@@ -314,7 +314,7 @@ def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.M
     model: Any = type("Model", (), {"config": gpt_config(CONFIG, 200)})
     result = evaluate(model, system, EvalConfig(num_problems=40, pass_k=[4, 1], pass_k_problems=5, num_rollout_texts=0))
     lines = result.table().splitlines()
-    titles = "problems solved teacher pass@1 pass@4 errors unfinished tokens nodes".split()
+    titles = ["problems", "solved", "teacher", "pass@1", "pass@4", "errors", "unfinished", "tokens", "nodes"]
     assert [line.split()[0] for line in lines] == ["val", *titles]
     column = lines[0].index("val_target")
     assert all(line[column - 2 : column] == "  " and line[column] != " " for line in lines)

@@ -268,7 +268,9 @@ def damaged(rng: np.random.Generator, trace: Trace) -> Trace:
     return Trace(problem, events, nodes, states)
 
 
-def assert_agreement(rng: np.random.Generator, env: Countdown, strategy: DepthFirst, num_damaged: int) -> tuple[int, set[int]]:
+def assert_agreement(
+    rng: np.random.Generator, env: Countdown, strategy: DepthFirst, num_damaged: int
+) -> tuple[int, set[int]]:
     """Verify one search and damaged copies of it; return (how many are solved, the error codes seen)."""
     trace = run_search(strategy, env, random_problem(rng, env))
     verdict = verify(env, trace)

@@ -55,7 +55,13 @@ def test_the_solution_path_has_no_dead_ends_and_one_node_per_depth(traces):
     for trace in solved_only(traces):
         path = view_trace(View(SOLUTION_PATH), ENV, trace)
         kinds = path.events[:, KIND].tolist()
-        assert kinds == [Event.EXPAND, *[Event.GENERATE, Event.EXPAND] * (ENV.max_depth - 1), Event.GENERATE, Event.GOAL, Event.END]
+        assert kinds == [
+            Event.EXPAND,
+            *[Event.GENERATE, Event.EXPAND] * (ENV.max_depth - 1),
+            Event.GENERATE,
+            Event.GOAL,
+            Event.END,
+        ]
         assert path.nodes[:, PARENT].tolist() == list(range(-1, ENV.max_depth))
         goal = trace.events[-2, NODE]
         assert (path.states[-1] == trace.states[goal]).all()

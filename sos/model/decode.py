@@ -6,15 +6,17 @@ into reading the cache: this kernel reads each row up to its own position, about
 
 from __future__ import annotations
 
+import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
-_MAX_THREADS = numba.get_num_threads()  # at import: all that numba may use
+ROWS_PER_THREAD = 16  # below this, handing work to a thread costs more than it saves
 
 
 def append_and_attend(
@@ -23,20 +25,32 @@ def append_and_attend(
     """Store a key and a value per row at its position; return attention over 0..position, float32 (B, H, D).
 
     All tensors are float32 on the CPU (positions int64); the caches k_BHSD and v_BHSD are changed in place. Uses as
-    many threads as torch. O(H * D * sum of positions).
+    many threads as torch (plain ones: numba's parallel loops spin, and crawl on a busy machine).
+    O(H * D * sum of positions).
     """
-    numba.set_num_threads(min(torch.get_num_threads(), _MAX_THREADS))
     out_BHD = torch.empty(q_BHD.shape)
-    arrays = [x.contiguous().numpy() for x in (q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD)]
-    _append_and_attend(*arrays)
+    arrays = [x.contiguous().numpy() for x in (q_BHD, k_BHD, v_BHD)]
+    arrays += [k_BHSD.numpy(), v_BHSD.numpy(), positions_B.contiguous().numpy(), out_BHD.numpy()]
+    num_parts = max(1, min(torch.get_num_threads(), len(out_BHD) // ROWS_PER_THREAD))
+    ends = [len(out_BHD) * i // num_parts for i in range(num_parts + 1)]
+    parts = [[array[start:end] for array in arrays] for start, end in pairwise(ends)]
+    waiting = [_pool(num_parts - 1).submit(_append_and_attend, *part) for part in parts[1:]]
+    _append_and_attend(*parts[0])
+    for future in waiting:
+        future.result()
     return out_BHD
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath={"reassoc", "contract", "nsz"})
+@functools.cache
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _append_and_attend(q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD):
     num_rows, num_heads, head_dim = q_BHD.shape
     scale = np.float32(1.0 / math.sqrt(head_dim))
-    for i in prange(num_rows * num_heads):
+    for i in range(num_rows * num_heads):
         b, h = i // num_heads, i % num_heads
         q, keys, values, out = q_BHD[b, h], k_BHSD[b, h], v_BHSD[b, h], out_BHD[b, h]
         position = positions_B[b]

@@ -133,6 +133,8 @@ def attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | Blo
     faster than a bool one but takes longer to build and must match the dtype of q.)
     """
     if isinstance(mask, BlockMask):
+        # torch 2.13 on the CPU, compiled, misreads views at an offset (k is the second half of a tensor): so no views.
+        q_BHTD, k_BHSD, v_BHSD = q_BHTD.contiguous(), k_BHSD.contiguous(), v_BHSD.contiguous()
         return _compiled(flex_attention)(q_BHTD, k_BHSD, v_BHSD, block_mask=mask)
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=mask is None)
 

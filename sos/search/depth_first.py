@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import njit
 
 from sos.envs import protocol as environment
@@ -85,11 +86,12 @@ def _depth_first(strategy, env, problem, work, trace):
     counts[1] = 1
     counts[2] = 1
     add_event(trace, EXPAND, 0, 0, 0, 0)
-    if not _fill_frame(strategy, env, problem, work, 0, 0, states[0]):
+    depth = 0
+    node = np.int64(0)
+    if not _fill_frame(strategy, env, problem, work, depth, node, states[node]):
         return BUFFER_FULL
     expanded = 1
-    current = 0
-    depth = 0
+    current = node
     while depth >= 0:
         frame = work.frame[depth]
         rank = frame[NEXT_SLOT]

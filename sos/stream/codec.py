@@ -17,9 +17,8 @@ from sos.trace import ACTION, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Out
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
 SOLVED, EXHAUSTED, BUDGET = (int(o) for o in Outcome)
-NUM_EXPAND, NUM_GENERATE = d.EXPAND, d.GENERATE
-FORM_LABEL, FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_END = d.LABEL, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED
-OPERATION = d.OPERATION
+FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, OPERATION = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.OPERATION
+FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED)
 
 BUFFER_FULL, NOT_AN_ANCESTOR, NOT_JUST_GENERATED = -1, -2, -3
 ENCODE_ERRORS = {
@@ -160,33 +159,24 @@ def encode_kernel(program, problem, events, nodes, states, tokens, align):
     """
     t = 0
     prompt = 0
-    current = 0
+    current = np.int64(0)
     limit = len(tokens) - program.max_event_tokens
     returns_by_depth = _has(program, FORM_BACKTRACK, DEPTH)
-    names_expanded = _has(program, NUM_EXPAND, PATH) or _has(program, NUM_EXPAND, DEPTH)
+    names_expanded = _has(program, FORM_EXPAND, PATH) or _has(program, FORM_EXPAND, DEPTH)
     labels = program.present[FORM_LABEL]
     for e in range(len(events)):
         if t > limit:
             return BUFFER_FULL, e
         start = t
         kind = events[e, KIND]
-        node = events[e, NODE]
-        state = events[e, STATE]
-        if kind == GENERATE:
-            t = _put_form(program, NUM_GENERATE, problem, nodes, states, node, state, 0, tokens, t)
-            if labels and states[state, 0] > 1:
-                t = _put_form(program, FORM_LABEL, problem, nodes, states, node, state, 0, tokens, t)
-        elif kind == DEAD_END or kind == GOAL:
-            form = FORM_DEAD_END if kind == DEAD_END else FORM_GOAL
-            t = _put_form(program, form, problem, nodes, states, node, state, events[e, VALUE], tokens, t)
-        elif kind == EXPAND:
+        node = max(np.int64(events[e, NODE]), 0)
+        state = max(np.int64(events[e, STATE]), 0)
+        form = np.int64(FORM_OF_KIND[kind])
+        if kind == EXPAND:
             if e == 0:
-                t = _put_form(program, 0, problem, nodes, states, node, state, 0, tokens, t)
-                prompt = t
-            else:
-                if not names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
-                    return NOT_JUST_GENERATED, e
-                t = _put_form(program, NUM_EXPAND, problem, nodes, states, node, state, 0, tokens, t)
+                form = FORM_ROOT
+            elif not names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
+                return NOT_JUST_GENERATED, e
             current = node
         elif kind == BACKTRACK:
             if returns_by_depth:
@@ -195,10 +185,16 @@ def encode_kernel(program, problem, events, nodes, states, tokens, align):
                     ancestor = nodes[ancestor, PARENT]
                 if ancestor < 0:
                     return NOT_AN_ANCESTOR, e
-            t = _put_form(program, FORM_BACKTRACK, problem, nodes, states, node, state, 0, tokens, t)
             current = node
-        else:
-            t = _put_form(program, FORM_END + events[e, VALUE], problem, nodes, states, 0, 0, 0, tokens, t)
+        elif kind == END:
+            form += events[e, VALUE]
+        # An inner node has a second form where the dialect labels nodes. One call site: numba compiles each on its own.
+        num_forms = 2 if kind == GENERATE and labels and states[state, 0] > 1 else 1
+        for _ in range(num_forms):
+            t = _put_form(program, form, problem, nodes, states, node, state, events[e, VALUE], tokens, t)
+            form = FORM_LABEL
+        if e == 0:
+            prompt = t
         for k in range(start, t):
             align[k] = e
     return t, prompt

@@ -61,10 +61,13 @@ def _copy(source, out):
     events, nodes, states, counts = source
     if counts[0] > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
-    out.events[: counts[0]] = events[: counts[0]]
-    out.nodes[: counts[1]] = nodes[: counts[1]]
-    out.states[: counts[2]] = states[: counts[2]]
-    out.counts[:] = counts
+    # Loops, not slices: they compile in a fraction of the time.
+    for rows, target, count in ((events, out.events, counts[0]), (nodes, out.nodes, counts[1]), (states, out.states, counts[2])):
+        for r in range(count):
+            for c in range(rows.shape[1]):
+                target[r, c] = rows[r, c]
+    for k in range(3):
+        out.counts[k] = counts[k]
     return OK
 
 

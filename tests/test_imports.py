@@ -1,0 +1,54 @@
+"""Imports go one way, from the core outwards."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "sos"
+LAYERS = ["rng", "trace", "envs", "search", "stream", "data", "model", "train", "improve", "analysis", "top"]
+# Leaves that stand on nothing else of the package, and that any layer above the core may use.
+LEAVES = {"sos.analysis.intervals", "sos.analysis.figures"}
+MODEL_MAY = {"rng", "model"}
+
+
+def imported(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names += [node.module or "", *(f"{node.module}.{a.name}" for a in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def layer(module: str) -> str:
+    name = module.split(".")[1]
+    return name if name in LAYERS else "top"
+
+
+def modules() -> dict[str, list[str]]:
+    paths = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+    return {".".join(("sos", *p.relative_to(PACKAGE).with_suffix("").parts)): imported(p) for p in paths}
+
+
+def test_imports_go_one_way() -> None:
+    for module, names in modules().items():
+        for name in names:
+            if name.startswith("sos.") and not any(name.startswith(leaf) for leaf in LEAVES):
+                if name == "sos.analysis" and any(n in LEAVES for n in names):
+                    continue  # `from sos.analysis import intervals`
+                assert LAYERS.index(layer(name)) <= LAYERS.index(layer(module)), f"{module} imports {name}"
+
+
+def test_the_model_knows_nothing_of_search_or_training() -> None:
+    for module, names in modules().items():
+        if layer(module) == "model":
+            assert not [n for n in names if n.split(".")[0] in ("numba", "lightning", "hydra")], module
+            assert not [n for n in names if n.startswith("sos.") and layer(n) not in MODEL_MAY], module
+
+
+def test_leaves_import_nothing_of_the_package() -> None:
+    for leaf in LEAVES:
+        assert not [n for n in modules()[leaf] if n.split(".")[0] == "sos"], leaf
