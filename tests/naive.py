@@ -262,7 +262,8 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
             said[node] = stated
             parent = int(trace.nodes[node][0])
             a, operator, b, result = actions[node]
-            true.pop(node, None)
+            if node != 0:  # the root is sound, whatever is said of it
+                true.pop(node, None)
             if parent in true and _holds(true[parent], a, b) and legal(a, operator, b, env.max_value) == result:
                 true[node] = _after(true[parent], a, b, result)
         elif kind in (EXPAND, BACKTRACK) and node >= 0:

@@ -13,6 +13,7 @@ from sos.envs.countdown import Countdown
 from sos.search.depth_first import DepthFirst
 from sos.stream.codec import decode, encode
 from sos.stream.dialect import FORMS, REQUIRED, compile_dialect, load_dialect, load_source
+from sos.trace import RANK
 
 ENV = Countdown(num_numbers=3)
 
@@ -85,7 +86,10 @@ def test_fields_that_run_into_each_other_are_refused() -> None:
 def test_runs_of_digits_need_a_separator() -> None:
     refused("lists numbers without a separator, but numbers above 9 take several tokens", separator="")
     refused("lists numbers without a separator", 99, separator="")
-    compile_dialect(compact(separator=""), ENV._replace(max_value=99), 99)
+    compile_dialect(compact(separator=""), ENV._replace(max_value=100), 100)
+    refused(
+        "form 'backtrack' .* lists numbers without a separator", backtrack="< {path} [ {numbers} ]", path_separator=""
+    )
 
 
 def test_auto_separates_only_where_numbers_take_several_tokens() -> None:
@@ -142,10 +146,23 @@ def test_a_form_that_is_no_text_is_named() -> None:
 
 def test_numbers_in_templates_are_written_with_the_vocabulary() -> None:
     """A literal number is a number's token, and must not become one that does not exist."""
-    with pytest.raises(ValueError, match="form 'goal' .*'100'.* whole_max"):
+    with pytest.raises(ValueError, match="'100' is a number without a token of its own"):
         compile_dialect(compact(goal="! 100 !"), ENV, 9)
     compile_dialect(compact(goal="! 7 !"), ENV, 9)
     compile_dialect(compact(goal="! 100 !"), ENV, 100)
+
+
+@pytest.mark.parametrize("text", ["<eos>", "! <pad>", "007"])
+def test_literals_that_clash_with_the_vocabulary_are_refused(text: str) -> None:
+    refused("'(<eos>|<pad>|007)' is a", goal=text)
+
+
+def test_ranks_above_the_largest_number_read_back() -> None:
+    env = Countdown(num_numbers=4, max_number=9, max_target=10, max_value=12)
+    dialect = load_dialect("sos", env, 12)
+    trace = run_search(DepthFirst(0, False), env, [11, 4, 1, 1, 1, 2])
+    assert trace.nodes[:, RANK].max() > 12
+    assert decode(dialect, env, encode(dialect, trace)[0]).trace.equals(trace)
 
 
 def test_files(tmp_path) -> None:
@@ -172,8 +189,8 @@ def test_whole_max_is_checked() -> None:
 
 CUSTOM = {
     "paths": {"expand": "v {path} [ {numbers} ]", "backtrack": "< {path} [ {numbers} ]"},
-    "no states": {"expand": "v", "backtrack": "< {depth}"},
-    "one visit": {"expand": "v {path}", "backtrack": "v {path}", "path_separator": "."},
+    "no states": {"expand": "v", "backtrack": "< {depth} ;"},
+    "one visit": {"expand": "v {path} ;", "backtrack": "v {path} ;", "path_separator": "."},
     "labels": {"label": "# {path} : {numbers} ;", "path_separator": "-"},
     "values": {"dead_end": "x {value} {separator} {target} ;", "goal": "! {value} ;"},
     "long separators": {"separator": "and also", "path_separator": "then"},

@@ -163,7 +163,7 @@ def _check_fields(
             raise ValueError(f"{where}: form {FORMS[form]!r} uses {{operations}} but the key 'operation' is missing")
         if kind in (NUMBERS, PATH, HISTORY):
             separator = _separator(program, kind)
-            if kind == NUMBERS and not separator and not single:
+            if kind != HISTORY and not separator and not single:
                 raise ValueError(
                     f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but numbers "
                     f"above {vocab.whole_max} take several tokens; set a separator or raise stream.whole_max"
@@ -173,7 +173,13 @@ def _check_fields(
             if kind == HISTORY:
                 goes_on |= item
         rest = code[k + 1 :]
-        follows = _first(_build(program, rest, single)) if rest else after_form
+        if rest:
+            follows = _first(_build(program, rest, single))
+        elif form == OPERATION:  # what follows the last one is checked where the history stands
+            separator = _separator(program, HISTORY)
+            follows = {separator[0]} if separator else _first(_build(program, code, single))
+        else:
+            follows = after_form
         for a in goes_on:
             for b in follows:
                 if _overlap(a, b, vocab):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from sos.stream.vocab import BOS, EOS, FIRST_NUMBER, Vocabulary
+from sos.stream.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
 FORMS = (
     "root",
@@ -137,9 +137,12 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
     known = {"name", "spacing", "separator", "path_separator", "operation", "operation_separator", "forms"}
     if unknown := sorted(set(source) - known):
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    templates = {str(k): str(v) for k, v in source["forms"].items()}
+    templates = dict(source["forms"])
     if "operation" in source:
-        templates["operation"] = str(source["operation"])
+        templates["operation"] = source["operation"]
+    for form, template in templates.items():
+        if not isinstance(template, str):  # such as nothing behind the colon, which is None
+            raise ValueError(f"{where}: form {form!r} must be a text, got {template!r}")
     if unknown := sorted(set(templates) - set(FORMS)):
         raise ValueError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
     if missing := [f for f in REQUIRED if f not in templates]:
@@ -148,10 +151,11 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
     if spacing not in ("free", "literal"):
         raise ValueError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
     separator = str(source.get("separator", "auto"))
-    single = env.largest_number <= whole_max
+    # Ranks of children are numbers, too.
+    single = max(env.largest_number, env.max_children) <= whole_max
     if separator == "auto":
         separator = "" if single else ","
-    compiler = _Compiler(where, env, spacing == "free", separator)
+    compiler = _Compiler(where, env, spacing == "free", separator, whole_max)
     pieces = {name: compiler.pieces(name, template) for name, template in templates.items()}
     separators = [
         compiler.literal(text)
@@ -168,12 +172,19 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
 class _Compiler:
     """Splits templates into pieces; a literal piece is the text of one token."""
 
-    def __init__(self, where: str, env: Any, free: bool, separator: str) -> None:
-        self.where, self.env, self.free, self.separator = where, env, free, separator
+    def __init__(self, where: str, env: Any, free: bool, separator: str, whole_max: int) -> None:
+        self.where, self.env, self.free, self.separator, self.whole_max = where, env, free, separator, whole_max
         self.symbols: list[str] = []
 
     def symbol(self, text: str) -> None:
-        if not text.isdigit() and text not in self.symbols:
+        if text in SPECIALS:
+            raise ValueError(f"{self.where}: {text!r} is a special token and cannot be part of a text")
+        if text.isascii() and text.isdigit():
+            if text != str(int(text)) or int(text) > self.whole_max:
+                raise ValueError(
+                    f"{self.where}: {text!r} is a number without a token of its own; spell it or raise stream.whole_max"
+                )
+        elif text not in self.symbols:
             self.symbols.append(text)
 
     def literal(self, text: str) -> list[str]:
@@ -203,6 +214,10 @@ class _Compiler:
                 raise ValueError(
                     f"{self.where}: form {form!r} cannot hold the field {{{_FIELD_TEXT[kind]}}}: {template!r}"
                 )
+        if form in ("generate", "operation"):
+            for field, (row, column) in self.env.fields.items():
+                if row in ("action", "symbol") and (_ROW_CODES[row], column) not in result:
+                    raise ValueError(f"{self.where}: form {form!r} needs {{{field}}}: {template!r}")
         kinds = {kind for kind, _ in result}
         for need, text in _NEEDED.get(form, ()):
             if not kinds & need:
@@ -235,7 +250,6 @@ _ALLOWED = {
 }
 _NEEDED = {
     "root": (({NUMBERS}, "{numbers}"), ({PROBLEM_NUMBER}, "{target}")),
-    "generate": (({ACTION_NUMBER}, "{a}, {b} and {result}"), ({SYMBOL}, "{op}")),
     "backtrack": (({PATH, DEPTH}, "{path} or {depth}"),),
     "label": (({PATH}, "{path}"),),
 }

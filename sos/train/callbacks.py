@@ -139,11 +139,12 @@ class Checkpoints(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % self.every == 0 or trainer.should_stop:
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.save(trainer)
+        if not trainer.should_stop:  # a stop in mid-training was saved as such; here the epoch would count as done
+            self.save(trainer)
 
 
 class GracefulInterrupt(L.Callback):
