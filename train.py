@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from sos.config import register, to_object
 
@@ -47,4 +50,10 @@ def main(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra raise, so that what it says becomes one line
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        lines = [line.strip() for e in (error, error.__cause__) if e for line in str(e).splitlines() if line.strip()]
+        print(f"error: {'; '.join(line for line in dict.fromkeys(lines) if '_type=' not in line)}", file=sys.stderr)
+        sys.exit(2)

@@ -135,7 +135,7 @@ def damages(vocab_size: int) -> list[Callable[[np.random.Generator, np.ndarray],
 
     def nudge(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:
         tokens = tokens.copy()
-        tokens[rng.integers(len(tokens))] += rng.choice([-1, 1])
+        tokens[rng.integers(len(tokens))] ^= 1  # to a neighbour, without overflow
         return tokens
 
     def swap(rng: np.random.Generator, tokens: np.ndarray) -> np.ndarray:

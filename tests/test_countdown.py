@@ -63,12 +63,20 @@ def test_every_successor_is_what_its_action_claims(numbers: list[int], max_value
 
 
 @given(OPERAND, st.sampled_from(naive.OPERATORS), OPERAND, SMALL, MAX_VALUES)
+@example(0, "/", 10, 0, INT32_MAX)  # smaller by larger, although 0 divides
 def test_check_action(a: int, operator: str, b: int, claimed: int, max_value: int) -> None:
     env = Countdown(max_value=max_value)
     true = naive.legal(a, operator, b, max_value)
     for result in {claimed} | ({true} if true is not None else set()):
         action = np.array([a, naive.OPERATORS.index(operator), b, result], np.int32)
         assert check_kernel(env, action) == (2 if true is None else 0 if result == true else 1)
+
+
+@given(SMALL, st.integers(0, 3), SMALL, SMALL)
+def test_an_action_is_legal_where_some_state_generates_it(a: int, operator: int, b: int, result: int) -> None:
+    action = (a, naive.OPERATORS[operator], b, result)
+    generated = {found for pair in ([a, b], [b, a]) for found, _ in kernel_successors(Countdown(), pair)}
+    assert (check_kernel(Countdown(), np.array([a, operator, b, result], np.int32)) == 0) == (action in generated)
 
 
 @given(st.lists(SMALL, min_size=1, max_size=6), SMALL, SMALL, SMALL)

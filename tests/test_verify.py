@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import naive
+import naive_text
 import numpy as np
 import pytest
 from drivers import all_envs, all_searches, random_problem, read_jsonl, run_search, tokenize
@@ -88,7 +89,7 @@ def test_every_error_is_found_where_it_is(error: Error, event: int, solved: bool
     verdict = judge(dialect_of, text)
     codes = found(verdict)
     assert codes.get(event) == error
-    assert verdict.solved == solved == naive.solves(text, [4, 6, 9], 19)
+    assert verdict.solved == solved == naive_text.solves(text, [4, 6, 9], 19)
     # Local: nothing else is blamed, but what follows from a jump, a goal or another state.
     assert all(e >= event for e in codes)
     if (error, event) not in ((Error.JUMP, 5), (Error.STATE, 5), (Error.FALSE_GOAL, 4), (Error.FALSE_DEAD_END, 7)):
@@ -210,7 +211,7 @@ def test_numbers_used_once_in_the_published_wording(dialect_of) -> None:
     verdict = judge(dialect_of, text, env=env, problem=np.array([60, 4, 20, 3, 5, 7], np.int32))
     assert not verdict.solved
     assert found(verdict)[1] == Error.OPERAND
-    assert not naive.solves(text, [20, 3, 5, 7], 60)
+    assert not naive_text.solves(text, [20, 3, 5, 7], 60)
 
 
 def test_published_verdicts(reference, dialect_of) -> None:
@@ -224,7 +225,7 @@ def test_published_verdicts(reference, dialect_of) -> None:
         problem = np.array(env.problem_row(target, numbers), np.int32)
         tokens = tokenize(tokenizers[len(numbers)], row["text"])
         verdict, trace, _ = verify_tokens(dialect_of("sos", env, 9), env, problem, tokens)
-        true = naive.solves(row["text"], numbers, target)
+        true = naive_text.solves(row["text"], numbers, target)
         assert verdict.solved == true, row["text"]
         if len(trace.events):
             assert naive.verify(env, trace)[1] == verdict.errors.tolist()

@@ -1,8 +1,8 @@
 """Countdown: combine all numbers with + - * / to hit a target (Gandhi et al. 2024, section 3).
 
 Each step replaces two numbers of the state by the result of one operation. Subtraction is larger minus smaller (0 is
-allowed), division is exact and never by 0, and a result above `max_value` is outside the rules. The goal is a state whose
-only number is the target.
+allowed), division is larger by smaller, exact and never by 0, and a result above `max_value` is outside the rules. The
+goal is a state whose only number is the target.
 
 Rows: problem = [target, count, numbers...], state = [count, numbers...] (zeros behind), action = [a, operator, b, result] with the
 operands in the order in which they are written.
@@ -204,7 +204,7 @@ def _check_action(env, action):
             return 2
         true = a - b
     else:
-        if b == 0 or a % b != 0:
+        if b == 0 or a < b or a % b != 0:
             return 2
         true = a // b
     if true > env.max_value:

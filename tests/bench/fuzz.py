@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import naive
+import naive_text
 from drivers import damage, judged_text, small_streams
 
 from sos.envs.countdown import Countdown
@@ -35,14 +36,14 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     cases = []
-    for name, judge in (("compact", naive.solves_compact), ("sos", naive.solves)):
+    for name, judge in (("compact", naive_text.solves_compact), ("sos", naive_text.solves)):
         for env in (Countdown(num_numbers=3, max_number=20, max_target=40), Countdown(max_number=12, max_target=30)):
             for whole_max in (9, 99):
                 dialect = load_dialect(name, env, whole_max)
                 cases.append((dialect, env, judge, small_streams(dialect, env, rng, 200)))
     single = Countdown(num_numbers=3, max_number=20, max_target=40, max_value=200)
     dialect = load_dialect("compact", single, 200)
-    cases.append((dialect, single, naive.solves_compact, small_streams(dialect, single, rng, 200)))
+    cases.append((dialect, single, naive_text.solves_compact, small_streams(dialect, single, rng, 200)))
 
     counts: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
@@ -70,7 +71,9 @@ def main() -> None:
         counts["solved but rejected by the oracle"] += verdict.solved and not solved
         counts["solved but rejected by the judge of text"] += verdict.solved and not text_solved
         counts["not solved but accepted by the oracle"] += solved and not verdict.solved
-        counts["not solved but accepted by the judge of text"] += text_solved and not verdict.solved
+        counts["not solved but accepted by the judge of text"] += (
+            text_solved and not verdict.solved
+        )  # joins digits, needs no commas
         counts["error codes differ"] += verdict.errors.tolist() != codes
     print(f"arrays {options.arrays}, seed {options.seed}, {time.perf_counter() - start:.0f} s")
     for name in sorted(counts, key=lambda name: -counts[name]):
