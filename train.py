@@ -46,7 +46,7 @@ def main(composed: DictConfig) -> float:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"\n{name}\n{evaluation.table()}\n\nrun folder: {folder}")
-    return float(evaluation.metrics["solve/val"]["value"])
+    return float(evaluation.metrics["solve/val"]["value"] or 0.0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,10 @@ SEARCH = DepthFirst(heuristic=1, use_threshold=False, skip_seen=True, announce_l
 DIALECT = load_dialect("compact", ENV, 100)
 
 
-def source(view: View = View(FULL), seed: int = 1, num_problems: int = 0, context: int = 256) -> StreamSource:
+FULL_VIEW = View(FULL)
+
+
+def source(view: View = FULL_VIEW, seed: int = 1, num_problems: int = 0, context: int = 256) -> StreamSource:
     return StreamSource(ENV, SEARCH, view, DIALECT, SPLITS, context, seed, num_problems=num_problems, max_nodes=2000)
 
 
@@ -85,7 +89,7 @@ def test_evaluation_problems_are_distinct():
 def test_streams_are_the_same_bytes_however_the_work_is_cut():
     whole = source().chunk(0, 60)
     for cuts in ((0, 60), (0, 7, 60), (0, 30, 31, 60)):
-        parts = [source().chunk(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [source().chunk(a, b) for a, b in pairwise(cuts)]
         assert np.array_equal(np.concatenate([p.tokens for p in parts]), whole.tokens)
         assert np.array_equal(np.concatenate([p.visits for p in parts]), whole.visits)
 
@@ -106,7 +110,7 @@ def test_every_stream_solves_its_problem_and_arms_share_problems():
 
 def test_a_fixed_data_set_visits_every_problem_once_per_epoch():
     chunk = source(num_problems=40).chunk(0, 80)
-    streams = [tuple(chunk.tokens[a:b].tolist()) for a, b in zip(chunk.offsets, chunk.offsets[1:], strict=False)]
+    streams = [tuple(chunk.tokens[a:b].tolist()) for a, b in pairwise(chunk.offsets)]
     assert sorted(streams[:40]) == sorted(streams[40:])
     assert streams[:40] != streams[40:]
 
@@ -175,5 +179,5 @@ def test_the_dropped_are_counted_and_a_context_nothing_fits_is_an_error():
     cursor = list(loader("problems", 128, source=source(context=64)))[-1]["cursor"]
     assert cursor["dropped"] > 0
     assert cursor["streams"] + cursor["dropped"] == 128
-    with pytest.raises(ValueError, match="data.context=12"):
+    with pytest.raises(ValueError, match=r"data\.context=12"):
         list(loader(source=source(context=12)))

@@ -73,8 +73,9 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
 
     events = EventAccumulator(str(whole), size_guidance={"scalars": 0, "tensors": 0, "images": 0}).Reload()
     tags = events.Tags()
-    for tag in ("loss/all", "loss/kind/generate", "loss/kind/backtrack", "solve/val", "solve/val_target", "solve/probe",
-                "throughput/tokens_per_s", "throughput/data_share", "loss_by_tokens/all", "hp/solve/val", "error/arithmetic/val"):  # fmt: skip
+    losses = ["loss/all", "loss/kind/generate", "loss/kind/backtrack", "loss_by_tokens/all"]
+    rates = ["solve/val", "solve/val_target", "solve/probe", "hp/solve/val", "error/arithmetic/val"]
+    for tag in (*losses, *rates, "throughput/tokens_per_s", "throughput/data_share"):
         assert tag in tags["scalars"], tag
     assert "budget_curve" in tags["images"]
     assert any(tag.startswith("rollouts/0") for tag in tags["tensors"])
@@ -102,11 +103,14 @@ def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path, number, st
 
 
 def test_a_multirun_ends_with_the_comparison(tmp_path):
+    arms = ["data.train_tokens=6000", "stream.view=full,solution_path", "seed=1,2", "trainer.probe_every=0"]
     result = subprocess.run(
-        [sys.executable, "train.py", "-m", *SMOKE, "data.train_tokens=6000", "stream.view=full,solution_path", "seed=1,2",
-         "trainer.probe_every=0", f"hydra.sweep.dir={tmp_path}"],  # fmt: skip
-        cwd=ROOT, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+        [sys.executable, "train.py", "-m", *SMOKE, *arms, f"hydra.sweep.dir={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     table = (tmp_path / "comparison.md").read_text()
     assert "full" in table

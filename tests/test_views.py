@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drivers import run_search
 
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.countdown import Countdown
@@ -13,8 +14,6 @@ from sos.stream.dialect import load_dialect
 from sos.stream.verify import Error, verify
 from sos.stream.views import DOSE, FULL, NO_BACKTRACK, REDUNDANT, SOLUTION_PATH, View, view_trace
 from sos.trace import KIND, NODE, PARENT, Event, Outcome
-
-from drivers import run_search
 
 ENV = Countdown(num_numbers=4)
 STRATEGIES = {
@@ -138,5 +137,5 @@ def test_a_view_of_an_unsolvable_problem_is_refused():
     problem = np.array([97, 4, 1, 1, 1, 1], np.int32)
     trace = run_search(STRATEGIES["few returns"], ENV, problem)
     assert trace.outcome == Outcome.EXHAUSTED
-    with pytest.raises(ValueError, match="solution_path.*has none"):
+    with pytest.raises(ValueError, match=r"solution_path.*has none"):
         view_trace(View(SOLUTION_PATH), ENV, trace)

@@ -31,7 +31,7 @@ def implements(
         @overload(stub, strict=False, jit_options={"nogil": True})
         def choose(*arguments: Any) -> Callable[..., Any] | None:
             argument = arguments[position]
-            if isinstance(argument, types.BaseNamedTuple) and argument.instance_class is kind:
+            if isinstance(argument, types.BaseNamedTuple) and argument.instance_class is kind:  # type: ignore[attr-defined]
                 return function
             return None
 

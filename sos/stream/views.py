@@ -62,7 +62,11 @@ def _copy(source, out):
     if counts[0] > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
     # Loops, not slices: they compile in a fraction of the time.
-    for rows, target, count in ((events, out.events, counts[0]), (nodes, out.nodes, counts[1]), (states, out.states, counts[2])):
+    for rows, target, count in (
+        (events, out.events, counts[0]),
+        (nodes, out.nodes, counts[1]),
+        (states, out.states, counts[2]),
+    ):
         for r in range(count):
             for c in range(rows.shape[1]):
                 target[r, c] = rows[r, c]

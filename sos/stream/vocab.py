@@ -64,9 +64,9 @@ class Vocabulary:
         if self.spaced:
             steps.insert(0, pre_tokenizers.Split(Regex(r"\s+"), "removed"))
         tokenizer = Tokenizer(models.WordLevel(dict(self.ids), unk_token=SPECIALS[PAD]))
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)  # type: ignore[assignment]
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
         if not self.spaced:
-            tokenizer.decoder = decoders.Fuse()  # type: ignore[assignment]
+            tokenizer.decoder = decoders.Fuse()
         tokenizer.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in SPECIALS])
         return tokenizer
 
