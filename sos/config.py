@@ -41,8 +41,8 @@ class EnvConfig:
     min_number: int = 1
     max_number: int = 20
     min_target: int = 10
-    max_target: int = 50
-    max_value: int = 2**31 - 1
+    max_target: int = 100
+    max_value: int = 120
 
     def __post_init__(self) -> None:
         _one_of(self, "env", "name", ("countdown",))
@@ -96,7 +96,7 @@ class StreamConfig:
     dose: float = 0.5  # of view=dose: the probability that a dead branch stays
     dialect: str = "compact"
     numbers: str = "whole"  # or "digits"
-    whole_max: int = 100  # of numbers=whole: larger numbers are written in digits
+    whole_max: int = 120  # of numbers=whole: larger numbers are written in digits
 
     def __post_init__(self) -> None:
         _one_of(self, "stream", "view", ("full", "solution_path", "dose", "no_backtrack", "redundant"))
@@ -113,10 +113,10 @@ class DataConfig:
     context: int = 256
     match: str = "tokens"  # train until `train_tokens` or `train_problems` is reached
     train_tokens: int = 4_000_000
-    train_problems: int = 50_000  # problem visits, epochs counted
+    train_problems: int = 53_000  # problem visits, epochs counted
     num_problems: int = 0  # size of a fixed data set; 0: endless, every visit a new problem
     val_fraction: float = 0.1
-    held_out_fraction: float = 0.1
+    held_out_fraction: float = 0.12
     prompt_loss: bool = False
     block: int = 2048  # visits that are packed together
 
@@ -176,7 +176,7 @@ class TrainerConfig:
     strategy: str = "auto"
     precision: str = "32-true"
     compile: bool = False
-    batch_tokens: int = 8192  # positions in one optimizer step, over all ranks
+    batch_tokens: int = 2048  # positions in one optimizer step, over all ranks
     num_threads: int = 0  # 0: torch's choice
     log_every: int = 20  # steps
     probe_every: float = 0.25  # share of the budget between two looks at the solve rate; 0: none
@@ -210,7 +210,7 @@ class EvalConfig:
     max_tokens: int | None = None  # generated tokens per problem; null: what the context leaves
     temperature: float = 1.0
     pass_k: list[int] = field(default_factory=lambda: [1, 4, 16])
-    pass_k_problems: int = 200
+    pass_k_problems: int = 100
     num_rollout_texts: int = 8
     curve_points: int = 24
     seed: int = 0
