@@ -20,7 +20,7 @@ from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
 from sos.evaluate import main
 from sos.model.gpt import GPT
 
-CONFIG = Config(env=EnvConfig(max_value=100), data=DataConfig(context=64))
+CONFIG = Config(env=EnvConfig(max_target=50, max_value=100), data=DataConfig(context=64))
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 

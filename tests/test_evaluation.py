@@ -46,8 +46,10 @@ DETOUR = f"2 + 3 = 6 [ 4 6 ] 4 + 6 = 10 x < 0 [ 2 3 4 ] {PERFECT}"  # 2 + 3 is 5
 UNREADABLE = "3 * 4 = 12 ] ["
 FALSE_GOAL = "2 + 3 = 5 [ 4 5 ] 4 + 5 = 9 !"
 CUT = "2 + 3 ="
-ENV = EnvConfig(max_value=100)
-CONFIG = Config(env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3))
+ENV = EnvConfig(max_target=50, max_value=100)
+CONFIG = Config(
+    env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3, held_out_fraction=0.1)
+)
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 
