@@ -186,6 +186,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _one_of(self, "trainer", "accelerator", ("cpu", "gpu", "auto"))
         _one_of(self, "trainer", "strategy", ("auto", "ddp", "fsdp"))
+        if self.strategy == "fsdp":
+            raise ValueError("trainer.strategy=fsdp does not run yet: rollouts cannot gather a sharded model; use ddp")
         _at_least(
             self,
             "trainer",
