@@ -45,6 +45,8 @@ def main(composed: DictConfig) -> float:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    if evaluation is None:  # another rank prints it
+        return 0.0
     print(f"\n{name}\n{evaluation.table()}\n\nrun folder: {folder}")
     return float(evaluation.metrics["solve/val"]["value"] or 0.0)
 

@@ -147,22 +147,25 @@ class ModelConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW with a linear warm-up and a decaying rate, both over the share of the training budget that is used."""
+    """AdamW or Muon with a linear warm-up and a decaying rate, both over the share of the training budget that is used."""
 
+    name: str = "adamw"  # muon: for the matrices inside the blocks, AdamW for the rest
     lr: float = 2e-3
     schedule: str = "linear"
     warmup: float = 0.03
     final_lr: float = 0.0  # as a share of lr
     beta1: float = 0.9
     beta2: float = 0.98
+    momentum: float = 0.95  # Muon's
     weight_decay: float = 0.1
     grad_clip: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"optim.lr must be positive, got {self.lr}")
+        _one_of(self, "optim", "name", ("adamw", "muon"))
         _one_of(self, "optim", "schedule", ("linear", "cosine", "constant"))
-        _fraction(self, "optim", "warmup", "final_lr", "beta1", "beta2")
+        _fraction(self, "optim", "warmup", "final_lr", "beta1", "beta2", "momentum")
         _at_least(self, "optim", 0, "weight_decay", "grad_clip")
 
 
@@ -186,8 +189,6 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _one_of(self, "trainer", "accelerator", ("cpu", "gpu", "auto"))
         _one_of(self, "trainer", "strategy", ("auto", "ddp", "fsdp"))
-        if self.strategy == "fsdp":
-            raise ValueError("trainer.strategy=fsdp does not run yet: rollouts cannot gather a sharded model; use ddp")
         _at_least(
             self,
             "trainer",
@@ -240,6 +241,12 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        if self.optim.name == "muon" and self.trainer.strategy == "fsdp":
+            raise ValueError(
+                "optim.name=muon needs whole matrices, which trainer.strategy=fsdp shards; use adamw or ddp"
+            )
 
 
 GROUPS = {

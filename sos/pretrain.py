@@ -21,7 +21,7 @@ from sos.config import Config, config_hash, to_dict
 from sos.data.module import StreamDataModule
 from sos.evaluation import Evaluation, evaluate, write_metrics
 from sos.train.callbacks import BudgetBar, Checkpoints, GracefulInterrupt, KeepCursor, SolveProbe, Throughput
-from sos.train.lit import LitGPT
+from sos.train.lit import LitGPT, gathered
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
@@ -49,7 +49,7 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     candidates = [path, path / "last.ckpt", path / CHECKPOINTS / "last.ckpt"] if path.is_dir() else [path]
     for candidate in candidates:
-        if candidate.is_file() or (candidate / ".metadata").is_file() or (candidate / "meta.pt").is_file():
+        if candidate.is_file():
             return candidate
     raise ValueError(f"resume={path}: no checkpoint there")
 
@@ -78,7 +78,11 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
     if strategy == "fsdp":
         from lightning.pytorch.strategies import ModelParallelStrategy
 
-        strategy = ModelParallelStrategy(data_parallel_size=options.devices * options.num_nodes, tensor_parallel_size=1)
+        ranks = options.devices * options.num_nodes
+        # One file with the whole model, which any number of ranks and `sos.evaluate` can read.
+        strategy = ModelParallelStrategy(
+            data_parallel_size=ranks, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
     logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False)
     # Lightning prints an advertisement and warns about the few workers of a loader that is no DataLoader.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -117,9 +121,10 @@ def rows_per_batch(config: Config) -> int:
     return rows
 
 
-def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, str]) -> Evaluation:
+def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, str]) -> Evaluation | None:
     """Train and evaluate one run in `folder`; write `metrics.json`, rollouts, checkpoints and TensorBoard events there.
 
+    Returns what was measured, or None on all ranks but the first.
     Raises ValueError for what cannot work, before any training, and Interrupted after Ctrl-C.
     """
     if config.trainer.num_threads:
@@ -137,7 +142,7 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
         log_every=config.trainer.log_every,
         record=record,
     )
-    if checkpoint is not None and checkpoint.is_file():
+    if checkpoint is not None:
         check_resume(config, system, checkpoint)
     if config.trainer.compile:
         lit.model.compile()
@@ -184,33 +189,35 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
     seconds = time.perf_counter() - started
     if interrupt.interrupted:
         raise Interrupted(str(folder / CHECKPOINTS / "last.ckpt"))
+    model = gathered(lit.model)
+    if not trainer.is_global_zero:
+        return None
     update, close = progress_bars()
-    evaluation = evaluate(lit.model, system, config.eval, progress=update)
+    evaluation = evaluate(model, system, config.eval, progress=update)
     close()
-    if trainer.is_global_zero:
-        train = {
-            "tokens": data.cursor.tokens,
-            "problems": data.cursor.streams,
-            "dropped": data.cursor.dropped,
-            "steps": trainer.global_step,
-            "seconds": seconds,
-            "data_seconds": data.cursor.data_seconds,
-            "parameters": lit.model.num_parameters(),
-            "flops": float(lit.model.flops_per_token()) * data.cursor.tokens,
-        }
-        evaluation.write(folder)
-        log_evaluation(trainer, evaluation, data.cursor.tokens)
-        write_metrics(
-            folder,
-            name=name,
-            overrides=overrides,
-            seed=config.seed,
-            config=to_dict(config),
-            config_hash=config_hash(config),
-            code_hash=source_hash(),
-            train=train,
-            evaluation=evaluation,
-        )
+    train = {
+        "tokens": data.cursor.tokens,
+        "problems": data.cursor.streams,
+        "dropped": data.cursor.dropped,
+        "steps": trainer.global_step,
+        "seconds": seconds,
+        "data_seconds": data.cursor.data_seconds,
+        "parameters": model.num_parameters(),
+        "flops": float(model.flops_per_token()) * data.cursor.tokens,
+    }
+    evaluation.write(folder)
+    log_evaluation(trainer, evaluation, data.cursor.tokens)
+    write_metrics(
+        folder,
+        name=name,
+        overrides=overrides,
+        seed=config.seed,
+        config=to_dict(config),
+        config_hash=config_hash(config),
+        code_hash=source_hash(),
+        train=train,
+        evaluation=evaluation,
+    )
     return evaluation
 
 

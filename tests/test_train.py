@@ -102,6 +102,23 @@ def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path, number, st
     assert first["train"]["tokens"] == second["train"]["tokens"]
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_continue_a_killed_run_of_one(whole, tmp_path, strategy):
+    """The same batches split over two ranks give the same weights but for rounding, and one checkpoint file."""
+    stop_in_mid_training(tmp_path / "stopped", signal.SIGKILL)
+    result = run(
+        tmp_path / "two", f"trainer={strategy}", "trainer.accelerator=cpu", f"resume={tmp_path / 'stopped'}", *SMOKE[1:]
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("run folder") == 1
+    expected, actual = weights(whole), weights(tmp_path / "two")
+    assert expected.keys() == actual.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(actual[key], tensor, rtol=1e-3, atol=1e-3)
+    first, second = (json.loads((f / "metrics.json").read_text())["train"] for f in (whole, tmp_path / "two"))
+    assert (first["tokens"], first["steps"]) == (second["tokens"], second["steps"])
+
+
 def test_a_multirun_ends_with_the_comparison(tmp_path):
     arms = ["data.train_tokens=6000", "stream.view=full,solution_path", "seed=1,2", "trainer.probe_every=0"]
     result = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ import lightning as L
 from tqdm import tqdm
 
 from sos.data.module import Cursor
+from sos.train.lit import gathered
 
 
 class BudgetBar(L.Callback):
@@ -105,8 +105,9 @@ class SolveProbe(L.Callback):
             return
         while self.due <= batch["progress"]:
             self.due += self.every
+        model = gathered(pl_module.model)  # type: ignore[arg-type]
         if trainer.is_global_zero and trainer.logger is not None:
-            rate = self.probe(pl_module.model)
+            rate = self.probe(model)
             trainer.logger.log_metrics({"solve/probe": rate}, step=trainer.global_step)
             writer = trainer.logger.experiment  # type: ignore[attr-defined]
             writer.add_scalar("solve_by_tokens/probe", rate, batch["cursor"]["tokens"])
@@ -132,8 +133,6 @@ class Checkpoints(L.Callback):
         partial = self.path.with_name("partial.ckpt")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            if self.path.is_dir():  # FSDP writes a folder, which a rename does not replace
-                shutil.rmtree(self.path)
             partial.replace(self.path)
 
     def on_train_batch_end(

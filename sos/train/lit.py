@@ -9,11 +9,13 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from sos.config import OptimConfig
 from sos.data.packing import IGNORE
 from sos.model.gpt import GPT, GPTConfig
 from sos.trace import Event
+from sos.train.optim import build_optimizer
 
 
 def rate_factor(optim: OptimConfig, progress: float) -> float:
@@ -36,6 +38,16 @@ def packed_loss(logits_BTV: Tensor, batch: dict[str, Any], world_size: int = 1) 
         logits_BTV.flatten(0, 1).float(), batch["targets"].flatten(), ignore_index=IGNORE, reduction="none"
     ).view_as(batch["targets"])
     return losses_BT.sum() * (world_size / max(1, batch["num_targets"])), losses_BT
+
+
+def gathered(model: GPT) -> GPT:
+    """Return the model with whole parameters: itself, or a copy if FSDP has sharded it. Every rank must call it."""
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return model
+    weights = {k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in model.state_dict().items()}
+    whole = GPT(model.config).to(next(iter(weights.values())).device)
+    whole.load_state_dict(weights)
+    return whole
 
 
 class LitGPT(L.LightningModule):
@@ -88,12 +100,5 @@ class LitGPT(L.LightningModule):
         self._sharded = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": self.optim.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(
-            groups,
-            lr=self.optim.lr,
-            betas=(self.optim.beta1, self.optim.beta2),
-            fused=getattr(self, "device_mesh", None) is None,
-        )
+        fused = getattr(self, "device_mesh", None) is None
+        return build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
