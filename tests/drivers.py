@@ -15,6 +15,9 @@ from sos.envs import ENVS
 from sos.envs import protocol as environment
 from sos.envs.countdown import Countdown
 from sos.search import SEARCHES
+from sos.search.beam import Beam
+from sos.search.best_first import BestFirst
+from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
 from sos.search.protocol import search
 from sos.stream.codec import encode
@@ -92,13 +95,16 @@ def random_problem(rng: np.random.Generator, env: Countdown) -> list[int]:
 
 def all_searches() -> list[tuple[str, Any]]:
     """Return named strategies: every entry of SEARCHES, and depth-first with all kinds of options."""
-    from sos.search.depth_first import DepthFirst
-
     named: list[tuple[str, Any]] = [(name, kind(max_nodes=200)) for name, kind in SEARCHES.items()]
     named += [
         ("dfs-exhaustive", DepthFirst(heuristic=0, use_threshold=False, max_nodes=60)),
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),
         ("dfs-budget", DepthFirst(heuristic=1, use_threshold=False, max_nodes=7)),
+        ("beam-1-mult", Beam(width=1, heuristic=2)),
+        ("beam-3-inner-shuffled", Beam(width=3, visit_leaves=False, shuffle=True)),
+        ("beam-budget", Beam(width=2, max_nodes=3)),
+        ("best-first-deep", BestFirst(depth_weight=-3000, max_nodes=40)),
+        ("best-first-all", BestFirst(heuristic=2, depth_weight=600, skip_seen=False, max_nodes=15)),
     ]
     return named
 
