@@ -18,12 +18,12 @@ from sos.search import SEARCHES
 from sos.search.beam import Beam
 from sos.search.best_first import BestFirst
 from sos.search.depth_first import DepthFirst
-from sos.search.frontier import new_work
+from sos.search.frontier import new_work, pop_heap, push_heap
 from sos.search.protocol import search
 from sos.stream.codec import encode
 from sos.stream.dialect import Dialect
 from sos.stream.vocab import BOS, EOS, FIRST_NUMBER
-from sos.trace import ACTION, Outcome, Status, Trace, new_buffer, to_trace
+from sos.trace import ACTION, Event, Outcome, Status, Trace, new_buffer, to_trace
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
@@ -67,6 +67,18 @@ def check_kernel(env, action):
 @njit(cache=True, nogil=True)
 def hash_kernel(env, key, problem):
     return environment.hash_key(env, key, problem)
+
+
+@njit(cache=True, nogil=True)
+def heap_kernel(work, values):
+    size = 0
+    for node in range(len(values)):
+        size = push_heap(work, size, values[node], node)
+    popped = np.zeros(len(values), np.int64)
+    for k in range(len(values)):
+        popped[k] = pop_heap(work, size)
+        size -= 1
+    return popped
 
 
 _SPACES: dict[tuple[type, int], Any] = {}
@@ -118,6 +130,19 @@ def all_envs() -> list[tuple[str, Any]]:
         ("countdown-5", Countdown(num_numbers=5, max_number=12)),
     ]
     return named
+
+
+def readable(trace: Trace, dialect: Dialect) -> str:
+    """Return one line per event: its kind, node, parent and what the dialect writes for it."""
+    tokens, align, _ = encode(dialect, trace)
+    lines = []
+    for e, (kind, node, _, _, _) in enumerate(trace.events.tolist()):
+        parent = f"<- {trace.nodes[node][0]}" if kind == Event.GENERATE else ""
+        name = Event(kind).name.lower()
+        where = "" if kind == Event.END else str(node)
+        lines.append(f"{e:3} {name:9} {where:>3} {parent:5} {dialect.text(tokens[align == e])}".rstrip())
+    assert trace.outcome is not None
+    return "\n".join(lines) + f"\n{trace.outcome.name.lower()}\n"
 
 
 def tokenize(tokenizer: Any, text: str) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sos.envs.protocol import _interpreted
+
 
 def search(strategy, env, problem, work, trace):
     """Search `problem` (int32 (P,)) and write the trace into the TraceBuffer `trace`; return a `Status`.
 
     `work` is the SearchWork. The trace ends with an `END` event unless the status is `BUFFER_FULL`.
     """
-    raise TypeError(f"{type(strategy).__name__} does not implement search")
+    return _interpreted("search", type(strategy))(strategy, env, problem, work, trace)
