@@ -76,6 +76,11 @@ class Countdown(NamedTuple):
         return HEURISTICS
 
     @property
+    def heuristic_scale(self) -> int:
+        """What one unit of a heuristic is in its scaled integers."""
+        return HEURISTIC_SCALE
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """The operators' texts, in the order of their codes."""
         return ("+", "*", "-", "/")
