@@ -282,6 +282,8 @@ def evaluate(
             "tokens_to_goal": judged.tokens_to_goal,
             "num_errors": judged.num_errors,
             "nodes": judged.nodes,
+            "tokens": np.concatenate([answer.tokens for answer in rollouts]).astype(np.uint16),
+            "offsets": np.cumsum([0, *(len(answer.tokens) for answer in rollouts)], dtype=np.int64),
         }
         share, rest = divmod(eval_config.num_rollout_texts, len(splits))
         for i in range(min(share + (number < rest), len(problems))):
