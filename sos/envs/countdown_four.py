@@ -19,7 +19,7 @@ LANES = np.array(
     [[x, z, *sorted({0, 1, 2, 3} - {x, z})] for x in range(4) for z in range(4) if z != x], np.int64
 ).T.copy()
 NUM_LANES = LANES.shape[1]
-_PLAIN = {"cache": True, "nogil": True, "error_model": "numpy"}  # division by zero is inf or NaN, not a branch
+_plain = njit(cache=True, nogil=True, error_model="numpy")  # division by zero is inf or NaN, not a branch
 
 
 def new_lanes() -> np.ndarray:
@@ -27,17 +27,17 @@ def new_lanes() -> np.ndarray:
     return np.zeros((5, NUM_LANES))
 
 
-@njit(**_PLAIN)
+@_plain
 def _capped(value, cap):
     return value if value <= cap else NAN
 
 
-@njit(**_PLAIN)
+@_plain
 def _nonzero(value):
     return value if value != 0.0 else NAN
 
 
-@njit(**_PLAIN)
+@_plain
 def _quotient(a, b, cap):
     large = a if a > b else b
     small = b if a > b else a
@@ -45,7 +45,7 @@ def _quotient(a, b, cap):
     return ratio if (np.floor(ratio) == ratio) & (ratio <= cap) else NAN
 
 
-@njit(**_PLAIN)
+@_plain
 def _join(v, w, target, cap):
     """Say (1 or 0) whether one operation on v and w gives `target`, at least 1.
 
@@ -57,7 +57,7 @@ def _join(v, w, target, cap):
     return hit | int(legal_v == w * target) | int(legal_w == v * target)
 
 
-@njit(**_PLAIN)
+@_plain
 def _meet(v, z, by_sum, by_difference, by_quotient):
     """Say whether an operation on v and z gives a value that an addition, subtraction or division with x takes to the target.
 
@@ -71,14 +71,14 @@ def _meet(v, z, by_sum, by_difference, by_quotient):
     return hit | int(z == by_sum * _nonzero(v)) | int(z == by_difference * _nonzero(v))
 
 
-@njit(**_PLAIN)
+@_plain
 def _meet_factor(v, z, factor):
     """Say whether a sum, difference or quotient of v and z gives `factor`; the two pairs cover the product."""
     hit = int(v + z == factor) | int(abs(v - z) == factor)
     return hit | int(v == factor * _nonzero(z)) | int(z == factor * _nonzero(v))
 
 
-@njit(**_PLAIN)
+@_plain
 def _two_pairs(target, cap, lanes):
     """Return whether two pairs reach the target, quotients of pairs left out; 2 and 4: a pair or the target has quotients."""
     hit = 0
@@ -97,7 +97,7 @@ def _two_pairs(target, cap, lanes):
     return hit | divides << 1 | factors << 2
 
 
-@njit(**_PLAIN)
+@_plain
 def _two_pairs_with_quotients(target, cap, lanes):
     hit = 0
     for c in range(4):
@@ -114,7 +114,7 @@ def _two_pairs_with_quotients(target, cap, lanes):
     return hit
 
 
-@njit(**_PLAIN)
+@_plain
 def _triple(target, cap, lanes):
     """Return whether a triple reaches what x asks for, quotients of the pair and factors of the target left out."""
     hit = 0
@@ -128,7 +128,7 @@ def _triple(target, cap, lanes):
     return hit
 
 
-@njit(**_PLAIN)
+@_plain
 def _triple_with_factor(target, cap, lanes):
     hit = 0
     for c in range(NUM_LANES):
@@ -139,7 +139,7 @@ def _triple_with_factor(target, cap, lanes):
     return hit
 
 
-@njit(**_PLAIN)
+@_plain
 def _triple_with_quotient(target, cap, lanes):
     hit = 0
     for c in range(NUM_LANES):

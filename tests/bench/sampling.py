@@ -1,7 +1,7 @@
-"""Benchmark of solvability and of sampling solvable problems on one core, beside a plain search in C and the plain depth-first kernel.
+"""Benchmark of solvability and of sampling solvable problems on one core, beside a plain search in C.
 
-Run `python tests/bench/sampling.py`. Numbers are uniform in 1..99, targets in 10..100. Rates are per second of CPU time of this process, the
-median of several runs that take turns, compilation excluded. The C search needs gcc; its answers must be equal.
+Run `python tests/bench/sampling.py`. Numbers are uniform in 1..99, targets in 10..100. Rates are per second of CPU time of this
+process, the median of several runs that take turns, compilation excluded. The C search needs gcc; its answers must be equal.
 """
 
 from __future__ import annotations
