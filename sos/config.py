@@ -105,6 +105,7 @@ class SearchConfig(StrategyConfig):
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _one_of(self, "search", "name", (*STRATEGIES, "mixture"))
         if self.name != "mixture":
             self.check("search")
             if self.strategies or self.weights:
