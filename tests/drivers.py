@@ -48,10 +48,14 @@ def heuristic_kernel(env, kind, problem, scratch, state):
 
 
 @njit(cache=True, nogil=True)
-def solvable_kernel(env, problems, solvable):
-    frames = np.zeros((env.num_numbers + 1, 10), np.int64)
+def _solvable(env, problems, solvable, work):
     for k in range(len(problems)):
-        solvable[k] = environment.solvable(env, problems[k], frames)
+        solvable[k] = environment.solvable(env, problems[k], work)
+
+
+def solvable_kernel(env, problems, solvable):
+    """Write into `solvable` bool (K,) which problems int32 (K, P) have a solution."""
+    _solvable(env, problems, solvable, env.proof_work())
 
 
 @njit(cache=True, nogil=True)

@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -44,6 +45,19 @@ def solvable(numbers: list[int], target: int, max_value: int = INT32_MAX) -> boo
     if len(numbers) == 1:
         return numbers[0] == target
     return any(solvable(child, target, max_value) for _, child in successors(numbers, max_value))
+
+
+@cache
+def reachable(numbers: tuple[int, ...], max_value: int = INT32_MAX) -> frozenset[int]:
+    """Return everything that all the numbers together can give: split them in two, join whatever the parts can give."""
+    if len(numbers) == 1:
+        return frozenset(numbers)
+    found = set()
+    for mask in range(1, 2 ** (len(numbers) - 1)):
+        parts = [tuple(n for k, n in enumerate(numbers) if (mask >> k & 1) == side) for side in (0, 1)]
+        left, right = (reachable(tuple(sorted(part)), max_value) for part in parts)
+        found |= {action[3] for x in left for y in right for action in results(x, y) if action[3] <= max_value}
+    return frozenset(found)
 
 
 def heuristic(name: str, numbers: list[int], target: int) -> Fraction:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from sos.data.splits import SPLITS, Splits, new_frames, sample
+from sos.data.splits import SPLITS, Splits, sample
 from sos.rng import fold, permute, stream_key
 from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
@@ -30,7 +30,7 @@ class Workspace(NamedTuple):
     viewed: TraceBuffer
     solution: TraceBuffer
     kept: np.ndarray
-    frames: np.ndarray
+    proof: Any
     tokens: np.ndarray  # uint16
     align: np.ndarray  # int32
 
@@ -61,7 +61,7 @@ def new_workspace(env: Any, max_nodes: int, max_tokens: int, margin: int) -> Wor
         buffer(),
         buffer(),
         np.zeros(max_nodes, np.int32),
-        new_frames(env),
+        env.proof_work(),
         np.zeros(max_tokens + margin, np.uint16),
         np.zeros(max_tokens + margin, np.int32),
     )
@@ -79,7 +79,7 @@ def make_stream(env, strategy, view, program, splits, split, key, index, dose_ke
 
     TOO_LONG: more than `context` tokens, or more nodes than the workspace holds. NO_PROBLEM: the split has none.
     """
-    if sample(env, splits, split, 1, key, index, problem, space.frames) < 0:
+    if sample(env, splits, split, 1, key, index, problem, space.proof) < 0:
         return NO_PROBLEM, 0
     choice = strategy_of(strategy, key, index)
     if search_chosen(strategy, choice, env, problem, space.work, space.trace) != OK:
