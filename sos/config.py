@@ -80,17 +80,22 @@ class StrategyConfig:
     visit_leaves: bool = False  # beam: dead ends stay on the frontier, as the published code has it
     shuffle: bool = False  # beam: children in random order
     depth_weight: float = 0.0  # best_first: what a depth adds to the heuristic
+    look_ahead: int = 0  # dfs, best_first: 1 writes no dead ends, 2 no nodes whose children are all dead ends
     max_nodes: int = 2000  # budget of expanded nodes
 
     def check(self, prefix: str) -> None:
         """Raise ValueError for an impossible value, its key behind `prefix`."""
         _one_of(self, prefix, "name", STRATEGIES)
-        _one_of(self, prefix, "heuristic", ("none", "sum", "mult"))
+        _one_of(self, prefix, "heuristic", ("none", "sum", "mult", "size"))
         _one_of(self, prefix, "threshold", ("none", "target"))
         if self.threshold != "none" and self.name == "beam":
             raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name=beam")
-        if self.threshold != "none" and self.heuristic == "none":
-            raise ValueError(f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got none")
+        if self.threshold != "none" and self.heuristic not in ("sum", "mult"):
+            raise ValueError(
+                f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got {self.heuristic}"
+            )
+        if self.look_ahead not in (0, 1, 2):
+            raise ValueError(f"{prefix}.look_ahead must be 0, 1 or 2, got {self.look_ahead}")
         _at_least(self, prefix, 1, "max_nodes", "width")
 
 
@@ -105,6 +110,7 @@ class SearchConfig(StrategyConfig):
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _one_of(self, "search", "name", (*STRATEGIES, "mixture"))
         if self.name != "mixture":
             self.check("search")
             if self.strategies or self.weights:

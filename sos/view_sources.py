@@ -20,7 +20,7 @@ from sos.config import Config, config_from_dict, register, to_dict, to_object
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.rng import fold, stream_key
 from sos.search.frontier import new_work
-from sos.search.protocol import search
+from sos.search.protocol import choose, search_chosen
 from sos.stream.dialect import Dialect
 from sos.stream.views import view_trace
 from sos.stream.vocab import BOS, EOS, PAD, SPECIALS
@@ -74,7 +74,11 @@ def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
 
 @njit(cache=True, nogil=True)
 def _search(strategy, env, problem, work, trace):
-    return search(strategy, env, problem, work, trace)
+    # Of a mixture, the strategy is drawn by the problem itself.
+    key = np.uint64(0)
+    for number in problem:
+        key = fold(key, number)
+    return search_chosen(strategy, choose(strategy, key, 0), env, problem, work, trace)
 
 
 def run_search(system: System, problem: np.ndarray, max_nodes: int = MAX_TRACE_NODES) -> Trace:
