@@ -50,6 +50,18 @@ def gathered(model: GPT) -> GPT:
     return whole
 
 
+def _rekeyed(state: dict[str, Any], keys: dict[Any, Any]) -> dict[str, Any]:
+    """Replace the keys of an optimizer's state dict that `keys` holds; FSDP's is empty on all ranks but the first."""
+    if not state:
+        return state
+    return {
+        "state": {keys.get(key, key): value for key, value in state["state"].items()},
+        "param_groups": [
+            group | {"params": [keys.get(key, key) for key in group["params"]]} for group in state["param_groups"]
+        ],
+    }
+
+
 class LitGPT(L.LightningModule):
     """Trains a GPT on packed rows. `hyper_parameters` of its checkpoints: `config` (plain dict) and `vocabulary` (JSON)."""
 
@@ -99,6 +111,18 @@ class LitGPT(L.LightningModule):
         fully_shard(self.model, mesh=mesh["data_parallel"])
         self._sharded = True
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Key optimizer states by parameter names, as FSDP does, so that any strategy reads what another one wrote."""
+        renamed = dict(enumerate(self._optimized_names(self.trainer.optimizers[0])))
+        checkpoint["optimizer_states"] = [_rekeyed(state, renamed) for state in checkpoint["optimizer_states"]]
+
+    def _optimized_names(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        names = {parameter: name for name, parameter in self.named_parameters()}
+        return [names[p] for group in optimizer.param_groups for p in group["params"]]
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = getattr(self, "device_mesh", None) is None
-        return build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
+        optimizer = build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
+        numbers = {name: number for number, name in enumerate(self._optimized_names(optimizer))}
+        optimizer.register_load_state_dict_pre_hook(lambda _, state: _rekeyed(state, numbers))
+        return optimizer
