@@ -43,7 +43,7 @@ def slurm() -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "train.py", *SMOKE, *arguments]
+    return [sys.executable, "train.py", *arguments, *SMOKE]
 
 
 def results(home: Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def test_a_job_that_is_preempted_twice_ends_with_the_weights_of_one_left_alone(s
     )
     assert alone.returncode == 0
     earlier = set(jobs())
-    sweep = [*options, "-m", "hydra/launcher=slurm_cpu", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=twice"]
+    sweep = ["-m", *options, "hydra/launcher=slurm_cpu", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=twice"]
     with (tmp_path / "out").open("w") as out:
         process = subprocess.Popen(command(*sweep), cwd=ROOT, env=ENV, stdout=out, stderr=out)
         while not (mine := set(jobs()) - earlier) and process.poll() is None:
