@@ -77,7 +77,7 @@ def _array(path: str | os.PathLike[str], file: TextIO, text: str) -> Iterator[tu
             continue
         yield where, value
         used, first = between.end() + length, False
-    if tail := body[1:].strip() or file.read(CHUNK).strip():
+    if tail := body[1:].strip() or file.read().strip():
         raise ValueError(f"{path}: more behind the end of the array: {tail[:60]!r}")
 
 
