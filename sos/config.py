@@ -64,28 +64,70 @@ class EnvConfig:
             raise ValueError(f"env.max_target must be at most 1000000, got {self.max_target}")
 
 
+STRATEGIES = ("dfs", "beam", "best_first")
+
+
 @dataclass
-class SearchConfig:
-    """The strategy that makes the training traces."""
+class StrategyConfig:
+    """One search strategy; `SearchConfig` checks it. Keys that its `name` has no use for are left alone."""
 
     name: str = "dfs"
     heuristic: str = "sum"
-    threshold: str = "none"  # "target" drops children whose heuristic is above the target, as the published search does
-    skip_seen: bool = True
-    announce_leaves: bool = False
+    threshold: str = "none"  # dfs, best_first: "target" drops children whose heuristic is above the target
+    skip_seen: bool = True  # dfs, best_first: no state twice
+    announce_leaves: bool = False  # dfs: write the return from every dead end
+    width: int = 5  # beam
+    visit_leaves: bool = False  # beam: dead ends stay on the frontier, as the published code has it
+    shuffle: bool = False  # beam: children in random order
+    depth_weight: float = 0.0  # best_first: what a depth adds to the heuristic
     max_nodes: int = 2000  # budget of expanded nodes
 
-    def __post_init__(self) -> None:
-        if self.name != "dfs" and self.threshold != "none":
-            raise ValueError(
-                f"search.threshold={self.threshold} belongs to search.name=dfs, got search.name={self.name}"
-            )
-        _one_of(self, "search", "name", ("dfs",))
-        _one_of(self, "search", "heuristic", ("none", "sum", "mult"))
-        _one_of(self, "search", "threshold", ("none", "target"))
+    def check(self, prefix: str) -> None:
+        """Raise ValueError for an impossible value, its key behind `prefix`."""
+        _one_of(self, prefix, "name", STRATEGIES)
+        _one_of(self, prefix, "heuristic", ("none", "sum", "mult"))
+        _one_of(self, prefix, "threshold", ("none", "target"))
+        if self.threshold != "none" and self.name == "beam":
+            raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name=beam")
         if self.threshold != "none" and self.heuristic == "none":
-            raise ValueError(f"search.threshold={self.threshold} needs search.heuristic=sum or mult, got none")
-        _at_least(self, "search", 1, "max_nodes")
+            raise ValueError(f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got none")
+        _at_least(self, prefix, 1, "max_nodes", "width")
+
+
+@dataclass
+class SearchConfig(StrategyConfig):
+    """The strategy that makes the training traces, or a mixture: `name=mixture`, named `strategies` and their `weights`.
+
+    Each problem is searched with one of the strategies, drawn by weight; a strategy that `weights` does not name weighs 1.
+    """
+
+    strategies: dict[str, StrategyConfig] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name != "mixture":
+            self.check("search")
+            if self.strategies or self.weights:
+                raise ValueError(
+                    f"search.{'strategies' if self.strategies else 'weights'} needs search.name=mixture, got {self.name!r}"
+                )
+            return
+        if not self.strategies:
+            raise ValueError("search.strategies must name at least one strategy for search.name=mixture")
+        for name, strategy in self.strategies.items():
+            strategy.check(f"search.strategies.{name}")
+        for name, weight in self.weights.items():
+            if name not in self.strategies:
+                known = ", ".join(self.strategies)
+                raise ValueError(f"search.weights.{name}: no such strategy; search.strategies has {known}")
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"search.weights.{name} must be a number from 0 up, got {weight}")
+        if not any(self.weight(name) for name in self.strategies):
+            raise ValueError("search.weights sum to 0: no strategy is left to draw")
+
+    def weight(self, name: str) -> float:
+        """Return the weight of a strategy of the mixture."""
+        return self.weights.get(name, 1.0)
 
 
 @dataclass

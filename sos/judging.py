@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from sos.analysis.intervals import pass_at_k
 from sos.analysis.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.build import System
-from sos.data.streams import Workspace, new_workspace
+from sos.data.coverage import coverage
 from sos.model.rollout import Rollout
-from sos.search.protocol import search
-from sos.stream.codec import ENCODE_ERRORS, DecodeStatus, encode_kernel
+from sos.stream.codec import DecodeStatus
 from sos.stream.verify import Error, verify_tokens
-from sos.trace import KIND, VALUE, Event, Outcome, Status
+from sos.trace import KIND, Event
 
-OK = int(Status.OK)
-SOLVED = int(Outcome.SOLVED)
 ERRORS = [error for error in Error if error != Error.NONE]
 MALFORMED, UNFINISHED = "malformed", "unfinished"
 
@@ -86,44 +82,19 @@ def pass_metrics(judged: Judgement, num_samples: int, pass_k: Sequence[int]) -> 
     return metrics | {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
 
 
-@njit(cache=True, nogil=True)
-def _teacher_kernel(env, strategy, program, context, max_tokens, problems, space, solved):
-    """Search every problem and write its stream; mark what is solved and fits. Returns (problem, error) or (-1, 0)."""
-    for p in range(len(problems)):
-        solved[p] = False
-        if search(strategy, env, problems[p], space.work, space.trace) != OK:
-            continue
-        events, nodes, states, counts = space.trace
-        if events[counts[0] - 1, VALUE] != SOLVED:
-            continue
-        count, prompt = encode_kernel(
-            program,
-            problems[p],
-            events[: counts[0]],
-            nodes[: counts[1]],
-            states[: counts[2]],
-            space.tokens,
-            space.align,
-        )
-        if count < -1:
-            return p, count
-        solved[p] = 0 <= count <= context and count - prompt <= max_tokens
-    return -1, 0
-
-
 def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
     """Return whether the training strategy solves each problem in a full stream that fits the context, bool (P,).
 
-    `max_tokens` bounds what follows the prompt, as in the rollouts. Raises ValueError where the dialect cannot write a trace.
+    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each problem. Raises
+    ValueError where the dialect cannot write a trace.
     """
-    dialect = system.dialect
-    space: Workspace = new_workspace(system.env, system.max_nodes, system.context, dialect.program.max_event_tokens)
-    solved = np.zeros(len(problems), bool)
-    limit = system.context if max_tokens is None else max_tokens
-    wrong, error = _teacher_kernel(
-        system.env, system.strategy, dialect.program, system.context, limit, problems, space, solved
+    found = coverage(
+        system.env,
+        system.strategy,
+        system.dialect,
+        problems,
+        max_tokens=system.context,
+        max_nodes=system.max_nodes,
     )
-    if wrong >= 0:
-        row = problems[wrong].tolist()
-        raise ValueError(f"dialect {dialect.name} cannot write the trace of problem {row}: {ENCODE_ERRORS[error]}")
-    return solved
+    limit = system.context if max_tokens is None else max_tokens
+    return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)

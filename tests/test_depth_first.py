@@ -7,12 +7,11 @@ from itertools import product
 import naive
 import numpy as np
 import pytest
-from drivers import GOLDEN, random_problem, run_search, search_kernel
+from drivers import GOLDEN, random_problem, readable, run_search, search_kernel
 
 from sos.envs.countdown import HEURISTICS, Countdown
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
-from sos.stream.codec import encode
 from sos.trace import ACTION, KIND, Event, Outcome, Status, Trace, new_buffer
 
 ENVS = {
@@ -111,18 +110,6 @@ def test_a_full_buffer_is_a_status(max_events: int) -> None:
     work = new_work(env, 2000)
     for _ in range(2):
         assert search_kernel(unseen, env, problem, work, buffer) == Status.OK
-
-
-def readable(trace: Trace, dialect) -> str:
-    """Return one line per event: its kind, node, parent and what the dialect writes for it."""
-    tokens, align, _ = encode(dialect, trace)
-    lines = []
-    for e, (kind, node, _, _, _) in enumerate(trace.events.tolist()):
-        parent = f"<- {trace.nodes[node][0]}" if kind == Event.GENERATE else ""
-        name = Event(kind).name.lower()
-        where = "" if kind == Event.END else str(node)
-        lines.append(f"{e:3} {name:9} {where:>3} {parent:5} {dialect.text(tokens[align == e])}".rstrip())
-    return "\n".join(lines) + f"\n{trace.outcome.name.lower()}\n"
 
 
 @pytest.mark.parametrize(
