@@ -86,8 +86,8 @@ class Muon(torch.optim.AdamW):
             parameters, gradients, buffers = (list(column) for column in zip(*members, strict=True))
             torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
             directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
-            updates = orthogonalize(torch.stack([whole(direction) for direction in directions])).unbind()
-            updates = [shard_like(u, p) for u, p in zip(updates, parameters, strict=True)]
+            orthogonal = orthogonalize(torch.stack([whole(direction) for direction in directions]))
+            updates = [shard_like(u, p) for u, p in zip(orthogonal, parameters, strict=True)]
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(parameters, updates, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 
