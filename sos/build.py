@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sos.config import Config, SearchConfig, StrategyConfig
+import numpy as np
+
+from sos.config import Config, SearchConfig, StrategyConfig, to_dict
+from sos.data.shards import ShardSource
 from sos.data.splits import Splits, make_splits
 from sos.data.streams import StreamSource
+from sos.data.traces import TraceSource
 from sos.envs.countdown import Countdown
-from sos.model.gpt import GPTConfig
 from sos.search import Beam, BestFirst, DepthFirst, mix
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
+
+if TYPE_CHECKING:
+    from sos.model.gpt import GPTConfig
 
 MAX_TRACE_NODES = 60_000
 
@@ -53,9 +60,9 @@ def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str
     return mix(strategies, [config.weight(name) for name in config.strategies]), tuple(config.strategies)
 
 
-def build_system(config: Config) -> System:
-    """Build and check the symbolic side. Raises ValueError that names the key and the value."""
-    env = Countdown(
+def build_env(config: Config) -> Countdown:
+    """Return the environment."""
+    return Countdown(
         config.env.num_numbers,
         config.env.min_number,
         config.env.max_number,
@@ -63,6 +70,11 @@ def build_system(config: Config) -> System:
         config.env.max_target,
         config.env.max_value,
     )
+
+
+def build_system(config: Config) -> System:
+    """Build and check the symbolic side. Raises ValueError that names the key and the value."""
+    env = build_env(config)
     strategy, names = build_strategy(config.search, env)
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max)
@@ -80,8 +92,20 @@ def build_system(config: Config) -> System:
     return System(env, strategy, names, view, dialect, splits, context, max_nodes)
 
 
-def build_source(config: Config, system: System, split: str = "train") -> StreamSource:
-    """Return the training streams of a run."""
+def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource:
+    """Return the training streams of a run: made as they are asked for, or read from `data.shards`, the same streams.
+
+    Raises ValueError for shards of another configuration, incomplete ones, and too few of them for the training budget.
+    """
+    if config.data.shards is not None:
+        source = ShardSource(
+            config.data.shards, recipe(config, "tokens", split, system.dialect), config.seed, system.context
+        )
+        data = config.data
+        source.check_budget(
+            data.match, data.train_tokens if data.match == "tokens" else data.train_problems, data.block
+        )
+        return source
     return StreamSource(
         system.env,
         system.strategy,
@@ -97,6 +121,51 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
     )
 
 
+def build_trace_source(config: Config, split: str = "train") -> TraceSource:
+    """Return the searches of a run, whatever view and dialect would make of them."""
+    env = build_env(config)
+    return TraceSource(
+        env,
+        build_strategy(config.search, env)[0],
+        make_splits(env, config.data.val_fraction, config.data.held_out_fraction),
+        config.seed,
+        split=split,
+        num_problems=config.data.num_problems,
+        max_nodes=MAX_TRACE_NODES,
+    )
+
+
+def dialect_hash(dialect: Dialect) -> str:
+    """Return 16 hex digits over the compiled dialect and its vocabulary: what tokens mean."""
+    digest = hashlib.sha256(dialect.vocab.to_json().encode())
+    for name, value in zip(dialect.program._fields, dialect.program, strict=True):
+        digest.update(name.encode() + np.asarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None) -> dict[str, Any]:
+    """Return what decides the content of a data set of `kind` "traces" or "tokens", as plain nested containers."""
+    values = to_dict(config)
+    data = ("num_problems", "val_fraction", "held_out_fraction", *(("context",) if kind == "tokens" else ()))
+    result = {
+        "kind": kind,
+        "split": split,
+        "seed": config.seed,
+        "env": values["env"],
+        "search": values["search"],
+        "data": {key: values["data"][key] for key in data},
+    }
+    if kind == "tokens":
+        assert dialect is not None
+        stream = values["stream"] | {"dialect": dialect.name, "dialect_hash": dialect_hash(dialect)}
+        if stream["view"] != "dose":
+            del stream["dose"]
+        result["stream"] = stream
+    return result
+
+
 def gpt_config(config: Config, vocab_size: int) -> GPTConfig:
     """Return the model's config for a vocabulary. Raises ValueError for an impossible shape."""
+    from sos.model.gpt import GPTConfig  # torch takes seconds to import, and generation does without
+
     return GPTConfig(vocab_size=vocab_size, context=config.data.context, **dataclasses.asdict(config.model))

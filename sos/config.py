@@ -167,6 +167,9 @@ class DataConfig:
     held_out_fraction: float = 0.12
     prompt_loss: bool = False
     block: int = 2048  # visits that are packed together
+    shards: str | None = (
+        None  # a folder of token shards (sos.generate); null: streams are made on the fly, the same ones
+    )
 
     def __post_init__(self) -> None:
         _at_least(self, "data", 16, "context")
@@ -343,7 +346,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """Return 16 hex digits over everything that decides a run's result; `resume` does not."""
+    """Return 16 hex digits over everything that decides a run's result; `resume` and `data.shards` do not."""
     values = to_dict(config)
     del values["resume"]
+    del values["data"]["shards"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -262,7 +262,7 @@ def check_resume(config: Config, system: System, checkpoint: Path) -> int:
     """Return the steps of a checkpoint. Raises ValueError that names file and key if it is damaged or of another run."""
     loaded = load_checkpoint(checkpoint)
     old, new = flatten(loaded.config), flatten(to_dict(config))
-    free = ("resume", "eval.", "trainer.")
+    free = ("resume", "eval.", "trainer.", "data.shards")
     for key in sorted(old.keys() | new.keys()):
         if not key.startswith(free) and old.get(key) != new.get(key):
             raise ValueError(

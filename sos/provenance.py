@@ -19,7 +19,8 @@ from sos.sweep import quoted, shell
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from sos.build import System
-    from sos.data.streams import StreamSource
+    from sos.data.shards import ShardSource
+from sos.data.streams import StreamSource
 
 _PACKAGES = ("torch", "lightning", "numpy", "numba", "tokenizers", "hydra-core", "tensorboard")
 DIFF = "git.diff"
@@ -72,7 +73,7 @@ def git_state(repository: Path = ROOT.parent) -> tuple[dict[str, Any] | None, st
     return {"commit": commit, "dirty": bool(difference or untracked), "untracked": untracked[:100]}, difference
 
 
-def data_hashes(config: Config, system: System, source: StreamSource) -> dict[str, str]:
+def data_hashes(config: Config, system: System, source: StreamSource | ShardSource) -> dict[str, str]:
     """Return hashes of the first block of training streams and of the evaluation problems of each split."""
     from sos.data.splits import evaluation_problems
 
@@ -89,7 +90,9 @@ def data_hashes(config: Config, system: System, source: StreamSource) -> dict[st
     return hashes
 
 
-def write_provenance(folder: Path, config: Config, origin: Origin, system: System, source: StreamSource) -> None:
+def write_provenance(
+    folder: Path, config: Config, origin: Origin, system: System, source: StreamSource | ShardSource
+) -> None:
     """Write provenance.json, and git.diff where the code differs from its commit."""
     state, difference = git_state()
     content = asdict(origin) | {

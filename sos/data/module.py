@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from sos.data.packing import IGNORE, Rows, pack
+from sos.data.shards import ShardSource
 from sos.data.streams import StreamSource
 from sos.rng import fold, stream_key
 
@@ -43,7 +44,7 @@ class PackedLoader:
 
     def __init__(
         self,
-        source: StreamSource,
+        source: StreamSource | ShardSource,
         *,
         rows_per_batch: int,
         block: int,
@@ -139,7 +140,14 @@ class StreamDataModule(L.LightningDataModule):
     """Hands the trainer a PackedLoader and keeps the cursor of the last trained batch in checkpoints."""
 
     def __init__(
-        self, source: StreamSource, *, rows_per_batch: int, block: int, prompt_loss: bool, match: str, amount: int
+        self,
+        source: StreamSource | ShardSource,
+        *,
+        rows_per_batch: int,
+        block: int,
+        prompt_loss: bool,
+        match: str,
+        amount: int,
     ) -> None:
         super().__init__()
         self.source = source
