@@ -135,7 +135,7 @@ def search_trace(config: Config, system: System, problem: np.ndarray, index: int
     trace = run_search(system.strategy, system.env, problem, MAX_TRACE_NODES)
     key = int(fold(stream_key(config.seed, "dose"), index))
     trace = view_trace(system.view, system.env, trace, key, MAX_TRACE_NODES)
-    detail = f"search: {describe_search(config)}, view: {config.stream.view}, dialect: {system.dialect.name}"
+    detail = f"{describe_search(config)}, {config.stream.view}, {system.dialect.name}"
     return system.dialect, system.env, from_trace(system.dialect, system.env, trace, title, detail)
 
 
