@@ -311,13 +311,13 @@ class TreePane {
     return `M${x0} ${y0}H${bend}C${bend + half} ${y0} ${bend + half} ${y1} ${x1} ${y1}H${end}`;
   }
 
-  /** An arrow for the return that the current event announces. */
+  /** An arrow for the return or the jump of the current event. */
   returnLine(sight) {
     const { trace } = this;
-    if (this.event < 1 || trace.kinds[this.event] !== BACKTRACK) return "";
+    if (this.event < 1 || ![EXPAND, BACKTRACK].includes(trace.kinds[this.event])) return "";
     const from = this.visible(trace.current[this.event - 1]);
     const to = this.visible(trace.nodes[this.event]);
-    if (from < 0 || to < 0 || from === to) return "";
+    if (from < 0 || to < 0 || from === to || trace.tree.parents[to] === from) return "";
     const [x0, y0] = [this.right(from) - this.pillWidth[from] / 2, this.y(from, sight) + PILL / 2];
     const [x1, y1] = [this.right(to) - this.pillWidth[to] / 2, this.y(to, sight) + PILL / 2];
     return `M${x0} ${y0}C${x0} ${y0 + 34} ${x1} ${Math.max(y1 + 34, y0 + 34)} ${x1} ${y1 + 3}m-4 6l4 -6l5 5`;
