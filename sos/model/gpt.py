@@ -255,7 +255,8 @@ class Attention(nn.Module):
             q, k = qk.chunk(2, dim=2)
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
         if isinstance(mask, TraceMask):
-            y = packed_attention(*qk.chunk(2, dim=2), v, cos, sin, mask.doc_ids_BT)
+            q, k = qk.chunk(2, dim=2)
+            y = packed_attention(q, k, v, cos, sin, mask.doc_ids_BT)
             return self.out(y.reshape(rows, num_tokens, width))
         q, k = rotate(qk, cos, sin).type_as(v).transpose(1, 2).chunk(2, dim=1)
         v = v.transpose(1, 2)
