@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
-from sos.config import Config
+from sos.config import Config, SearchConfig, StrategyConfig
 from sos.data.splits import Splits, make_splits
 from sos.data.streams import StreamSource
-from sos.envs.countdown import HEURISTICS, Countdown
+from sos.envs.countdown import Countdown
 from sos.model.gpt import GPTConfig
-from sos.search.depth_first import DepthFirst
+from sos.search import Beam, BestFirst, DepthFirst, mix
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
 
@@ -22,12 +23,34 @@ class System:
     """Everything symbolic of one run."""
 
     env: Countdown
-    strategy: DepthFirst
+    strategy: Any  # a NamedTuple of SEARCHES, or a Mixture
+    strategy_names: tuple[str, ...]
     view: View
     dialect: Dialect
     splits: Splits
     context: int
     max_nodes: int
+
+
+def _single_strategy(config: StrategyConfig, env: Countdown) -> Any:
+    heuristic = env.heuristics.index(config.heuristic)
+    if config.name == "beam":
+        return Beam(config.width, heuristic, config.visit_leaves, config.shuffle, config.max_nodes)
+    threshold = config.threshold == "target"
+    if config.name == "best_first":
+        weight = round(config.depth_weight * env.heuristic_scale)
+        return BestFirst(heuristic, weight, threshold, config.skip_seen, config.max_nodes, config.look_ahead)
+    return DepthFirst(
+        heuristic, threshold, config.skip_seen, config.announce_leaves, config.max_nodes, config.look_ahead
+    )
+
+
+def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str, ...]]:
+    """Return the strategy, or the mixture, and the names of what it consists of."""
+    if config.name != "mixture":
+        return _single_strategy(config, env), (config.name,)
+    strategies = [_single_strategy(strategy, env) for strategy in config.strategies.values()]
+    return mix(strategies, [config.weight(name) for name in config.strategies]), tuple(config.strategies)
 
 
 def build_system(config: Config) -> System:
@@ -40,14 +63,7 @@ def build_system(config: Config) -> System:
         config.env.max_target,
         config.env.max_value,
     )
-    search = config.search
-    strategy = DepthFirst(
-        HEURISTICS.index(search.heuristic),
-        search.threshold == "target",
-        search.skip_seen,
-        search.announce_leaves,
-        search.max_nodes,
-    )
+    strategy, names = build_strategy(config.search, env)
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max)
     splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
@@ -61,7 +77,7 @@ def build_system(config: Config) -> System:
     # A stream spends at least a token per node, so that what does not fit the workspace could not fit the context.
     max_nodes = min(MAX_TRACE_NODES, max(4 * context, 2_000))
     view = View(VIEWS.index(config.stream.view), config.stream.dose)
-    return System(env, strategy, view, dialect, splits, context, max_nodes)
+    return System(env, strategy, names, view, dialect, splits, context, max_nodes)
 
 
 def build_source(config: Config, system: System, split: str = "train") -> StreamSource:
@@ -77,6 +93,7 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         split=split,
         num_problems=config.data.num_problems,
         max_nodes=system.max_nodes,
+        strategy_names=system.strategy_names,
     )
 
 

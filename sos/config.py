@@ -64,28 +64,76 @@ class EnvConfig:
             raise ValueError(f"env.max_target must be at most 1000000, got {self.max_target}")
 
 
+STRATEGIES = ("dfs", "beam", "best_first")
+
+
 @dataclass
-class SearchConfig:
-    """The strategy that makes the training traces."""
+class StrategyConfig:
+    """One search strategy; `SearchConfig` checks it. Keys that its `name` has no use for are left alone."""
 
     name: str = "dfs"
     heuristic: str = "sum"
-    threshold: str = "none"  # "target" drops children whose heuristic is above the target, as the published search does
-    skip_seen: bool = True
-    announce_leaves: bool = False
+    threshold: str = "none"  # dfs, best_first: "target" drops children whose heuristic is above the target
+    skip_seen: bool = True  # dfs, best_first: no state twice
+    announce_leaves: bool = False  # dfs: write the return from every dead end
+    width: int = 5  # beam
+    visit_leaves: bool = False  # beam: dead ends stay on the frontier, as the published code has it
+    shuffle: bool = False  # beam: children in random order
+    depth_weight: float = 0.0  # best_first: what a depth adds to the heuristic
+    look_ahead: int = 0  # dfs, best_first: 1 writes no dead ends, 2 no nodes whose children are all dead ends
     max_nodes: int = 2000  # budget of expanded nodes
 
-    def __post_init__(self) -> None:
-        if self.name != "dfs" and self.threshold != "none":
+    def check(self, prefix: str) -> None:
+        """Raise ValueError for an impossible value, its key behind `prefix`."""
+        _one_of(self, prefix, "name", STRATEGIES)
+        _one_of(self, prefix, "heuristic", ("none", "sum", "mult", "size"))
+        _one_of(self, prefix, "threshold", ("none", "target"))
+        if self.threshold != "none" and self.name == "beam":
+            raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name=beam")
+        if self.threshold != "none" and self.heuristic not in ("sum", "mult"):
             raise ValueError(
-                f"search.threshold={self.threshold} belongs to search.name=dfs, got search.name={self.name}"
+                f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got {self.heuristic}"
             )
-        _one_of(self, "search", "name", ("dfs",))
-        _one_of(self, "search", "heuristic", ("none", "sum", "mult"))
-        _one_of(self, "search", "threshold", ("none", "target"))
-        if self.threshold != "none" and self.heuristic == "none":
-            raise ValueError(f"search.threshold={self.threshold} needs search.heuristic=sum or mult, got none")
-        _at_least(self, "search", 1, "max_nodes")
+        if self.look_ahead not in (0, 1, 2):
+            raise ValueError(f"{prefix}.look_ahead must be 0, 1 or 2, got {self.look_ahead}")
+        _at_least(self, prefix, 1, "max_nodes", "width")
+
+
+@dataclass
+class SearchConfig(StrategyConfig):
+    """The strategy that makes the training traces, or a mixture: `name=mixture`, named `strategies` and their `weights`.
+
+    Each problem is searched with one of the strategies, drawn by weight; a strategy that `weights` does not name weighs 1.
+    """
+
+    strategies: dict[str, StrategyConfig] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of(self, "search", "name", (*STRATEGIES, "mixture"))
+        if self.name != "mixture":
+            self.check("search")
+            if self.strategies or self.weights:
+                raise ValueError(
+                    f"search.{'strategies' if self.strategies else 'weights'} needs search.name=mixture, got {self.name!r}"
+                )
+            return
+        if not self.strategies:
+            raise ValueError("search.strategies must name at least one strategy for search.name=mixture")
+        for name, strategy in self.strategies.items():
+            strategy.check(f"search.strategies.{name}")
+        for name, weight in self.weights.items():
+            if name not in self.strategies:
+                known = ", ".join(self.strategies)
+                raise ValueError(f"search.weights.{name}: no such strategy; search.strategies has {known}")
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"search.weights.{name} must be a number from 0 up, got {weight}")
+        if not any(self.weight(name) for name in self.strategies):
+            raise ValueError("search.weights sum to 0: no strategy is left to draw")
+
+    def weight(self, name: str) -> float:
+        """Return the weight of a strategy of the mixture."""
+        return self.weights.get(name, 1.0)
 
 
 @dataclass
@@ -112,8 +160,8 @@ class DataConfig:
 
     context: int = 256
     match: str = "tokens"  # train until `train_tokens` or `train_problems` is reached
-    train_tokens: int = 4_000_000
-    train_problems: int = 53_000  # problem visits, epochs counted
+    train_tokens: int = 3_000_000
+    train_problems: int = 40_000  # problem visits, epochs counted
     num_problems: int = 0  # size of a fixed data set; 0: endless, every visit a new problem
     val_fraction: float = 0.1
     held_out_fraction: float = 0.12
@@ -149,8 +197,8 @@ class ModelConfig:
 class OptimConfig:
     """AdamW or Muon with a linear warm-up and a decaying rate, both over the share of the training budget that is used."""
 
-    name: str = "adamw"  # muon: for the matrices inside the blocks, AdamW for the rest
-    lr: float = 2e-3
+    name: str = "muon"  # for the matrices inside the blocks, AdamW for the rest; or adamw for all
+    lr: float = 0.01
     schedule: str = "linear"
     warmup: float = 0.03
     final_lr: float = 0.0  # as a share of lr
@@ -241,12 +289,6 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
-
-    def __post_init__(self) -> None:
-        if self.optim.name == "muon" and self.trainer.strategy == "fsdp":
-            raise ValueError(
-                "optim.name=muon needs whole matrices, which trainer.strategy=fsdp shards; use adamw or ddp"
-            )
 
 
 GROUPS = {

@@ -16,182 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 
-from sos.analysis.intervals import mean_interval, pass_at_k, wilson
+from sos.analysis.metrics import Metric, budget_curve, format_metric, rate_metric
 from sos.build import System
 from sos.config import EvalConfig
 from sos.data.splits import evaluation_problems
-from sos.data.streams import Workspace, new_workspace
+from sos.judging import judge, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
-from sos.search.protocol import search
-from sos.stream.codec import ENCODE_ERRORS, DecodeStatus, encode_kernel
 from sos.stream.text import annotate
-from sos.stream.verify import Error, verify_tokens
-from sos.trace import KIND, VALUE, Event, Outcome, Status
 
 log = logging.getLogger(__name__)
 
-Metric = dict[str, float | int | None]  # value, low, high (None where undefined) and num, the number of problems
 Progress = Callable[[str, int, int], None]  # called with (phase, problems done, problems in all)
-
-OK = int(Status.OK)
-SOLVED = int(Outcome.SOLVED)
-CURVE_START = 8  # generated tokens of the first point of a budget curve
-ERRORS = [error for error in Error if error != Error.NONE]
-MALFORMED, UNFINISHED = "malformed", "unfinished"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the replay of R rollouts found; all arrays are over the rollouts."""
-
-    solved: np.ndarray  # bool (R,): at the first goal, whatever comes after it
-    wrong_goal: np.ndarray  # bool (R,): a goal was claimed, and the first such claim is false
-    generated_tokens: np.ndarray  # int32 (R,)
-    tokens_to_goal: np.ndarray  # int32 (R,): generated tokens up to the goal and with it; -1 if not solved
-    errors: np.ndarray  # int32 (R, len(Error)): events with each Error; column `NONE` counts the right ones
-    malformed: np.ndarray  # bool (R,): reading stopped at a token that no form of the dialect allows
-    unfinished: np.ndarray  # bool (R,): the budget ran out before the end token
-    nodes: np.ndarray  # int32 (R,): nodes expanded, the root included
-
-    @property
-    def num_errors(self) -> np.ndarray:
-        """Mistakes of each rollout, int32 (R,): its wrong events, and one more where it becomes unreadable."""
-        return (self.errors[:, 1:].sum(1) + self.malformed).astype(np.int32)
-
-
-def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Judgement:
-    """Decode and verify the rollouts, rollout r as an answer to `problems[r]` (int32 (R, P)). About 0.1 ms each."""
-    num = len(rollouts)
-    flags = np.zeros((4, num), bool)
-    counts = np.zeros((3, num), np.int32)
-    errors = np.zeros((num, len(Error)), np.int32)
-    for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
-        verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
-        kinds = trace.events[:, KIND]
-        wrong_goal = not verdict.solved and bool((kinds == Event.GOAL).any())
-        flags[:, r] = verdict.solved, wrong_goal, verdict.status == DecodeStatus.MALFORMED, not answer.finished
-        goal_end = int(np.flatnonzero(align == verdict.goal_event)[-1]) + 1 if verdict.solved else answer.num_prompt - 1
-        lengths = len(answer.tokens) - answer.num_prompt, goal_end - answer.num_prompt
-        counts[:, r] = *lengths, np.count_nonzero(kinds == Event.EXPAND)
-        errors[r] = np.bincount(verdict.errors, minlength=len(Error))
-    return Judgement(flags[0], flags[1], counts[0], counts[1], errors, flags[2], flags[3], counts[2])
-
-
-def rate_metric(successes: npt.ArrayLike) -> Metric:
-    """Return the share of true values of a bool (P,), P > 0."""
-    counted = np.asarray(successes, bool)
-    interval = wilson(int(counted.sum()), counted.size)
-    return {"value": float(counted.mean()), "low": interval.low, "high": interval.high, "num": counted.size}
-
-
-def mean_metric(values: npt.ArrayLike) -> Metric:
-    """Return the mean of numbers (P,), P > 0; without an interval for P = 1."""
-    sample = np.asarray(values, np.float64)
-    low, high = mean_interval(sample) or (None, None)
-    return {"value": float(sample.mean()), "low": low, "high": high, "num": sample.size}
-
-
-def chance_metric(chances: np.ndarray) -> Metric:
-    """Return the mean of estimated chances (P,), P > 0: its normal interval, or Wilson's where all are the same."""
-    metric = mean_metric(chances)
-    low, high = metric["low"], metric["high"]
-    if low is None or high is None or low == high:
-        low, high = wilson(float(chances.sum()), chances.size)
-    return metric | {"low": max(0.0, low), "high": min(1.0, high)}
-
-
-def ratio_metric(costs: np.ndarray, successes: np.ndarray) -> Metric:
-    """Return sum(costs) / sum(successes), both (P,), with the delta method's interval; None without a success."""
-    total = int(successes.sum())
-    if total == 0:
-        return {"value": None, "low": None, "high": None, "num": len(costs)}
-    value = float(costs.sum() / total)
-    # To first order the ratio varies as the mean of these: its own value plus scaled residuals that sum to 0.
-    linear = value + (costs - value * successes) * (len(costs) / total)
-    return mean_metric(linear) | {"value": value}
-
-
-def summarize(judged: Judgement) -> dict[str, Metric]:
-    """Return the metrics of one greedy rollout per problem, without the split in their names."""
-    metrics = {"solve": rate_metric(judged.solved)}
-    metrics |= {f"error/{error.name.lower()}": mean_metric(judged.errors[:, error]) for error in ERRORS}
-    metrics[f"error/{MALFORMED}"] = rate_metric(judged.malformed)
-    metrics[f"error/{UNFINISHED}"] = rate_metric(judged.unfinished)
-    metrics["errors_per_trace"] = mean_metric(judged.num_errors)
-    metrics["first_goal_wrong"] = rate_metric(judged.wrong_goal)
-    metrics["tokens"] = mean_metric(judged.generated_tokens)
-    metrics["tokens_per_solved"] = ratio_metric(judged.generated_tokens, judged.solved)
-    metrics["nodes"] = mean_metric(judged.nodes)
-    return metrics
-
-
-def pass_metrics(judged: Judgement, num_samples: int, pass_k: Sequence[int]) -> dict[str, Metric]:
-    """Return pass@k and what k samples of a problem cost, from `num_samples` consecutive rollouts per problem.
-
-    Every k must be `num_samples` at most.
-    """
-    num_correct = judged.solved.reshape(-1, num_samples).sum(1)
-    tokens = judged.generated_tokens.reshape(-1, num_samples).mean(1)
-    metrics = {f"pass@{k}": chance_metric(pass_at_k(num_samples, num_correct, k)) for k in pass_k}
-    return metrics | {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
-
-
-def budget_curve(tokens_to_goal: np.ndarray, limit: int, num_points: int) -> dict[str, list[float]]:
-    """Return the share of problems solved within a budget of generated tokens, at log-spaced budgets up to `limit`.
-
-    Keys `tokens` and `solved`. Few budgets may round to the same number: there are `num_points` points at most.
-    """
-    grid = np.unique(np.rint(np.geomspace(limit, min(CURVE_START, limit), num_points)).astype(np.int64))
-    goals = np.sort(tokens_to_goal[tokens_to_goal >= 0])
-    solved = np.searchsorted(goals, grid, side="right") / len(tokens_to_goal)
-    return {"tokens": grid.tolist(), "solved": solved.tolist()}
-
-
-@njit(cache=True, nogil=True)
-def _teacher_kernel(env, strategy, program, context, max_tokens, problems, space, solved):
-    """Search every problem and write its stream; mark what is solved and fits. Returns (problem, error) or (-1, 0)."""
-    for p in range(len(problems)):
-        solved[p] = False
-        if search(strategy, env, problems[p], space.work, space.trace) != OK:
-            continue
-        events, nodes, states, counts = space.trace
-        if events[counts[0] - 1, VALUE] != SOLVED:
-            continue
-        count, prompt = encode_kernel(
-            program,
-            problems[p],
-            events[: counts[0]],
-            nodes[: counts[1]],
-            states[: counts[2]],
-            space.tokens,
-            space.align,
-        )
-        if count < -1:
-            return p, count
-        solved[p] = 0 <= count <= context and count - prompt <= max_tokens
-    return -1, 0
-
-
-def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
-    """Return whether the training strategy solves each problem in a full stream that fits the context, bool (P,).
-
-    `max_tokens` bounds what follows the prompt, as in the rollouts. Raises ValueError where the dialect cannot write a trace.
-    """
-    dialect = system.dialect
-    space: Workspace = new_workspace(system.env, system.max_nodes, system.context, dialect.program.max_event_tokens)
-    solved = np.zeros(len(problems), bool)
-    limit = system.context if max_tokens is None else max_tokens
-    wrong, error = _teacher_kernel(
-        system.env, system.strategy, dialect.program, system.context, limit, problems, space, solved
-    )
-    if wrong >= 0:
-        row = problems[wrong].tolist()
-        raise ValueError(f"dialect {dialect.name} cannot write the trace of problem {row}: {ENCODE_ERRORS[error]}")
-    return solved
 
 
 @dataclass(frozen=True)
@@ -200,7 +37,7 @@ class Evaluation:
 
     metrics: dict[str, Metric]
     budget_curve: dict[str, dict[str, list[float]]]
-    arrays: dict[str, dict[str, np.ndarray]]
+    arrays: dict[str, dict[str, np.ndarray]]  # rollout r is tokens[offsets[r]:offsets[r + 1]], its prompt included
     texts: tuple[str, ...]  # Markdown of some rollouts, shared out evenly over the splits
 
     def write(self, folder: str | os.PathLike[str]) -> None:
@@ -219,27 +56,16 @@ class Evaluation:
         splits = list(self.arrays)
         ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
         names = {"solved": "solve", "teacher": "teacher"} | {f"pass@{k}": f"pass@{k}" for k in ks}
-        names |= {"errors per trace": "errors_per_trace", UNFINISHED: f"error/{UNFINISHED}"}
+        names |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         names |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
         rows = [["", *splits], ["problems", *(str(self.metrics[f"solve/{split}"]["num"]) for split in splits)]]
         rows += [
-            [title, *(_cell(name, self.metrics[f"{name}/{split}"]) for split in splits)]
+            [title, *(format_metric(f"{name}/{split}", self.metrics[f"{name}/{split}"]) for split in splits)]
             for title, name in names.items()
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(line.rstrip() for line in lines)
-
-
-def _cell(name: str, metric: Metric) -> str:
-    """Format a metric: rates as percentages, means with two decimals, or one from 100 on."""
-    value, low, high = metric["value"], metric["low"], metric["high"]
-    if value is None:
-        return "-"
-    percent = name in ("solve", "teacher", f"error/{UNFINISHED}") or name.startswith("pass@")
-    scale, digits = (100, 1) if percent else (1, 1 if value >= 100 else 2)
-    interval = "" if low is None or high is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
-    return f"{scale * value:.{digits}f}{'%' if percent else ''}{interval}"
 
 
 def evaluate(
@@ -282,6 +108,8 @@ def evaluate(
             "tokens_to_goal": judged.tokens_to_goal,
             "num_errors": judged.num_errors,
             "nodes": judged.nodes,
+            "tokens": np.concatenate([answer.tokens for answer in rollouts]).astype(np.uint16),
+            "offsets": np.cumsum([0, *(len(answer.tokens) for answer in rollouts)], dtype=np.int64),
         }
         share, rest = divmod(eval_config.num_rollout_texts, len(splits))
         for i in range(min(share + (number < rest), len(problems))):

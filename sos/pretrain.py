@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from sos import source_hash
@@ -20,15 +23,18 @@ from sos.checkpoint import load_checkpoint, load_model
 from sos.config import Config, config_hash, to_dict
 from sos.data.module import StreamDataModule
 from sos.evaluation import Evaluation, evaluate, write_metrics
-from sos.train.callbacks import BudgetBar, Checkpoints, GracefulInterrupt, KeepCursor, SolveProbe, Throughput
+from sos.folders import claim, set_aside, unfinished_checkpoint
+from sos.provenance import Origin, write_provenance
+from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe, Throughput
 from sos.train.lit import LitGPT, gathered
+from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 
 
-class Interrupted(Exception):
-    """Ctrl-C stopped the training; the checkpoint to continue from is the message."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM stopped the training; how to continue is the message. Ends a sweep too."""
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -42,6 +48,11 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[prefix + key] = "none" if value is None else value
     return result
+
+
+def is_first_rank() -> bool:
+    """Tell whether this process is rank 0, also before there is a trainer."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -71,8 +82,8 @@ def progress_bars() -> tuple[Callable[[str, int, int], None], Callable[[], None]
     return update, close
 
 
-def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-    """Return the Trainer; its loggers and checkpoints write into `folder`."""
+def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], first_step: int = 0) -> L.Trainer:
+    """Return the Trainer; its loggers and checkpoints write into `folder`, what an earlier attempt logged from `first_step` is void."""
     options = config.trainer
     strategy: Any = options.strategy
     if strategy == "fsdp":
@@ -83,11 +94,13 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
         strategy = ModelParallelStrategy(
             data_parallel_size=ranks, tensor_parallel_size=1, save_distributed_checkpoint=False
         )
-    logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False)
+    purge: dict[str, Any] = {"purge_step": first_step} if first_step else {}
+    logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False, **purge)
     # Lightning prints an advertisement and warns about the few workers of a loader that is no DataLoader.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings(
-        "ignore", message=".*(does not have many workers|`training_step` returned|isinstance\\(treespec).*"
+        "ignore",
+        message=".*(many workers|`training_step` returned|isinstance\\(treespec|`srun` command is available).*",
     )
     return L.Trainer(
         accelerator=options.accelerator,
@@ -106,6 +119,7 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
+        plugins=[SLURMEnvironment(auto_requeue=False)] if in_slurm() else [],
     )
 
 
@@ -121,17 +135,28 @@ def rows_per_batch(config: Config) -> int:
     return rows
 
 
-def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, str]) -> Evaluation | None:
+def pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None:
     """Train and evaluate one run in `folder`; write `metrics.json`, rollouts, checkpoints and TensorBoard events there.
 
-    Returns what was measured, or None on all ranks but the first.
-    Raises ValueError for what cannot work, before any training, and Interrupted after Ctrl-C.
+    What an unfinished attempt at the same run left in `folder` is continued; what another run left is moved aside. Returns
+    what was measured, or None on all ranks but the first. Raises ValueError for what cannot work, before any training, and
+    Interrupted after Ctrl-C.
     """
+    if not is_first_rank():  # the first rank holds the folder
+        return _pretrain(config, folder, origin)
+    with claim(folder, "run"):
+        return _pretrain(config, folder, origin)
+
+
+def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None:
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
     system = build_system(config)
     rows = rows_per_batch(config)
-    checkpoint = find_checkpoint(config.resume) if config.resume else None
+    checkpoint = unfinished_checkpoint(folder, config_hash(config), source_hash())
+    begun = checkpoint is not None
+    if checkpoint is None and config.resume:
+        checkpoint = find_checkpoint(config.resume)
     vocabulary = system.dialect.vocab.to_json()
     torch.manual_seed(config.seed)
     record = {"config": to_dict(config), "vocabulary": vocabulary}
@@ -142,25 +167,30 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
         log_every=config.trainer.log_every,
         record=record,
     )
+    first_step = 0
     if checkpoint is not None:
-        check_resume(config, system, checkpoint)
+        first_step = check_resume(config, system, checkpoint) + 1
+    source = build_source(config, system)
+    if is_first_rank() and not begun:
+        set_aside(folder)
+        write_provenance(folder, config, origin, system, source)
     if config.trainer.compile:
         lit.model.compile()
     data = StreamDataModule(
-        build_source(config, system),
+        source,
         rows_per_batch=rows,
         block=config.data.block,
         prompt_loss=config.data.prompt_loss,
         match=config.data.match,
         amount=config.data.train_tokens if config.data.match == "tokens" else config.data.train_problems,
     )
-    interrupt = GracefulInterrupt()
+    stop = StopOnSignal(config.trainer.log_every)
     callbacks: list[L.Callback] = [
         KeepCursor(),
         Throughput(config.trainer.log_every),
-        BudgetBar(f"train {name}", config.trainer.log_every),
+        BudgetBar(f"train {origin.name}", config.trainer.log_every),
+        stop,
         Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every),
-        interrupt,
     ]
     probe_config = to_dict(config)["eval"] | {
         "num_problems": config.trainer.probe_problems,
@@ -174,8 +204,10 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
 
     if config.trainer.probe_every:
         callbacks.append(SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every))
-    trainer = build_trainer(config, folder, callbacks)
-    if trainer.is_global_zero:
+    trainer = build_trainer(config, folder, callbacks, first_step if begun else 0)
+    if begun and trainer.is_global_zero:
+        log.info("continuing an earlier attempt at this run from step %d", first_step - 1)
+    elif trainer.is_global_zero:
         log.info(
             "%s parameters, %s tokens in the vocabulary, context %s",
             f"{lit.model.num_parameters():,}",
@@ -187,8 +219,13 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
     started = time.perf_counter()
     trainer.fit(lit, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     seconds = time.perf_counter() - started
-    if interrupt.interrupted:
-        raise Interrupted(str(folder / CHECKPOINTS / "last.ckpt"))
+    if stop.stopped_by == REQUEUE:
+        if trainer.is_global_zero:
+            log.info("signal %d: saved at step %d, asking Slurm to run this job again", REQUEUE, trainer.global_step)
+            requeue()
+        sys.exit(-1)  # no result: submitit waits for the next attempt
+    if stop.stopped_by:
+        raise Interrupted(f"continue with: resume={folder / CHECKPOINTS / 'last.ckpt'}")
     model = gathered(lit.model)
     if not trainer.is_global_zero:
         return None
@@ -209,8 +246,8 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
     log_evaluation(trainer, evaluation, data.cursor.tokens)
     write_metrics(
         folder,
-        name=name,
-        overrides=overrides,
+        name=origin.name,
+        overrides=origin.overrides,
         seed=config.seed,
         config=to_dict(config),
         config_hash=config_hash(config),
@@ -221,8 +258,8 @@ def pretrain(config: Config, folder: Path, *, name: str, overrides: dict[str, st
     return evaluation
 
 
-def check_resume(config: Config, system: System, checkpoint: Path) -> None:
-    """Refuse a checkpoint that is damaged or of another run. Raises ValueError that names the file and the key."""
+def check_resume(config: Config, system: System, checkpoint: Path) -> int:
+    """Return the steps of a checkpoint. Raises ValueError that names file and key if it is damaged or of another run."""
     loaded = load_checkpoint(checkpoint)
     old, new = flatten(loaded.config), flatten(to_dict(config))
     free = ("resume", "eval.", "trainer.")
@@ -234,6 +271,7 @@ def check_resume(config: Config, system: System, checkpoint: Path) -> None:
     if old["trainer.batch_tokens"] != new["trainer.batch_tokens"]:
         raise ValueError(f"resume={checkpoint}: it was trained with trainer.batch_tokens={old['trainer.batch_tokens']}")
     load_model(loaded, system)
+    return loaded.train["steps"]
 
 
 def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> None:

@@ -29,11 +29,11 @@ PARENT, RANK, ACTION = range(3)
 class Event(IntEnum):
     """What an event row says (column `KIND`)."""
 
-    EXPAND = 0  # visit a node for the first time and state it; the first event expands the root
+    EXPAND = 0  # visit a node for the first time and state it; the first event visits the root
     GENERATE = 1  # apply an action to the current node, which creates a child
     DEAD_END = 2  # the node is a leaf and not a goal; VALUE is its number
     GOAL = 3  # the node is a leaf and a goal; VALUE is its number
-    BACKTRACK = 4  # return to a node that was expanded before
+    BACKTRACK = 4  # return to a node that was visited before
     END = 5  # the search stops; VALUE is its Outcome
 
 
@@ -43,6 +43,7 @@ class Outcome(IntEnum):
     SOLVED = 0
     EXHAUSTED = 1  # every branch that the strategy allows was explored
     BUDGET = 2  # the budget of expanded nodes ran out
+    EMPTY = 3  # nothing is left to visit, though the strategy dropped branches unexplored (beam search)
 
 
 class Flag(IntEnum):

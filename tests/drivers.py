@@ -15,12 +15,15 @@ from sos.envs import ENVS
 from sos.envs import protocol as environment
 from sos.envs.countdown import Countdown
 from sos.search import SEARCHES
-from sos.search.frontier import new_work
+from sos.search.beam import Beam
+from sos.search.best_first import BestFirst
+from sos.search.depth_first import DepthFirst
+from sos.search.frontier import new_work, pop_heap, push_heap
 from sos.search.protocol import search
 from sos.stream.codec import encode
 from sos.stream.dialect import Dialect
 from sos.stream.vocab import BOS, EOS, FIRST_NUMBER
-from sos.trace import ACTION, Outcome, Status, Trace, new_buffer, to_trace
+from sos.trace import ACTION, KIND, NODE, Event, Outcome, Status, Trace, new_buffer, to_trace
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
@@ -45,10 +48,14 @@ def heuristic_kernel(env, kind, problem, scratch, state):
 
 
 @njit(cache=True, nogil=True)
-def solvable_kernel(env, problems, solvable):
-    frames = np.zeros((env.num_numbers + 1, 10), np.int64)
+def _solvable(env, problems, solvable, work):
     for k in range(len(problems)):
-        solvable[k] = environment.solvable(env, problems[k], frames)
+        solvable[k] = environment.solvable(env, problems[k], work)
+
+
+def solvable_kernel(env, problems, solvable):
+    """Write into `solvable` bool (K,) which problems int32 (K, P) have a solution."""
+    _solvable(env, problems, solvable, env.proof_work())
 
 
 @njit(cache=True, nogil=True)
@@ -64,6 +71,18 @@ def check_kernel(env, action):
 @njit(cache=True, nogil=True)
 def hash_kernel(env, key, problem):
     return environment.hash_key(env, key, problem)
+
+
+@njit(cache=True, nogil=True)
+def heap_kernel(work, values):
+    size = 0
+    for node in range(len(values)):
+        size = push_heap(work, size, values[node], node)
+    popped = np.zeros(len(values), np.int64)
+    for k in range(len(values)):
+        popped[k] = pop_heap(work, size)
+        size -= 1
+    return popped
 
 
 _SPACES: dict[tuple[type, int], Any] = {}
@@ -92,13 +111,17 @@ def random_problem(rng: np.random.Generator, env: Countdown) -> list[int]:
 
 def all_searches() -> list[tuple[str, Any]]:
     """Return named strategies: every entry of SEARCHES, and depth-first with all kinds of options."""
-    from sos.search.depth_first import DepthFirst
-
     named: list[tuple[str, Any]] = [(name, kind(max_nodes=200)) for name, kind in SEARCHES.items()]
     named += [
         ("dfs-exhaustive", DepthFirst(heuristic=0, use_threshold=False, max_nodes=60)),
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),
         ("dfs-budget", DepthFirst(heuristic=1, use_threshold=False, max_nodes=7)),
+        ("dfs-size-look-ahead", DepthFirst(3, False, True, False, 60, look_ahead=1)),
+        ("beam-1-mult", Beam(width=1, heuristic=2)),
+        ("beam-3-inner-shuffled", Beam(width=3, visit_leaves=False, shuffle=True)),
+        ("beam-budget", Beam(width=2, max_nodes=3)),
+        ("best-first-deep", BestFirst(depth_weight=-3000, max_nodes=40)),
+        ("best-first-all", BestFirst(heuristic=2, depth_weight=600, skip_seen=False, max_nodes=15)),
     ]
     return named
 
@@ -112,6 +135,33 @@ def all_envs() -> list[tuple[str, Any]]:
         ("countdown-5", Countdown(num_numbers=5, max_number=12)),
     ]
     return named
+
+
+def readable(trace: Trace, dialect: Dialect) -> str:
+    """Return one line per event: its kind, node, parent and what the dialect writes for it."""
+    tokens, align, _ = encode(dialect, trace)
+    lines = []
+    for e, (kind, node, _, _, _) in enumerate(trace.events.tolist()):
+        parent = f"<- {trace.nodes[node][0]}" if kind == Event.GENERATE else ""
+        name = Event(kind).name.lower()
+        where = "" if kind == Event.END else str(node)
+        lines.append(f"{e:3} {name:9} {where:>3} {parent:5} {dialect.text(tokens[align == e])}".rstrip())
+    assert trace.outcome is not None
+    return "\n".join(lines) + f"\n{trace.outcome.name.lower()}\n"
+
+
+def reads_back(dialect: Dialect, back: Trace, trace: Trace) -> bool:
+    """Say whether `back` is all of a search's `trace` that `dialect` writes.
+
+    Where no form states the numbers of a node that was generated and never visited, their order is not written.
+    """
+    if "{numbers}" in dialect.templates["generate"]:
+        return back.equals(trace)
+    visited = set(trace.events[trace.events[:, KIND] == Event.EXPAND, NODE].tolist())
+    for node, (a, b) in enumerate(zip(back.states.tolist(), trace.states.tolist(), strict=True)):
+        if (a != b) if node in visited else (sorted(a[1 : 1 + a[0]]) != sorted(b[1 : 1 + b[0]])):
+            return False
+    return back._replace(states=trace.states).equals(trace)
 
 
 def tokenize(tokenizer: Any, text: str) -> np.ndarray:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache
 from itertools import combinations
+from math import prod
 from typing import Any, NamedTuple
 
 INT32_MAX = 2**31 - 1
 OPERATORS = "+*-/"
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = range(6)
-SOLVED, EXHAUSTED, BUDGET = range(3)
+SOLVED, EXHAUSTED, BUDGET, EMPTY = range(4)
 
 Action = tuple[int, str, int, int]  # a, operator, b, result
 
@@ -45,10 +48,25 @@ def solvable(numbers: list[int], target: int, max_value: int = INT32_MAX) -> boo
     return any(solvable(child, target, max_value) for _, child in successors(numbers, max_value))
 
 
+@cache
+def reachable(numbers: tuple[int, ...], max_value: int = INT32_MAX) -> frozenset[int]:
+    """Return everything that all the numbers together can give: split them in two, join whatever the parts can give."""
+    if len(numbers) == 1:
+        return frozenset(numbers)
+    found = set()
+    for mask in range(1, 2 ** (len(numbers) - 1)):
+        parts = [tuple(n for k, n in enumerate(numbers) if (mask >> k & 1) == side) for side in (0, 1)]
+        left, right = (reachable(tuple(sorted(part)), max_value) for part in parts)
+        found |= {action[3] for x in left for y in right for action in results(x, y) if action[3] <= max_value}
+    return frozenset(found)
+
+
 def heuristic(name: str, numbers: list[int], target: int) -> Fraction:
-    """Return the heuristic `none`, `sum` or `mult` of a state, exactly."""
+    """Return the heuristic `none`, `sum`, `mult` or `size` of a state, exactly."""
     if name == "none":
         return Fraction(0)
+    if name == "size":
+        return Fraction(min(2**40, prod(n + 1 for n in numbers)))
     if name == "sum":
         return Fraction(sum(abs(n - target) for n in numbers), len(numbers))
     factors = [f for f in range(2, target + 1) if target % f == 0]
@@ -63,6 +81,11 @@ def legal(a: int, operator: str, b: int, max_value: int = INT32_MAX) -> int | No
         return None
     true = {"+": a + b, "*": a * b, "-": a - b, "/": a // b if b else 0}[operator]
     return true if true <= max_value else None
+
+
+def hopeless(numbers: list[int], target: int, look_ahead: int, max_value: int) -> bool:
+    """Say whether the leaves are fewer than `look_ahead` operations away and none is the target."""
+    return len(numbers) <= min(look_ahead, 2) and not solvable(numbers, target, max_value)
 
 
 # Depth-first search
@@ -84,6 +107,7 @@ def depth_first(
     use_threshold: bool = True,
     skip_seen: bool = False,
     announce_leaves: bool = True,
+    look_ahead: int = 0,
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
 ) -> Found:
@@ -96,6 +120,8 @@ def depth_first(
     def kept_children(parent: list[int]) -> list[tuple[Action, list[int]]]:
         kept = []
         for action, child in successors(parent, max_value):
+            if hopeless(child, target, look_ahead, max_value):
+                continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:
                 continue
             if skip_seen and tuple(sorted(child)) in seen:
@@ -135,6 +161,136 @@ def depth_first(
     outcome = visit(0)
     found.events.append((END, -1, EXHAUSTED if outcome is None else outcome))
     return found
+
+
+# Searches with a frontier
+
+
+class Open:
+    """A node of a frontier, ordered by value alone, so that heapq decides on ties as in the published code."""
+
+    def __init__(self, value: Any, node: int) -> None:
+        self.value, self.node = value, node
+
+    def __lt__(self, other: Open) -> bool:
+        return bool(self.value < other.value)
+
+
+class Frontier:
+    """The common part: a trace that visits nodes in any order."""
+
+    def __init__(self, numbers: list[int], target: int, heuristic_name: str, max_value: int) -> None:
+        self.found = Found([], [(-1, 0, None)], [numbers])
+        self.target, self.heuristic_name, self.max_value = target, heuristic_name, max_value
+
+    def add(self, kind: int, node: int, value: int = 0) -> None:
+        self.found.events.append((kind, node, value))
+
+    def end(self, outcome: int) -> Found:
+        self.add(END, -1, outcome)
+        return self.found
+
+    def value(self, node: int) -> Fraction:
+        return heuristic(self.heuristic_name, self.found.states[node], self.target)
+
+    def children(self, node: int) -> list[tuple[Action, list[int]]]:
+        children = successors(self.found.states[node], self.max_value)
+        return sorted(children, key=lambda item: heuristic(self.heuristic_name, item[1], self.target))
+
+    def generate(self, parent: int, children: list[tuple[Action, list[int]]]) -> tuple[list[int], bool]:
+        """Generate the children; return their nodes and whether one is the goal, which is then the last."""
+        first = len(self.found.nodes)
+        for rank, (action, child) in enumerate(children):
+            node = len(self.found.nodes)
+            self.found.nodes.append((parent, rank, action))
+            self.found.states.append(child)
+            self.add(GENERATE, node)
+            if child == [self.target]:
+                self.add(GOAL, node, self.target)
+                return list(range(first, node + 1)), True
+            if len(child) == 1:
+                self.add(DEAD_END, node, child[0])
+        return list(range(first, len(self.found.nodes))), False
+
+
+def beam(
+    numbers: list[int],
+    target: int,
+    *,
+    width: int = 5,
+    heuristic_name: str = "sum",
+    visit_leaves: bool = True,
+    shuffle: Callable[[list[Any], int], list[Any]] | None = None,
+    max_nodes: int = 1000,
+    max_value: int = INT32_MAX,
+) -> Found:
+    """Search with a beam; `shuffle` maps the children of a node to their written order."""
+    frontier = Frontier(numbers, target, heuristic_name, max_value)
+    heap = [Open(Fraction(0), 0)]
+    num_expanded = 0
+    while heap:
+        for node in [heapq.heappop(heap).node for _ in range(min(width, len(heap)))]:
+            leaf = len(frontier.found.states[node]) == 1
+            if not leaf and num_expanded == max_nodes:
+                return frontier.end(BUDGET)
+            num_expanded += not leaf
+            frontier.add(EXPAND, node)
+            children = frontier.children(node)[:width]
+            if shuffle:
+                children = shuffle(children, node)
+            nodes, solved = frontier.generate(node, children)
+            if solved:
+                return frontier.end(SOLVED)
+            for child in sorted(nodes, key=frontier.value):
+                if visit_leaves or len(frontier.found.states[child]) > 1:
+                    heapq.heappush(heap, Open(frontier.value(child), child))
+    return frontier.end(EMPTY)
+
+
+def best_first(
+    numbers: list[int],
+    target: int,
+    *,
+    heuristic_name: str = "sum",
+    depth_weight: Fraction = Fraction(0),
+    use_threshold: bool = False,
+    skip_seen: bool = True,
+    look_ahead: int = 0,
+    max_nodes: int = 1000,
+    max_value: int = INT32_MAX,
+) -> Found:
+    """Expand the open node of the least (heuristic + depth_weight * depth, node), by looking at all of them."""
+    frontier = Frontier(numbers, target, heuristic_name, max_value)
+    seen: set[tuple[int, ...]] = set()
+    open_nodes = [(Fraction(0), 0)]
+    num_expanded = 0
+    while open_nodes:
+        chosen = min(open_nodes)
+        open_nodes.remove(chosen)
+        if num_expanded == max_nodes:
+            return frontier.end(BUDGET)
+        num_expanded += 1
+        parent = chosen[1]
+        frontier.add(EXPAND, parent)
+        kept = []
+        # The states that are kept are chosen in generation order, before they are sorted.
+        for action, child in successors(frontier.found.states[parent], max_value):
+            if hopeless(child, target, look_ahead, max_value):
+                continue
+            if use_threshold and heuristic(heuristic_name, child, target) > target:
+                continue
+            if not (skip_seen and tuple(sorted(child)) in seen):
+                seen.add(tuple(sorted(child)))
+                kept.append((action, child))
+        kept.sort(key=lambda item: heuristic(heuristic_name, item[1], target))
+        nodes, solved = frontier.generate(parent, kept)
+        if solved:
+            return frontier.end(SOLVED)
+        for child in nodes:
+            depth = len(numbers) - len(frontier.found.states[child])
+            if len(frontier.found.states[child]) > 1:
+                open_nodes.append((frontier.value(child) + depth_weight * depth, child))
+    return frontier.end(EXHAUSTED)
 
 
 def as_rows(found: Found, width: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
@@ -182,6 +338,34 @@ def published_text(numbers: list[int], target: int, heuristic_name: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
+def published_beam_text(numbers: list[int], target: int, heuristic_name: str, width: int) -> str:
+    """Write the published beam search, without shuffling, as its own text, without a trace in between."""
+    text = ""
+    heap = [Open((heuristic(heuristic_name, numbers, target)), 0)]
+    entries: list[tuple[str, list[int], list[str]]] = [("0", numbers, [])]
+    while heap:
+        for entry in [heapq.heappop(heap).node for _ in range(min(width, len(heap)))]:
+            path, state, operations = entries[entry]
+            if entry > 0:
+                text += f"Moving to Node #{path}\n"
+            text += f"Current State: {target}:{state}, Operations: {operations}\n"
+            children = successors(state)
+            children.sort(key=lambda item: heuristic(heuristic_name, item[1], target))
+            for index, ((a, operator, b, result), child) in enumerate(children[:width]):
+                operation = f"{a}{operator}{b}={result}"
+                text += f"Exploring Operation: {operation}, Resulting Numbers: {child}\n"
+                if child == [target]:
+                    return text + f"{target},{target} equal: Goal Reached\n"
+                if len(child) == 1:
+                    text += f"{child[0]},{target} unequal: No Solution\n"
+                    index = 0  # leaves are not numbered
+                else:
+                    text += f"Generated Node #{path},{index}: {target}:{child} Operation: {operation}\n"
+                heapq.heappush(heap, Open(heuristic(heuristic_name, child, target), len(entries)))
+                entries.append((f"{path},{index}", child, [*operations, operation]))
+    return text + "No solution found."
+
+
 # Verification of traces
 
 
@@ -206,6 +390,7 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
     said: dict[int, list[int]] = {}  # node -> the numbers last stated for it
     true: dict[int, Counter[int]] = {0: root}  # sound node -> its true numbers
     expanded: set[int] = set()
+    dead: set[int] = set()
     goal_seen = solved = False
     codes = []
     for e, (kind, node, row, value, flags) in enumerate(trace.events.tolist()):
@@ -232,7 +417,7 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
         elif kind in (EXPAND, BACKTRACK):
             if node not in said:
                 code = 2
-            elif len(said[node]) == 1:
+            elif len(said[node]) == 1 and (kind == BACKTRACK or node not in dead):
                 code = 1
             elif (node in expanded) != (kind == BACKTRACK) and e > 0:
                 code = 2
@@ -270,6 +455,8 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
         elif kind in (EXPAND, BACKTRACK) and node >= 0:
             expanded.add(node)
             said[node] = stated
+        elif kind == DEAD_END:
+            dead.add(node)
         elif kind == GOAL:
             if not goal_seen and node in said and true.get(node) == Counter([target]):
                 solved = True

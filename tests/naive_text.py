@@ -12,6 +12,8 @@ class _Node:
     def __init__(self, parent: _Node | None, stated: Counter[int], true: Counter[int] | None, index: int) -> None:
         self.parent, self.stated, self.true, self.index = parent, stated, true, index
         self.children: list[_Node] = []
+        self.operation: tuple[int, str, int, int] | None = None
+        self.inner = sum(stated.values()) > 1  # as it was generated
 
 
 class _Replay:
@@ -37,13 +39,30 @@ class _Replay:
         claim = after(parent.stated, a, b, result) if stated is None else Counter(stated)
         true = after(parent.true, a, b, result) if sound and parent.true is not None else None
         self.generated = _Node(parent, claim, true, len(parent.children))
+        self.generated.operation = (a, operator, b, result)
         parent.children.append(self.generated)
         self.current = parent
 
-    def go_to(self, node: _Node | None, stated: list[int]) -> None:
-        if node is not None:
+    def go_to(self, node: _Node | None, stated: list[int] | None) -> None:
+        if node is not None and stated is not None:
             node.stated = Counter(stated)
         self.current, self.generated = node, None
+
+    def by_path(self, path: str, operation: tuple[int, str, int, int] | None = None, *, labels: bool) -> _Node | None:
+        """Find the node that a path names; where nodes have labels, a leaf goes by 0 and by its `operation`."""
+        first, *steps = (int(n) for n in path.split(","))
+        if first != 0 or len(steps) >= 16:
+            return None
+        node: _Node | None = self.root
+        for k, index in enumerate(steps):
+            assert node is not None
+            found = [c for c in node.children if c.index == index and (c.inner or not labels)]
+            if labels and index == 0 and k == len(steps) - 1:
+                found += [c for c in node.children if not c.inner and c.operation == operation]
+            node = found[0] if found else None
+            if node is None:
+                return None
+        return node
 
     def at_goal(self, target: int) -> bool:
         node = self.generated or self.current
@@ -54,7 +73,7 @@ _N = "(?:0|[1-9][0-9]*)"
 _LIST = rf"\[({_N}(?:, {_N})*)\]"
 _OPERATION = rf"({_N})([+*/-])({_N})=({_N})"
 _QUOTED = rf"'{_N}[+*/-]{_N}={_N}'"
-_CURRENT = rf"Current State: ({_N}):{_LIST}, Operations: \[(?:{_QUOTED}(?:, {_QUOTED})*)?\]\n"
+_CURRENT = rf"Current State: ({_N}):{_LIST}, Operations: \[((?:{_QUOTED}(?:, {_QUOTED})*)?)\]\n"
 _LINES = {
     "state": re.compile(_CURRENT),
     "explore": re.compile(rf"Exploring Operation: {_OPERATION}, Resulting Numbers: {_LIST}\n"),
@@ -100,10 +119,9 @@ def solves(text: str, numbers: list[int], target: int, max_value: int = INT32_MA
         elif kind == "move":
             if not _fits(match[3], len(numbers)):
                 return False
-            first, *path = (int(n) for n in match[1].split(","))
-            node = replay.root if first == 0 else None
-            for index in path:
-                node = next((c for c in node.children if c.index == index), None) if node else None
+            operations = [(int(a), o, int(b), int(r)) for a, o, b, r in re.findall(_OPERATION, match[4])]
+            last = operations[-1] if 0 < len(operations) <= 16 else None
+            node = replay.by_path(match[1], last, labels=True)
             replay.go_to(node, [int(n) for n in match[3].split(", ")])
         elif kind == "goal":
             return replay.at_goal(target)
@@ -115,19 +133,39 @@ def solves(text: str, numbers: list[int], target: int, max_value: int = INT32_MA
 _COMPACT = {
     "explore": re.compile(rf"({_N}) ([+*/-]) ({_N}) = ({_N})( ,)?"),
     "expand": re.compile(rf"\[ ({_N}(?:(?: ,)? {_N})*) \]"),
+    "jump": re.compile(rf"> ({_N}(?: , {_N})*) \[ ({_N}(?:(?: ,)? {_N})*) \]"),
     "back": re.compile(rf"< ({_N}) \[ ({_N}(?:(?: ,)? {_N})*) \]"),
     "dead_end": re.compile("x"),
     "goal": re.compile("!"),
 }
 
 
-def solves_compact(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+_DENSE = _COMPACT | {
+    "explore": re.compile(rf"; ({_N}) ([+*/-]) ({_N}) = ({_N})()"),
+    "expand": re.compile(rf"\[ ({_N}(?:(?: ,)? {_N})*)"),
+    "back": re.compile(rf"< ({_N})()"),
+    "jump": re.compile(rf"> ({_N}(?: , {_N})*) \[ ({_N}(?:(?: ,)? {_N})*)"),
+}
+
+
+def solves_dense(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Say whether a text of the dense dialect solves the problem."""
+    return solves_compact(text, numbers, target, max_value, _DENSE)
+
+
+def solves_compact(
+    text: str,
+    numbers: list[int],
+    target: int,
+    max_value: int = INT32_MAX,
+    forms: dict[str, re.Pattern[str]] = _COMPACT,
+) -> bool:
     """Say whether a text of the compact dialect solves the problem."""
     prompt, colon, body = text.partition(" :")
     if not colon or prompt.replace(" ,", "") != f"{' '.join(map(str, numbers))} > {target}":
         return False
     replay = _Replay(numbers, max_value)
-    while match := next(((k, m) for k, r in _COMPACT.items() if (m := r.match(body.lstrip()))), None):
+    while match := next(((k, m) for k, r in forms.items() if (m := r.match(body.lstrip()))), None):
         kind, found = match
         body = body.lstrip()[found.end() :]
         if kind == "explore":
@@ -135,6 +173,9 @@ def solves_compact(text: str, numbers: list[int], target: int, max_value: int = 
             replay.explore(int(a), operator, int(b), int(result), None)
         elif kind == "expand":
             replay.go_to(replay.generated, [int(n) for n in found[1].replace(",", " ").split()])
+        elif kind == "jump":
+            stated = [int(n) for n in found[2].replace(",", " ").split()]
+            replay.go_to(replay.by_path(found[1].replace(" ", ""), labels=False), stated)
         elif kind == "back":
             ancestors: list[_Node] = []
             node = replay.current
@@ -143,9 +184,13 @@ def solves_compact(text: str, numbers: list[int], target: int, max_value: int = 
                 node = node.parent
             depth = int(found[1])
             known = bool(ancestors) and ancestors[0] is replay.root and depth < len(ancestors)
-            replay.go_to(ancestors[depth] if known else None, [int(n) for n in found[2].replace(",", " ").split()])
+            stated = [int(n) for n in found[2].replace(",", " ").split()] or None
+            replay.go_to(ancestors[depth] if known else None, stated)
         elif kind == "goal":
             return replay.at_goal(target)
         else:
             replay.generated = None
     return False
+
+
+JUDGES = {"sos": solves, "compact": solves_compact, "dense": solves_dense}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
@@ -18,6 +19,7 @@ from drivers import (
     judged_text,
     random_problem,
     read_jsonl,
+    reads_back,
     run_search,
     small_streams,
     tokenize,
@@ -25,12 +27,13 @@ from drivers import (
 from tokenizers import Tokenizer
 
 from sos.envs.countdown import Countdown
+from sos.search.beam import Beam
 from sos.search.depth_first import DepthFirst
 from sos.stream.codec import Decoded, DecodeStatus, decode, encode, encode_prompt
 from sos.stream.dialect import compile_dialect, load_source
 from sos.stream.verify import Error, verify, verify_tokens
 from sos.stream.vocab import BOS, EOS, PAD, Vocabulary
-from sos.trace import KIND, NODE, Event, Trace
+from sos.trace import KIND, NODE, Event, Outcome, Trace
 
 WHOLE_MAX = (9, 99, 2000)
 
@@ -62,8 +65,7 @@ def test_round_trip(name: str, whole_max: int, dialect_of) -> None:
         assert tokens[:prompt].tolist() == encode_prompt(dialect, trace.problem) == dialect.prompt_ids(trace.problem)
         back = decode(dialect, env, tokens)
         assert (back.status, back.position) == (DecodeStatus.OK, len(tokens))
-        assert all(np.array_equal(a, b) for a, b in zip(back.trace, trace, strict=True))
-        assert back.trace.equals(trace)
+        assert reads_back(dialect, back.trace, trace)
         assert np.array_equal(back.align, align)
         verdict, _, _ = verify_tokens(dialect, env, trace.problem, tokens)
         assert not verdict.errors.any()
@@ -112,34 +114,39 @@ def test_sos_text_is_the_published_wording(heuristic: str, dialect_of) -> None:
             target, _, *numbers = random_problem(rng, env)
             text = sos_text(env, strategy, target, numbers, dialect_of)
             assert text == naive.published_text(numbers, target, heuristic)
+            for width in (1, 3, 5):
+                text = sos_text(env, Beam(width, strategy.heuristic), target, numbers, dialect_of)
+                assert text == naive.published_beam_text(numbers, target, heuristic, width)
 
 
-def published_cases(path) -> Iterator[tuple[list[int], int, str, str]]:
+def assert_published(path, dialect_of) -> Counter[str]:
+    """Compare every published text of a file with ours; return how many there are of each search."""
+    counts: Counter[str] = Counter()
     for row in read_jsonl(path):
-        numbers = row.get("numbers", row.get("nums"))
-        texts = row.get("texts") or {name: trace["text"] for name, trace in row["traces"].items()}
-        for name, text in texts.items():
-            if name.startswith("dfs-"):
-                yield numbers, row["target"], name.removeprefix("dfs-"), text
-
-
-def assert_published(path, dialect_of) -> int:
-    count = 0
-    for numbers, target, heuristic, text in published_cases(path):
+        numbers, target = row.get("numbers", row.get("nums")), row["target"]
         env = Countdown(num_numbers=len(numbers))
-        strategy = DepthFirst(env.heuristics.index(heuristic), max_nodes=10**6)
-        assert sos_text(env, strategy, target, numbers, dialect_of) == text
-        assert naive.published_text(numbers, target, heuristic) == text
-        count += 1
-    return count
+        for name, trace in (row.get("texts") or row["traces"]).items():
+            text = trace if isinstance(trace, str) else trace["text"]
+            search, heuristic, *width = name.split("-")
+            kind = env.heuristics.index(heuristic)
+            if search == "dfs":
+                ours = sos_text(env, DepthFirst(kind, max_nodes=10**6), target, numbers, dialect_of)
+                assert naive.published_text(numbers, target, heuristic) == text
+            else:
+                ours = sos_text(env, Beam(int(width[0]), kind, max_nodes=10**6), target, numbers, dialect_of)
+                assert naive.published_beam_text(numbers, target, heuristic, int(width[0])) == text
+            assert ours == text
+            counts[search] += 1
+    return counts
 
 
 def test_sos_text_equals_a_sample_of_published_traces(dialect_of) -> None:
-    assert assert_published(GOLDEN / "published_dfs.jsonl", dialect_of) == 12
+    assert assert_published(GOLDEN / "published_dfs.jsonl", dialect_of) == {"dfs": 12}
+    assert assert_published(GOLDEN / "published_bfs.jsonl", dialect_of) == {"bfs": 10}
 
 
-def test_sos_text_equals_every_published_depth_first_trace(reference, dialect_of) -> None:
-    assert assert_published(reference / "traces.jsonl", dialect_of) >= 280
+def test_sos_text_equals_every_published_trace(reference, dialect_of) -> None:
+    assert assert_published(reference / "traces.jsonl", dialect_of) == {"dfs": 286, "bfs": 520}
 
 
 def test_a_dialect_refuses_what_it_cannot_express(dialect_of) -> None:
@@ -147,6 +154,9 @@ def test_a_dialect_refuses_what_it_cannot_express(dialect_of) -> None:
     trace = run_search(DepthFirst(), env, [19, 3, 4, 6, 9])
     assert trace.events[8, KIND] == Event.BACKTRACK
     assert trace.events[2, KIND] == Event.EXPAND
+    source = load_source("compact")[1]
+    forms = {form: text for form, text in source["forms"].items() if form not in ("jump", "end_empty")}
+    bare = compile_dialect({**source, "forms": forms}, env, 9)
     compact, published = (dialect_of(name, env, 9) for name in ("compact", "sos"))
 
     # A return to a node that is no ancestor of the current one.
@@ -154,15 +164,23 @@ def test_a_dialect_refuses_what_it_cannot_express(dialect_of) -> None:
     events[8, NODE] = 4
     jumping = trace._replace(events=events)
     with pytest.raises(ValueError, match=r"dialect compact cannot write event 8 .* no ancestor"):
-        encode(compact, jumping)
-    assert decode(published, env, encode(published, jumping)[0]).status == DecodeStatus.OK
+        encode(bare, jumping)
+    for dialect in (compact, published):
+        assert decode(dialect, env, encode(dialect, jumping)[0]).status == DecodeStatus.OK
 
     # An expansion of a node that was not generated last.
     events = trace.events.copy()
     events[2, NODE] = 4
     with pytest.raises(ValueError, match=r"dialect compact cannot write event 2 .* generated last"):
-        encode(compact, trace._replace(events=events))
-    encode(published, trace._replace(events=events))
+        encode(bare, trace._replace(events=events))
+    for dialect in (compact, published):
+        encode(dialect, trace._replace(events=events))
+
+    # An empty frontier.
+    empty = run_search(Beam(1, visit_leaves=False), env, [82, 3, 79, 5, 8])
+    assert empty.outcome == Outcome.EMPTY
+    with pytest.raises(ValueError, match=r"dialect compact cannot write .* no form 'end_empty'"):
+        encode(compile_dialect({**source, "forms": {**forms, "jump": source["forms"]["jump"]}}, env, 9), empty)
 
 
 def test_a_long_trace_grows_the_buffer(dialect_of) -> None:
@@ -230,7 +248,7 @@ def test_decode_is_total_and_verify_is_never_fooled(name: str, whole_max: int, d
     dialect = dialect_of(name, env, whole_max)
     rng = np.random.default_rng(whole_max)
     streams = small_streams(dialect, env, rng, 40)
-    judge = naive_text.solves if name == "sos" else naive_text.solves_compact
+    judge = naive_text.JUDGES[name]
     num_solved = 0
     for _ in range(800):
         problem, tokens = streams[rng.integers(len(streams))]

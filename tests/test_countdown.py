@@ -127,6 +127,49 @@ def test_solvable_agrees_with_brute_force(num_numbers: int, num_problems: int, m
     assert num_problems < 100 or 0.01 < found.mean() < 0.99
 
 
+def kernel_reaches(numbers: list[int], targets: list[int], max_value: int) -> set[int]:
+    """Return the targets that the kernel says the numbers reach."""
+    env = Countdown(num_numbers=len(numbers), max_value=max_value)
+    problems, found = np.array([[t, len(numbers), *numbers] for t in targets], np.int32), np.zeros(len(targets), bool)
+    solvable_kernel(env, problems, found)
+    return {t for t, hit in zip(targets, found, strict=True) if hit}
+
+
+def test_the_two_oracles_agree() -> None:
+    for numbers in ([3, 3, 0, 8], [7, 1, 2], [12, 5, 5, 6]):
+        reached = naive.reachable(tuple(numbers), 90)
+        assert reached == {t for t in range(91) if naive.solvable(numbers, t, 90)}
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 12), st.integers(0, 99), st.integers(0, 70_000)), min_size=2, max_size=4),
+    st.one_of(st.just(INT32_MAX), st.integers(0, 100), st.integers(5_000, 70_000)),
+    st.randoms(use_true_random=False),
+)
+@example([0, 0, 0, 5], INT32_MAX, None)
+@example([46341, 46341, 46341, 46341], INT32_MAX, None)
+@example([60, 59, 58, 1], 60, None)  # sums in between are above the limit
+@example([99, 98, 97, 50], 60, None)  # the numbers themselves are
+def test_the_kernel_reaches_what_the_oracle_reaches(numbers, max_value, rng) -> None:
+    reached = naive.reachable(tuple(numbers), max_value)
+    targets = {*range(102), max_value, *[t + d for t in list(reached)[:200] for d in (-1, 0, 1)]}
+    asked = sorted(t for t in targets if 0 <= t <= INT32_MAX)
+    if rng is not None:
+        asked = rng.sample(asked, min(len(asked), 200))
+    assert kernel_reaches(numbers, asked, max_value) == reached & set(asked)
+
+
+@pytest.mark.parametrize(
+    ("num_numbers", "num_sets", "max_value"), [(4, 100, 300), (5, 20, 100), (5, 2, 2000), (6, 5, 30)]
+)
+def test_the_kernel_reaches_what_the_oracle_reaches_from_many_numbers(num_numbers, num_sets, max_value) -> None:
+    rng = np.random.default_rng(num_numbers)
+    targets = list(range(max_value + 2))
+    for _ in range(num_sets):
+        numbers = rng.integers(0, min(rng.choice([3, 8, 30]), max_value), num_numbers).tolist()
+        assert kernel_reaches(numbers, targets, max_value) == naive.reachable(tuple(sorted(numbers)), max_value)
+
+
 def test_a_quotient_above_the_limit_does_not_solve() -> None:
     problems, found = np.array([[100, 2, 200, 2]], np.int32), np.ones(1, np.bool_)
     solvable_kernel(Countdown(num_numbers=2, max_value=60), problems, found)

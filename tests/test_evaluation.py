@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,13 @@ from drivers import run_search
 
 import sos.evaluation as evaluation_module
 from sos.analysis.intervals import wilson
+from sos.analysis.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.analysis.runs import load_runs
 from sos.build import System, build_system, gpt_config
 from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig, StreamConfig
 from sos.data.splits import sample_problems
-from sos.evaluation import (
-    Evaluation,
-    budget_curve,
-    chance_metric,
-    evaluate,
-    judge,
-    mean_metric,
-    pass_metrics,
-    rate_metric,
-    ratio_metric,
-    rollout_text,
-    summarize,
-    teacher_solves,
-    write_metrics,
-)
+from sos.evaluation import Evaluation, evaluate, rollout_text, write_metrics
+from sos.judging import judge, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.stream.codec import encode
@@ -244,6 +233,10 @@ def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
         assert curve["solved"] == sorted(curve["solved"])
         assert curve["solved"][-1] == result.metrics[f"solve/{split}"]["value"] == arrays["solved"].mean()
         np.testing.assert_array_equal(goals >= 0, arrays["solved"])
+        kept = [arrays["tokens"][start:stop] for start, stop in pairwise(arrays["offsets"])]
+        prompts = [system.dialect.prompt_ids(problem) for problem in arrays["problems"]]
+        assert [len(tokens) for tokens in kept] == (arrays["generated_tokens"] + [len(p) for p in prompts]).tolist()
+        assert all(tokens[: len(p)].tolist() == p for tokens, p in zip(kept, prompts, strict=True))
     targets = result.arrays["val_target"]["problems"][:, 0]
     assert set(targets) <= set(system.splits.held_out.tolist())
     assert [text.splitlines()[0] for text in result.texts] == ["## val 0", "## val 1", "## val_target 0"]
@@ -276,7 +269,7 @@ def check_files(result: Evaluation, folder: Path) -> None:
             np.testing.assert_array_equal(stored[name], array)
         dtypes = {name: stored[name].dtype.name for name in stored}
     integers = ("problems", "generated_tokens", "tokens_to_goal", "num_errors", "nodes")
-    assert dtypes == {"solved": "bool"} | dict.fromkeys(integers, "int32")
+    assert dtypes == {"solved": "bool"} | dict.fromkeys(integers, "int32") | {"tokens": "uint16", "offsets": "int64"}
     (run,) = load_runs([folder])
     assert run.budget_curve == result.budget_curve
     assert {name: metric._asdict() for name, metric in run.metrics.items()} == result.metrics

@@ -48,35 +48,33 @@ def in_val(env, splits, problem):
 
 
 @njit(cache=True, nogil=True)
-def sample(env, splits, split, solvable, key, index, problem, frames):
+def sample(env, splits, split, solvable, key, index, problem, work):
     """Write problem `index` of the stream `key` and the split (index into `SPLITS`) into `problem` int32 (P,).
 
     The target is uniform on the split's targets, then the numbers are uniform among those that belong to the split and
     are solvable (`solvable` 1), proven unsolvable (0) or either (-1): the published distribution, by rejection. Returns the
-    number of draws, or -1 where `MAX_DRAWS` found none. `frames` int64 (depth, 10) is work space of the proof.
+    number of draws, or -1 where `MAX_DRAWS` found none. `work` is the environment's `proof_work()`.
     """
     problem_key = fold(key, index)
     targets = splits.held_out if split == VAL_TARGET else splits.targets
     goal = targets[below(problem_key, 0, len(targets))]
     for attempt in range(1, MAX_DRAWS + 1):
         environment.draw(env, problem_key, goal, attempt, problem)
-        if split != VAL_TARGET and in_val(env, splits, problem) != (split == VAL):
+        # The test that fewer draws pass comes first.
+        if split == VAL and not in_val(env, splits, problem):
             continue
-        if solvable >= 0 and environment.solvable(env, problem, frames) != (solvable == 1):
+        if solvable >= 0 and environment.solvable(env, problem, work) != (solvable == 1):
+            continue
+        if split == TRAIN and in_val(env, splits, problem):
             continue
         return attempt
     return -1
 
 
-def new_frames(env: Any) -> np.ndarray:
-    """Allocate the work space of `solvable`."""
-    return np.zeros((env.max_depth + 2, 10), np.int64)
-
-
 @njit(cache=True, nogil=True)
-def _sample_many(env, splits, split, solvable, key, start, problems, frames):
+def _sample_many(env, splits, split, solvable, key, start, problems, work):
     for k in range(len(problems)):
-        if sample(env, splits, split, solvable, key, start + k, problems[k], frames) < 0:
+        if sample(env, splits, split, solvable, key, start + k, problems[k], work) < 0:
             return k
     return len(problems)
 
@@ -91,7 +89,7 @@ def sample_problems(
     problems = np.zeros((num, env.problem_width), np.int32)
     wanted = -1 if solvable is None else int(solvable)
     key = stream_key(seed, split)
-    done = _sample_many(env, splits, SPLITS.index(split), wanted, key, start, problems, new_frames(env))
+    done = _sample_many(env, splits, SPLITS.index(split), wanted, key, start, problems, env.proof_work())
     if done < num:
         kind = {1: "solvable ", 0: "unsolvable ", -1: ""}[wanted]
         raise ValueError(

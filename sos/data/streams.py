@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from sos.data.splits import SPLITS, Splits, new_frames, sample
+from sos.data.splits import SPLITS, Splits, sample
 from sos.rng import fold, permute, stream_key
 from sos.search.frontier import SearchWork, new_work
-from sos.search.protocol import search
+from sos.search.protocol import choose, search_chosen
 from sos.stream.codec import ENCODE_ERRORS, encode_kernel
 from sos.stream.dialect import Dialect
 from sos.stream.views import NEEDS_SOLUTION, ORACLE, VIEWS, View, apply_view
@@ -19,6 +19,7 @@ from sos.trace import ACTION, KIND, Status, TraceBuffer, new_buffer
 
 OK, BUFFER_FULL = (int(s) for s in Status)
 TOO_LONG, NO_PROBLEM, ENCODE_ERROR = -1, -2, -10
+STRATEGY_DRAW = -1  # the element of a problem stream that seeds the draws of strategies; problems are numbered from 0
 
 
 class Workspace(NamedTuple):
@@ -29,7 +30,7 @@ class Workspace(NamedTuple):
     viewed: TraceBuffer
     solution: TraceBuffer
     kept: np.ndarray
-    frames: np.ndarray
+    proof: Any
     tokens: np.ndarray  # uint16
     align: np.ndarray  # int32
 
@@ -43,6 +44,9 @@ class Chunk(NamedTuple):
     prompts: np.ndarray  # int32 (N,) prompt tokens of each stream
     visits: np.ndarray  # int64 (N,) the visit that each stream comes from
     num_dropped: int  # visits whose stream does not fit
+    strategies: (
+        np.ndarray
+    )  # int32 (N,) which strategy of a mixture searched; an index into the source's `strategy_names`
 
 
 def new_workspace(env: Any, max_nodes: int, max_tokens: int, margin: int) -> Workspace:
@@ -57,10 +61,16 @@ def new_workspace(env: Any, max_nodes: int, max_tokens: int, margin: int) -> Wor
         buffer(),
         buffer(),
         np.zeros(max_nodes, np.int32),
-        new_frames(env),
+        env.proof_work(),
         np.zeros(max_tokens + margin, np.uint16),
         np.zeros(max_tokens + margin, np.int32),
     )
+
+
+@njit(cache=True, nogil=True)
+def strategy_of(strategy, key, index):
+    """Return which strategy of a mixture searches problem `index` of the stream `key`; a pure function of both."""
+    return choose(strategy, fold(key, STRATEGY_DRAW), index)
 
 
 @njit(cache=True, nogil=True)
@@ -69,9 +79,10 @@ def make_stream(env, strategy, view, program, splits, split, key, index, dose_ke
 
     TOO_LONG: more than `context` tokens, or more nodes than the workspace holds. NO_PROBLEM: the split has none.
     """
-    if sample(env, splits, split, 1, key, index, problem, space.frames) < 0:
+    if sample(env, splits, split, 1, key, index, problem, space.proof) < 0:
         return NO_PROBLEM, 0
-    if search(strategy, env, problem, space.work, space.trace) != OK:
+    choice = strategy_of(strategy, key, index)
+    if search_chosen(strategy, choice, env, problem, space.work, space.trace) != OK:
         return TOO_LONG, 0
     status = apply_view(
         view,
@@ -101,7 +112,7 @@ def make_stream(env, strategy, view, program, splits, split, key, index, dose_ke
 @njit(cache=True, nogil=True)
 def _fill_chunk(
     env, strategy, view, program, splits, split, key, dose_key, oracle, context, num_problems, order_key, start, stop, problem, space,
-    tokens, kinds, offsets, prompts, visits,
+    tokens, kinds, offsets, prompts, visits, strategies,
 ):  # fmt: skip
     used = 0
     num = 0
@@ -128,6 +139,7 @@ def _fill_chunk(
         offsets[num + 1] = used
         prompts[num] = prompt
         visits[num] = visit
+        strategies[num] = strategy_of(strategy, key, index)
         num += 1
     return num, dropped, stop, 0
 
@@ -150,6 +162,7 @@ class StreamSource:
     split: str = "train"
     num_problems: int = 0
     max_nodes: int = 20_000
+    strategy_names: tuple[str, ...] = ()  # of a mixture; what `Chunk.strategies` counts
 
     def __post_init__(self) -> None:
         self._space = new_workspace(self.env, self.max_nodes, self.context, self.dialect.program.max_event_tokens)
@@ -164,10 +177,12 @@ class StreamSource:
         sizes = max(1, num) * self.context
         tokens, kinds = np.zeros(sizes, np.uint16), np.zeros(sizes, np.int8)
         offsets, prompts, visits = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
+        strategies = np.zeros(num, np.int32)
         count, dropped, visit, error = _fill_chunk(
             self.env, self.strategy, self.view, self.dialect.program, self.splits, SPLITS.index(self.split),
             stream_key(self.seed, self.split), stream_key(self.seed, "dose"), ORACLE, self.context, self.num_problems,
             stream_key(self.seed, "order"), start, stop, self._problem, self._space, tokens, kinds, offsets, prompts, visits,
+            strategies,
         )  # fmt: skip
         if error == NO_PROBLEM:
             raise ValueError(f"env: split {self.split} has no solvable problem with target {int(self._problem[0])}")
@@ -182,7 +197,17 @@ class StreamSource:
             prompts[:count].copy(),
             visits[:count].copy(),
             dropped,
+            strategies[:count].copy(),
         )
 
 
-__all__ = ["NEEDS_SOLUTION", "VIEWS", "Chunk", "StreamSource", "Workspace", "make_stream", "new_workspace"]
+__all__ = [
+    "NEEDS_SOLUTION",
+    "VIEWS",
+    "Chunk",
+    "StreamSource",
+    "Workspace",
+    "make_stream",
+    "new_workspace",
+    "strategy_of",
+]

@@ -6,7 +6,7 @@ cacheable on disk. Called from plain Python, a stub looks the implementation up.
 
 Rows (int32): `problem` (P,), `state` (W,), `action` (A,). Python-level facts about the sizes are class attributes
 and methods of the environment (see `Countdown`): `problem_width`, `state_width`, `action_width`, `max_children`,
-`max_depth`, `scratch_size`, `fields`, `symbols`.
+`max_depth`, `scratch_size`, `fields`, `symbols`, `proof_work`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,11 @@ def heuristic(env, kind, problem, scratch, state):
     return _interpreted("heuristic", type(env))(env, kind, problem, scratch, state)
 
 
+def hopeless(env, problem, state, look_ahead):
+    """Say whether `state` is fewer than `look_ahead` actions away from its leaves and none of these is a goal."""
+    return _interpreted("hopeless", type(env))(env, problem, state, look_ahead)
+
+
 def threshold(env, problem):
     """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
     return _interpreted("threshold", type(env))(env, problem)
@@ -115,6 +120,6 @@ def hash_key(env, key, problem):
     return _interpreted("hash_key", type(env))(env, key, problem)
 
 
-def solvable(env, problem, frames):
-    """Decide exactly whether `problem` has a solution; `frames` int64 (max_depth + 1, 10) is work space."""
-    return _interpreted("solvable", type(env))(env, problem, frames)
+def solvable(env, problem, work):
+    """Decide exactly whether `problem` has a solution; `work` is what the environment's `proof_work()` allocates."""
+    return _interpreted("solvable", type(env))(env, problem, work)

@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.search.frontier import COUNT_SLOT, NEXT_SLOT, NODE_SLOT, add_seen, clear_seen
+from sos.search.frontier import COUNT_SLOT, NEXT_SLOT, NODE_SLOT, add_child, begin, fill_frame
 from sos.search.protocol import search
-from sos.trace import ACTION, PARENT, RANK, Event, Outcome, Status, add_event
+from sos.trace import Event, Outcome, Status, add_event
 
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
-SOLVED, EXHAUSTED, BUDGET = (int(o) for o in Outcome)
+SOLVED, EXHAUSTED, BUDGET = (int(o) for o in (Outcome.SOLVED, Outcome.EXHAUSTED, Outcome.BUDGET))
 OK, BUFFER_FULL = (int(s) for s in Status)
 
 
@@ -26,9 +25,11 @@ class DepthFirst(NamedTuple):
     """Depth-first search with an explicit stack: O(expanded nodes x children), memory O(depth x children).
 
     `heuristic` is an index into the environment's `heuristics` (0: generation order; ties keep it always). With `use_threshold`
-    a child above the environment's threshold is dropped. With `skip_seen` a child whose canonical state was generated
-    before is dropped. `announce_leaves` writes the return from every dead end, as the published text does; without it
-    a dead end leaves the search at the parent. `max_nodes` bounds the expanded nodes: the search then ends with `BUDGET`.
+    a child above the environment's threshold is dropped. With `skip_seen` a child whose canonical state was kept before is
+    dropped. `announce_leaves` writes the return from every dead end, as the published text does; without it a dead end
+    leaves the search at the parent. `max_nodes` bounds the expanded nodes: the search then ends with `BUDGET`. `look_ahead`
+    drops what is seen to fail: with 1 a leaf that is no goal is not written, with 2 neither is a node whose children are all
+    such leaves.
     """
 
     heuristic: int = 1
@@ -36,59 +37,28 @@ class DepthFirst(NamedTuple):
     skip_seen: bool = False
     announce_leaves: bool = True
     max_nodes: int = 1000
-
-
-@njit(cache=True, nogil=True)
-def _fill_frame(strategy, env, problem, work, depth, node, state):
-    """Write the kept children of `state` into the frame at `depth` in visiting order; False if a table is full."""
-    actions = work.frame_actions[depth]
-    states = work.frame_states[depth]
-    values = work.frame_values[depth]
-    order = work.frame_order[depth]
-    num = environment.expand(env, problem, state, actions, states)
-    limit = environment.threshold(env, problem)
-    kept = 0
-    for child in range(num):
-        value = environment.heuristic(env, strategy.heuristic, problem, work.scratch, states[child])
-        if strategy.use_threshold and value > limit:
-            continue
-        if strategy.skip_seen:
-            environment.canonical(env, states[child], work.row)
-            added = add_seen(work)
-            if added < 0:
-                return False
-            if added == 0:
-                continue
-        # Insertion from behind keeps equal values in generation order.
-        m = kept
-        while m > 0 and values[order[m - 1]] > value:
-            order[m] = order[m - 1]
-            m -= 1
-        order[m] = child
-        values[child] = value
-        kept += 1
-    work.frame[depth, NODE_SLOT] = node
-    work.frame[depth, NEXT_SLOT] = 0
-    work.frame[depth, COUNT_SLOT] = kept
-    return True
+    look_ahead: int = 0
 
 
 @implements(search, DepthFirst)
 def _depth_first(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
-    counts[:] = 0
-    environment.prepare(env, problem, work.scratch)
-    if strategy.skip_seen:
-        clear_seen(work)
-    environment.root_state(env, problem, states[0])
-    nodes[0, :] = 0
-    nodes[0, PARENT] = -1
-    counts[1] = 1
-    counts[2] = 1
+    state = begin(env, problem, work, trace)
     add_event(trace, EXPAND, 0, 0, 0, 0)
     depth = 0
     node = np.int64(0)
-    if not _fill_frame(strategy, env, problem, work, depth, node, states[node]):
+    if not fill_frame(
+        env,
+        strategy.heuristic,
+        strategy.use_threshold,
+        strategy.skip_seen,
+        strategy.look_ahead,
+        problem,
+        work,
+        depth,
+        node,
+        state,
+    ):
         return BUFFER_FULL
     expanded = 1
     current = node
@@ -111,15 +81,7 @@ def _depth_first(strategy, env, problem, work, trace):
         if current != parent:
             add_event(trace, BACKTRACK, parent, parent, 0, 0)
             current = parent
-        node = counts[1]
-        nodes[node, PARENT] = parent
-        nodes[node, RANK] = rank
-        for k in range(nodes.shape[1] - ACTION):
-            nodes[node, ACTION + k] = work.frame_actions[depth, child, k]
-        for k in range(states.shape[1]):
-            states[node, k] = work.frame_states[depth, child, k]
-        counts[1] = node + 1
-        counts[2] = node + 1
+        node = add_child(work, depth, child, parent, rank, trace)
         add_event(trace, GENERATE, node, node, 0, 0)
         state = states[node]
         if leaf:
@@ -136,7 +98,18 @@ def _depth_first(strategy, env, problem, work, trace):
         add_event(trace, EXPAND, node, node, 0, 0)
         current = node
         depth += 1
-        if not _fill_frame(strategy, env, problem, work, depth, node, state):
+        if not fill_frame(
+            env,
+            strategy.heuristic,
+            strategy.use_threshold,
+            strategy.skip_seen,
+            strategy.look_ahead,
+            problem,
+            work,
+            depth,
+            node,
+            state,
+        ):
             return BUFFER_FULL
     add_event(trace, END, -1, -1, EXHAUSTED, 0)
     return OK

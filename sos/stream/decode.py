@@ -1,4 +1,4 @@
-"""The decoder's kernels: a greedy reader of a compiled dialect that is total over token arrays."""
+"""The decoder's kernel: follows what a stream claims, form by form, and is total over token arrays."""
 
 from __future__ import annotations
 
@@ -9,259 +9,107 @@ from numba import njit
 
 from sos.envs import protocol as environment
 from sos.stream import dialect as d
-from sos.stream.vocab import FIRST_NUMBER
+from sos.stream.reader import (
+    ACTION_SEEN,
+    COUNT_SLOT,
+    DEPTH_SLOT,
+    FURTHEST,
+    HISTORY_SLOT,
+    PATH_CAPACITY,
+    PATH_SLOT,
+    QUOTES,
+    VALUE_SLOT,
+    new_reading,
+    read_form,
+)
 from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, RANK, Event, Flag, Outcome, add_event
 
-LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
 QUOTE, LABEL_FLAG, UNANNOUNCED = (int(f) for f in Flag)
 SOLVED, EXHAUSTED = int(Outcome.SOLVED), int(Outcome.EXHAUSTED)
-FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL, FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK = range(7)
-FORM_END, FORM_LAST_END, OPERATION = d.END_SOLVED, d.END_BUDGET, d.OPERATION
+FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL, FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = range(8)
+FORM_END, FORM_LAST_END = d.END_SOLVED, d.END_EMPTY
 OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)
-INT32_MAX = 2**31 - 1
-PATH_CAPACITY = 16
-# Scalars of a reading: what the fields of the form at hand said.
-DEPTH_SLOT, VALUE_SLOT, COUNT_SLOT, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST = range(8)
+UNNAMED = -2  # what a form names that names no node
 
 
-class Reading(NamedTuple):
-    """Registers of the form being read (int64): scalars (8,), the state, path, action and history it stated."""
+class Told(NamedTuple):
+    """What the stream told of each node so far; rows are set when their node is made. N = nodes."""
 
-    scalars: np.ndarray
-    state: np.ndarray  # (W,): count and numbers
-    path: np.ndarray  # (16,)
-    problem: np.ndarray  # (P,)
-    action: np.ndarray  # (A,)
-    history: np.ndarray  # (16, A)
+    state_of: np.ndarray  # int32 (N,): row of the last stated state
+    next_rank: np.ndarray  # int32 (N,): rank of the next child
+    visited: np.ndarray  # bool (N,)
+    inner: np.ndarray  # bool (N,): not generated as a leaf
+    rows: np.ndarray  # int32 (2, W): work space
 
 
 @njit(cache=True, nogil=True)
-def _read_number(program, tokens, pos):
-    """Read the number at `pos`; return (value, position behind it), or (-1, offending position)."""
-    whole_max = program.whole_max
-    if pos >= len(tokens):
-        return -1, pos
-    first = tokens[pos] - FIRST_NUMBER
-    if first < 0 or first > whole_max:
-        return -1, pos
-    if not program.runs or first > 9 or first == 0 or pos + 1 >= len(tokens):
-        return first, pos + 1
-    second = tokens[pos + 1] - FIRST_NUMBER
-    if second < 0 or second > 9:
-        return first, pos + 1
-    value = first
-    start = pos
-    pos += 1
-    while pos < len(tokens):
-        digit = tokens[pos] - FIRST_NUMBER
-        if digit < 0 or digit > 9:
-            break
-        value = value * 10 + digit
-        if value > INT32_MAX:
-            return -1, pos
-        pos += 1
-    if value <= whole_max:
-        return -1, start + 1  # a number that has a token of its own is not written as digits
-    return value, pos
+def _add_node(buffer, told, parent, row):
+    """Append a node without its action and state; return it."""
+    nodes, counts = buffer.nodes, buffer.counts
+    node = counts[1]
+    nodes[node, PARENT] = parent
+    nodes[node, RANK] = 0
+    if parent >= 0:
+        nodes[node, RANK] = told.next_rank[parent]
+        told.next_rank[parent] += 1
+    told.state_of[node] = row
+    told.next_rank[node] = 0
+    told.visited[node] = False
+    counts[1] = node + 1
+    return node
 
 
 @njit(cache=True, nogil=True)
-def _fail(reading, pos):
-    """Note how far the best attempt came; return the mark of failure."""
-    if pos > reading.scalars[FURTHEST]:
-        reading.scalars[FURTHEST] = pos
-    return -1
-
-
-@njit(cache=True, nogil=True)
-def _matches(separator, tokens, pos, reading):
-    for k in range(len(separator)):
-        if pos + k >= len(tokens) or tokens[pos + k] != separator[k]:
-            _fail(reading, pos + k)
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _read_action_piece(program, kind, column, tokens, pos, action, seen, reading):
-    """Read one number or operator of an action into `action`; the second reading of a column is compared."""
-    if kind == SYMBOL:
-        value = -1
-        if pos < len(tokens):
-            for k in range(len(program.symbols)):
-                if tokens[pos] == program.symbols[k]:
-                    value = k
-        if value < 0:
-            return _fail(reading, pos), seen
-        after = pos + 1
-    else:
-        value, after = _read_number(program, tokens, pos)
-        if value < 0:
-            return _fail(reading, after), seen
-    if seen & (1 << column):
-        if action[column] != value:
-            reading.scalars[QUOTES] = 1
-    else:
-        action[column] = value
-    return after, seen | (1 << column)
-
-
-@njit(cache=True, nogil=True)
-def _read_operation(program, tokens, pos, action, reading):
-    """Read one item of a history into `action`; return the position behind it or -1."""
-    seen = 0
-    for pc in range(program.start[OPERATION], program.start[OPERATION + 1]):
-        kind = program.code[pc, 0]
-        if kind == LITERAL:
-            if pos >= len(tokens) or tokens[pos] != program.code[pc, 1]:
-                return _fail(reading, pos)
-            pos += 1
-        else:
-            pos, seen = _read_action_piece(program, kind, program.code[pc, 1], tokens, pos, action, seen, reading)
-            if pos < 0:
-                return -1
-    return pos
-
-
-@njit(cache=True, nogil=True)
-def _read_history(program, tokens, pos, reading):
-    """Read a list of operations, which may be empty; return the position behind it or -1."""
-    count = 0
-    while True:
-        row = min(count, len(reading.history) - 1)
-        after = _read_operation(program, tokens, pos, reading.history[row], reading)
-        if after < 0:
-            if count == 0:
-                break
-            return -1
-        count += 1
-        pos = after
-        if not _matches(program.operation_separator, tokens, pos, reading):
-            break
-        pos += len(program.operation_separator)
-    reading.scalars[HISTORY_SLOT] = count
-    return pos
-
-
-@njit(cache=True, nogil=True)
-def _read_numbers(program, tokens, pos, reading):
-    """Read the stated numbers; return the position behind them or -1. More than a state holds do not match."""
-    count = 0
-    while True:
-        value, after = _read_number(program, tokens, pos)
-        if value < 0:
-            if count > 0 and len(program.separator) == 0:
-                break
-            return _fail(reading, after)
-        if count + 1 >= len(reading.state):
-            return _fail(reading, pos)
-        count += 1
-        reading.state[count] = value
-        pos = after
-        if not _matches(program.separator, tokens, pos, reading):
-            break
-        pos += len(program.separator)
-    for k in range(count + 1, len(reading.state)):
-        reading.state[k] = 0
-    reading.state[0] = count
-    reading.scalars[COUNT_SLOT] = count
-    return pos
-
-
-@njit(cache=True, nogil=True)
-def _read_path(program, tokens, pos, reading):
-    """Read child indices, the root's 0 first; return the position behind them or -1."""
-    count = 0
-    while True:
-        value, after = _read_number(program, tokens, pos)
-        if value < 0:
-            return _fail(reading, after)
-        if count < PATH_CAPACITY:
-            reading.path[count] = value
-        count += 1
-        pos = after
-        if not _matches(program.path_separator, tokens, pos, reading):
-            break
-        pos += len(program.path_separator)
-    reading.scalars[PATH_SLOT] = count
-    return pos
-
-
-@njit(cache=True, nogil=True)
-def _read_form(program, form, problem, tokens, pos, reading):
-    """Try to read `form` at `pos` into the registers; return the position behind it or -1."""
-    scalars = reading.scalars
-    scalars[DEPTH_SLOT] = -1
-    scalars[VALUE_SLOT] = -1
-    scalars[COUNT_SLOT] = 0
-    scalars[PATH_SLOT] = 0
-    scalars[HISTORY_SLOT] = -1
-    scalars[ACTION_SEEN] = 0
-    scalars[QUOTES] = 0
-    if program.start[form] == program.start[form + 1]:
-        return -1
-    for pc in range(program.start[form], program.start[form + 1]):
-        kind = program.code[pc, 0]
-        argument = program.code[pc, 1]
-        if kind == LITERAL:
-            if pos >= len(tokens) or tokens[pos] != argument:
-                return _fail(reading, pos)
-            pos += 1
-        elif kind == ACTION_NUMBER or kind == SYMBOL:
-            pos, seen = _read_action_piece(
-                program, kind, argument, tokens, pos, reading.action, scalars[ACTION_SEEN], reading
-            )
-            scalars[ACTION_SEEN] = seen
-        elif kind == NUMBERS:
-            pos = _read_numbers(program, tokens, pos, reading)
-        elif kind == PATH:
-            pos = _read_path(program, tokens, pos, reading)
-        elif kind == HISTORY:
-            pos = _read_history(program, tokens, pos, reading)
-        else:
-            value, after = _read_number(program, tokens, pos)
-            if value < 0:
-                return _fail(reading, after)
-            pos = after
-            if kind == DEPTH:
-                scalars[DEPTH_SLOT] = value
-            elif kind == VALUE_NUMBER:
-                scalars[VALUE_SLOT] = value
-            elif form == FORM_ROOT:
-                reading.problem[argument] = value
-            elif value != problem[argument]:
-                scalars[QUOTES] = 1
-        if pos < 0:
-            return -1
-    return pos
-
-
-@njit(cache=True, nogil=True)
-def _child(nodes, count, parent, rank):
-    """Return the first child of `parent` with `rank`, or -1. O(nodes)."""
+def _child(program, nodes, count, told, parent, rank):
+    """Return the first child of `parent` that goes by `rank`, or -1. O(nodes)."""
     for node in range(parent + 1, count):
-        if nodes[node, PARENT] == parent and nodes[node, RANK] == rank:
+        if (
+            nodes[node, PARENT] == parent
+            and nodes[node, RANK] == rank
+            and (told.inner[node] or not program.unnamed_leaves)
+        ):
             return node
     return -1
 
 
 @njit(cache=True, nogil=True)
-def _resolve(nodes, count, current, reading):
-    """Return the node that the stated path or depth names, -1 where there is none, -2 where the form names none."""
+def _leaf(nodes, count, told, parent, reading):
+    """Return the first leaf child of `parent` that the last stated operation generated, or -1. O(nodes)."""
+    length = reading.scalars[HISTORY_SLOT]
+    if length < 1 or length > len(reading.history):
+        return -1
+    action = reading.history[length - 1]
+    for node in range(parent + 1, count):
+        if nodes[node, PARENT] == parent and not told.inner[node]:
+            same = True
+            for k in range(len(action)):
+                if nodes[node, ACTION + k] != action[k]:
+                    same = False
+            if same:
+                return node
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _resolve(program, nodes, count, told, current, reading):
+    """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names none."""
     length = reading.scalars[PATH_SLOT]
     if length > 0:
         if length > PATH_CAPACITY or reading.path[0] != 0:
             return -1
         node = 0
         for k in range(1, length):
-            node = _child(nodes, count, node, reading.path[k])
+            parent = node
+            node = _child(program, nodes, count, told, parent, reading.path[k])
+            if node < 0 and k == length - 1 and reading.path[k] == 0 and program.unnamed_leaves:
+                node = _leaf(nodes, count, told, parent, reading)
             if node < 0:
                 return -1
         return node
     wanted = reading.scalars[DEPTH_SLOT]
     if wanted < 0:
-        return -2
+        return UNNAMED
     depth = 0
     node = current
     while node > 0:
@@ -301,11 +149,9 @@ def _state_differs(states, row, reading):
 
 
 @njit(cache=True, nogil=True)
-def _same_rows(rows):
-    for k in range(rows.shape[1]):
-        if rows[0, k] != rows[1, k]:
-            return False
-    return True
+def _copy_state(states, row, reading):
+    for k in range(states.shape[1]):
+        states[row, k] = reading.state[k]
 
 
 @njit(cache=True, nogil=True)
@@ -325,6 +171,103 @@ def _label_is_true(nodes, node, reading):
 
 
 @njit(cache=True, nogil=True)
+def _label(buffer, told, node, reading):
+    """Take the label of `node`, whose generation is the last event."""
+    events, nodes, states, counts = buffer
+    scalars = reading.scalars
+    flags = QUOTE if scalars[QUOTES] else 0
+    if scalars[COUNT_SLOT] > 0 and _state_differs(states, told.state_of[node], reading):
+        flags |= QUOTE
+    for k in range(nodes.shape[1] - ACTION):
+        if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
+            flags |= QUOTE
+    if not _label_is_true(nodes, node, reading):
+        flags |= LABEL_FLAG
+        length = scalars[PATH_SLOT]
+        if length <= PATH_CAPACITY:
+            nodes[node, RANK] = reading.path[length - 1]
+    events[counts[0] - 1, FLAGS] |= flags
+
+
+@njit(cache=True, nogil=True)
+def _generate(env, buffer, told, current, reading):
+    """Make the node that an action generates from `current`; return its parent."""
+    nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
+    flags = QUOTE if reading.scalars[QUOTES] else 0
+    row = counts[2]
+    action = nodes[counts[1], ACTION:]
+    for k in range(len(action)):
+        action[k] = reading.action[k]
+    parent = current
+    if parent >= 0:
+        held = environment.apply_action(env, states[told.state_of[parent]], action, states[row])
+        if not held:
+            # An unannounced return: the nearest ancestor that holds the operands, if there is one.
+            ancestor = nodes[parent, PARENT]
+            while ancestor >= 0 and not held:
+                held = environment.apply_action(env, states[told.state_of[ancestor]], action, states[row])
+                if held:
+                    parent = ancestor
+                    flags |= UNANNOUNCED
+                ancestor = nodes[ancestor, PARENT]
+            if not held:
+                environment.apply_action(env, states[told.state_of[parent]], action, states[row])
+    else:
+        for k in range(states.shape[1]):
+            states[row, k] = 0
+        states[row, 0] = 1
+        states[row, 1] = action[len(action) - 1]
+    if reading.scalars[COUNT_SLOT] > 0:
+        _copy_state(states, row, reading)
+    node = _add_node(buffer, told, parent, row)
+    told.inner[node] = states[row, 0] > 1
+    counts[2] = row + 1
+    add_event(buffer, GENERATE, node, row, 0, flags)
+    return parent
+
+
+@njit(cache=True, nogil=True)
+def _visit(program, env, buffer, told, form, current, just_generated, reading):
+    """Go to the node that the form names; return it, or -1."""
+    nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
+    scalars = reading.scalars
+    flags = QUOTE if scalars[QUOTES] else 0
+    node = _resolve(program, nodes, counts[1], told, current, reading)
+    if node == UNNAMED:
+        node = just_generated
+    kind = BACKTRACK if form == FORM_BACKTRACK else EXPAND
+    if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
+        kind = BACKTRACK
+    if scalars[HISTORY_SLOT] >= 0 and not _history_is_true(nodes, node, reading):
+        flags |= QUOTE
+    row = told.state_of[node] if node >= 0 else np.int32(-1)
+    if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading)):
+        # An unstated state was derived; of equal numbers it cannot know which was taken, so the first statement
+        # may reorder it. Any other difference is a claim of its own.
+        said = counts[2]
+        _copy_state(states, said, reading)
+        reorders = False
+        if node >= 0 and not told.visited[node]:
+            environment.canonical(env, states[row], told.rows[0])
+            environment.canonical(env, states[said], told.rows[1])
+            reorders = True
+            for k in range(states.shape[1]):
+                if told.rows[0, k] != told.rows[1, k]:
+                    reorders = False
+        if reorders:
+            _copy_state(states, row, reading)
+        else:
+            row = said
+            counts[2] += 1
+            if node >= 0:
+                told.state_of[node] = row
+    if node >= 0:
+        told.visited[node] = True
+    add_event(buffer, kind, node, row, 0, flags)
+    return node
+
+
+@njit(cache=True, nogil=True)
 def decode_kernel(program, env, tokens, problem, buffer, align):
     """Read `tokens` (int64 (T,)) into `buffer`, `problem` (int32 (P,)) and `align` (int32 (T,)).
 
@@ -333,36 +276,32 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
     """
     events, nodes, states, counts = buffer
     counts[:] = 0
-    width = nodes.shape[1] - ACTION
-    reading = Reading(
-        np.zeros(8, np.int64),
-        np.zeros(states.shape[1], np.int64),
-        np.zeros(PATH_CAPACITY, np.int64),
-        np.zeros(len(problem), np.int64),
-        np.zeros(width, np.int64),
-        np.zeros((16, width), np.int64),
-    )
+    reading = new_reading(len(problem), states.shape[1], nodes.shape[1] - ACTION)
     scalars = reading.scalars
-    pos = _read_form(program, FORM_ROOT, problem, tokens, 0, reading)
+    pos = read_form(program, FORM_ROOT, problem, tokens, 0, reading)
     if pos < 0 or scalars[COUNT_SLOT] != states.shape[1] - 1:
         return NO_PROMPT, scalars[FURTHEST]
+    num = len(nodes)
+    told = Told(
+        np.empty(num, np.int32),
+        np.empty(num, np.int32),
+        np.empty(num, np.bool_),
+        np.empty(num, np.bool_),
+        np.zeros((2, states.shape[1]), np.int32),
+    )
     problem[0] = reading.problem[0]
     for k in range(states.shape[1]):
         problem[k + 1] = reading.state[k]
-        states[0, k] = reading.state[k]
     nodes[0, :] = 0
-    nodes[0, PARENT] = -1
-    counts[1] = 1
+    _add_node(buffer, told, -1, 0)
+    told.visited[0] = True
+    told.inner[0] = True
+    _copy_state(states, 0, reading)
     counts[2] = 1
     add_event(buffer, EXPAND, 0, 0, 0, QUOTE if scalars[HISTORY_SLOT] > 0 else 0)
     for k in range(pos):
         align[k] = 0
-    state_of = np.zeros(len(nodes), np.int32)
-    next_rank = np.zeros(len(nodes), np.int32)
-    expanded = np.zeros(len(nodes), np.bool_)
-    expanded[0] = True
-    canonical_rows = np.zeros((2, states.shape[1]), np.int32)
-    current = 0
+    current = np.int64(0)
     label_due = False
     while True:
         if pos >= len(tokens):
@@ -373,118 +312,42 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
         after = -1
         form = 0
         for candidate in range(FORM_EXPAND, FORM_LAST_END + 1):
-            after = _read_form(program, candidate, problem, tokens, pos, reading)
+            after = read_form(program, candidate, problem, tokens, pos, reading)
             if after >= 0:
                 form = candidate
                 break
         last = counts[0] - 1
-        if after < 0 or (form == FORM_LABEL and not label_due):
-            if label_due:
-                events[last, FLAGS] |= LABEL_FLAG
-            furthest = max(scalars[FURTHEST], pos)
-            return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
         if label_due and form != FORM_LABEL:
             events[last, FLAGS] |= LABEL_FLAG
-        label_due = False
+        if after < 0 or (form == FORM_LABEL and not label_due):
+            furthest = max(scalars[FURTHEST], pos)
+            return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
+        just_generated = np.int64(events[last, NODE]) if events[last, KIND] == GENERATE else np.int64(-1)
         e = counts[0]
-        flags = QUOTE if scalars[QUOTES] else 0
-        just_generated = events[last, NODE] if events[last, KIND] == GENERATE else -1
         if form == FORM_LABEL:
             e = last
-            node = just_generated
-            if _state_differs(states, state_of[node], reading) and scalars[COUNT_SLOT] > 0:
-                flags |= QUOTE
-            for k in range(width):
-                if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
-                    flags |= QUOTE
-            if not _label_is_true(nodes, node, reading):
-                flags |= LABEL_FLAG
-                length = scalars[PATH_SLOT]
-                if length <= PATH_CAPACITY:
-                    nodes[node, RANK] = reading.path[length - 1]
-            events[e, FLAGS] |= flags
+            label_due = False
+            _label(buffer, told, just_generated, reading)
         elif form == FORM_GENERATE:
-            node = counts[1]
-            for k in range(width):
-                nodes[node, ACTION + k] = reading.action[k]
-            parent = current
-            if parent >= 0 and not environment.apply_action(
-                env, states[state_of[parent]], nodes[node, ACTION:], states[counts[2]]
-            ):
-                # An unannounced return: the nearest ancestor that holds the operands, if there is one.
-                ancestor = nodes[parent, PARENT]
-                while ancestor >= 0:
-                    if environment.apply_action(
-                        env, states[state_of[ancestor]], nodes[node, ACTION:], states[counts[2]]
-                    ):
-                        parent = ancestor
-                        flags |= UNANNOUNCED
-                        break
-                    ancestor = nodes[ancestor, PARENT]
-            nodes[node, PARENT] = parent
-            row = counts[2]
-            if parent >= 0:
-                nodes[node, RANK] = next_rank[parent]
-                next_rank[parent] += 1
-                environment.apply_action(env, states[state_of[parent]], nodes[node, ACTION:], states[row])
-            else:
-                nodes[node, RANK] = 0
-                states[row, :] = 0
-                states[row, 0] = 1
-                states[row, 1] = reading.action[width - 1]
-            if scalars[COUNT_SLOT] > 0:
-                for k in range(states.shape[1]):
-                    states[row, k] = reading.state[k]
-            state_of[node] = row
-            counts[1] += 1
-            counts[2] += 1
-            current = parent
-            label_due = program.present[FORM_LABEL] and states[row, 0] > 1
-            add_event(buffer, GENERATE, node, row, 0, flags)
-        elif form == FORM_DEAD_END or form == FORM_GOAL:
-            node = just_generated if just_generated >= 0 else current
-            row = state_of[node] if node >= 0 else -1
-            value = scalars[VALUE_SLOT]
-            if value < 0:
-                value = environment.leaf_value(env, states[row]) if row >= 0 else 0
-            add_event(buffer, DEAD_END if form == FORM_DEAD_END else GOAL, node, row, value, flags)
-        elif form == FORM_EXPAND or form == FORM_BACKTRACK:
-            node = _resolve(nodes, counts[1], current, reading)
-            if node == -2:
-                node = just_generated
-            kind = EXPAND if form == FORM_EXPAND else BACKTRACK
-            if program.shared_visit and node >= 0 and expanded[node]:
-                kind = BACKTRACK
-            if scalars[HISTORY_SLOT] >= 0 and not _history_is_true(nodes, node, reading):
-                flags |= QUOTE
-            row = state_of[node] if node >= 0 else -1
-            if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading)):
-                # An unstated state was derived; of equal numbers it cannot know which was taken, so the first statement
-                # may reorder it. Any other difference is a claim of its own.
-                for k in range(states.shape[1]):
-                    states[counts[2], k] = reading.state[k]
-                reorders = False
-                if node >= 0 and not expanded[node]:
-                    environment.canonical(env, states[row], canonical_rows[0])
-                    environment.canonical(env, states[counts[2]], canonical_rows[1])
-                    reorders = _same_rows(canonical_rows)
-                if reorders:
-                    for k in range(states.shape[1]):
-                        states[row, k] = reading.state[k]
-                else:
-                    row = counts[2]
-                    counts[2] += 1
-                    if node >= 0:
-                        state_of[node] = row
-            if node >= 0:
-                expanded[node] = True
-            current = node
-            add_event(buffer, kind, node, row, 0, flags)
+            current = np.int64(_generate(env, buffer, told, current, reading))
+            label_due = program.present[FORM_LABEL] and told.inner[counts[1] - 1]
         else:
-            outcome = form - FORM_END
-            if program.shared_end and outcome == SOLVED and events[last, KIND] != GOAL:
-                outcome = EXHAUSTED
-            add_event(buffer, END, -1, -1, outcome, flags)
+            label_due = False
+            flags = QUOTE if scalars[QUOTES] else 0
+            if form == FORM_DEAD_END or form == FORM_GOAL:
+                node = just_generated if just_generated >= 0 else current
+                row = told.state_of[node] if node >= 0 else np.int32(-1)
+                value = scalars[VALUE_SLOT]
+                if value < 0:
+                    value = np.int64(environment.leaf_value(env, states[row])) if row >= 0 else np.int64(0)
+                add_event(buffer, DEAD_END if form == FORM_DEAD_END else GOAL, node, row, value, flags)
+            elif form >= FORM_END:
+                outcome = form - FORM_END
+                if program.shared_end and outcome == SOLVED and events[last, KIND] != GOAL:
+                    outcome = EXHAUSTED
+                add_event(buffer, END, -1, -1, outcome, flags)
+            else:
+                current = np.int64(_visit(program, env, buffer, told, form, current, just_generated, reading))
         for k in range(pos, after):
             align[k] = e
         pos = after

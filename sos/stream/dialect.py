@@ -4,8 +4,14 @@ A template is literal text with fields in braces. Fields: those of the environme
 `result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an ancestor), `value` (the
 number of a dead end or goal), `operations` (the actions from the root), `separator` (the separator's own text).
 
-A dialect in which two streams could share one text is
-refused with the templates that clash (`sos.stream.ambiguity`).
+`expand` is the visit of the node generated last, unless it names its node by a path; `backtrack` returns to an ancestor by its
+`depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`. Without it, and without
+the optional `end_empty`, a dialect cannot write the traces that need them.
+
+The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves go without a
+name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings it is (the published wording).
+
+A dialect in which two streams could share one text is refused with the templates that clash (`sos.stream.ambiguity`).
 """
 
 from __future__ import annotations
@@ -30,13 +36,16 @@ FORMS = (
     "dead_end",
     "goal",
     "backtrack",
+    "jump",
     "end_solved",
     "end_exhausted",
     "end_budget",
+    "end_empty",
     "operation",
 )
-ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, END_SOLVED, END_EXHAUSTED, END_BUDGET, OPERATION = range(11)
-REQUIRED = tuple(f for f in FORMS if f not in ("label", "operation"))
+ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP = range(8)
+END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
+REQUIRED = tuple(f for f in FORMS if f not in ("label", "jump", "end_empty", "operation"))
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
 FIELD_NAMES = {"numbers": NUMBERS, "path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
 _ROW_CODES = {"problem": PROBLEM_NUMBER, "action": ACTION_NUMBER, "symbol": SYMBOL}
@@ -48,8 +57,8 @@ MAX_TOKENS_PER_NUMBER = 10
 class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (12,): form f is `code[start[f]:start[f + 1]]`; `present` bool
-    (11,); `symbols` int32: token id of each operator; the separators are int32 token ids.
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`; `present` bool
+    (13,); `symbols` int32: token id of each operator; the separators are int32 token ids.
     """
 
     code: np.ndarray
@@ -63,6 +72,7 @@ class Program(NamedTuple):
     runs: bool  # a number may be a run of digits
     shared_visit: bool  # expand and backtrack have one wording
     shared_end: bool  # so have a solved and an exhausted end
+    unnamed_leaves: bool  # the path of a leaf ends in 0
     max_event_tokens: int
 
 
@@ -241,6 +251,7 @@ _ALLOWED_ELSEWHERE: set[int] = {LITERAL}
 _ALLOWED = {
     "root": {LITERAL, PROBLEM_NUMBER, NUMBERS, HISTORY},
     "expand": _VISIT - {DEPTH},
+    "jump": _VISIT - {DEPTH},
     "backtrack": _VISIT,
     "generate": {LITERAL, NUMBERS, PROBLEM_NUMBER} | _ACTION_KINDS,
     "label": {LITERAL, NUMBERS, PROBLEM_NUMBER, PATH} | _ACTION_KINDS,
@@ -252,6 +263,7 @@ _NEEDED = {
     "root": (({NUMBERS}, "{numbers}"), ({PROBLEM_NUMBER}, "{target}")),
     "backtrack": (({PATH, DEPTH}, "{path} or {depth}"),),
     "label": (({PATH}, "{path}"),),
+    "jump": (({PATH}, "{path}"),),
 }
 
 
@@ -282,6 +294,8 @@ def _assemble(
         longest = max(
             longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
         )
+    visits = [pieces[form] for form in ("expand", "backtrack", "jump") if form in pieces]
+    with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
     separator, path_separator, operation_separator = (np.array([token(w) for w in s], np.int32) for s in separators)
     return Program(
         np.array(code, np.int32).reshape(-1, 2),
@@ -295,5 +309,6 @@ def _assemble(
         runs,
         pieces["expand"] == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
+        "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         2 * longest,  # a generated node's two forms
     )

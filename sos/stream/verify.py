@@ -32,7 +32,9 @@ class Error(IntEnum):
     """
 
     NONE = 0
-    ORDER = 1  # an event where it makes no sense: after the goal, a dead end of an inner node, a visit of a leaf
+    # An event where it makes no sense: after the goal, a dead end of an inner node, a visit of a leaf. But a leaf that was called a
+    # dead end may be visited once: the published beam search takes leaves from its heap like other nodes.
+    ORDER = 1
     JUMP = 2  # to a node that does not exist (yet), was expanded before (expand) or was not (backtrack)
     OPERAND = 3  # an operand that the parent's stated state does not hold
     ILLEGAL = 4  # an operation outside the rules: inexact or zero division, negative difference, too large a result
@@ -65,7 +67,7 @@ def _same(a, b):
 
 
 @njit(cache=True, nogil=True)
-def _error(env, problem, events, nodes, states, e, state_of, expanded, sound, true_states, work, goal_seen):
+def _error(env, problem, events, nodes, states, e, state_of, expanded, dead, sound, true_states, work, goal_seen):
     """Return the error code of event `e`, given the replay so far."""
     kind = events[e, KIND]
     node = events[e, NODE]
@@ -91,7 +93,7 @@ def _error(env, problem, events, nodes, states, e, state_of, expanded, sound, tr
     elif kind == EXPAND or kind == BACKTRACK:
         if node < 0 or state_of[node] < 0:
             return 2
-        if environment.is_leaf(env, states[state_of[node]]):
+        if environment.is_leaf(env, states[state_of[node]]) and (kind == BACKTRACK or not dead[node]):
             return 1
         if kind == EXPAND and expanded[node] and e > 0:
             return 2
@@ -131,6 +133,7 @@ def verify_kernel(env, problem, events, nodes, states, errors):
     true_states = np.zeros((num_nodes, states.shape[1]), np.int32)
     sound = np.zeros(num_nodes, np.bool_)
     expanded = np.zeros(num_nodes, np.bool_)
+    dead = np.zeros(num_nodes, np.bool_)
     state_of = np.full(num_nodes, -1, np.int32)
     work = np.zeros((3, states.shape[1]), np.int32)
     goal_seen = False
@@ -148,7 +151,7 @@ def verify_kernel(env, problem, events, nodes, states, errors):
                 held = environment.apply_action(env, true_states[parent], nodes[node, ACTION:], true_states[node])
                 sound[node] = held and environment.check_action(env, nodes[node, ACTION:]) == 0
         errors[e] = _error(
-            env, problem, events, nodes, states, e, state_of, expanded, sound, true_states, work, goal_seen
+            env, problem, events, nodes, states, e, state_of, expanded, dead, sound, true_states, work, goal_seen
         )
         if kind == GENERATE:
             state_of[node] = events[e, STATE]
@@ -156,6 +159,9 @@ def verify_kernel(env, problem, events, nodes, states, errors):
             if node >= 0:
                 expanded[node] = True
                 state_of[node] = events[e, STATE]
+        elif kind == DEAD_END:
+            if node >= 0:
+                dead[node] = True
         elif kind == GOAL:
             if not goal_seen and errors[e] != 2 and errors[e] != 7:
                 goal_event = e

@@ -1,8 +1,7 @@
-"""Callbacks: the budget bar, throughput, the solve-rate probe, checkpoints, and a Ctrl-C that keeps the work."""
+"""Callbacks: the budget bar, throughput, the solve-rate probe and checkpoints."""
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -144,27 +143,3 @@ class Checkpoints(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.should_stop:  # a stop in mid-training was saved as such; here the epoch would count as done
             self.save(trainer)
-
-
-class GracefulInterrupt(L.Callback):
-    """Turns the first Ctrl-C into a stop after the current step, with a checkpoint; the second one ends at once."""
-
-    def __init__(self) -> None:
-        self.interrupted = False
-        self._previous: Any = None
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        def stop(number: int, frame: Any) -> None:
-            self.interrupted = True
-            trainer.should_stop = True
-            signal.signal(signal.SIGINT, self._previous)
-            print("\ninterrupted: finishing the step and writing a checkpoint (again to quit at once)", file=sys.stderr)
-
-        try:
-            self._previous = signal.signal(signal.SIGINT, stop)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            self._previous = None
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._previous is not None and not self.interrupted:
-            signal.signal(signal.SIGINT, self._previous)

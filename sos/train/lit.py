@@ -15,7 +15,7 @@ from sos.config import OptimConfig
 from sos.data.packing import IGNORE
 from sos.model.gpt import GPT, GPTConfig
 from sos.trace import Event
-from sos.train.optim import build_optimizer
+from sos.train.optim import build_optimizer, whole
 
 
 def rate_factor(optim: OptimConfig, progress: float) -> float:
@@ -44,10 +44,22 @@ def gathered(model: GPT) -> GPT:
     """Return the model with whole parameters: itself, or a copy if FSDP has sharded it. Every rank must call it."""
     if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return model
-    weights = {k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in model.state_dict().items()}
-    whole = GPT(model.config).to(next(iter(weights.values())).device)
-    whole.load_state_dict(weights)
-    return whole
+    weights = {key: whole(tensor) for key, tensor in model.state_dict().items()}
+    copy = GPT(model.config).to(next(iter(weights.values())).device)
+    copy.load_state_dict(weights)
+    return copy
+
+
+def _rekeyed(state: dict[str, Any], keys: dict[Any, Any]) -> dict[str, Any]:
+    """Replace the keys of an optimizer's state dict that `keys` holds; FSDP's is empty on all ranks but the first."""
+    if not state:
+        return state
+    return {
+        "state": {keys.get(key, key): value for key, value in state["state"].items()},
+        "param_groups": [
+            group | {"params": [keys.get(key, key) for key in group["params"]]} for group in state["param_groups"]
+        ],
+    }
 
 
 class LitGPT(L.LightningModule):
@@ -99,6 +111,18 @@ class LitGPT(L.LightningModule):
         fully_shard(self.model, mesh=mesh["data_parallel"])
         self._sharded = True
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Key optimizer states by parameter names, as FSDP does, so that any strategy reads what another one wrote."""
+        renamed = dict(enumerate(self._optimized_names(self.trainer.optimizers[0])))
+        checkpoint["optimizer_states"] = [_rekeyed(state, renamed) for state in checkpoint["optimizer_states"]]
+
+    def _optimized_names(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        names = {parameter: name for name, parameter in self.named_parameters()}
+        return [names[p] for group in optimizer.param_groups for p in group["params"]]
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = getattr(self, "device_mesh", None) is None
-        return build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
+        optimizer = build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
+        numbers = {name: number for number, name in enumerate(self._optimized_names(optimizer))}
+        optimizer.register_load_state_dict_pre_hook(lambda _, state: _rekeyed(state, numbers))
+        return optimizer

@@ -1,0 +1,77 @@
+"""Command lines on top of Hydra: whatever a user can mend is one line and exit status 2."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+_LAUNCHERS = re.compile(r"hydra/launcher[=/' ]*(joblib|submitit)|hydra_(joblib|submitit)_launcher")
+_EXTRAS = {"joblib": "joblib", "submitit": "slurm"}
+
+
+class Failures(Exception):
+    """Some runs of a sweep failed; the message lists them."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception and its cause in one line; where a launcher is not installed, with the extra that holds it."""
+    chain = (error, error.__cause__) if isinstance(error, HydraException) else (error,)
+    parts = [str(e).partition("Config search path:")[0] for e in chain if e]
+    lines = [line.strip() for part in parts for line in part.splitlines() if line.strip()]
+    text = "; ".join(line for line in dict.fromkeys(lines) if "_type=" not in line)
+    text = text.replace(":; ", ": ").removeprefix("In 'config': ")
+    missing = _LAUNCHERS.search(text)
+    if missing and isinstance(error, HydraException):
+        name = missing[1] or missing[2]
+        return f'the {name} launcher is not installed: pip install -e ".[{_EXTRAS[name]}]" ({text.partition(";")[0]})'
+    return text
+
+
+def is_sweep_job() -> bool:
+    """Tell whether Hydra runs this job as one of a sweep."""
+    return not OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn a ValueError into one line and exit status 2; in a sweep it goes on to the sweeper, which lists it."""
+    try:
+        yield
+    except ValueError as error:
+        if is_sweep_job():
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(main: Callable[[], Any]) -> int:
+    """Call a `hydra.main` function and return the exit status: 0, 1 if runs of a sweep failed, 2 for bad input, 130 after Ctrl-C."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra raise, so that what it says becomes one line
+    try:
+        main()
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        ValueError,
+        PermissionError,
+        NotADirectoryError,
+        FileExistsError,
+    ) as e:
+        print(f"error: {one_line(e)}", file=sys.stderr)
+        return 2
+    except Failures as failures:
+        print(f"\n{failures}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print(interrupt or "interrupted", file=sys.stderr)
+        return 130
+    return 0

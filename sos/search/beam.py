@@ -1,0 +1,113 @@
+"""Beam search as published (Gandhi et al. 2024, appendix A, there called BFS): the best nodes of a heap, a few at a time.
+
+Each round takes the `width` best open nodes from a heap and visits them in that order; of each node's children the
+`width` best are generated and pushed. Nothing is pushed out of the heap again: what a round leaves stays open.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sos.envs import protocol as environment
+from sos.envs.protocol import implements
+from sos.rng import below, fold, stream_key
+from sos.search.frontier import COUNT_SLOT, add_child, add_visit, begin, fill_frame, pop_heap, push_heap
+from sos.search.protocol import search
+from sos.trace import Event, Outcome, Status, add_event
+
+GENERATE, DEAD_END, GOAL, END = (int(e) for e in (Event.GENERATE, Event.DEAD_END, Event.GOAL, Event.END))
+SOLVED, BUDGET, EMPTY = int(Outcome.SOLVED), int(Outcome.BUDGET), int(Outcome.EMPTY)
+OK, BUFFER_FULL = (int(s) for s in Status)
+SHUFFLE_KEY = stream_key(0, "beam shuffle")
+
+
+class Beam(NamedTuple):
+    """Beam search: O(expanded nodes x (children + log heap)), memory O(nodes).
+
+    `heuristic` is an index into the environment's `heuristics`; ties resolve as in CPython's heapq. With `visit_leaves` dead
+    ends are pushed like inner nodes and visited in their turn, as the published code has it. `shuffle` writes the kept
+    children of a node in random order, a function of (problem, node). `max_nodes` bounds the expanded inner nodes.
+    """
+
+    width: int = 5
+    heuristic: int = 1
+    visit_leaves: bool = True
+    shuffle: bool = False
+    max_nodes: int = 1000
+
+
+@njit(cache=True, nogil=True)
+def _shuffle(order, count, problem, node):
+    key = SHUFFLE_KEY
+    for k in range(len(problem)):
+        key = fold(key, problem[k])
+    key = fold(key, node)
+    for k in range(count - 1, 0, -1):
+        m = below(key, k, k + 1)
+        order[k], order[m] = order[m], order[k]
+
+
+@njit(cache=True, nogil=True)
+def _push_sorted(work, size, first, count):
+    """Push the nodes first..first + count - 1, the children of frame 0 in their written order, by value; ties keep that order."""
+    values, order, ranks = work.frame_values[0], work.frame_order[0], work.frame_order[1]
+    for rank in range(count):
+        m = rank
+        while m > 0 and values[order[ranks[m - 1]]] > values[order[rank]]:
+            ranks[m] = ranks[m - 1]
+            m -= 1
+        ranks[m] = rank
+    for k in range(count):
+        size = push_heap(work, size, values[order[ranks[k]]], first + ranks[k])
+    return size
+
+
+@implements(search, Beam)
+def _beam(strategy, env, problem, work, trace):
+    events, nodes, states, counts = trace
+    begin(env, problem, work, trace)
+    order = work.frame_order[0]
+    size = push_heap(work, 0, 0, 0)
+    expanded = 0
+    while size > 0:
+        num_taken = min(strategy.width, size)
+        for k in range(num_taken):
+            work.batch[k] = pop_heap(work, size)
+            size -= 1
+        for k in range(num_taken):
+            node = np.int64(work.batch[k])
+            # A visit, then a generation and a verdict for each child, and an end.
+            if counts[0] + 2 * strategy.width + 3 > len(events) or counts[1] + strategy.width > len(nodes):
+                return BUFFER_FULL
+            if environment.is_leaf(env, states[node]):
+                add_visit(trace, node)
+                continue
+            if expanded >= strategy.max_nodes:
+                add_event(trace, END, -1, -1, BUDGET, 0)
+                return OK
+            expanded += 1
+            add_visit(trace, node)
+            fill_frame(env, strategy.heuristic, False, False, 0, problem, work, 0, node, states[node])
+            count = min(strategy.width, work.frame[0, COUNT_SLOT])
+            if strategy.shuffle:
+                _shuffle(order, count, problem, node)
+            first = counts[1]
+            leaves = False
+            for rank in range(count):
+                child = add_child(work, 0, order[rank], node, rank, trace)
+                add_event(trace, GENERATE, child, child, 0, 0)
+                if environment.is_leaf(env, states[child]):
+                    leaves = True
+                    value = environment.leaf_value(env, states[child])
+                    if environment.is_goal(env, problem, states[child]):
+                        add_event(trace, GOAL, child, child, value, 0)
+                        add_event(trace, END, -1, -1, SOLVED, 0)
+                        return OK
+                    add_event(trace, DEAD_END, child, child, value, 0)
+            if strategy.visit_leaves or not leaves:
+                size = _push_sorted(work, size, first, count)
+    add_event(trace, END, -1, -1, EMPTY, 0)
+    return OK

@@ -1,0 +1,92 @@
+"""Best-first search: the open node of the least f = heuristic + depth_weight * depth is expanded next (A* in form)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sos.envs import protocol as environment
+from sos.envs.protocol import implements
+from sos.search.frontier import COUNT_SLOT, add_child, add_visit, begin, fill_frame, pop_heap, push_heap
+from sos.search.protocol import search
+from sos.trace import PARENT, Event, Outcome, Status, add_event
+
+GENERATE, DEAD_END, GOAL, END = (int(e) for e in (Event.GENERATE, Event.DEAD_END, Event.GOAL, Event.END))
+SOLVED, EXHAUSTED, BUDGET = (int(o) for o in (Outcome.SOLVED, Outcome.EXHAUSTED, Outcome.BUDGET))
+OK, BUFFER_FULL = (int(s) for s in Status)
+NODE_BITS = 22  # of a heap key; the rest holds f
+
+
+class BestFirst(NamedTuple):
+    """Best-first search over a heap ordered by (f, node): O(nodes x (children + log nodes)), memory O(nodes).
+
+    `depth_weight` is in the heuristic's scale (`env.heuristic_scale` is one unit): 0 is greedy best-first search, a positive
+    weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen`, `look_ahead` and `max_nodes` are those of
+    `DepthFirst`. Every child is generated; leaves are judged at once and never visited.
+    """
+
+    heuristic: int = 1
+    depth_weight: int = 0
+    use_threshold: bool = False
+    skip_seen: bool = True
+    max_nodes: int = 1000
+    look_ahead: int = 0
+
+
+@njit(cache=True, nogil=True)
+def _depth(nodes, node):
+    depth = 0
+    while nodes[node, PARENT] >= 0:
+        node = nodes[node, PARENT]
+        depth += 1
+    return depth
+
+
+@implements(search, BestFirst)
+def _best_first(strategy, env, problem, work, trace):
+    events, nodes, states, counts = trace
+    begin(env, problem, work, trace)
+    values, order = work.frame_values[0], work.frame_order[0]
+    size = push_heap(work, 0, 0, 0)
+    expanded = 0
+    while size > 0:
+        node = np.int64(pop_heap(work, size))
+        size -= 1
+        if expanded >= strategy.max_nodes:
+            add_event(trace, END, -1, -1, BUDGET, 0)
+            return OK
+        expanded += 1
+        if not fill_frame(
+            env,
+            strategy.heuristic,
+            strategy.use_threshold,
+            strategy.skip_seen,
+            strategy.look_ahead,
+            problem,
+            work,
+            0,
+            node,
+            states[node],
+        ):
+            return BUFFER_FULL
+        count = work.frame[0, COUNT_SLOT]
+        if counts[0] + 2 * count + 3 > len(events) or counts[1] + count > min(len(nodes), 1 << NODE_BITS):
+            return BUFFER_FULL
+        add_visit(trace, node)
+        cost = strategy.depth_weight * (_depth(nodes, node) + 1)
+        for rank in range(count):
+            child = add_child(work, 0, order[rank], node, rank, trace)
+            add_event(trace, GENERATE, child, child, 0, 0)
+            if environment.is_leaf(env, states[child]):
+                value = environment.leaf_value(env, states[child])
+                if environment.is_goal(env, problem, states[child]):
+                    add_event(trace, GOAL, child, child, value, 0)
+                    add_event(trace, END, -1, -1, SOLVED, 0)
+                    return OK
+                add_event(trace, DEAD_END, child, child, value, 0)
+            else:
+                size = push_heap(work, size, ((values[order[rank]] + cost) << NODE_BITS) | child, child)
+    add_event(trace, END, -1, -1, EXHAUSTED, 0)
+    return OK
