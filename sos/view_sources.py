@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 import sos
 from sos.analysis.page import TraceStream, from_tokens, from_trace
@@ -19,12 +18,10 @@ from sos.build import MAX_TRACE_NODES, System, build_system
 from sos.config import Config, config_from_dict, register, to_dict, to_object
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.rng import fold, stream_key
-from sos.search.frontier import new_work
-from sos.search.protocol import search
+from sos.search.run import run_search
 from sos.stream.dialect import Dialect
 from sos.stream.views import view_trace
 from sos.stream.vocab import BOS, EOS, PAD, SPECIALS
-from sos.trace import ACTION, Status, Trace, new_buffer, to_trace
 
 Shown = tuple[Dialect, Any, TraceStream]
 
@@ -70,22 +67,6 @@ def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
             swept.append([""])
     for chosen, names in zip(itertools.product(*choices), itertools.product(*swept), strict=True):
         yield list(chosen), " ".join(filter(None, names))
-
-
-@njit(cache=True, nogil=True)
-def _search(strategy, env, problem, work, trace):
-    return search(strategy, env, problem, work, trace)
-
-
-def run_search(system: System, problem: np.ndarray, max_nodes: int = MAX_TRACE_NODES) -> Trace:
-    """Return the whole trace of the system's strategy. Raises ValueError for more than `max_nodes` nodes."""
-    env = system.env
-    buffer = new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
-    if _search(system.strategy, env, problem, new_work(env, max_nodes), buffer) != Status.OK:
-        raise ValueError(
-            f"the search for problem {problem.tolist()} generates more than {max_nodes} nodes; lower search.max_nodes"
-        )
-    return to_trace(problem, buffer)
 
 
 def parse_problem(text: str, system: System) -> np.ndarray:
@@ -151,7 +132,7 @@ def find_problems(config: Config, system: System, options: dict[str, str]) -> li
 
 def search_trace(config: Config, system: System, problem: np.ndarray, index: int, title: str) -> Shown:
     """Search a problem as a run with this config does for its problem number `index`, view included."""
-    trace = run_search(system, problem)
+    trace = run_search(system.strategy, system.env, problem, MAX_TRACE_NODES)
     key = int(fold(stream_key(config.seed, "dose"), index))
     trace = view_trace(system.view, system.env, trace, key, MAX_TRACE_NODES)
     detail = f"search: {describe_search(config)}, view: {config.stream.view}, dialect: {system.dialect.name}"

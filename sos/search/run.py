@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from sos.rng import fold
 from sos.search.frontier import new_work
-from sos.search.protocol import search
+from sos.search.protocol import choose, search_chosen
 from sos.trace import ACTION, Status, Trace, new_buffer, to_trace
 
 
 @njit(cache=True, nogil=True)
 def _search(strategy, env, problem, work, trace):
-    return search(strategy, env, problem, work, trace)
+    # Of a mixture, the strategy is drawn by the problem itself.
+    key = np.uint64(0)
+    for number in problem:
+        key = fold(key, number)
+    return search_chosen(strategy, choose(strategy, key, 0), env, problem, work, trace)
 
 
 def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int) -> Trace:

@@ -175,8 +175,8 @@ def encode_kernel(program, problem, events, nodes, states, tokens, align):
                             tokens[t] = path_separator[m]
                             t += 1
                         rank = np.int64(nodes[_ancestor(nodes, node, step), RANK])
-                        if step == 0 and labels and states[state, 0] <= 1:
-                            rank = 0  # leaves have no labels
+                        if step == 0 and program.unnamed_leaves and states[state, 0] <= 1:
+                            rank = 0
                         t = _put_number(rank, whole_max, tokens, t)
                 elif piece == HISTORY:
                     t = _put_history(program, nodes, node, tokens, t)
