@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from sos.tensorboard import LAYOUT
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["experiment=smoke", "data.train_tokens=60000", "trainer.num_threads=1", "eval.pass_k=[]"]
@@ -80,6 +83,10 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
     assert "budget_curve" in tags["images"]
     assert any(tag.startswith("rollouts/0") for tag in tags["tensors"])
     assert "_hparams_/session_start_info" in str(events.summary_metadata)
+    assert any(tag.startswith("custom_scalars") for tag in tags["tensors"])
+    for tags_of_chart in (chart[1] for charts in LAYOUT.values() for chart in charts.values()):
+        for pattern in tags_of_chart:
+            assert any(re.match(pattern, tag) for tag in tags["scalars"]), pattern
     hp = [event.value for event in events.Scalars("hp/solve/val")]
     assert len(hp) == 2  # a true step-0 validation, then the final one
     assert hp[-1] == pytest.approx(events.Scalars("solve/val")[-1].value)
