@@ -79,6 +79,7 @@ def test_the_command(system: System, tmp_path: Path, capsys: pytest.CaptureFixtu
         folder / "rollouts_val.npz",
         problems=problems,
         num_errors=np.zeros(6, np.int32),
+        solved=np.ones(6, bool),
         tokens=np.concatenate(streams),
         offsets=offsets,
     )
