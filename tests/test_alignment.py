@@ -71,17 +71,13 @@ def test_mistakes_and_nonsense_align_with_nothing_that_they_did_not_visit(system
 
 
 def test_the_command(system: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = write_run(tmp_path / "run", config=to_dict(CONFIG))
     problems = evaluation_problems(system.env, system.splits, "val", 6)
+    folder = write_run(tmp_path / "run", config=to_dict(CONFIG), evaluated=problems)
     streams = imitate(system, problems, system.dialect, "dfs_sum")
-    offsets = np.cumsum([0, *map(len, streams)])
-    np.savez(
-        folder / "rollouts_val.npz",
-        problems=problems,
-        num_errors=np.zeros(6, np.int32),
-        tokens=np.concatenate(streams),
-        offsets=offsets,
-    )
+    path = folder / "rollouts_val.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays, tokens=np.concatenate(streams), offsets=np.cumsum([0, *map(len, streams)]))
     out = tmp_path / "out" / "alignment.csv"
     assert main([str(folder), "--problems", "4", "--out", str(out)]) == 0
     said = capsys.readouterr().out

@@ -22,7 +22,7 @@ from sos.trace import Outcome
 
 CONFIG = Config(
     env=EnvConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
-    search=SearchConfig(heuristic="mult", threshold="target", skip_seen=False),
+    search=SearchConfig(name="beam", width=2),
     data=DataConfig(context=256, val_fraction=0.3),
 )
 
