@@ -25,10 +25,15 @@ from sos.data.module import StreamDataModule
 from sos.evaluation import Evaluation, evaluate, write_metrics
 from sos.folders import claim, set_aside, unfinished_checkpoint
 from sos.provenance import Origin, write_provenance
+<<<<<<< HEAD
 from sos.tensorboard import flatten, log_evaluation, log_start
 from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe, Throughput
+=======
+from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe
+>>>>>>> engine
 from sos.train.lit import LitGPT, gathered
 from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
+from sos.train.throughput import Throughput
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
@@ -171,12 +176,14 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         amount=config.data.train_tokens if config.data.match == "tokens" else config.data.train_problems,
     )
     stop = StopOnSignal(config.trainer.log_every)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every)
+    throughput = Throughput(config.trainer.log_every, [checkpoints])
     callbacks: list[L.Callback] = [
         KeepCursor(),
-        Throughput(config.trainer.log_every),
+        throughput,
         BudgetBar(f"train {origin.name}", config.trainer.log_every),
         stop,
-        Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every),
+        checkpoints,
     ]
     probe_config = to_dict(config)["eval"] | {
         "num_problems": config.trainer.probe_problems,
@@ -190,8 +197,15 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         return evaluate(model, system, probe_eval, splits=("val", "val_target")).metrics  # type: ignore[arg-type]
 
     if config.trainer.probe_every:
+<<<<<<< HEAD
         callbacks.append(SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every))
     trainer = build_trainer(config, folder, callbacks)
+=======
+        probe = SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every)
+        throughput.pauses.append(probe)
+        callbacks.append(probe)
+    trainer = build_trainer(config, folder, callbacks, first_step if begun else 0)
+>>>>>>> engine
     if begun and trainer.is_global_zero:
         log.info("continuing an earlier attempt at this run")
     elif trainer.is_global_zero:
@@ -228,6 +242,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         "data_seconds": data.cursor.data_seconds,
         "parameters": model.num_parameters(),
         "flops": float(model.flops_per_token()) * data.cursor.tokens,
+        **throughput.summary(),
     }
     evaluation.write(folder)
     log_evaluation(trainer, evaluation, data.cursor.tokens)
