@@ -25,12 +25,8 @@ from sos.data.module import StreamDataModule
 from sos.evaluation import Evaluation, evaluate, write_metrics
 from sos.folders import claim, set_aside, unfinished_checkpoint
 from sos.provenance import Origin, write_provenance
-<<<<<<< HEAD
 from sos.tensorboard import flatten, log_evaluation, log_start
-from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe, Throughput
-=======
 from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe
->>>>>>> engine
 from sos.train.lit import LitGPT, gathered
 from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
 from sos.train.throughput import Throughput
@@ -197,15 +193,10 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         return evaluate(model, system, probe_eval, splits=("val", "val_target")).metrics  # type: ignore[arg-type]
 
     if config.trainer.probe_every:
-<<<<<<< HEAD
-        callbacks.append(SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every))
-    trainer = build_trainer(config, folder, callbacks)
-=======
         probe = SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every)
         throughput.pauses.append(probe)
         callbacks.append(probe)
-    trainer = build_trainer(config, folder, callbacks, first_step if begun else 0)
->>>>>>> engine
+    trainer = build_trainer(config, folder, callbacks)
     if begun and trainer.is_global_zero:
         log.info("continuing an earlier attempt at this run")
     elif trainer.is_global_zero:
