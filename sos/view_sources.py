@@ -224,7 +224,9 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
             problem = Problem(rows[index], split, index, f"{split} {index}")
             check_ranges(int(problem.row[0]), problem.row[2:].tolist(), system, f"{run.folder}, problem {index}")
             title = problem.titled(f"model {run.name}" if len(runs) > 1 else "model")
-            answer = from_tokens(system.dialect, system.env, problem.row, streams[index], title, f"run {run.folder.name}")
+            answer = from_tokens(
+                system.dialect, system.env, problem.row, streams[index], title, f"run {run.folder.name}"
+            )
             shown.append((system.dialect, system.env, answer))
             if tuple(problem.row.tolist()) not in seen:  # one teacher for runs on the same problem
                 seen.add(tuple(problem.row.tolist()))
