@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,21 @@ def published_record(row: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
+def careless_path(record: dict[str, Any]) -> str:
+    """Write the solution as the published writer does, which drops every number equal to an operand."""
+    state, text = record["nums"], f"Current State: {record['target']}:{record['nums']}, Operations: []\n"
+    for step, operation in enumerate(record["solution"]):
+        *operands, result = (int(number) for number in re.findall("[0-9]+", operation))
+        state = [number for number in state if number not in operands] + [result]
+        text += f"Exploring Operation: {operation}, Resulting Numbers: {state}\n"
+        if len(state) == 1:
+            text += f"{state[0]},{record['target']} equal: Goal Reached\n"
+        else:
+            text += f"Generated Node #{step + 2}: {state} from Operation: {operation}\n"
+            text += f"Current State: {record['target']}:{state}, Operations: {record['solution'][: step + 1]}\n"
+    return text
+
+
 def golden_record() -> dict[str, Any]:
     """Build a record from a short published text in the repository."""
     row = next(row for row in read_jsonl(GOLDEN / "published_dfs.jsonl") if "Goal" in row["texts"]["dfs-sum"])
@@ -79,16 +95,11 @@ def test_the_reference_survives_the_round_trip(reference: Path) -> None:
             trace, strategy = from_record(record)
             assert strategy == name.replace("bfs", "beam").replace("-", "_")
             again = to_record(trace, strategy)
-            # The published writer drops every number equal to an operand, which shows with repeated numbers only.
-            if again["optimal_path"] != record["optimal_path"]:
-                assert len(set(row["nums"])) < len(row["nums"])
-                again["optimal_path"] = record["optimal_path"]
-            else:
-                right_paths += 1
-            assert again == record
+            right_paths += again["optimal_path"] == record["optimal_path"]
+            assert again | {"optimal_path": careless_path(record)} == record
             num += 1
     assert num == 806
-    assert right_paths > 0.9 * num
+    assert 0.9 * num < right_paths < num
 
 
 def test_records_of_our_traces_are_read_back() -> None:
@@ -147,10 +158,10 @@ def test_every_step_of_a_record_is_verified() -> None:
     wrong = operation[:-1] + str((int(operation[-1]) + 1) % 10)
     for damaged, complaint in (
         (text.replace(operation, wrong), r"search_path has a mistake \(\w+\): 'Exploring Operation: "),
-        (text.replace("Goal Reached", "Goal reached"), "line [0-9]+ of search_path holds 'r"),
+        (text.replace("Goal Reached", "Goal reached"), "line [0-9]+ of search_path holds 'reached"),
         (cut, "search_path cannot be read from"),
         ("", "search_path cannot be read"),
-        (text.replace("Current", "<eos>", 1), "line 1 of search_path holds '<eos>'"),
+        (text.replace("Current", "<eos>", 1), "line 1 of search_path holds '<eos> St'"),
     ):
         with pytest.raises(ValueError, match=complaint):
             from_record(record | {"search_path": damaged})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.analysis.legacy import node_alignment, parse_tree
-from sos.analysis.metrics import Metric, mean_metric
+from sos.analysis.metrics import Metric, chance_metric, mean_metric
 from sos.data.published import full_tree_nodes, published_strategies, published_text, trace_text
 from sos.envs.countdown import Countdown
 from sos.search.run import run_search
@@ -35,7 +35,7 @@ class Alignment(NamedTuple):
         """Return strategy -> {"alignment", "nearest"} with 95% intervals over problems."""
         nearest = self.nearest
         return {
-            name: {"alignment": mean_metric(self.values[:, s]), "nearest": mean_metric(nearest[:, s])}
+            name: {"alignment": mean_metric(self.values[:, s]), "nearest": chance_metric(nearest[:, s])}
             for s, name in enumerate(self.strategies)
         }
 
