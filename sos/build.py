@@ -39,8 +39,10 @@ def _single_strategy(config: StrategyConfig, env: Countdown) -> Any:
     threshold = config.threshold == "target"
     if config.name == "best_first":
         weight = round(config.depth_weight * env.heuristic_scale)
-        return BestFirst(heuristic, weight, threshold, config.skip_seen, config.max_nodes)
-    return DepthFirst(heuristic, threshold, config.skip_seen, config.announce_leaves, config.max_nodes)
+        return BestFirst(heuristic, weight, threshold, config.skip_seen, config.max_nodes, config.look_ahead)
+    return DepthFirst(
+        heuristic, threshold, config.skip_seen, config.announce_leaves, config.max_nodes, config.look_ahead
+    )
 
 
 def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str, ...]]:

@@ -182,6 +182,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         "num_problems": config.trainer.probe_problems,
         "pass_k": [],
         "num_rollout_texts": 0,
+        "legacy": False,
     }
     probe_eval = type(config.eval)(**probe_config)
 

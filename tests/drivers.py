@@ -23,7 +23,7 @@ from sos.search.protocol import search
 from sos.stream.codec import encode
 from sos.stream.dialect import Dialect
 from sos.stream.vocab import BOS, EOS, FIRST_NUMBER
-from sos.trace import ACTION, Event, Outcome, Status, Trace, new_buffer, to_trace
+from sos.trace import ACTION, KIND, NODE, Event, Outcome, Status, Trace, new_buffer, to_trace
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
@@ -116,6 +116,7 @@ def all_searches() -> list[tuple[str, Any]]:
         ("dfs-exhaustive", DepthFirst(heuristic=0, use_threshold=False, max_nodes=60)),
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),
         ("dfs-budget", DepthFirst(heuristic=1, use_threshold=False, max_nodes=7)),
+        ("dfs-size-look-ahead", DepthFirst(3, False, True, False, 60, look_ahead=1)),
         ("beam-1-mult", Beam(width=1, heuristic=2)),
         ("beam-3-inner-shuffled", Beam(width=3, visit_leaves=False, shuffle=True)),
         ("beam-budget", Beam(width=2, max_nodes=3)),
@@ -147,6 +148,20 @@ def readable(trace: Trace, dialect: Dialect) -> str:
         lines.append(f"{e:3} {name:9} {where:>3} {parent:5} {dialect.text(tokens[align == e])}".rstrip())
     assert trace.outcome is not None
     return "\n".join(lines) + f"\n{trace.outcome.name.lower()}\n"
+
+
+def reads_back(dialect: Dialect, back: Trace, trace: Trace) -> bool:
+    """Say whether `back` is all of a search's `trace` that `dialect` writes.
+
+    Where no form states the numbers of a node that was generated and never visited, their order is not written.
+    """
+    if "{numbers}" in dialect.templates["generate"]:
+        return back.equals(trace)
+    visited = set(trace.events[trace.events[:, KIND] == Event.EXPAND, NODE].tolist())
+    for node, (a, b) in enumerate(zip(back.states.tolist(), trace.states.tolist(), strict=True)):
+        if (a != b) if node in visited else (sorted(a[1 : 1 + a[0]]) != sorted(b[1 : 1 + b[0]])):
+            return False
+    return back._replace(states=trace.states).equals(trace)
 
 
 def tokenize(tokenizer: Any, text: str) -> np.ndarray:

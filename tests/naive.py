@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import combinations
+from math import prod
 from typing import Any, NamedTuple
 
 INT32_MAX = 2**31 - 1
@@ -61,9 +62,11 @@ def reachable(numbers: tuple[int, ...], max_value: int = INT32_MAX) -> frozenset
 
 
 def heuristic(name: str, numbers: list[int], target: int) -> Fraction:
-    """Return the heuristic `none`, `sum` or `mult` of a state, exactly."""
+    """Return the heuristic `none`, `sum`, `mult` or `size` of a state, exactly."""
     if name == "none":
         return Fraction(0)
+    if name == "size":
+        return Fraction(min(2**40, prod(n + 1 for n in numbers)))
     if name == "sum":
         return Fraction(sum(abs(n - target) for n in numbers), len(numbers))
     factors = [f for f in range(2, target + 1) if target % f == 0]
@@ -78,6 +81,11 @@ def legal(a: int, operator: str, b: int, max_value: int = INT32_MAX) -> int | No
         return None
     true = {"+": a + b, "*": a * b, "-": a - b, "/": a // b if b else 0}[operator]
     return true if true <= max_value else None
+
+
+def hopeless(numbers: list[int], target: int, look_ahead: int, max_value: int) -> bool:
+    """Say whether the leaves are fewer than `look_ahead` operations away and none is the target."""
+    return len(numbers) <= min(look_ahead, 2) and not solvable(numbers, target, max_value)
 
 
 # Depth-first search
@@ -99,6 +107,7 @@ def depth_first(
     use_threshold: bool = True,
     skip_seen: bool = False,
     announce_leaves: bool = True,
+    look_ahead: int = 0,
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
 ) -> Found:
@@ -111,6 +120,8 @@ def depth_first(
     def kept_children(parent: list[int]) -> list[tuple[Action, list[int]]]:
         kept = []
         for action, child in successors(parent, max_value):
+            if hopeless(child, target, look_ahead, max_value):
+                continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:
                 continue
             if skip_seen and tuple(sorted(child)) in seen:
@@ -244,6 +255,7 @@ def best_first(
     depth_weight: Fraction = Fraction(0),
     use_threshold: bool = False,
     skip_seen: bool = True,
+    look_ahead: int = 0,
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
 ) -> Found:
@@ -263,6 +275,8 @@ def best_first(
         kept = []
         # The states that are kept are chosen in generation order, before they are sorted.
         for action, child in successors(frontier.found.states[parent], max_value):
+            if hopeless(child, target, look_ahead, max_value):
+                continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:
                 continue
             if not (skip_seen and tuple(sorted(child)) in seen):

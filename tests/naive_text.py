@@ -43,8 +43,8 @@ class _Replay:
         parent.children.append(self.generated)
         self.current = parent
 
-    def go_to(self, node: _Node | None, stated: list[int]) -> None:
-        if node is not None:
+    def go_to(self, node: _Node | None, stated: list[int] | None) -> None:
+        if node is not None and stated is not None:
             node.stated = Counter(stated)
         self.current, self.generated = node, None
 
@@ -140,13 +140,32 @@ _COMPACT = {
 }
 
 
-def solves_compact(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+_DENSE = _COMPACT | {
+    "explore": re.compile(rf"; ({_N}) ([+*/-]) ({_N}) = ({_N})()"),
+    "expand": re.compile(rf"\[ ({_N}(?:(?: ,)? {_N})*)"),
+    "back": re.compile(rf"< ({_N})()"),
+    "jump": re.compile(rf"> ({_N}(?: , {_N})*) \[ ({_N}(?:(?: ,)? {_N})*)"),
+}
+
+
+def solves_dense(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Say whether a text of the dense dialect solves the problem."""
+    return solves_compact(text, numbers, target, max_value, _DENSE)
+
+
+def solves_compact(
+    text: str,
+    numbers: list[int],
+    target: int,
+    max_value: int = INT32_MAX,
+    forms: dict[str, re.Pattern[str]] = _COMPACT,
+) -> bool:
     """Say whether a text of the compact dialect solves the problem."""
     prompt, colon, body = text.partition(" :")
     if not colon or prompt.replace(" ,", "") != f"{' '.join(map(str, numbers))} > {target}":
         return False
     replay = _Replay(numbers, max_value)
-    while match := next(((k, m) for k, r in _COMPACT.items() if (m := r.match(body.lstrip()))), None):
+    while match := next(((k, m) for k, r in forms.items() if (m := r.match(body.lstrip()))), None):
         kind, found = match
         body = body.lstrip()[found.end() :]
         if kind == "explore":
@@ -165,9 +184,13 @@ def solves_compact(text: str, numbers: list[int], target: int, max_value: int = 
                 node = node.parent
             depth = int(found[1])
             known = bool(ancestors) and ancestors[0] is replay.root and depth < len(ancestors)
-            replay.go_to(ancestors[depth] if known else None, [int(n) for n in found[2].replace(",", " ").split()])
+            stated = [int(n) for n in found[2].replace(",", " ").split()] or None
+            replay.go_to(ancestors[depth] if known else None, stated)
         elif kind == "goal":
             return replay.at_goal(target)
         else:
             replay.generated = None
     return False
+
+
+JUDGES = {"sos": solves, "compact": solves_compact, "dense": solves_dense}

@@ -30,6 +30,7 @@ def naive_rows(strategy: DepthFirst, env: Countdown, problem: list[int]):
         use_threshold=strategy.use_threshold,
         skip_seen=strategy.skip_seen,
         announce_leaves=strategy.announce_leaves,
+        look_ahead=strategy.look_ahead,
         max_nodes=strategy.max_nodes,
         max_value=env.max_value,
     )
@@ -46,7 +47,7 @@ def assert_same(strategy: DepthFirst, env: Countdown, problem: list[int]) -> Tra
 
 
 @pytest.mark.parametrize("num_numbers", list(ENVS))
-@pytest.mark.parametrize(("heuristic", "use_threshold"), list(product(range(3), (False, True))))
+@pytest.mark.parametrize(("heuristic", "use_threshold"), [*product(range(4), (False, True))][:-1])
 def test_every_event_agrees_with_the_oracle(num_numbers: int, heuristic: int, use_threshold: bool) -> None:
     env = ENVS[num_numbers]
     rng = np.random.default_rng(num_numbers)
@@ -55,7 +56,23 @@ def test_every_event_agrees_with_the_oracle(num_numbers: int, heuristic: int, us
         strategy = DepthFirst(heuristic, use_threshold, skip_seen, announce_leaves, max_nodes)
         for _ in range({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers]):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
+    for look_ahead, skip_seen in product((1, 2), (False, True)):
+        strategy = DepthFirst(heuristic, use_threshold, skip_seen, True, 400, look_ahead)
+        for _ in range({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers]):
+            outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
     assert outcomes >= {Outcome.SOLVED, Outcome.BUDGET} or num_numbers == 2
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 2])
+def test_looking_ahead_keeps_the_search_exact(look_ahead: int) -> None:
+    env = ENVS[3]
+    rng = np.random.default_rng(4)
+    strategy = DepthFirst(3, use_threshold=False, skip_seen=True, look_ahead=look_ahead)
+    for _ in range(60):
+        problem = random_problem(rng, env)
+        trace = run_search(strategy, env, problem)
+        assert (trace.outcome == Outcome.SOLVED) == naive.solvable(problem[2:], problem[0])
+        assert (trace.events[:, KIND] == Event.DEAD_END).sum() == 0 or look_ahead == 0
 
 
 def test_limits_on_values_are_kept_where_the_numbers_exceed_them() -> None:

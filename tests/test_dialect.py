@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from drivers import DIALECTS, random_problem, run_search, tokenize
+from drivers import DIALECTS, random_problem, reads_back, run_search, tokenize
 
 from sos.envs.countdown import Countdown
-from sos.search.depth_first import DepthFirst
+from sos.search import Beam, BestFirst, DepthFirst
 from sos.stream.codec import decode, encode
 from sos.stream.dialect import FORMS, REQUIRED, compile_dialect, load_dialect, load_source
 from sos.trace import RANK
@@ -56,6 +56,8 @@ def test_the_shipped_dialects_compile() -> None:
         ("expand", "backtrack", {"backtrack": "[ {numbers} ] < {depth}"}),
         ("end_exhausted", "dead_end", {"end_exhausted": "x", "dead_end": "x"}),
         ("end_solved", "end_budget", {"end_budget": ""}),
+        ("jump", "backtrack", {"jump": "< {path} [ {numbers} ]"}),
+        ("end_empty", "end_exhausted", {"end_empty": "none"}),
         ("dead_end", "goal", {"dead_end": "{value} ?", "goal": "{target} ?"}),
     ],
 )
@@ -114,6 +116,8 @@ def test_auto_separates_only_where_numbers_take_several_tokens() -> None:
         ("form 'root' needs {target}", {"root": "{numbers} :"}),
         ("form 'root' needs {numbers}", {"root": "{target} :"}),
         ("form 'backtrack' needs {path} or {depth}", {"backtrack": "< [ {numbers} ]"}),
+        ("form 'jump' needs {path}", {"jump": "> [ {numbers} ]"}),
+        ("form 'jump' cannot hold the field {depth}", {"jump": "> {depth} {path} [ {numbers} ]"}),
         ("form 'label' needs {path}", {"label": "# {numbers} #"}),
         ("form 'generate' needs {op}", {"generate": "{a} {b} = {result} ,"}),
         ("uses {operations} but the key 'operation' is missing", {"expand": "[ {numbers} ( {operations} ) ]"}),
@@ -133,8 +137,8 @@ def test_an_action_is_written_whole(missing: str) -> None:
 
 def test_unknown_forms_are_named() -> None:
     source = compact()
-    source["forms"]["jump"] = "j"
-    with pytest.raises(ValueError, match="unknown form 'jump'; known are root, expand"):
+    source["forms"]["leap"] = "j"
+    with pytest.raises(ValueError, match="unknown form 'leap'; known are root, expand"):
         compile_dialect(source, ENV, 9)
 
 
@@ -217,11 +221,18 @@ def test_a_users_dialect_reads_back(changes: dict[str, str], whole_max: int) -> 
     dialect = compile_dialect(compact(**changes), ENV, whole_max)
     tokenizer = dialect.vocab.tokenizer()
     rng = np.random.default_rng(1)
-    for strategy in (DepthFirst(), DepthFirst(2, False, announce_leaves=False), DepthFirst(max_nodes=3)):
+    strategies = (
+        DepthFirst(),
+        DepthFirst(2, False, announce_leaves=False),
+        DepthFirst(max_nodes=3),
+        Beam(2),
+        BestFirst(),
+    )
+    for strategy in strategies:
         for _ in range(5):
             trace = run_search(strategy, ENV, random_problem(rng, ENV))
             tokens, align, _ = encode(dialect, trace)
             back = decode(dialect, ENV, tokens)
-            assert back.trace.equals(trace)
+            assert reads_back(dialect, back.trace, trace)
             assert np.array_equal(back.align, align)
             assert tokenize(tokenizer, dialect.text(tokens)).tolist() == tokens.tolist()

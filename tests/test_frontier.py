@@ -86,6 +86,9 @@ def test_every_event_of_a_best_first_search_agrees_with_the_oracle(num_numbers: 
         strategy = BestFirst(heuristic, depth_weight, use_threshold, skip_seen, max_nodes)
         for _ in range(2 if num_numbers < 5 else 1):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
+    for look_ahead in (1, 2):
+        strategy = BestFirst(3, -60, max_nodes=60, look_ahead=look_ahead)
+        outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
     assert outcomes >= {Outcome.SOLVED, Outcome.EXHAUSTED}
 
 

@@ -104,6 +104,9 @@ IN_COMPACT = [
     (Error.ORDER, 8, True, "!", "! x"),
     (Error.ORDER, 8, True, "!", "! [19]"),
     (Error.JUMP, 5, False, "< 1 [9,10]", "< 2 [9,10]"),
+    (Error.JUMP, 5, False, "< 1 [9,10]", "> 0,1 [9,10]"),
+    (Error.JUMP, 5, False, "< 1 [9,10]", "> 1 [9,10]"),
+    (Error.STATE, 5, True, "< 1 [9,10]", "> 0,0 [9,10,1]"),
     (Error.OPERAND, 3, True, "9*10=90", "9*11=99"),
     (Error.ILLEGAL, 3, True, "9*10=90", "10-90=80"),
     (Error.ARITHMETIC, 3, True, "9*10=90", "9*10=91"),
@@ -125,6 +128,32 @@ def test_errors_in_the_compact_dialect(error: Error, event: int, solved: bool, o
         error = Error.OPERAND
     assert codes.get(event) == error
     assert verdict.solved == solved
+
+
+def test_a_jump_to_an_ancestor_is_a_return(dialect_of) -> None:
+    verdict = judge(dialect_of, swapped(COMPACT, ("< 1 [9,10]", "> 0,0 [9,10]")), name="compact")
+    assert (verdict.solved, found(verdict)) == (True, {})
+
+
+LEAF = "90,19 unequal: No Solution\n"
+LEAF_VISIT = "Moving to Node #0,0,{}\nCurrent State: 19:[90], Operations: ['4+6=10', '9*{}=90']\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "codes"),
+    [
+        ("", LEAF_VISIT.format(0, 10), {}),  # a dead end, visited once
+        ("", LEAF_VISIT.format(0, 10) * 2, {6: Error.ORDER}),
+        (LEAF_VISIT.format(0, 10), "", {4: Error.ORDER}),  # before its verdict
+        ("", LEAF_VISIT.format(1, 10), {5: Error.JUMP}),  # leaves go by 0
+        ("", LEAF_VISIT.format(0, 11), {5: Error.JUMP}),  # the operation says which
+    ],
+)
+def test_a_leaf_may_be_visited_once_after_its_verdict(before: str, after: str, codes, dialect_of) -> None:
+    text = swapped(SOS, (LEAF, before + LEAF + after))
+    verdict = judge(dialect_of, text)
+    assert (verdict.solved, found(verdict)) == (True, codes)
+    assert naive_text.solves(text, [4, 6, 9], 19)
 
 
 def test_a_result_above_the_limit_is_illegal(dialect_of) -> None:

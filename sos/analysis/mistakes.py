@@ -29,6 +29,7 @@ END_WORDS = {
     Outcome.SOLVED: "a goal was found",
     Outcome.EXHAUSTED: "every branch was explored",
     Outcome.BUDGET: "the budget ran out",
+    Outcome.EMPTY: "nothing is left to visit",
 }
 
 

@@ -22,8 +22,9 @@ from sos.rng import below, fold
 
 ADD, MULTIPLY, SUBTRACT, DIVIDE = range(4)
 OPERAND_A, OPERATOR, OPERAND_B, RESULT = range(4)
-HEURISTICS = ("none", "sum", "mult")
-NO_HEURISTIC, SUM, MULT = range(3)
+HEURISTICS = ("none", "sum", "mult", "size")
+NO_HEURISTIC, SUM, MULT, SIZE = range(4)
+MAX_SIZE = 2**40
 MAX_NUMBERS = 6
 INT32_MAX = 2**31 - 1
 # A mean over 1 to 6 numbers times 60 is a whole number: heuristics stay exact integers.
@@ -273,7 +274,23 @@ def _heuristic(env, kind, problem, scratch, state):
                 nearest = min(nearest, abs(state[k] - scratch[m]))
             total += nearest
         return total * HEURISTIC_SCALE
+    if kind == SIZE:
+        # The product of the numbers plus 1, cut at a limit: small numbers first.
+        total = 1
+        for k in range(1, count + 1):
+            total = min(total * (np.int64(state[k]) + 1), MAX_SIZE)
+        return total * HEURISTIC_SCALE
     return total
+
+
+@implements(protocol.hopeless, Countdown)
+def _hopeless(env, problem, state, look_ahead):
+    # A goal with two numbers left is one operation away.
+    if state[0] == 1:
+        return look_ahead >= 1 and state[1] != problem[0]
+    if state[0] == 2:
+        return look_ahead >= 2 and not _pair_hits(np.int64(state[1]), np.int64(state[2]), problem[0], env.max_value)
+    return False
 
 
 @implements(protocol.threshold, Countdown)

@@ -100,6 +100,11 @@ def heuristic(env, kind, problem, scratch, state):
     return _interpreted("heuristic", type(env))(env, kind, problem, scratch, state)
 
 
+def hopeless(env, problem, state, look_ahead):
+    """Say whether `state` is fewer than `look_ahead` actions away from its leaves and none of these is a goal."""
+    return _interpreted("hopeless", type(env))(env, problem, state, look_ahead)
+
+
 def threshold(env, problem):
     """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
     return _interpreted("threshold", type(env))(env, problem)

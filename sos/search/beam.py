@@ -90,7 +90,7 @@ def _beam(strategy, env, problem, work, trace):
                 return OK
             expanded += 1
             add_visit(trace, node)
-            fill_frame(env, strategy.heuristic, False, False, problem, work, 0, node, states[node])
+            fill_frame(env, strategy.heuristic, False, False, 0, problem, work, 0, node, states[node])
             count = min(strategy.width, work.frame[0, COUNT_SLOT])
             if strategy.shuffle:
                 _shuffle(order, count, problem, node)

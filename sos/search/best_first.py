@@ -23,7 +23,7 @@ class BestFirst(NamedTuple):
     """Best-first search over a heap ordered by (f, node): O(nodes x (children + log nodes)), memory O(nodes).
 
     `depth_weight` is in the heuristic's scale (`env.heuristic_scale` is one unit): 0 is greedy best-first search, a positive
-    weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen` and `max_nodes` are those of
+    weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen`, `look_ahead` and `max_nodes` are those of
     `DepthFirst`. Every child is generated; leaves are judged at once and never visited.
     """
 
@@ -32,6 +32,7 @@ class BestFirst(NamedTuple):
     use_threshold: bool = False
     skip_seen: bool = True
     max_nodes: int = 1000
+    look_ahead: int = 0
 
 
 @njit(cache=True, nogil=True)
@@ -58,7 +59,16 @@ def _best_first(strategy, env, problem, work, trace):
             return OK
         expanded += 1
         if not fill_frame(
-            env, strategy.heuristic, strategy.use_threshold, strategy.skip_seen, problem, work, 0, node, states[node]
+            env,
+            strategy.heuristic,
+            strategy.use_threshold,
+            strategy.skip_seen,
+            strategy.look_ahead,
+            problem,
+            work,
+            0,
+            node,
+            states[node],
         ):
             return BUFFER_FULL
         count = work.frame[0, COUNT_SLOT]

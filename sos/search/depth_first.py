@@ -25,9 +25,11 @@ class DepthFirst(NamedTuple):
     """Depth-first search with an explicit stack: O(expanded nodes x children), memory O(depth x children).
 
     `heuristic` is an index into the environment's `heuristics` (0: generation order; ties keep it always). With `use_threshold`
-    a child above the environment's threshold is dropped. With `skip_seen` a child whose canonical state was kept
-    before is dropped. `announce_leaves` writes the return from every dead end, as the published text does; without it
-    a dead end leaves the search at the parent. `max_nodes` bounds the expanded nodes: the search then ends with `BUDGET`.
+    a child above the environment's threshold is dropped. With `skip_seen` a child whose canonical state was kept before is
+    dropped. `announce_leaves` writes the return from every dead end, as the published text does; without it a dead end
+    leaves the search at the parent. `max_nodes` bounds the expanded nodes: the search then ends with `BUDGET`. `look_ahead`
+    drops what is seen to fail: with 1 a leaf that is no goal is not written, with 2 neither is a node whose children are all
+    such leaves.
     """
 
     heuristic: int = 1
@@ -35,6 +37,7 @@ class DepthFirst(NamedTuple):
     skip_seen: bool = False
     announce_leaves: bool = True
     max_nodes: int = 1000
+    look_ahead: int = 0
 
 
 @implements(search, DepthFirst)
@@ -42,10 +45,19 @@ def _depth_first(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
     state = begin(env, problem, work, trace)
     add_event(trace, EXPAND, 0, 0, 0, 0)
-    depth = 0
+    depth = np.int64(0)  # a literal would compile everything it is passed to twice
     node = np.int64(0)
     if not fill_frame(
-        env, strategy.heuristic, strategy.use_threshold, strategy.skip_seen, problem, work, depth, node, state
+        env,
+        strategy.heuristic,
+        strategy.use_threshold,
+        strategy.skip_seen,
+        strategy.look_ahead,
+        problem,
+        work,
+        depth,
+        node,
+        state,
     ):
         return BUFFER_FULL
     expanded = 1
@@ -87,7 +99,16 @@ def _depth_first(strategy, env, problem, work, trace):
         current = node
         depth += 1
         if not fill_frame(
-            env, strategy.heuristic, strategy.use_threshold, strategy.skip_seen, problem, work, depth, node, state
+            env,
+            strategy.heuristic,
+            strategy.use_threshold,
+            strategy.skip_seen,
+            strategy.look_ahead,
+            problem,
+            work,
+            depth,
+            node,
+            state,
         ):
             return BUFFER_FULL
     add_event(trace, END, -1, -1, EXHAUSTED, 0)

@@ -118,11 +118,11 @@ def begin(env, problem, work, trace):
 
 
 @njit(cache=True, nogil=True)
-def fill_frame(env, heuristic, use_threshold, skip_seen, problem, work, depth, node, state):
+def fill_frame(env, heuristic, use_threshold, skip_seen, look_ahead, problem, work, depth, node, state):
     """Write the kept children of `state` into the frame at `depth`, best first; False if the table of states is full.
 
     With `use_threshold` a child above the environment's threshold is dropped, with `skip_seen` one whose canonical state was
-    kept before. Equal values stay in generation order.
+    kept before, with `look_ahead` one that the environment calls hopeless. Equal values stay in generation order.
     """
     actions = work.frame_actions[depth]
     states = work.frame_states[depth]
@@ -132,6 +132,8 @@ def fill_frame(env, heuristic, use_threshold, skip_seen, problem, work, depth, n
     limit = environment.threshold(env, problem)
     kept = 0
     for child in range(num):
+        if look_ahead > 0 and environment.hopeless(env, problem, states[child], look_ahead):
+            continue
         value = environment.heuristic(env, heuristic, problem, work.scratch, states[child])
         if use_threshold and value > limit:
             continue

@@ -62,10 +62,13 @@ def _add_node(buffer, told, parent, row):
 
 @njit(cache=True, nogil=True)
 def _child(program, nodes, count, told, parent, rank):
-    """Return the first child of `parent` that goes by `rank`, or -1. Where inner nodes are labelled, leaves go by none. O(nodes)."""
-    labels = program.present[FORM_LABEL]
+    """Return the first child of `parent` that goes by `rank`, or -1. O(nodes)."""
     for node in range(parent + 1, count):
-        if nodes[node, PARENT] == parent and nodes[node, RANK] == rank and (told.inner[node] or not labels):
+        if (
+            nodes[node, PARENT] == parent
+            and nodes[node, RANK] == rank
+            and (told.inner[node] or not program.unnamed_leaves)
+        ):
             return node
     return -1
 
@@ -99,7 +102,7 @@ def _resolve(program, nodes, count, told, current, reading):
         for k in range(1, length):
             parent = node
             node = _child(program, nodes, count, told, parent, reading.path[k])
-            if node < 0 and k == length - 1 and reading.path[k] == 0 and program.present[FORM_LABEL]:
+            if node < 0 and k == length - 1 and reading.path[k] == 0 and program.unnamed_leaves:
                 node = _leaf(nodes, count, told, parent, reading)
             if node < 0:
                 return -1

@@ -8,8 +8,8 @@ number of a dead end or goal), `operations` (the actions from the root), `separa
 `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`. Without it, and without
 the optional `end_empty`, a dialect cannot write the traces that need them.
 
-The optional `label` names a generated inner node. In a dialect that has it leaves go without a name: the last index of a leaf's
-path is written as 0, and the last of the `operations` says which of its siblings it is (the published wording).
+The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves go without a
+name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings it is (the published wording).
 
 A dialect in which two streams could share one text is refused with the templates that clash (`sos.stream.ambiguity`).
 """
@@ -72,6 +72,7 @@ class Program(NamedTuple):
     runs: bool  # a number may be a run of digits
     shared_visit: bool  # expand and backtrack have one wording
     shared_end: bool  # so have a solved and an exhausted end
+    unnamed_leaves: bool  # the path of a leaf ends in 0
     max_event_tokens: int
 
 
@@ -293,6 +294,8 @@ def _assemble(
         longest = max(
             longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
         )
+    visits = [pieces[form] for form in ("expand", "backtrack", "jump") if form in pieces]
+    with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
     separator, path_separator, operation_separator = (np.array([token(w) for w in s], np.int32) for s in separators)
     return Program(
         np.array(code, np.int32).reshape(-1, 2),
@@ -306,5 +309,6 @@ def _assemble(
         runs,
         pieces["expand"] == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
+        "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         2 * longest,  # a generated node's two forms
     )

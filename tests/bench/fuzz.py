@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     cases = []
-    for name, judge in (("compact", naive_text.solves_compact), ("sos", naive_text.solves)):
+    for name, judge in naive_text.JUDGES.items():
         for env in (Countdown(num_numbers=3, max_number=20, max_target=40), Countdown(max_number=12, max_target=30)):
             for whole_max in (9, 99):
                 dialect = load_dialect(name, env, whole_max)

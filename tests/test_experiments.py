@@ -1,0 +1,58 @@
+"""Every experiment composes, and what it describes can be built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from sos.build import build_system
+from sos.config import Config, register, to_object
+from sos.search import Mixture
+
+CONF = Path(__file__).parents[1] / "conf"
+EXPERIMENTS = sorted(
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix() for path in (CONF / "experiment").rglob("*.yaml")
+)
+
+
+def composed(*overrides: str) -> Config:
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return to_object(compose("config", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_builds(experiment: str) -> None:
+    config = composed(f"experiment={experiment}")
+    system = build_system(config)
+    assert system.context == config.data.context
+    assert len(system.strategy_names) >= 1
+
+
+@pytest.mark.parametrize("search", sorted(path.stem for path in (CONF / "search").glob("*.yaml")))
+def test_every_search_composes_and_builds(search: str) -> None:
+    assert build_system(composed(f"search={search}", "stream=sos", "data.context=4096")).strategy_names
+
+
+def test_the_papers_arms_share_everything_but_their_subject() -> None:
+    sos, op, compact = (composed(f"experiment=paper/{name}") for name in ("sos", "op", "sos_compact"))
+    assert sos.env == op.env == compact.env
+    assert sos.data == op.data == compact.data
+    assert sos.model == op.model == compact.model
+    assert (sos.stream.dialect, sos.stream.view, sos.stream.numbers) == ("sos", "full", "digits")
+    assert (op.stream.dialect, op.stream.view) == ("sos", "solution_path")
+    assert (compact.stream.dialect, compact.search) == ("compact", sos.search)
+    splits = build_system(sos).splits
+    assert (len(splits.targets), len(splits.held_out)) == (82, 9)
+
+
+def test_the_papers_mixture_is_the_twelve_strategies() -> None:
+    system = build_system(composed("experiment=paper/sos"))
+    assert isinstance(system.strategy, Mixture)
+    shares = dict(zip(system.strategy_names, np.diff(system.strategy.bounds, prepend=0.0), strict=True))
+    beams = {f"beam_{heuristic}_{width}" for heuristic in ("sum", "mult") for width in range(1, 6)}
+    assert set(shares) == beams | {"dfs_sum", "dfs_mult"}
+    assert all(share == pytest.approx(0.05 if name in beams else 0.25) for name, share in shares.items())
