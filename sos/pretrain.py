@@ -230,7 +230,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         "flops": float(model.flops_per_token()) * data.cursor.tokens,
     }
     evaluation.write(folder)
-    log_evaluation(trainer, evaluation, data.cursor.tokens)
+    log_evaluation(trainer, evaluation, data.cursor.tokens, config.stream.view)
     write_metrics(
         folder,
         name=origin.name,

@@ -62,7 +62,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> None:
+def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view: str) -> None:
     """Write the final metrics, rollouts as text and the budget curve as a figure to TensorBoard."""
     from sos.analysis.figures import budget_panels_figure
 
@@ -78,7 +78,7 @@ def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> N
             writer.add_scalar(f"solve_by_tokens/{key.removeprefix('solve/')}", value, tokens)
     for number, text in enumerate(evaluation.texts):
         writer.add_text(f"rollouts/{number}", text, trainer.global_step)
-    panels = {split: {"this run": curve} for split, curve in evaluation.budget_curve.items()}
+    panels = {split: {view: curve} for split, curve in evaluation.budget_curve.items()}
     writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
     logger.save()
     writer.flush()
