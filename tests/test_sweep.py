@@ -22,7 +22,7 @@ SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", 
 
 def train(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "train.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
 # --- what a sweep is made of ---
@@ -245,7 +245,7 @@ def test_a_launcher_that_is_not_installed_names_the_extra(launcher: str, extra: 
         f"hydra/launcher={launcher}",
         f"hydra.sweep.dir={tmp_path}",
     ]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=env)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=env)
     assert result.returncode == 2, result.stderr[-2000:]
     assert result.stderr.count("\n") == 1
     assert "launcher is not installed" in result.stderr
@@ -275,7 +275,7 @@ def test_a_failing_run_ends_neither_the_sweep_nor_the_comparison(tmp_path: Path)
 
     alone = next(line for line in first.stderr.splitlines() if "hydra.sweeper.arm=full" in line)
     alone = alone.replace("python", sys.executable, 1).replace("context=16", "context=72")
-    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
     record = json.loads((home / "full,data.context=72,seed=1" / "provenance.json").read_text())
     assert record["sweep"]["arm"] == "full"
