@@ -207,7 +207,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
             system.context,
         )
         before = {f"hp/{key}": value["value"] for key, value in solve(lit.model).items() if key.startswith("solve/")}
-        log_start(trainer, flatten(to_dict(config) | {"resume": "none"}), before)
+        log_start(trainer, to_dict(config), str((origin.sweep or {}).get("arm") or ""), before)
     started = time.perf_counter()
     trainer.fit(lit, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     seconds = time.perf_counter() - started
@@ -236,7 +236,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         **throughput.summary(),
     }
     evaluation.write(folder)
-    log_evaluation(trainer, evaluation, data.cursor.tokens)
+    log_evaluation(trainer, evaluation, data.cursor.tokens, config.stream.view)
     write_metrics(
         folder,
         name=origin.name,

@@ -20,7 +20,7 @@ LAYOUT = {
     },
     "What is hard to learn?": {
         "loss by kind of event": ["Multiline", ["loss/kind/.*"]],
-        "mistakes on val": ["Multiline", ["error/.*/val$"]],
+        "mistakes on val": ["Multiline", ["errors_per_trace/val$", "first_goal_wrong/val$", "error/unfinished/val$"]],
     },
     "Speed": {
         "tokens per second": ["Multiline", ["throughput/tokens_per_s"]],
@@ -29,11 +29,16 @@ LAYOUT = {
 }
 
 
-def log_start(trainer: L.Trainer, hyperparameters: dict[str, Any], before: dict[str, Any]) -> None:
-    """Write the layout, and the hyperparameters with what the untrained model does, which the final result replaces."""
+def log_start(trainer: L.Trainer, config: dict[str, Any], arm: str, before: dict[str, Any]) -> None:
+    """Write the layout, and the hyperparameters with what the untrained model does, which the final result replaces.
+
+    TensorBoard shows the first few keys by name only: what tells the runs of a sweep apart is repeated as `arm...`.
+    """
+    first = {"arm": arm or "none", "arm.match": config["data"]["match"], "arm.seed": config["seed"]}
+    first["arm.view"] = config["stream"]["view"]
     logger = tensorboard(trainer)
     logger.experiment.add_custom_scalars(LAYOUT)
-    logger.log_hyperparams(hyperparameters, before)
+    logger.log_hyperparams(first | flatten(config | {"resume": "none"}), before)
 
 
 def tensorboard(trainer: L.Trainer) -> TensorBoardLogger:
@@ -57,7 +62,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> None:
+def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view: str) -> None:
     """Write the final metrics, rollouts as text and the budget curve as a figure to TensorBoard."""
     from sos.analysis.figures import budget_panels_figure
 
@@ -73,7 +78,7 @@ def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> N
             writer.add_scalar(f"solve_by_tokens/{key.removeprefix('solve/')}", value, tokens)
     for number, text in enumerate(evaluation.texts):
         writer.add_text(f"rollouts/{number}", text, trainer.global_step)
-    panels = {split: {"this run": curve} for split, curve in evaluation.budget_curve.items()}
+    panels = {split: {view: curve} for split, curve in evaluation.budget_curve.items()}
     writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
     logger.save()
     writer.flush()

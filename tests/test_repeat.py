@@ -25,7 +25,7 @@ SMOKE = ["experiment=smoke", "data.train_tokens=6000", "trainer.probe_every=0", 
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repeat") / "a,b=c"
     command = [sys.executable, "train.py", *SMOKE, "seed=3", f"hydra.run.dir='{folder}'"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
     return folder
 

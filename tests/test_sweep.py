@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", 
 
 def train(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "train.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
 # --- what a sweep is made of ---
@@ -221,16 +222,41 @@ def test_bad_sweeps_are_one_line(tmp_path: Path, arguments: list[str], message: 
     assert not list(tmp_path.rglob("checkpoints"))
 
 
-def test_a_launcher_that_is_not_installed_names_the_extra() -> None:
-    from hydra.errors import MissingConfigException
+HIDE = """
+import pkgutil
+walk = pkgutil.walk_packages
+def without_launchers(*args, **options):
+    return (found for found in walk(*args, **options) if "_launcher" not in found[1] or "basic" in found[1])
+pkgutil.walk_packages = without_launchers
+"""
 
-    from sos.entry import one_line
 
-    for launcher, extra in (("joblib", "joblib"), ("submitit_slurm", "slurm")):
-        text = f"In 'hydra/config': Could not find 'hydra/launcher/{launcher}'\n\nAvailable options in 'hydra/launcher':\n\tbasic"
-        assert f'pip install -e ".[{extra}]"' in one_line(MissingConfigException(text, launcher))
-    text = "Could not find 'hydra/launcher/slurm'\n\nAvailable options in 'hydra/launcher':\n\tjoblib\n\tsubmitit_local"
-    assert "pip install" not in one_line(MissingConfigException(text, "slurm"))
+@pytest.mark.parametrize(
+    ("launcher", "extra"), [("parallel", "joblib"), ("slurm_gpu", "slurm"), ("submitit_local", "slurm")]
+)
+def test_a_launcher_that_is_not_installed_names_the_extra(launcher: str, extra: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [
+        sys.executable,
+        "train.py",
+        "-m",
+        "+sweep=view",
+        f"hydra/launcher={launcher}",
+        f"hydra.sweep.dir={tmp_path}",
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=env)
+    assert result.returncode == 2, result.stderr[-2000:]
+    assert result.stderr.count("\n") == 1
+    assert "launcher is not installed" in result.stderr
+    assert f'pip install -e ".[{extra}]"' in result.stderr
+
+
+def test_a_mistyped_launcher_is_not_taken_for_a_missing_one() -> None:
+    result = train("-m", "+sweep=view", "hydra/launcher=slurm")
+    assert result.returncode == 2
+    assert "Could not find 'hydra/launcher/slurm'; Available options in 'hydra/launcher': basic;" in result.stderr
+    assert "pip install" not in result.stderr
 
 
 @pytest.mark.slow
@@ -249,7 +275,7 @@ def test_a_failing_run_ends_neither_the_sweep_nor_the_comparison(tmp_path: Path)
 
     alone = next(line for line in first.stderr.splitlines() if "hydra.sweeper.arm=full" in line)
     alone = alone.replace("python", sys.executable, 1).replace("context=16", "context=72")
-    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
     record = json.loads((home / "full,data.context=72,seed=1" / "provenance.json").read_text())
     assert record["sweep"]["arm"] == "full"
