@@ -92,7 +92,7 @@ class ArmSweeper(BasicSweeper):
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
-        if any(override.is_sweep_override() for override in parsed if key_of(override.input_line) == "sweep"):
+        if any(override.is_sweep_override() for override in parsed if key_of(override.get_key_element()) == "sweep"):
             raise ValueError("one sweep at a time: +sweep=NAME")
         typed = []
         for override in parsed:

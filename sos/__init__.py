@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 
 ROOT = Path(__file__).parent
-# The layers that kernels are made of; what kernels elsewhere import from the package lies in them.
-KERNEL_LAYERS = ("rng.py", "trace.py", "envs", "search", "stream", "data")
+# The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other kernels.
+KERNEL_LAYERS = ("rng.py", "trace.py", "envs", "search", "stream")
 
 
 def _hash(paths: Iterable[Path]) -> str:

@@ -32,6 +32,7 @@ def write_run(
     config: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
     evaluated: np.ndarray | None = None,
+    sweep: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
     """Write a valid run folder; `changes` replace keys of metrics.json."""
@@ -59,10 +60,14 @@ def write_run(
         "budget_curve": {"val": {"tokens": tokens, "solved": [solved / NUM * t / 64 for t in tokens]}},
     } | changes
     (folder / "config.yaml").write_text("seed: 1\n")
+    if sweep is not None:
+        (folder / "provenance.json").write_text(json.dumps({"sweep": sweep}))
     (folder / "metrics.json").write_text(json.dumps(content))
     rows = problems() if evaluated is None else evaluated
-    columns = ("solved", "generated_tokens", "tokens_to_goal", "nodes")
+    columns = ("generated_tokens", "tokens_to_goal", "nodes")
     arrays: dict[str, Any] = {name: np.zeros(len(rows), "i4") for name in columns}
+    luck = np.random.default_rng(seed + 1000 * solved).permutation(len(rows))
+    arrays["solved"] = np.argsort(luck) < solved
     num_errors = (np.arange(len(rows)) % 4 == 0).astype("i4") * 2  # two errors in every fourth trace
     np.savez(folder / "rollouts_val.npz", problems=rows, num_errors=num_errors, **arrays)
     return folder
@@ -75,4 +80,17 @@ def write_sweep(root: Path) -> Path:
     for view, counts in solved.items():
         for seed, count in enumerate(counts, start=1):
             write_run(root / next(names), {"stream.view": view, "seed": str(seed)}, seed, count)
+    return root
+
+
+def write_arms(root: Path, solved: dict[str, list[int]], **changes: Any) -> Path:
+    """Write runs of a sweep file: arm -> problems solved with seeds 1, 2, ...; the first arm is the baseline."""
+    for arm, counts in solved.items():
+        sweep = {"name": "s", "question": "Which is better?", "primary": "solve/val", "baseline": next(iter(solved))}
+        for seed, count in enumerate(counts, start=1):
+            config = {"seed": seed, "stream": {"view": arm}, "trainer": {"batch_tokens": 2048}}
+            options: dict[str, Any] = {"config": config, "sweep": sweep | {"arm": arm, "arms": list(solved)}}
+            write_run(
+                root / f"{arm},seed={seed}", {"stream.view": arm, "seed": str(seed)}, seed, count, **options | changes
+            )
     return root

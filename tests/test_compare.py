@@ -109,11 +109,14 @@ def test_csv_parses_back(sweep: Path, tmp_path: Path) -> None:
 def test_written_files(sweep: Path, tmp_path: Path) -> None:
     comparison = compare(load_runs([sweep]))
     paths = comparison.write(tmp_path / "deep" / "out")
-    assert [path.name for path in paths] == ["comparison.csv", "comparison.md", "comparison.png", "budget_curves.png"]
-    for path in paths[2:]:
-        assert path.read_bytes().startswith(b"\x89PNG")
+    figures = [
+        f"{name}.{kind}" for name in ("comparison", "budget_curves", "accuracy_tokens") for kind in ("png", "pdf")
+    ]
+    assert [path.name for path in paths] == ["comparison.csv", "comparison.tex", "comparison.md", *figures]
+    for path in paths[3:]:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
         assert path.stat().st_size > 5000
-    text = paths[1].read_text(encoding="utf-8")
+    text = paths[2].read_text(encoding="utf-8")
     assert comparison.table() in text
     assert "(comparison.png)" in text
     assert "(budget_curves.png)" in text
@@ -122,8 +125,8 @@ def test_written_files(sweep: Path, tmp_path: Path) -> None:
 def test_no_budget_figure_without_curves(tmp_path: Path) -> None:
     write_run(tmp_path / "run", budget_curve=None)
     paths = compare(load_runs([tmp_path])).write(tmp_path / "out")
-    assert [path.name for path in paths] == ["comparison.csv", "comparison.md", "comparison.png"]
-    assert "budget_curves" not in paths[1].read_text(encoding="utf-8")
+    assert {path.stem for path in paths} == {"comparison"}
+    assert "budget_curves" not in paths[2].read_text(encoding="utf-8")
 
 
 def test_budget_curves_over_seeds_at_shared_budgets(tmp_path: Path) -> None:

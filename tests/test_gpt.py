@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import sos.model.gpt as gpt_module
-from sos.model.gpt import GPT, PRESETS, GPTConfig, KVCache, RMSNorm, packed_mask
+from sos.model.gpt import GPT, PRESETS, GPTConfig, KVCache, RMSNorm, packed_mask, rotary
+from sos.model.packed_attention import packed_attention
 
 VOCAB, CONTEXT = 29, 48
 
@@ -19,8 +20,8 @@ VOCAB, CONTEXT = 29, 48
 def make_model(seed: int = 0, **overrides: Any) -> GPT:
     """Return a small float32 model whose logits differ clearly from one another."""
     torch.manual_seed(seed)
-    settings: dict[str, Any] = {"num_layers": 2, "num_heads": 2, "width": 32} | overrides
-    model = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, **settings)).eval()
+    settings: dict[str, Any] = {"context": CONTEXT, "num_layers": 2, "num_heads": 2, "width": 32} | overrides
+    model = GPT(GPTConfig(vocab_size=VOCAB, **settings)).eval()
     with torch.no_grad():
         model.embed.weight.mul_(20)
         for name, parameter in model.named_parameters():
@@ -79,6 +80,51 @@ def test_the_packed_mask_is_block_diagonal_and_causal() -> None:
         for q in range(5):
             for k in range(5):
                 assert mask[b, 0, q, k] == (k <= q and doc_ids[b, k] == doc_ids[b, q])
+
+
+def random_documents(rows: int, num_tokens: int, longest: int) -> tuple[Tensor, Tensor]:
+    """Return (positions, doc_ids), int64 (rows, num_tokens): documents of random lengths, then padding in every row."""
+    generator = torch.Generator().manual_seed(7)
+    positions, doc_ids = torch.zeros(2, rows, num_tokens, dtype=torch.int64)
+    for b in range(rows):
+        at, doc = 0, 0
+        while at < num_tokens - 5:
+            length = min(int(torch.randint(1, longest + 1, (), generator=generator)), num_tokens - 2 - at)
+            positions[b, at : at + length] = torch.arange(length)
+            doc_ids[b, at : at + length] = doc
+            at, doc = at + length, doc + 1
+        doc_ids[b, at:] = -1
+    return positions, doc_ids
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize(("longest", "head_dim"), [(30, 32), (700, 32), (100, 6), (600, 2)])
+def test_the_packed_kernel_agrees_with_sdpa(longest: int, head_dim: int, num_threads: int) -> None:
+    """Outputs and gradients, for traces shorter and longer than a tile, at head widths of any shape."""
+    positions, doc_ids = random_documents(3, 900, longest)
+    tokens, real = tokens_of(3, 900), (doc_ids >= 0)[:, :, None]
+    results, before = [], torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        for backend in ("sdpa", "numba"):
+            model = make_model(width=2 * head_dim, context=900, attention=backend, qk_norm=head_dim == 6)
+            logits = model(tokens, positions, doc_ids)
+            (logits * real).square().mean().backward()
+            results.append([logits * real, *(parameter.grad for parameter in model.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for reference, packed in zip(*results, strict=True):
+        torch.testing.assert_close(packed, reference, atol=1e-4 * reference.detach().abs().max().item(), rtol=1e-4)
+
+
+def test_the_packed_kernel_passes_the_checks_of_a_torch_operator() -> None:
+    positions, doc_ids = random_documents(2, 20, 9)
+    q, k, v = (torch.randn(2, 20, 2, 4, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    cos, sin = rotary(positions, 4, 10000.0)
+    inputs = (*(x.requires_grad_() for x in (q, k, v)), cos[:, :, 0], sin[:, :, 0], doc_ids)
+    torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"numba.*bfloat16"):
+        packed_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), cos, sin, doc_ids)
 
 
 def test_positions_count_relatively_and_default_to_the_row() -> None:

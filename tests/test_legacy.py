@@ -130,6 +130,11 @@ def test_expressions_are_arithmetic_and_never_executed(tmp_path: Path) -> None:
         with pytest.raises((ValueError, NameError)):
             evaluate(expression)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="not arithmetic"):
+        evaluate("[1] * 99999999999")
+    deep = rate(GOOD.replace("66-19=47, R", f"{'-' * 20_000}19=47, R"))
+    assert deep.rating == 0
+    assert deep.reason.startswith("Error in evaluating operation ---")
     with pytest.raises(OverflowError):
         evaluate("9**9**9**9")
     with pytest.raises(SyntaxError):

@@ -84,6 +84,43 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
     assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
 
 
+@pytest.mark.parametrize(
+    ("preset", "overrides", "expected"),
+    [
+        ("slurm_cpu", [], {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}),
+        ("slurm_gpu", ["trainer=gpu"], {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1}),
+        ("slurm_node", ["trainer=ddp", "trainer.devices=8"], {"nodes": 1, "tasks_per_node": 8, "gpus_per_node": 8}),
+        (
+            "slurm_nodes",
+            ["trainer=fsdp", "trainer.devices=4", "trainer.num_nodes=3"],
+            {"nodes": 3, "tasks_per_node": 4},
+        ),
+        ("parallel", [], {"n_jobs": 2}),
+    ],
+)
+def test_launcher_presets_start_what_the_trainer_needs(preset: str, overrides: list[str], expected: dict) -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf, open_dict, read_write
+
+    from sos.config import register, to_object
+
+    plugin = "joblib" if preset == "parallel" else "submitit"
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose("config", [f"hydra/launcher={preset}", *overrides], return_hydra_config=True)
+    launcher = composed.hydra.launcher
+    assert {key: launcher[key] for key in expected} == expected
+    if plugin == "submitit":
+        assert launcher["signal_delay_s"] >= 60
+        assert launcher["max_num_timeout"] > 0
+        assert launcher["mem_gb"]
+        with read_write(composed), open_dict(composed):
+            target = OmegaConf.to_container(launcher, resolve=True)
+            del composed["hydra"]
+        check_ranks(to_object(composed), target)
+
+
 def test_several_processes_need_a_launcher_that_starts_them() -> None:
     one, two = Config(), Config()
     two.trainer.devices = 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from sos.tensorboard import LAYOUT
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["experiment=smoke", "data.train_tokens=60000", "trainer.num_threads=1", "eval.pass_k=[]"]
@@ -80,6 +84,10 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
     assert "budget_curve" in tags["images"]
     assert any(tag.startswith("rollouts/0") for tag in tags["tensors"])
     assert "_hparams_/session_start_info" in str(events.summary_metadata)
+    assert any(tag.startswith("custom_scalars") for tag in tags["tensors"])
+    for tags_of_chart in (chart[1] for charts in LAYOUT.values() for chart in charts.values()):
+        for pattern in tags_of_chart:
+            assert any(re.match(pattern, tag) for tag in tags["scalars"]), pattern
     hp = [event.value for event in events.Scalars("hp/solve/val")]
     assert len(hp) == 2  # a true step-0 validation, then the final one
     assert hp[-1] == pytest.approx(events.Scalars("solve/val")[-1].value)
@@ -100,6 +108,24 @@ def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path, number, st
     first, second = (json.loads((f / "metrics.json").read_text()) for f in (whole, tmp_path / "resumed"))
     assert first["metrics"]["solve/val"] == second["metrics"]["solve/val"]
     assert first["train"]["tokens"] == second["train"]["tokens"]
+
+
+def test_an_unfinished_run_goes_on_in_its_own_folder(whole, tmp_path):
+    """Killed while evaluating: the same command trains nothing again and measures the same."""
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    (folder / "metrics.json").unlink()
+    result = run(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "continuing an earlier attempt" in (folder / "train.log").read_text()
+    first, second = (json.loads((f / "metrics.json").read_text()) for f in (whole, folder))
+    assert first["metrics"] == second["metrics"]
+    assert all(first["train"][key] == second["train"][key] for key in ("tokens", "problems", "steps", "dropped"))
+    assert all(torch.equal(tensor, weights(folder)[key]) for key, tensor in weights(whole).items())
+    assert not (folder / ".earlier").exists()
+    result = run(folder, "seed=2", "data.train_tokens=6000")  # another run: what is there is kept
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert json.loads((folder / ".earlier" / "0" / "metrics.json").read_text()) == second
+    assert json.loads((folder / "metrics.json").read_text())["seed"] == 2
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

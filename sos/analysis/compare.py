@@ -5,7 +5,6 @@ From Python: `print(compare(load_runs(["multirun/views"]), baseline="full").tabl
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
@@ -68,51 +67,24 @@ class Comparison:
     columns: tuple[str, ...]  # the metrics that the table shows
     cells: dict[tuple[str, str], Cell]
     notes: tuple[str, ...]
+    primary: str  # the metric that answers the question
+    question: str = ""  # of the sweep, if all runs come from one
 
     def table(self) -> str:
         """Return the comparison as Markdown tables, aligned to be read in a terminal too."""
-        header = ["arm", "seeds", "training tokens", "problems", *(_titled(metric) for metric in self.columns)]
-        rows = []
-        for arm in self.arms:
-            totals = [_amount(arm.mean_train("tokens")), _amount(arm.mean_train("problems"))]
-            cells = [self._summary(arm, metric) for metric in self.columns]
-            rows.append([arm.label, str(len(arm.runs)), *totals, *cells])
-        blocks = [_markdown(header, rows)]
-        for metric in self.columns:
-            if metric.startswith("teacher/"):
-                continue  # a ceiling, not a result of the arm
-            points = ", points" if is_rate(metric) else ""
-            header = [_titled(metric), "mean", "95% over seeds", "95% over problems", f"minus {self.baseline}{points}"]
-            shown = 5 if len(self.arms) > 1 else 4  # a single arm has no difference
-            blocks.append(_markdown(header[:shown], [self._details(arm, metric)[:shown] for arm in self.arms]))
-        notes = [
-            "± and intervals over seeds: 95%, Student's t (differences: Welch's).",
-            "Intervals over problems pool the problems of all seeds as if they were independent.",
-            *self.notes,
-        ]
-        return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes)]) + "\n"
+        from sos.analysis.tables import markdown
 
-    def _summary(self, arm: Arm, metric: str) -> str:
-        cell = self.cells[arm.label, metric]
-        if cell.mean is None:
-            return "-"
-        half = ""
-        if cell.over_seeds and not metric.startswith("teacher/"):  # which no seed of a run can change
-            half = f" ± {_number(cell.over_seeds.high - cell.mean, metric)}"
-        missing = f" ({len(cell.values)} of {len(arm.runs)} seeds)" if len(cell.values) < len(arm.runs) else ""
-        return _number(cell.mean, metric) + half + missing
+        return markdown(self)
 
-    def _details(self, arm: Arm, metric: str) -> list[str]:
-        cell = self.cells[arm.label, metric]
-        if cell.mean is None:
-            return [arm.label, "-", "-", "-", "-"]
-        difference = ""
-        if cell.difference is not None:
-            spread = _interval(cell.difference_over_seeds, metric) if cell.difference_over_seeds else "(one seed)"
-            difference = f"{_number(cell.difference, metric, sign='+')} {spread}"
-        over_seeds = _interval(cell.over_seeds, metric) if cell.over_seeds else "one seed"
-        over_problems = _interval(cell.over_problems, metric) if cell.over_problems else "-"
-        return [arm.label, _number(cell.mean, metric), over_seeds, over_problems, difference]
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write comparison.csv, .tex and .md and the figures, those as .png and .pdf; return their paths."""
+        from sos.analysis.tables import write
+
+        return write(self, Path(folder))
+
+    def views(self) -> dict[str, str]:
+        """Return the view of each arm, by label, which decides its colour in every figure."""
+        return {arm.label: arm.runs[0].setting("stream.view") for arm in self.arms}
 
     def budget_curves(self, split: str) -> dict[str, dict[str, list[float]]]:
         """Return per arm label the solve rate against generated tokens: tokens, solved, low and high, each (n,).
@@ -132,42 +104,6 @@ class Comparison:
                 curves[arm.label] = {"tokens": sorted(shared)} | {name: y.tolist() for name, y in lines.items()}
         return curves
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write comparison.csv, .md and .png, and budget_curves.png if there are curves; return their paths."""
-        from sos.analysis import figures  # matplotlib takes a second to import
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "comparison.csv", folder / "comparison.md", folder / "comparison.png"]
-        self._write_csv(paths[0])
-        figures.arms_figure(self).savefig(paths[2])
-        images = "![Solve rates](comparison.png)\n"
-        splits = sorted({split for arm in self.arms for run in arm.runs for split in run.budget_curve})
-        panels = {split: curves for split in splits if (curves := self.budget_curves(split))}
-        if panels:
-            paths.append(folder / "budget_curves.png")
-            figures.budget_panels_figure(panels).savefig(paths[3])
-            images += "\n![Solve rate against generated tokens](budget_curves.png)\n"
-        paths[1].write_text(f"# Comparison\n\n{self.table()}\n{images}", encoding="utf-8")
-        return paths
-
-    def _write_csv(self, path: Path) -> None:
-        """Write one row per arm and metric; rates and their differences are fractions, undefined numbers are empty."""
-        keys = list(self.arms[0].settings)
-        interval_names = [f"{name}_{end}" for name in ("seeds", "problems") for end in ("low", "high")]
-        header = ["arm", *keys, "metric", "num_seeds", "mean", *interval_names, "num_problems", "baseline"]
-        header += ["difference", "difference_low", "difference_high", "train_tokens", "train_problems"]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for arm in self.arms:
-                for metric in self.metrics:
-                    cell, none = self.cells[arm.label, metric], (None, None)
-                    row = [arm.label, *arm.settings.values(), metric, len(cell.values), cell.mean]
-                    row += [*(cell.over_seeds or none), *(cell.over_problems or none), cell.num, self.baseline]
-                    row += [cell.difference, *(cell.difference_over_seeds or none)]
-                    writer.writerow([*row, arm.mean_train("tokens"), arm.mean_train("problems")])
-
 
 def compare(
     runs: Sequence[Run],
@@ -177,26 +113,46 @@ def compare(
 ) -> Comparison:
     """Group `runs` into arms and compare every arm with `baseline`, by default the first arm.
 
-    Arms are told apart by the overrides that vary among the runs, the seed left out; without any overrides, by the
-    config keys that vary. `metrics` limits the comparison (default: all); `baseline` is an arm's label or the value
-    that only this arm has. Raises ValueError for no runs, an unknown metric or baseline, two runs of one arm with the
-    same seed, and runs evaluated on different problems unless `allow_different_problems`.
+    Runs of one sweep file belong to its arms. Other arms are told apart by the overrides that vary among the runs, the seed
+    left out; without any overrides, by the config keys that vary. `metrics` limits the comparison (default: all);
+    `baseline` is an arm's label or the value that only this arm has. Raises ValueError for no runs, an unknown metric or
+    baseline, two runs of one arm with the same seed, and runs evaluated on different problems unless
+    `allow_different_problems`.
     """
     if not runs:
         raise ValueError("no finished run to compare")
     notes = _check_problems(runs, allow_different_problems)
-    arms = _group(runs)
-    base = _find_baseline(arms, baseline)
+    sweep = _common_sweep(runs)
+    arms = _group(runs, sweep)
+    base = _find_baseline(arms, baseline, sweep)
     present = sorted({metric for run in runs for metric in run.metrics}, key=natural_key)
     for metric in metrics or ():
         if metric not in present:
             raise ValueError(f"no run has the metric {metric}; there are {', '.join(present)}")
     defaults = [metric for pattern in _COLUMNS for metric in present if re.fullmatch(pattern, metric)]
-    columns = list(dict.fromkeys(metrics or defaults or present))
+    primary = str(sweep.get("primary") or defaults[0] if defaults else present[0])
+    if primary not in present:
+        raise ValueError(f"the sweep's primary metric {primary} is in no run; there are {', '.join(present)}")
+    columns = list(dict.fromkeys(metrics or [primary, *(defaults or present)]))
     rows = columns if metrics else [*columns, *(metric for metric in present if metric not in columns)]
-    cells = {(arm.label, metric): _cell(arm, base, metric) for arm in arms for metric in rows}
+    cells = {(arm.label, metric): _cell(arm, base, metric) for arm in arms for metric in {*rows, primary}}
     return Comparison(
-        tuple(arms), base.label, tuple(rows), tuple(columns), cells, (*notes, *_matching(arms), *_mixtures(arms))
+        tuple(arms),
+        base.label,
+        tuple(rows),
+        tuple(columns),
+        cells,
+        (*notes, *_matching(arms), *_mixtures(arms)),
+        primary,
+        str(sweep.get("question", "")),
+    )
+
+
+def _common_sweep(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the record of the sweep file that all runs come from, or an empty dict."""
+    records = [run.sweep for run in runs]
+    return (
+        dict(records[0]) if all(r and r["name"] == (records[0] or {})["name"] for r in records) and records[0] else {}
     )
 
 
@@ -214,8 +170,8 @@ def _check_problems(runs: Sequence[Run], allow: bool) -> list[str]:
     return []
 
 
-def _group(runs: Sequence[Run]) -> list[Arm]:
-    """Return the arms, in order of first appearance."""
+def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
+    """Return the arms, in the order of the sweep file or of first appearance."""
     overridden = dict.fromkeys(key for run in runs for key in run.overrides if key != "seed")
     keys = [key for key in overridden if len({run.setting(key) for run in runs}) > 1]
     if not overridden:
@@ -223,8 +179,14 @@ def _group(runs: Sequence[Run]) -> list[Arm]:
     last = [key.rpartition(".")[2] for key in keys]
     names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
     members: dict[str, list[Run]] = {}
+    if sweep:  # an arm's name stands for its overrides; what else varies is added
+        order = {arm: number for number, arm in enumerate(sweep["arms"])}
+        runs = sorted(runs, key=lambda run: order.get(run.arm, len(order)))
     for run in runs:
-        label = ",".join(f"{name}={run.setting(key)}" for key, name in zip(keys, names, strict=True)) or "all runs"
+        twins = [other for other in runs if sweep and other.arm == run.arm]
+        shown = [(key, name) for key, name in zip(keys, names, strict=True) if not sweep or _varies(twins, key)]
+        parts = [*([run.arm] if sweep else []), *(f"{name}={run.setting(key)}" for key, name in shown)]
+        label = ",".join(parts) or "all runs"
         twin = next((other for other in members.setdefault(label, []) if other.seed == run.seed), None)
         if twin:
             differ = ", ".join(_differing_config([twin, run])) or "nothing"
@@ -233,6 +195,10 @@ def _group(runs: Sequence[Run]) -> list[Arm]:
             )
         members[label].append(run)
     return [Arm(label, {k: arm[0].setting(k) for k in keys}, tuple(arm)) for label, arm in members.items()]
+
+
+def _varies(runs: Sequence[Run], key: str) -> bool:
+    return len({run.setting(key) for run in runs}) > 1
 
 
 def _differing_config(runs: Sequence[Run]) -> list[str]:
@@ -250,9 +216,10 @@ def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _find_baseline(arms: list[Arm], wanted: str | None) -> Arm:
+def _find_baseline(arms: list[Arm], wanted: str | None, sweep: dict[str, Any]) -> Arm:
     if wanted is None:
-        return arms[0]
+        names = [arm for arm in arms if arm.runs[0].arm == sweep.get("baseline")] if sweep.get("baseline") else []
+        return (names or arms)[0]
     matches = [arm for arm in arms if arm.label == wanted] or [arm for arm in arms if wanted in arm.settings.values()]
     if len(matches) != 1:
         reason = "fits several arms" if matches else "is no arm"
@@ -300,7 +267,8 @@ def _pooled_interval(metric: str, entries: list[Metric]) -> Interval | None:
     if len(widths) < len(entries):
         return None
     half = math.hypot(*widths) / 2 / num
-    return Interval(total / num - half, total / num + half)
+    low, high = total / num - half, total / num + half
+    return Interval(max(0.0, low), min(1.0, high)) if is_rate(metric) else Interval(low, high)
 
 
 def _matching(arms: list[Arm]) -> list[str]:
@@ -324,35 +292,3 @@ def _mixtures(arms: list[Arm]) -> list[str]:
     if len({run.code_hash for arm in arms for run in arm.runs}) > 1:
         notes.append("The runs come from different versions of the code.")
     return notes
-
-
-def _titled(metric: str) -> str:
-    return f"{metric}, %" if is_rate(metric) else metric
-
-
-def _number(value: float, metric: str, sign: str = "") -> str:
-    if is_rate(metric):
-        return f"{100 * value:{sign}.1f}"
-    decimals = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
-    return f"{value:{sign},.{decimals}f}"
-
-
-def _interval(interval: Interval, metric: str) -> str:
-    return f"[{_number(interval.low, metric)}, {_number(interval.high, metric)}]"
-
-
-def _amount(value: float) -> str:
-    """Return a count in three digits or so: 950, 12.4k, 10.6M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.1f}{unit}"
-    return f"{value:.0f}"
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table, its first column left-aligned, the others right-aligned."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    pad = [str.ljust, *[str.rjust] * (len(widths) - 1)]
-    lines = [[fill(text, width) for fill, text, width in zip(pad, row, widths, strict=True)] for row in (header, *rows)]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -47,8 +47,8 @@ _STYLE: Any = {
 }
 
 
-def colours(labels: Iterable[str]) -> dict[str, str]:
-    """Return a colour per label: its view's where it names one ("full", "view=full"), else the next other one.
+def colours(labels: Iterable[str], views: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a colour per label: its view's where `views` has one or it names one ("view=full"), else the next other one.
 
     Labels of the same view ("view=dose,p=0.25", "view=dose,p=0.5") take ever lighter shades of the view's colour.
     """
@@ -56,11 +56,12 @@ def colours(labels: Iterable[str]) -> dict[str, str]:
     others = 0
     uses: dict[str, int] = {}
     for label in labels:
-        view = _VIEW.search(label)
-        if view:
-            earlier = uses.setdefault(view[1], 0)
-            uses[view[1]] += 1
-            chosen[label] = _lighten(VIEW_COLOURS[view[1]], 1 - 0.65**earlier)
+        named = _VIEW.search(label)
+        view = (views or {}).get(label, named[1] if named else "")
+        if view in VIEW_COLOURS:
+            earlier = uses.setdefault(view, 0)
+            uses[view] += 1
+            chosen[label] = _lighten(VIEW_COLOURS[view], 1 - 0.65**earlier)
         else:
             chosen[label] = _OTHER_COLOURS[others % len(_OTHER_COLOURS)]
             others += 1
@@ -76,7 +77,9 @@ def budget_curve_figure(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> 
     return budget_panels_figure({"": curves})
 
 
-def budget_panels_figure(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> Figure:
+def budget_panels_figure(
+    panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], views: Mapping[str, str] | None = None
+) -> Figure:
     """Return `budget_curve_figure`s side by side with one legend; `panels` maps a split or title to its curves."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -84,7 +87,7 @@ def budget_panels_figure(panels: Mapping[str, Mapping[str, Mapping[str, Sequence
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
     if not labels:
         raise ValueError("no curve to draw")
-    palette = colours(labels)
+    palette = colours(labels, views)
     with rc_context(_STYLE):
         width = 1.2 + 4.6 * len(panels)
         legend_rows = math.ceil(len(labels) * (max(map(len, labels)) + 8) / (12 * width))  # 12 letters per inch
@@ -124,7 +127,7 @@ def arms_figure(comparison: Comparison) -> Figure:
     rates = [metric for metric in comparison.metrics if metric.startswith("solve/")]
     metrics = rates or list(comparison.columns[:3])
     labels = [arm.label for arm in comparison.arms]
-    palette = colours(labels)
+    palette = colours(labels, comparison.views())
     with rc_context(_STYLE):
         size = (1.4 + 0.075 * max(map(len, labels)) + 3.4 * len(metrics), 1.7 + 0.5 * len(labels))
         figure = Figure(figsize=size, layout="constrained")
@@ -142,6 +145,54 @@ def arms_figure(comparison: Comparison) -> Figure:
         grid[0].set_ylim(len(labels) - 0.4, -0.6)  # the first arm on top
         _arms_legend(figure, comparison, metrics)
     return figure
+
+
+def accuracy_tokens_figure(comparison: Comparison, split: str) -> Figure:
+    """Return the solve rate against all tokens generated for a problem, every arm in one panel.
+
+    A line: one greedy attempt, cut off at that many tokens. Rings joined by dots: the best of k samples, at the tokens that k
+    samples take on average.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    palette = colours([arm.label for arm in comparison.arms], comparison.views())
+    curves = comparison.budget_curves(split)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 4.2 + 0.2 * len(palette)), layout="constrained")
+        axes = figure.subplots()
+        for arm in comparison.arms:
+            colour = palette[arm.label]
+            if arm.label in curves:
+                _draw_curve(axes, arm.label, curves[arm.label], colour)
+            points = _sampled(comparison, arm.label, split)
+            if points:
+                axes.plot(*zip(*points, strict=True), "o:", color=colour, markerfacecolor="white", markersize=6)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(bottom=0)
+        axes.set_title(_SPLITS.get(split, split))
+        axes.set_xlabel("tokens generated for a problem, all attempts together")
+        axes.set_ylabel("solved, % of problems")
+        handles = [Line2D([], [], color=colour, linewidth=3, label=label) for label, colour in palette.items()]
+        handles.append(Line2D([], [], color="#777777", label="one greedy attempt"))
+        ring: dict[str, Any] = {"marker": "o", "linestyle": ":", "markerfacecolor": "white", "markersize": 6}
+        handles.append(Line2D([], [], color="#777777", label="best of k samples", **ring))
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _sampled(comparison: Comparison, label: str, split: str) -> list[tuple[float, float]]:
+    """Return (tokens of k samples, % solved by any of them) for every k that was measured."""
+    points = []
+    for metric in comparison.metrics:
+        found = re.fullmatch(rf"pass@(\d+)/{re.escape(split)}", metric)
+        tokens = comparison.cells.get((label, f"pass_tokens@{found[1]}/{split}")) if found else None
+        solved = comparison.cells[label, metric].mean
+        if tokens and tokens.mean and solved is not None:
+            points.append((tokens.mean, 100 * solved))
+    return sorted(points)
 
 
 def _draw_curve(axes: Axes, label: str, curve: Mapping[str, Sequence[float]], colour: str) -> Any:

@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from sos.data.published import MAX_EXPLORED, explored_rating
+
 VALID = "Valid path."
 NO_START = "Invalid input: Cannot find the initial state in the first line."
 ERROR_KINDS = ("arithmetic", "exploration", "formatting", "other")
 END_OF_TEXT = "<|endoftext|>"
 GOAL_TEXT = "Goal Reached"
-# Children of the full tree, without regard to order or exactness: the published normalizer of ratings.
-MAX_NODES = {2: 4, 3: 48, 4: 1152, 5: 46080}
 
 _START = re.compile(r"Current State: (\d+):\[(.*?)\]")
 _STATE = re.compile(r"Current State: \d+:\[.*?\], Operations: \[(.*?)\]")
@@ -60,14 +60,9 @@ def rate(text: str) -> Rating:
         numbers = _start(first_line.split("->")[1] if "->" in first_line else first_line)[1]
     except ValueError as error:
         return Rating(None, str(error))
-    if len(numbers) not in MAX_NODES:
+    if len(numbers) not in MAX_EXPLORED:
         return Rating(None, f"no number of nodes is known for {len(numbers)} numbers")
-    return Rating(max(1.0 - num_explored(text) / MAX_NODES[len(numbers)], 0.0), VALID)
-
-
-def num_explored(text: str) -> int:
-    """Return the number of explored operations plus one, which ratings are made of."""
-    return text.count("Exploring Operation") + 1
+    return Rating(explored_rating(text, len(numbers)), VALID)
 
 
 def _first_line(text: str) -> str:
@@ -139,7 +134,7 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-_EVALUATION_ERRORS = (ArithmeticError, SyntaxError, NameError, TypeError, ValueError)
+_EVALUATION_ERRORS = (ArithmeticError, SyntaxError, NameError, TypeError, ValueError, RecursionError, MemoryError)
 
 
 def evaluate(expression: str) -> Any:
@@ -157,6 +152,8 @@ def _value(node: ast.expr) -> Any:
             return node.value
         case ast.BinOp() if type(node.op) in _BINARY:
             left, right = _value(node.left), _value(node.right)
+            if isinstance(left, list) or isinstance(right, list):
+                raise ValueError(f"not arithmetic: {ast.unparse(node)}")
             whole = isinstance(left, int) and isinstance(right, int)
             if isinstance(node.op, ast.Pow) and whole and left.bit_length() * abs(right) > 4096:
                 raise OverflowError(f"{left}**{right} is too large")

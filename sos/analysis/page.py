@@ -150,7 +150,7 @@ def _rest(status: DecodeStatus, num: int) -> tuple[bool, str, str] | None:
 
 def _ending(trace: Trace, verdict: Verdict) -> str:
     if trace.outcome is not None:
-        return f"ends as {trace.outcome.name.lower()}: {END_WORDS[trace.outcome]}"
+        return f"ends as {trace.outcome.name.lower()} ({END_WORDS[trace.outcome]})"
     return "never ends" if verdict.status in (DecodeStatus.OK, DecodeStatus.TRUNCATED) else "becomes unreadable"
 
 

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.analysis.intervals import mean_interval
+from sos.folders import PROVENANCE, read_json
 
 _log = logging.getLogger(__name__)
 
+_COLUMNS = ("num_errors", "solved", "generated_tokens")  # of the rollouts
 _REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train": dict, "metrics": dict}
 
 
@@ -46,7 +48,15 @@ class Run:
     metrics: dict[str, Metric]
     budget_curve: dict[str, dict[str, list[float]]]  # split -> tokens (n,) and solved (n,)
     problem_digests: dict[str, str]  # split -> hash of the evaluation problems, whatever their order
+    solved: dict[str, np.ndarray]  # split -> bool (P,), in an order that depends on the problems only
+    generated: dict[str, np.ndarray]  # split -> generated tokens, int32 (P,), in the same order
     code_hash: str | None
+    sweep: dict[str, Any] | None  # what its sweep file says: name, question, primary, baseline, arms
+
+    @property
+    def arm(self) -> str:
+        """The arm of its sweep file that the run belongs to; empty for other runs."""
+        return str((self.sweep or {}).get("arm") or "")
 
     def setting(self, key: str) -> str:
         """Return the value of an override as text, from the resolved config where it is one value in there."""
@@ -105,10 +115,11 @@ def _load_run(folder: Path) -> Run:
     if complaint:
         raise ValueError(f"{path} is not of this metric schema: {complaint}")
     metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
-    digests = {}
+    digests, solved, generated = {}, {}, {}
     for rollouts in sorted(folder.glob("rollouts_*.npz")):
         split = rollouts.stem.removeprefix("rollouts_")
-        digests[split], num_errors = _read_rollouts(rollouts)
+        digests[split], columns = _read_rollouts(rollouts)
+        num_errors, solved[split], generated[split] = (columns[name] for name in _COLUMNS)
         low, high = mean_interval(num_errors) or (None, None)
         errors = Metric(float(num_errors.mean()), low, high, num_errors.size)
         metrics.setdefault(f"errors_per_trace/{split}", errors)
@@ -122,7 +133,10 @@ def _load_run(folder: Path) -> Run:
         metrics=metrics,
         budget_curve=content.get("budget_curve") or {},
         problem_digests=digests,
+        solved=solved,
+        generated=generated,
         code_hash=content.get("code_hash"),
+        sweep=_read_sweep(folder),
     )
 
 
@@ -171,22 +185,32 @@ def _is_finite(value: Any) -> bool:
     return _is_number(value) and math.isfinite(value)
 
 
-def _read_rollouts(path: Path) -> tuple[str, np.ndarray]:
-    """Return a hash of the problems, whatever their order, and the number of errors of each, int32 (P,)."""
+def _read_sweep(folder: Path) -> dict[str, Any] | None:
+    """Return what provenance.json says about the sweep of a run, or None for a run of no sweep file."""
+    sweep = read_json(folder / PROVENANCE).get("sweep")
+    whole = isinstance(sweep, dict) and {"name", "arm", "arms"} <= sweep.keys() and isinstance(sweep["arms"], list)
+    return sweep if whole else None
+
+
+def _read_rollouts(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Return a hash of the problems, whatever their order, and the columns (P,), in an order that only they decide."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            problems, num_errors = arrays["problems"], arrays["num_errors"]
+            problems, columns = arrays["problems"], {name: arrays[name] for name in _COLUMNS}
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"damaged {path}: {error}") from error
-    if problems.ndim != 2 or not problems.shape[1] or num_errors.shape != problems.shape[:1] or not num_errors.size:
-        raise ValueError(f"damaged {path}: problems {problems.shape} and num_errors {num_errors.shape} do not match")
-    rows = problems[np.lexsort(problems.T)].astype("<i8")
-    return hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest(), num_errors
+    shapes = {name: column.shape for name, column in columns.items()}
+    if problems.ndim != 2 or not problems.size or any(shape != problems.shape[:1] for shape in shapes.values()):
+        raise ValueError(f"damaged {path}: problems {problems.shape} do not match {shapes}")
+    order = np.lexsort(problems.T)
+    rows = problems[order].astype("<i8")
+    digest = hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()
+    return digest, {name: column[order] for name, column in columns.items()}
 
 
 def is_counted(metric: str) -> bool:
     """Tell whether a metric is a number of problems divided by the number of all; other errors are counts per trace."""
-    return metric.startswith(("solve/", "teacher/", "error/malformed/", "error/unfinished/"))
+    return metric.startswith(("solve/", "legacy/solve/", "teacher/", "error/malformed/", "error/unfinished/"))
 
 
 def is_rate(metric: str) -> bool:

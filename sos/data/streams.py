@@ -74,16 +74,35 @@ def strategy_of(strategy, key, index):
 
 
 @njit(cache=True, nogil=True)
+def index_of(visit, num_problems, order_key):
+    """Return the problem of a visit: itself, or in a fixed data set the image under the permutation of its epoch."""
+    if num_problems <= 0:
+        return np.int64(visit)
+    return permute(fold(order_key, visit // num_problems), visit % num_problems, num_problems)
+
+
+@njit(cache=True, nogil=True)
+def make_trace(env, strategy, splits, split, key, index, problem, proof, work, trace):
+    """Draw problem `index` and search it, with its strategy of a mixture; return OK, TOO_LONG or NO_PROBLEM.
+
+    TOO_LONG: more nodes than the buffer holds. NO_PROBLEM: the split has none.
+    """
+    if sample(env, splits, split, 1, key, index, problem, proof) < 0:
+        return NO_PROBLEM
+    if search_chosen(strategy, strategy_of(strategy, key, index), env, problem, work, trace) != OK:
+        return TOO_LONG
+    return OK
+
+
+@njit(cache=True, nogil=True)
 def make_stream(env, strategy, view, program, splits, split, key, index, dose_key, oracle, context, problem, space):
     """Make stream `index`; return (tokens, prompt tokens), the tokens in `space.tokens`, or (negative status, detail).
 
     TOO_LONG: more than `context` tokens, or more nodes than the workspace holds. NO_PROBLEM: the split has none.
     """
-    if sample(env, splits, split, 1, key, index, problem, space.proof) < 0:
-        return NO_PROBLEM, 0
-    choice = strategy_of(strategy, key, index)
-    if search_chosen(strategy, choice, env, problem, space.work, space.trace) != OK:
-        return TOO_LONG, 0
+    status = make_trace(env, strategy, splits, split, key, index, problem, space.proof, space.work, space.trace)
+    if status != OK:
+        return status, 0
     status = apply_view(
         view,
         fold(dose_key, index),
@@ -118,10 +137,7 @@ def _fill_chunk(
     num = 0
     dropped = 0
     for visit in range(start, stop):
-        index = visit
-        if num_problems > 0:
-            epoch = visit // num_problems
-            index = permute(fold(order_key, epoch), visit % num_problems, num_problems)
+        index = index_of(visit, num_problems, order_key)
         if used + context > len(tokens):
             return num, dropped, visit, 0
         count, prompt = make_stream(

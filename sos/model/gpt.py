@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from sos.model.decode import append_and_attend
+from sos.model.packed_attention import packed_attention
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"num_layers": 3, "width": 96, "num_heads": 3},
@@ -48,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"num_layers": 24, "width": 1024, "num_heads": 16},
 }
 
-ATTENTION_BACKENDS = ("auto", "sdpa", "flex")
+ATTENTION_BACKENDS = ("auto", "sdpa", "flex", "numba")
 
 _compile = functools.cache(functools.partial(torch.compile, dynamic=False))  # FlexAttention wants fixed shapes
 
@@ -63,10 +64,10 @@ class GPTConfig:
     """Everything that decides the shape of a GPT. All values are plain, so `dataclasses.asdict` goes into a checkpoint.
 
     `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
-    on the CPU) or "auto" (flex on CUDA, sdpa elsewhere). `dropout` acts on the embedding and on what each block adds
-    to the residual stream. `qk_norm` norms queries and keys per head, which bounds attention logits at high learning
-    rates; at nano size it cost 5% of the training speed on a CPU and made no loss lower. Raises ValueError with the
-    key and the value when a setting is out of range.
+    on the CPU), "numba" (`sos.model.packed_attention`: float32 on the CPU) or "auto", the fastest of those that can.
+    `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
+    per head, which bounds attention logits at high learning rates; at nano size it cost 5% of the training speed on a
+    CPU and made no loss lower. Raises ValueError with the key and the value when a setting is out of range.
     """
 
     vocab_size: int
@@ -109,12 +110,25 @@ class GPTConfig:
         return max(32, round(self.mlp_ratio * self.width * 2 / 3 / 32) * 32)
 
 
-def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask:
+@dataclass(frozen=True)
+class TraceMask:
+    """The mask of packed rows as `packed_attention` takes it."""
+
+    doc_ids_BT: Tensor
+
+
+Mask = Tensor | BlockMask | TraceMask | None
+
+
+def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask | TraceMask:
     """Return the mask of packed rows: a token sees itself and what came before it in its own document.
 
-    doc_ids_BT: ints; equal ids are one document, so padding (-1) sees only padding and no row is ever empty.
-    backend: "sdpa" gives a bool tensor (B, 1, T, T), True where attention is allowed; "flex" gives a BlockMask.
+    doc_ids_BT: ints; equal ids are one document, so padding (-1) sees only padding (or nothing) and no row is ever empty.
+    backend: "sdpa" gives a bool tensor (B, 1, T, T), True where attention is allowed; "flex" a BlockMask; "numba" a
+    TraceMask, for which a document is a run of equal ids.
     """
+    if backend == "numba":
+        return TraceMask(doc_ids_BT)
     num_rows, num_tokens = doc_ids_BT.shape
     if backend == "flex":
 
@@ -232,9 +246,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim) if config.qk_norm else None
 
-    def forward(
-        self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | BlockMask | None, cache: CacheSlice | None
-    ) -> Tensor:
+    def forward(self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         """Return what attention adds to the residual stream, (B, T, C)."""
         rows, num_tokens, width = x_BTC.shape
         qkv = self.qkv(x_BTC).view(rows, num_tokens, 3 * self.num_heads, self.head_dim)
@@ -242,6 +254,10 @@ class Attention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = qk.chunk(2, dim=2)
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
+        if isinstance(mask, TraceMask):
+            q, k = qk.chunk(2, dim=2)
+            y = packed_attention(q, k, v, cos, sin, mask.doc_ids_BT)
+            return self.out(y.reshape(rows, num_tokens, width))
         q, k = rotate(qk, cos, sin).type_as(v).transpose(1, 2).chunk(2, dim=1)
         v = v.transpose(1, 2)
         y = attention(q, k, v, mask) if cache is None else cache.attend(self.layer, q, k, v)
@@ -273,9 +289,7 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | BlockMask | None, cache: CacheSlice | None
-    ) -> Tensor:
+    def forward(self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         """Return the residual stream after this block, (B, T, C)."""
         x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), cos, sin, mask, cache))
         return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
@@ -330,11 +344,18 @@ class GPT(nn.Module):
             positions_BT = torch.arange(num_tokens, device=tokens_BT.device)[None]
         mask = None
         if doc_ids_BT is not None:
-            backend = self.config.attention
-            if backend == "auto":
-                backend = "flex" if tokens_BT.is_cuda else "sdpa"
-            mask = packed_mask(doc_ids_BT, backend)
+            mask = packed_mask(doc_ids_BT, self._attention_backend())
         return self._logits(tokens_BT, positions_BT, mask, None)
+
+    def _attention_backend(self) -> str:
+        """The backend for packed rows where the weights are, in the dtype that attention will have."""
+        if self.config.attention != "auto":
+            return self.config.attention
+        weight = self.embed.weight
+        if weight.is_cuda:
+            return "flex"
+        exact = weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return "numba" if weight.device.type == "cpu" and exact else "sdpa"
 
     @torch.no_grad()
     def forward_cached(
@@ -358,9 +379,7 @@ class GPT(nn.Module):
         mask_B1TS = (torch.arange(span, device=positions_BT.device) <= positions_BT[:, :, None])[:, None]
         return self._logits(tokens_BT, positions_BT, None, CacheSlice(cache, slots_B, positions_BT, span, mask_B1TS))
 
-    def _logits(
-        self, tokens_BT: Tensor, positions_BT: Tensor, mask: Tensor | BlockMask | None, cache: CacheSlice | None
-    ) -> Tensor:
+    def _logits(self, tokens_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         cos, sin = rotary(positions_BT, self.config.head_dim, self.config.rope_theta)
         x_BTC = self.dropout(self.embed(tokens_BT))
         for block in self.blocks:

@@ -45,7 +45,7 @@ def _depth_first(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
     state = begin(env, problem, work, trace)
     add_event(trace, EXPAND, 0, 0, 0, 0)
-    depth = 0
+    depth = np.int64(0)  # a literal would compile everything it is passed to twice
     node = np.int64(0)
     if not fill_frame(
         env,

@@ -110,8 +110,8 @@ def encode_kernel(program, problem, events, nodes, states, tokens, align):
     Returns (number of tokens, prompt tokens), or (a negative key of `ENCODE_ERRORS`, event). O(tokens); mutates `tokens` and `align`.
     `tokens` must hold `program.max_event_tokens` more than the longest stream that is to fit.
     """
-    t = 0
-    prompt = 0
+    t = np.int64(0)  # a literal would compile everything it is passed to twice
+    prompt = np.int64(0)
     current = np.int64(0)
     limit = len(tokens) - program.max_event_tokens
     code, starts, symbols, whole_max = program.code, program.start, program.symbols, program.whole_max

@@ -15,7 +15,7 @@ from sos.config import OptimConfig
 from sos.data.packing import IGNORE
 from sos.model.gpt import GPT, GPTConfig
 from sos.trace import Event
-from sos.train.optim import build_optimizer
+from sos.train.optim import build_optimizer, whole
 
 
 def rate_factor(optim: OptimConfig, progress: float) -> float:
@@ -44,10 +44,10 @@ def gathered(model: GPT) -> GPT:
     """Return the model with whole parameters: itself, or a copy if FSDP has sharded it. Every rank must call it."""
     if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
         return model
-    weights = {k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in model.state_dict().items()}
-    whole = GPT(model.config).to(next(iter(weights.values())).device)
-    whole.load_state_dict(weights)
-    return whole
+    weights = {key: whole(tensor) for key, tensor in model.state_dict().items()}
+    copy = GPT(model.config).to(next(iter(weights.values())).device)
+    copy.load_state_dict(weights)
+    return copy
 
 
 def _rekeyed(state: dict[str, Any], keys: dict[Any, Any]) -> dict[str, Any]:

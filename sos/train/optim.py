@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sos.config import OptimConfig
 
@@ -31,11 +32,23 @@ def orthogonalize(matrices_NRC: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that FSDP has sharded as a whole one, and any other as it is. Every rank must call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return this rank's part of a whole tensor, sharded as `other` is."""
+    if not isinstance(other, DTensor):
+        return tensor
+    return distribute_tensor(tensor, other.device_mesh, other.placements, src_data_rank=None)
+
+
 class Muon(torch.optim.AdamW):
     """AdamW whose groups with `muon=True` take orthogonalized Nesterov momentum instead (Jordan et al. 2024).
 
     Updates are scaled by 0.2 * sqrt(larger side), the size of AdamW's (Liu et al. 2025, section 2.2), so that one learning
-    rate and one weight decay serve all groups. Matrices of one shape are orthogonalized together.
+    rate and one weight decay serve all groups. Matrices of one shape are orthogonalized together, sharded ones on every rank.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float, **adamw: Any) -> None:
@@ -73,7 +86,8 @@ class Muon(torch.optim.AdamW):
             parameters, gradients, buffers = (list(column) for column in zip(*members, strict=True))
             torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
             directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
-            updates = orthogonalize(torch.stack(directions)).unbind()
+            orthogonal = orthogonalize(torch.stack([whole(direction) for direction in directions]))
+            updates = [shard_like(u, p) for u, p in zip(orthogonal, parameters, strict=True)]
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(parameters, updates, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 
