@@ -1,7 +1,8 @@
 """Tables of teachers: which share of solvable problems a search solves within a context, per strategy and dialect.
 
 Run `python -m sos.teachers [--numbers 3 4 5 6] [--problems 1000]`. The problems are the published task's (numbers 1..99, targets
-10..100, solvable); a stream counts when its search is solved and all of it fits the context.
+10..100, solvable); a stream counts when its search is solved and all of it fits the context. `python -m sos.strategies` is the like
+for the strategies of a config, such as the published twelve.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.countdown import MULT, SIZE, SUM, Countdown
-from sos.search import Beam, DepthFirst, mix
+from sos.search import DepthFirst, mix
 from sos.stream.dialect import load_dialect
 
 CONTEXTS = (512, 1024, 2048, 4096, 8192)
@@ -47,15 +48,6 @@ def teachers() -> dict[str, Any]:
             suffix = f", look-ahead {look_ahead}" if look_ahead else ""
             named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead)
     return named
-
-
-def published() -> dict[str, Any]:
-    """Return the published twelve by name; the beams unshuffled."""
-    kinds = (("sum", SUM), ("mult", MULT))
-    named: dict[str, Any] = {f"dfs-{name}": DepthFirst(kind, max_nodes=MAX_NODES) for name, kind in kinds}
-    return named | {
-        f"bfs-{name}-{width}": Beam(width, kind, max_nodes=MAX_NODES) for name, kind in kinds for width in range(1, 6)
-    }
 
 
 class Row(NamedTuple):
@@ -103,20 +95,10 @@ def table(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mean_row(rows: Sequence[Row], weights: dict[str, float], name: str) -> Row:
-    """Return the weighted mean of the rows of one stream; `weights` by teacher."""
-    shares = np.array([weights[row.teacher] for row in rows])
-    shares = shares / shares.sum()
-    solved = float(shares @ [row.solved for row in rows])
-    fits = tuple(float(f) for f in shares @ np.array([row.fits for row in rows]))
-    return Row(name, rows[0].stream, solved, fits, float("inf"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--numbers", type=int, nargs="+", default=[3, 4, 5, 6], help="numbers per problem, 2 to 6")
     parser.add_argument("--problems", type=int, default=1000)
-    parser.add_argument("--published", action="store_true", help="the published twelve strategies instead, 4 numbers")
     options = parser.parse_args()
     if options.problems < 1 or not all(2 <= n <= 6 for n in options.numbers):
         print(
@@ -124,19 +106,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    if options.published:
-        streams = [STREAMS[3], STREAMS[0], STREAMS[2]]
-        rows = cover(4, options.problems, published(), streams)
-        equal, mixed = {}, {}
-        for name in published():
-            equal[name], mixed[name] = 1.0, 5.0 if name.startswith("dfs") else 1.0
-        shown = []
-        for stream in streams:
-            of_stream = [row for row in rows if row.stream == stream]
-            shown += [*of_stream, mean_row(of_stream, equal, "mean of the twelve")]
-            shown.append(mean_row(of_stream, mixed, "mixture, half depth-first"))
-        print(table(f"The published strategies, 4 numbers, {options.problems} solvable problems, %", shown))
-        return
     for num in options.numbers:
         rows = cover(num, options.problems, teachers(), STREAMS)
         print(table(f"{num} numbers, {options.problems} solvable problems, %", rows), flush=True)
