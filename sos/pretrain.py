@@ -26,9 +26,10 @@ from sos.evaluation import Evaluation, evaluate, write_metrics
 from sos.folders import claim, set_aside, unfinished_checkpoint
 from sos.provenance import Origin, write_provenance
 from sos.tensorboard import flatten, log_evaluation, log_start
-from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe, Throughput
+from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
 from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
+from sos.train.throughput import Throughput
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
@@ -171,12 +172,14 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         amount=config.data.train_tokens if config.data.match == "tokens" else config.data.train_problems,
     )
     stop = StopOnSignal(config.trainer.log_every)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every)
+    throughput = Throughput(config.trainer.log_every, [checkpoints])
     callbacks: list[L.Callback] = [
         KeepCursor(),
-        Throughput(config.trainer.log_every),
+        throughput,
         BudgetBar(f"train {origin.name}", config.trainer.log_every),
         stop,
-        Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every),
+        checkpoints,
     ]
     probe_config = to_dict(config)["eval"] | {
         "num_problems": config.trainer.probe_problems,
@@ -190,7 +193,9 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         return evaluate(model, system, probe_eval, splits=("val", "val_target")).metrics  # type: ignore[arg-type]
 
     if config.trainer.probe_every:
-        callbacks.append(SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every))
+        probe = SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every)
+        throughput.pauses.append(probe)
+        callbacks.append(probe)
     trainer = build_trainer(config, folder, callbacks)
     if begun and trainer.is_global_zero:
         log.info("continuing an earlier attempt at this run")
@@ -228,6 +233,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         "data_seconds": data.cursor.data_seconds,
         "parameters": model.num_parameters(),
         "flops": float(model.flops_per_token()) * data.cursor.tokens,
+        **throughput.summary(),
     }
     evaluation.write(folder)
     log_evaluation(trainer, evaluation, data.cursor.tokens)

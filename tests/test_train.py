@@ -33,6 +33,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
+def logged(folder: Path, tag: str) -> dict[int, float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {event.step: event.value for event in events.Scalars(tag)}
+
+
 def stop_in_mid_training(folder: Path, number: int) -> tuple[int, int]:
     """Start a run, send it the signal after its second checkpoint; return (exit status, steps of its checkpoint)."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -67,6 +74,11 @@ def test_a_run_leaves_everything_behind(whole):
     assert metrics["train"]["tokens"] >= 60000
     assert metrics["metrics"]["solve/val"]["num"] == 16
     assert metrics["config"]["env"]["max_number"] == 9
+    train = metrics["train"]
+    assert 0 < train["useful_tokens_per_s"] < train["tokens_per_s"]
+    assert 0 < train["mfu"] < 1
+    assert 0 <= train["data_share"] < 1
+    assert train["peak_memory_gb"] > 0.05
     for name in ("config.yaml", "rollouts_val.npz", "rollouts_val_target.npz", "checkpoints/last.ckpt"):
         assert (whole / name).is_file()
     assert not (whole / "checkpoints" / "partial.ckpt").exists()
@@ -79,7 +91,8 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
     tags = events.Tags()
     losses = ["loss/all", "loss/kind/generate", "loss/kind/backtrack", "loss_by_tokens/all"]
     rates = ["solve/val", "solve/val_target", "solve/probe", "hp/solve/val", "error/arithmetic/val"]
-    for tag in (*losses, *rates, "throughput/tokens_per_s", "throughput/data_share"):
+    speed = ("tokens_per_s", "useful_tokens_per_s", "data_share", "mfu", "peak_memory_gb")
+    for tag in (*losses, *rates, *(f"throughput/{name}" for name in speed)):
         assert tag in tags["scalars"], tag
     assert "budget_curve" in tags["images"]
     assert any(tag.startswith("rollouts/0") for tag in tags["tensors"])
@@ -143,6 +156,10 @@ def test_two_processes_continue_a_killed_run_of_one(whole, tmp_path, strategy):
         torch.testing.assert_close(actual[key], tensor, rtol=1e-3, atol=1e-3)
     first, second = (json.loads((f / "metrics.json").read_text())["train"] for f in (whole, tmp_path / "two"))
     assert (first["tokens"], first["steps"]) == (second["tokens"], second["steps"])
+    one, two = logged(whole, "loss/all"), logged(tmp_path / "two", "loss/all")
+    assert len(two) >= 2
+    for step, loss in two.items():
+        assert loss == pytest.approx(one[step], rel=1e-3), step
 
 
 def test_a_multirun_ends_with_the_comparison(tmp_path):
