@@ -18,7 +18,7 @@ from sos.stream.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sos.model.gpt import GPT, GPTConfig
+    from sos.model.gpt import GPT, Block, GPTConfig
 
 
 def hf_config(config: GPTConfig) -> dict[str, Any]:
@@ -50,24 +50,36 @@ def hf_config(config: GPTConfig) -> dict[str, Any]:
 
 def hf_weights(model: GPT) -> dict[str, Tensor]:
     """Return the weights under their names in transformers, contiguous copies; a tied head is left out."""
-    weights = {"model.embed_tokens.weight": model.embed.weight, "model.norm.weight": model.norm.weight}
+    weights: dict[str, Tensor] = {
+        "model.embed_tokens.weight": model.embed.weight,
+        "model.norm.weight": model.norm.weight,
+    }
     for i, block in enumerate(model.blocks):
-        attention, mlp = block.attention, block.mlp
-        parts = {
-            "input_layernorm": block.attention_norm.weight,
-            "post_attention_layernorm": block.mlp_norm.weight,
-            "self_attn.o_proj": attention.out.weight,
-            "mlp.down_proj": mlp.down.weight,
-        }
-        names = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-        parts |= zip(names, attention.qkv.weight.chunk(3), strict=True)
-        parts |= zip(("mlp.gate_proj", "mlp.up_proj"), mlp.gate_up.weight.chunk(2), strict=True)
-        if attention.q_norm is not None:
-            parts |= {"self_attn.q_norm": attention.q_norm.weight, "self_attn.k_norm": attention.k_norm.weight}
+        parts = _block_weights(block)  # type: ignore[arg-type]
         weights |= {f"model.layers.{i}.{name}.weight": weight for name, weight in parts.items()}
     if not model.config.tie_embeddings:
         weights["lm_head.weight"] = model.head.weight
     return {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+
+
+def _block_weights(block: Block) -> dict[str, Tensor]:
+    attention, mlp = block.attention, block.mlp
+    q, k, v = attention.qkv.weight.chunk(3)
+    gate, up = mlp.gate_up.weight.chunk(2)
+    parts = {
+        "input_layernorm": block.attention_norm.weight,
+        "self_attn.q_proj": q,
+        "self_attn.k_proj": k,
+        "self_attn.v_proj": v,
+        "self_attn.o_proj": attention.out.weight,
+        "post_attention_layernorm": block.mlp_norm.weight,
+        "mlp.gate_proj": gate,
+        "mlp.up_proj": up,
+        "mlp.down_proj": mlp.down.weight,
+    }
+    if attention.q_norm is not None and attention.k_norm is not None:
+        parts |= {"self_attn.q_norm": attention.q_norm.weight, "self_attn.k_norm": attention.k_norm.weight}
+    return {name: weight.detach() for name, weight in parts.items()}
 
 
 def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:

@@ -98,6 +98,7 @@ class Throughput(L.Callback):
         self.total = Window()
         self.peak_flops = 0.0
         self._window: Window | None = None
+        self._tokens = 0
         self._before = (0.0, 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
