@@ -160,8 +160,8 @@ class DataConfig:
 
     context: int = 256
     match: str = "tokens"  # train until `train_tokens` or `train_problems` is reached
-    train_tokens: int = 3_000_000
-    train_problems: int = 40_000  # problem visits, epochs counted
+    train_tokens: int = 4_000_000
+    train_problems: int = 53_000  # problem visits, epochs counted
     num_problems: int = 0  # size of a fixed data set; 0: endless, every visit a new problem
     val_fraction: float = 0.1
     held_out_fraction: float = 0.12
@@ -255,10 +255,17 @@ class TrainerConfig:
         _fraction(self, "trainer", "probe_every")
 
 
+EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved")
+WHOLE_SEARCH_SPLITS = ("difficult", "unsolved")
+MOST_NUMBERS_SEARCHED = 5  # of 6, a search can have 3.5 million nodes
+
+
 @dataclass
 class EvalConfig:
     """The final evaluation. The headline is greedy; `temperature` is that of the pass@k samples."""
 
+    splits: list[str] = field(default_factory=lambda: ["val", "val_target"])  # any of EVAL_SPLITS
+    legacy: bool = False  # the published metric beside ours
     num_problems: int = 1000
     batch_size: int = 256
     max_tokens: int | None = None  # generated tokens per problem; null: what the context leaves
@@ -274,6 +281,10 @@ class EvalConfig:
         _at_least(self, "eval", 0, "num_rollout_texts")
         if not self.temperature > 0:
             raise ValueError(f"eval.temperature must be positive, got {self.temperature}")
+        if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(EVAL_SPLITS):
+            raise ValueError(
+                f"eval.splits must name some of {', '.join(EVAL_SPLITS)}, each once, got {list(self.splits)}"
+            )
         if any(k < 1 for k in self.pass_k):
             raise ValueError(f"eval.pass_k must hold numbers from 1 up, got {list(self.pass_k)}")
 
@@ -292,6 +303,14 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        whole = [split for split in self.eval.splits if split in WHOLE_SEARCH_SPLITS]
+        if whole and self.env.num_numbers > MOST_NUMBERS_SEARCHED:
+            raise ValueError(
+                f"eval.splits: {whole[0]} needs whole searches, for which env.num_numbers={self.env.num_numbers} is too many "
+                f"(at most {MOST_NUMBERS_SEARCHED})"
+            )
 
 
 GROUPS = {

@@ -20,10 +20,10 @@ import numpy as np
 from sos.analysis.metrics import Metric, budget_curve, format_metric, rate_metric
 from sos.build import System
 from sos.config import EvalConfig
-from sos.data.splits import evaluation_problems
-from sos.judging import judge, pass_metrics, summarize, teacher_solves
+from sos.judging import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
+from sos.problems import split_problems
 from sos.stream.text import annotate
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,10 @@ class Evaluation:
         """Return the main metrics as an aligned table, the splits side by side."""
         splits = list(self.arrays)
         ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
-        names = {"solved": "solve", "teacher": "teacher"} | {f"pass@{k}": f"pass@{k}" for k in ks}
+        names = {"solved": "solve"} | (
+            {"sos_legacy": "legacy/solve"} if any(name.startswith("legacy/") for name in self.metrics) else {}
+        )
+        names |= {"teacher": "teacher"} | {f"pass@{k}": f"pass@{k}" for k in ks}
         names |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         names |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
         rows = [["", *splits], ["problems", *(str(self.metrics[f"solve/{split}"]["num"]) for split in splits)]]
@@ -73,16 +76,17 @@ def evaluate(
     system: System,
     eval_config: EvalConfig,
     *,
-    splits: Sequence[str] = ("val", "val_target"),
+    splits: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Let `model` solve problems of each split, greedily and by samples, and measure.
+    """Let `model` solve problems of each split (default: those of the config), greedily and by samples, and measure.
 
     A split with fewer problems than asked for is used whole, with a warning; one without any is left out. Raises
     ValueError where the environment cannot supply a split's problems.
     """
     metrics: dict[str, Metric] = {}
     curves, arrays, texts = {}, {}, []
+    splits = eval_config.splits if splits is None else splits
     for number, split in enumerate(splits):
         problems = _find_problems(system, eval_config, split)
         if not len(problems):
@@ -92,6 +96,8 @@ def evaluate(
         judged = judge(system, problems, rollouts)
         found = summarize(judged)
         found["teacher"] = rate_metric(teacher_solves(system, problems, eval_config.max_tokens))
+        if eval_config.legacy:
+            found |= legacy_metrics(system, rollouts)
         if eval_config.pass_k:
             num_samples = max(eval_config.pass_k)
             chosen = slice(eval_config.pass_k_problems)
@@ -122,7 +128,7 @@ def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.nd
     if split == "val_target" and not len(system.splits.held_out):
         log.warning("split %s: no target is held out, so that it is left out", split)
         return np.zeros((0, system.env.problem_width), np.int32)
-    problems = evaluation_problems(system.env, system.splits, split, eval_config.num_problems, seed=eval_config.seed)
+    problems = split_problems(system, split, eval_config.num_problems, seed=eval_config.seed)
     if len(problems) < eval_config.num_problems:
         log.warning(
             "split %s: eval.num_problems=%d asked for, %d distinct found",

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sos.analysis.intervals import pass_at_k
+from sos.analysis.legacy import ERROR_KINDS, parse_tree, rate
 from sos.analysis.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.build import System
 from sos.data.coverage import coverage
+from sos.data.published import published_text
 from sos.model.rollout import Rollout
 from sos.stream.codec import DecodeStatus
 from sos.stream.verify import Error, verify_tokens
@@ -98,3 +100,22 @@ def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None 
     )
     limit = system.context if max_tokens is None else max_tokens
     return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
+
+
+def legacy_metrics(system: System, rollouts: Sequence[Rollout]) -> dict[str, Metric]:
+    """Return the published metric and error counts of rollouts, written out in the published wording.
+
+    `legacy/solve` is the share with a rating above 0 (`sos_legacy`), `legacy/error/*` its parser's errors per trace. A few ms each. A
+    text on which the published code raises counts as not solved, and as one `other` error where its parser raises.
+    """
+    ratings = np.zeros(len(rollouts))
+    errors = np.zeros((len(rollouts), len(ERROR_KINDS)), np.int32)
+    for r, answer in enumerate(rollouts):
+        text = published_text(system.dialect, system.env, answer.tokens)
+        ratings[r] = rate(text).rating or 0.0
+        try:
+            errors[r] = list(parse_tree(text).num_errors.values())
+        except ValueError:
+            errors[r] = [kind == "other" for kind in ERROR_KINDS]
+    metrics = {"legacy/solve": rate_metric(ratings > 0), "legacy/rating": mean_metric(ratings)}
+    return metrics | {f"legacy/error/{kind}": mean_metric(errors[:, k]) for k, kind in enumerate(ERROR_KINDS)}

@@ -25,9 +25,11 @@ from sos.data.module import StreamDataModule
 from sos.evaluation import Evaluation, evaluate, write_metrics
 from sos.folders import claim, set_aside, unfinished_checkpoint
 from sos.provenance import Origin, write_provenance
-from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe, Throughput
+from sos.tensorboard import flatten, log_evaluation, log_start
+from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
 from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
+from sos.train.throughput import Throughput
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
@@ -35,19 +37,6 @@ CHECKPOINTS = "checkpoints"
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM stopped the training; how to continue is the message. Ends a sweep too."""
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict with dotted keys; lists become text, None becomes "none"."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            result |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, (list, tuple)):
-            result[prefix + key] = " ".join(str(v) for v in value)
-        else:
-            result[prefix + key] = "none" if value is None else value
-    return result
 
 
 def is_first_rank() -> bool:
@@ -82,8 +71,8 @@ def progress_bars() -> tuple[Callable[[str, int, int], None], Callable[[], None]
     return update, close
 
 
-def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], first_step: int = 0) -> L.Trainer:
-    """Return the Trainer; its loggers and checkpoints write into `folder`, what an earlier attempt logged from `first_step` is void."""
+def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    """Return the Trainer; its loggers and checkpoints write into `folder`."""
     options = config.trainer
     strategy: Any = options.strategy
     if strategy == "fsdp":
@@ -94,8 +83,7 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], fir
         strategy = ModelParallelStrategy(
             data_parallel_size=ranks, tensor_parallel_size=1, save_distributed_checkpoint=False
         )
-    purge: dict[str, Any] = {"purge_step": first_step} if first_step else {}
-    logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False, **purge)
+    logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False)
     # Lightning prints an advertisement and warns about the few workers of a loader that is no DataLoader.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings(
@@ -167,9 +155,8 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         log_every=config.trainer.log_every,
         record=record,
     )
-    first_step = 0
     if checkpoint is not None:
-        first_step = check_resume(config, system, checkpoint) + 1
+        check_resume(config, system, checkpoint)
     source = build_source(config, system)
     if is_first_rank() and not begun:
         set_aside(folder)
@@ -185,17 +172,20 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         amount=config.data.train_tokens if config.data.match == "tokens" else config.data.train_problems,
     )
     stop = StopOnSignal(config.trainer.log_every)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every)
+    throughput = Throughput(config.trainer.log_every, [checkpoints])
     callbacks: list[L.Callback] = [
         KeepCursor(),
-        Throughput(config.trainer.log_every),
+        throughput,
         BudgetBar(f"train {origin.name}", config.trainer.log_every),
         stop,
-        Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every),
+        checkpoints,
     ]
     probe_config = to_dict(config)["eval"] | {
         "num_problems": config.trainer.probe_problems,
         "pass_k": [],
         "num_rollout_texts": 0,
+        "legacy": False,
     }
     probe_eval = type(config.eval)(**probe_config)
 
@@ -203,10 +193,12 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         return evaluate(model, system, probe_eval, splits=("val", "val_target")).metrics  # type: ignore[arg-type]
 
     if config.trainer.probe_every:
-        callbacks.append(SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every))
-    trainer = build_trainer(config, folder, callbacks, first_step if begun else 0)
+        probe = SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every)
+        throughput.pauses.append(probe)
+        callbacks.append(probe)
+    trainer = build_trainer(config, folder, callbacks)
     if begun and trainer.is_global_zero:
-        log.info("continuing an earlier attempt at this run from step %d", first_step - 1)
+        log.info("continuing an earlier attempt at this run")
     elif trainer.is_global_zero:
         log.info(
             "%s parameters, %s tokens in the vocabulary, context %s",
@@ -215,7 +207,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
             system.context,
         )
         before = {f"hp/{key}": value["value"] for key, value in solve(lit.model).items() if key.startswith("solve/")}
-        trainer.logger.log_hyperparams(flatten(to_dict(config) | {"resume": "none"}), before)  # type: ignore[union-attr]
+        log_start(trainer, to_dict(config), str((origin.sweep or {}).get("arm") or ""), before)
     started = time.perf_counter()
     trainer.fit(lit, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     seconds = time.perf_counter() - started
@@ -241,9 +233,10 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         "data_seconds": data.cursor.data_seconds,
         "parameters": model.num_parameters(),
         "flops": float(model.flops_per_token()) * data.cursor.tokens,
+        **throughput.summary(),
     }
     evaluation.write(folder)
-    log_evaluation(trainer, evaluation, data.cursor.tokens)
+    log_evaluation(trainer, evaluation, data.cursor.tokens, config.stream.view)
     write_metrics(
         folder,
         name=origin.name,
@@ -258,8 +251,8 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
     return evaluation
 
 
-def check_resume(config: Config, system: System, checkpoint: Path) -> int:
-    """Return the steps of a checkpoint. Raises ValueError that names file and key if it is damaged or of another run."""
+def check_resume(config: Config, system: System, checkpoint: Path) -> None:
+    """Refuse a checkpoint that is damaged or of another run. Raises ValueError that names the file and the key."""
     loaded = load_checkpoint(checkpoint)
     old, new = flatten(loaded.config), flatten(to_dict(config))
     free = ("resume", "eval.", "trainer.", "data.shards")
@@ -271,27 +264,3 @@ def check_resume(config: Config, system: System, checkpoint: Path) -> int:
     if old["trainer.batch_tokens"] != new["trainer.batch_tokens"]:
         raise ValueError(f"resume={checkpoint}: it was trained with trainer.batch_tokens={old['trainer.batch_tokens']}")
     load_model(loaded, system)
-    return loaded.train["steps"]
-
-
-def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int) -> None:
-    """Write the final metrics, rollouts as text and the budget curve as a figure to TensorBoard."""
-    from sos.analysis.figures import budget_panels_figure
-
-    logger = trainer.logger
-    assert isinstance(logger, TensorBoardLogger)
-    values = {key: metric["value"] for key, metric in evaluation.metrics.items() if metric["value"] is not None}
-    logger.log_metrics(values, step=trainer.global_step)
-    logger.log_metrics(
-        {f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step
-    )
-    writer = logger.experiment
-    for key, value in values.items():
-        if key.startswith("solve/"):
-            writer.add_scalar(f"solve_by_tokens/{key.removeprefix('solve/')}", value, tokens)
-    for number, text in enumerate(evaluation.texts):
-        writer.add_text(f"rollouts/{number}", text, trainer.global_step)
-    panels = {split: {"this run": curve} for split, curve in evaluation.budget_curve.items()}
-    writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
-    logger.save()
-    writer.flush()

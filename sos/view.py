@@ -7,6 +7,7 @@ SOURCE is one of
   rollout=RUN index=3           what the model of a run folder wrote on problem 3 (of split=val), and the teacher's search
                                 for it (teacher=false: without); a folder of runs shows the model of each
   checkpoint=PATH problem=[...] a model's greedy rollout on a problem of your own (or on split=... index=...), and the teacher's
+  traces=FILE index=3           trace 3 of a file of traces (python -m sos.convert import makes one of published records)
   tokens=FILE                   streams as integers, one stream per line; problem=[...] judges them as its answers
   text=FILE                     one stream as text; <bos> and <eos> are added where it has none
 
@@ -25,12 +26,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sos.analysis.page import TraceStream, build_page, trace_data
+from sos.entry import one_line
 from sos.stream.dialect import Dialect
 
 KEYS = (
-    "problem", "split", "index", "rollout", "checkpoint", "tokens", "text", "teacher", "title", "device", "out",
+    "problem", "split", "index", "rollout", "checkpoint", "traces", "tokens", "text", "teacher", "title", "device", "out",
 )  # fmt: skip
-SOURCES = ("rollout", "checkpoint", "tokens", "text")
+SOURCES = ("rollout", "checkpoint", "traces", "tokens", "text")
 MAX_TRACES = 64
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ def build(options: dict[str, str], overrides: list[str]) -> list[tuple[Dialect, 
 
     if "rollout" in options or "checkpoint" in options:
         return sources.from_models(options, overrides)
+    if "traces" in options:
+        return sources.from_trace_file(options, overrides)
     if "tokens" in options or "text" in options:
         return sources.from_files(options, overrides)
     return sources.from_searches(options, overrides)
@@ -105,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(arguments)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,13 @@ from sos.analysis.page import TraceStream, from_tokens, from_trace
 from sos.build import MAX_TRACE_NODES, System, build_system
 from sos.config import Config, config_from_dict, register, to_dict, to_object
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
+from sos.data.streams import strategy_of
+from sos.data.trace_files import parse_trace, read_json
+from sos.entry import one_line
+from sos.envs.countdown import Countdown
 from sos.rng import fold, stream_key
 from sos.search.run import run_search
-from sos.stream.dialect import Dialect
+from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import view_trace
 from sos.stream.vocab import BOS, EOS, PAD, SPECIALS
 
@@ -42,8 +46,7 @@ def compose(overrides: Sequence[str]) -> Config:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
             return to_object(hydra_compose("config", overrides=list(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
-        lines = [line.strip() for e in (error, error.__cause__) if e for line in str(e).splitlines() if line.strip()]
-        raise ValueError("; ".join(line for line in dict.fromkeys(lines) if "_type=" not in line)) from error
+        raise ValueError(one_line(error)) from error
 
 
 def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
@@ -54,7 +57,7 @@ def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(one_line(error)) from error
     choices, swept = [], []
     for override in parsed:
         if override.is_sweep_override():
@@ -110,10 +113,23 @@ def parse_indices(options: dict[str, str]) -> tuple[str, list[int]]:
     return split, indices
 
 
-def find_problems(config: Config, system: System, options: dict[str, str]) -> list[tuple[str, int, np.ndarray]]:
-    """Return (name, index, problem) of the problems that the arguments name."""
+class Problem(NamedTuple):
+    """A problem, and its number in a split; a problem that was typed counts as number 0 of `train`."""
+
+    row: np.ndarray  # int32 (P,)
+    split: str = "train"
+    number: int = 0
+    name: str = ""
+
+    def titled(self, title: str) -> str:
+        """Return a trace's title, with the name that tells problems apart."""
+        return " · ".join(filter(None, (self.name, title)))
+
+
+def find_problems(config: Config, system: System, options: dict[str, str]) -> list[Problem]:
+    """Return the problems that the arguments name."""
     if "problem" in options:
-        return [("", 0, parse_problem(options["problem"], system))]
+        return [Problem(parse_problem(options["problem"], system))]
     split, indices = parse_indices(options)
     if split == "val_target" and not len(system.splits.held_out):
         raise ValueError("split=val_target: no target is held out (data.held_out_fraction=0)")
@@ -127,22 +143,24 @@ def find_problems(config: Config, system: System, options: dict[str, str]) -> li
         if max(indices) >= len(rows):
             raise ValueError(f"index={max(indices)}: split {split} holds {len(rows)} distinct problems")
         found = {index: rows[index] for index in indices}
-    return [(f"{split} {index}", index, problem) for index, problem in found.items()]
+    return [Problem(row, split, index, f"{split} {index}") for index, row in found.items()]
 
 
-def search_trace(config: Config, system: System, problem: np.ndarray, index: int, title: str) -> Shown:
-    """Search a problem as a run with this config does for its problem number `index`, view included."""
-    trace = run_search(system.strategy, system.env, problem, MAX_TRACE_NODES)
-    key = int(fold(stream_key(config.seed, "dose"), index))
-    trace = view_trace(system.view, system.env, trace, key, MAX_TRACE_NODES)
-    detail = f"search: {describe_search(config)}, view: {config.stream.view}, dialect: {system.dialect.name}"
-    return system.dialect, system.env, from_trace(system.dialect, system.env, trace, title, detail)
+def search_trace(config: Config, system: System, problem: Problem, title: str) -> Shown:
+    """Search a problem as a run with this config does for its problem of that number, view and draw of a mixture included."""
+    choice = int(strategy_of(system.strategy, stream_key(config.seed, problem.split), problem.number))
+    trace = run_search(system.strategy, system.env, problem.row, MAX_TRACE_NODES, choice)
+    dose_key = int(fold(stream_key(config.seed, "dose"), problem.number))
+    trace = view_trace(system.view, system.env, trace, dose_key, MAX_TRACE_NODES)
+    strategy = describe_search(config) if len(system.strategy_names) == 1 else system.strategy_names[choice]
+    detail = f"{strategy}, {config.stream.view}, {system.dialect.name}"
+    return system.dialect, system.env, from_trace(system.dialect, system.env, trace, problem.titled(title), detail)
 
 
 def describe_search(config: Config) -> str:
     """Return the strategy's name and what it orders children by."""
-    heuristic = getattr(config.search, "heuristic", "none")
-    return config.search.name + ("" if heuristic == "none" else f" ({heuristic})")
+    name, heuristic = config.search.name, config.search.heuristic
+    return name if name == "mixture" or heuristic == "none" else f"{name} ({heuristic})"
 
 
 def from_searches(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
@@ -151,9 +169,8 @@ def from_searches(options: dict[str, str], overrides: Sequence[str]) -> list[Sho
     for chosen, swept in combinations(overrides):
         config = compose(chosen)
         system = build_system(config)
-        for name, index, problem in find_problems(config, system, options):
-            title = swept or f"{describe_search(config)}, {config.stream.view}"
-            shown.append(search_trace(config, system, problem, index, " · ".join(filter(None, (name, title)))))
+        title = swept or f"{describe_search(config)}, {config.stream.view}"
+        shown += [search_trace(config, system, problem, title) for problem in find_problems(config, system, options)]
     return shown
 
 
@@ -175,17 +192,14 @@ def _teachers(config: Config, overrides: Sequence[str]) -> list[tuple[str, Confi
     ]
 
 
-def _with_teachers(
-    config: Config, problem: np.ndarray, name: str, index: int, options: dict[str, str], overrides: Sequence[str]
-) -> list[Shown]:
+def _with_teachers(config: Config, problem: Problem, options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
     choice = options.get("teacher", "true").lower()
     if choice not in ("true", "false"):
         raise ValueError(f"teacher must be true or false, got {options['teacher']}")
     if choice == "false":
         return []
     return [
-        search_trace(teacher, build_system(teacher), problem, index, " · ".join(filter(None, (name, title))))
-        for title, teacher in _teachers(config, overrides)
+        search_trace(teacher, build_system(teacher), problem, title) for title, teacher in _teachers(config, overrides)
     ]
 
 
@@ -203,19 +217,20 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
     loaded = [(run, config_from_dict(run.config), *read_rollouts(run.folder, split)) for run in runs]
     for index in indices:
         seen: set[tuple[int, ...]] = set()
-        for run, config, problems, streams in loaded:
-            if index >= len(problems):
-                raise ValueError(f"index={index}: {run.folder} holds {len(problems)} rollouts of split {split}")
+        for run, config, rows, streams in loaded:
+            if index >= len(rows):
+                raise ValueError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {split}")
             system = build_system(config)
-            problem = problems[index]
-            check_ranges(int(problem[0]), problem[2:].tolist(), system, f"{run.folder}, problem {index}")
-            name = f"{split} {index}"
-            title = f"{name} · model {run.name}" if len(runs) > 1 else f"{name} · model"
-            answer = from_tokens(system.dialect, system.env, problem, streams[index], title, f"run {run.name}")
+            problem = Problem(rows[index], split, index, f"{split} {index}")
+            check_ranges(int(problem.row[0]), problem.row[2:].tolist(), system, f"{run.folder}, problem {index}")
+            title = problem.titled(f"model {run.name}" if len(runs) > 1 else "model")
+            answer = from_tokens(
+                system.dialect, system.env, problem.row, streams[index], title, f"run {run.folder.name}"
+            )
             shown.append((system.dialect, system.env, answer))
-            if tuple(problem.tolist()) not in seen:  # one teacher for runs on the same problem
-                seen.add(tuple(problem.tolist()))
-                shown += _with_teachers(config, problem, name, index, options, overrides)
+            if tuple(problem.row.tolist()) not in seen:  # one teacher for runs on the same problem
+                seen.add(tuple(problem.row.tolist()))
+                shown += _with_teachers(config, problem, options, overrides)
     return shown
 
 
@@ -262,15 +277,15 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
         raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
-    prompts = [np.array(system.dialect.prompt_ids(problem), np.int32) for _, _, problem in problems]
+    prompts = [np.array(system.dialect.prompt_ids(problem.row), np.int32) for problem in problems]
     budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
     answers = rollout(model, prompts, max_tokens=budget)
     shown: list[Shown] = []
-    for (name, index, problem), answer in zip(problems, answers, strict=True):
-        title = " · ".join(filter(None, (name, "model")))
-        trace = from_tokens(system.dialect, system.env, problem, answer.tokens, title, f"checkpoint {path}, greedy")
+    for problem, answer in zip(problems, answers, strict=True):
+        title, detail = problem.titled("model"), f"checkpoint {path}, greedy"
+        trace = from_tokens(system.dialect, system.env, problem.row, answer.tokens, title, detail)
         shown.append((system.dialect, system.env, trace))
-        shown += _with_teachers(config, problem, name, index, options, overrides)
+        shown += _with_teachers(config, problem, options, overrides)
     return shown
 
 
@@ -296,6 +311,37 @@ def from_files(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]
         title = path.name if len(streams) == 1 else f"{path.name} {number}"
         trace = from_tokens(system.dialect, system.env, problem, stream, title, f"dialect: {system.dialect.name}")
         shown.append((system.dialect, system.env, trace))
+    return shown
+
+
+def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    """Return the traces number `index` of a file of traces (see `sos.data.trace_files`), written in the config's dialect."""
+    path = Path(options["traces"])
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if {"split", "problem"} & options.keys():
+        raise ValueError("traces takes index, not split and problem")
+    _, indices = parse_indices(options)
+    values = dict(zip(range(max(indices) + 1), read_json(path), strict=False))
+    shown: list[Shown] = []
+    for index in indices:
+        if index not in values:
+            raise ValueError(f"index={index}: {path} holds {len(values)} traces")
+        line, value = values[index]
+        try:
+            if isinstance(value, ValueError):
+                raise value
+            trace, strategy = parse_trace(value)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from error
+        for chosen, swept in combinations(overrides):
+            config = compose(chosen)
+            env = Countdown(num_numbers=int(trace.problem[1]))
+            whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
+            dialect = load_dialect(config.stream.dialect, env, whole_max)
+            title = " · ".join(filter(None, (f"trace {index}", strategy, swept)))
+            detail = f"{path.name}, {dialect.name}"
+            shown.append((dialect, env, from_trace(dialect, env, trace, title, detail)))
     return shown
 
 

@@ -130,10 +130,11 @@ class Browser:
 
     def open(self, path: Path, fragment: str = "") -> None:
         """Load a local file and wait until it is drawn."""
-        self._events.clear()
-        self.send("Page.navigate", url=path.resolve().as_uri() + fragment)
-        while not any(event["method"] == "Page.loadEventFired" for event in self._events):
-            self._receive()
+        for url in ("about:blank", path.resolve().as_uri() + fragment):  # another fragment alone would load nothing
+            self._events.clear()
+            self.send("Page.navigate", url=url)
+            while not any(event["method"] == "Page.loadEventFired" for event in self._events):
+                self._receive()
         self.settle()
 
     def settle(self) -> None:

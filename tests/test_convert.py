@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from drivers import GOLDEN, all_searches, random_problem, read_jsonl, run_search
 import sos.data.trace_files as trace_files
 from sos.analysis.legacy import rate
 from sos.convert import main
-from sos.data.published import FIELDS, first_solution, from_record, join_name, optimal_path, split_name, to_record
+from sos.data.published import (
+    FIELDS,
+    first_solution,
+    from_record,
+    join_name,
+    optimal_path,
+    published_strategies,
+    split_name,
+    to_record,
+)
 from sos.data.trace_files import parse_trace, read_json, trace_line
 from sos.envs.countdown import Countdown
 from sos.trace import Outcome, Trace
@@ -22,7 +32,8 @@ from sos.trace import Outcome, Trace
 def published_record(row: dict[str, Any], name: str) -> dict[str, Any]:
     """Build the record that the published writer makes of a row of the reference."""
     entry = row["traces"][name]
-    search_type, heuristic = split_name(name)
+    kind, *rest = name.split("-")  # such as bfs-sum-3
+    search_type, heuristic = "_".join([kind, *rest[1:]]), f"{rest[0]}_heuristic"
     shared = {key: row[key] for key in ("nums", "target", "solution", "optimal_path")}
     return shared | {
         "search_path": entry["text"],
@@ -30,6 +41,21 @@ def published_record(row: dict[str, Any], name: str) -> dict[str, Any]:
         "search_type": search_type,
         "heuristic": heuristic,
     }
+
+
+def careless_path(record: dict[str, Any]) -> str:
+    """Write the solution as the published writer does, which drops every number equal to an operand."""
+    state, text = record["nums"], f"Current State: {record['target']}:{record['nums']}, Operations: []\n"
+    for step, operation in enumerate(record["solution"]):
+        *operands, result = (int(number) for number in re.findall("[0-9]+", operation))
+        state = [number for number in state if number not in operands] + [result]
+        text += f"Exploring Operation: {operation}, Resulting Numbers: {state}\n"
+        if len(state) == 1:
+            text += f"{state[0]},{record['target']} equal: Goal Reached\n"
+        else:
+            text += f"Generated Node #{step + 2}: {state} from Operation: {operation}\n"
+            text += f"Current State: {record['target']}:{state}, Operations: {record['solution'][: step + 1]}\n"
+    return text
 
 
 def golden_record() -> dict[str, Any]:
@@ -67,18 +93,13 @@ def test_the_reference_survives_the_round_trip(reference: Path) -> None:
         for name in row["traces"]:
             record = published_record(row, name)
             trace, strategy = from_record(record)
-            assert strategy == name
+            assert strategy == name.replace("bfs", "beam").replace("-", "_")
             again = to_record(trace, strategy)
-            # The published writer drops every number equal to an operand, which shows with repeated numbers only.
-            if again["optimal_path"] != record["optimal_path"]:
-                assert len(set(row["nums"])) < len(row["nums"])
-                again["optimal_path"] = record["optimal_path"]
-            else:
-                right_paths += 1
-            assert again == record
+            right_paths += again["optimal_path"] == record["optimal_path"]
+            assert again | {"optimal_path": careless_path(record)} == record
             num += 1
     assert num == 806
-    assert right_paths > 0.9 * num
+    assert 0.9 * num < right_paths < num
 
 
 def test_records_of_our_traces_are_read_back() -> None:
@@ -93,10 +114,11 @@ def test_records_of_our_traces_are_read_back() -> None:
 
 
 def test_names_in_both_wordings() -> None:
-    assert split_name("bfs-mult-3") == ("bfs_3", "mult_heuristic")
-    assert split_name("dfs-sum") == ("dfs", "sum_heuristic")
+    assert split_name("beam_mult_3") == ("bfs_3", "mult_heuristic")
+    assert split_name("dfs_sum") == ("dfs", "sum_heuristic")
     assert split_name("a_star") == ("a_star", "none")
-    for name in ("dfs-mult", "bfs-sum-5", "a_star"):
+    assert join_name("bfs_2", "sum_heuristic") == "beam_sum_2"
+    for name in (*published_strategies(), "a_star", "beam", "dfs", "beam_sum", "dfs_sum_3"):
         assert join_name(*split_name(name)) == name
 
 
@@ -136,10 +158,10 @@ def test_every_step_of_a_record_is_verified() -> None:
     wrong = operation[:-1] + str((int(operation[-1]) + 1) % 10)
     for damaged, complaint in (
         (text.replace(operation, wrong), r"search_path has a mistake \(\w+\): 'Exploring Operation: "),
-        (text.replace("Goal Reached", "Goal reached"), "line [0-9]+ of search_path holds 'r"),
+        (text.replace("Goal Reached", "Goal reached"), "line [0-9]+ of search_path holds 'reached"),
         (cut, "search_path cannot be read from"),
         ("", "search_path cannot be read"),
-        (text.replace("Current", "<eos>", 1), "line 1 of search_path holds '<eos>'"),
+        (text.replace("Current", "<eos>", 1), "line 1 of search_path holds '<eos> St'"),
     ):
         with pytest.raises(ValueError, match=complaint):
             from_record(record | {"search_path": damaged})
@@ -224,7 +246,7 @@ def test_the_command_refuses_or_skips_what_is_damaged(tmp_path: Path, capsys: py
     assert f"invalid: {source}:3: search_path states target" in said.err
     assert list(tmp_path.iterdir()) == [source]
     assert main(["import", str(source), "--out", str(out), "--skip-invalid"]) == 0
-    assert "read 4, valid 2 (2 solved), invalid 2; dfs-sum 2" in capsys.readouterr().out
+    assert "read 4, valid 2 (2 solved), invalid 2; dfs_sum 2" in capsys.readouterr().out
     assert len(out.read_text().splitlines()) == 2
     value = json.loads(out.read_text().splitlines()[0])
     value["events"][1][2] = 0

@@ -175,6 +175,26 @@ def test_ranks_share_the_rows_of_the_single_rank():
         assert asdict(Cursor(**batch["cursor"]))["tokens"] == ranks[1][k]["cursor"]["tokens"]
 
 
+def test_a_run_that_continues_on_other_numbers_of_ranks_sees_the_same_rows():
+    """One rank for three steps, then two for three, then eight: every batch holds the rows of an undisturbed run."""
+    whole = list(loader())
+    cursor, step = Cursor(), 0
+    for world_size, steps in ((1, 3), (2, 3), (8, len(whole) - 6)):
+        ranks = [iter(loader(rank=r, world_size=world_size, cursor=cursor)) for r in range(world_size)]
+        for _ in range(steps):
+            parts = [next(rank) for rank in ranks]
+            cursors = [{k: v for k, v in part["cursor"].items() if k != "data_seconds"} for part in parts]
+            assert all(c == cursors[0] for c in cursors)
+            assert parts[0]["progress"] == whole[step]["progress"]
+            assert parts[0]["num_targets"] == whole[step]["num_targets"]
+            for key in ("tokens", "targets", "positions", "doc_ids", "kinds"):
+                merged = torch.stack([part[key] for part in parts], 1).flatten(0, 1)
+                assert torch.equal(merged, whole[step][key])
+            step += 1
+        cursor = Cursor(**parts[0]["cursor"])
+    assert step == len(whole)
+
+
 def test_the_dropped_are_counted_and_a_context_nothing_fits_is_an_error():
     cursor = list(loader("problems", 128, source=source(context=64)))[-1]["cursor"]
     assert cursor["dropped"] > 0

@@ -23,7 +23,7 @@ from sos.build import System, build_system, gpt_config
 from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig, StreamConfig
 from sos.data.splits import sample_problems
 from sos.evaluation import Evaluation, evaluate, rollout_text, write_metrics
-from sos.judging import judge, pass_metrics, summarize, teacher_solves
+from sos.judging import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.stream.codec import encode
@@ -273,6 +273,31 @@ def check_files(result: Evaluation, folder: Path) -> None:
     (run,) = load_runs([folder])
     assert run.budget_curve == result.budget_curve
     assert {name: metric._asdict() for name, metric in run.metrics.items()} == result.metrics
+
+
+def test_the_published_metric_beside_ours(system: System) -> None:
+    metrics = legacy_metrics(system, hand_made(system))
+    values = {name: metric["value"] for name, metric in metrics.items()}
+    # Written out in the published wording: only the first two reach a goal that is the target.
+    assert values["legacy/solve"] == 0.4
+    assert values["legacy/error/arithmetic"] == 0.2
+    assert metrics["legacy/solve"] == rate_metric([True, True, False, False, False])
+    perfect = 1 - 3 / 48
+    assert values["legacy/rating"] == pytest.approx((perfect + 1 - 5 / 48) / 5)
+
+
+def test_splits_and_the_published_metric_are_asked_for(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
+    wanted = EvalConfig(splits=["difficult", "val"], legacy=True, num_problems=10, pass_k=[], num_rollout_texts=2)
+    model: Any = type("Model", (), {"config": gpt_config(CONFIG, 200)})
+    result = evaluate(model, system, wanted)
+    assert list(result.arrays) == ["difficult", "val"]
+    assert result.table().splitlines()[3].startswith("sos_legacy  ")
+    for split in result.arrays:
+        # Its judge passes all that ours does, where the whole stream fits.
+        assert result.metrics[f"legacy/solve/{split}"]["value"] == result.metrics[f"solve/{split}"]["value"] > 0
+        assert result.metrics[f"legacy/error/other/{split}"]["value"] == 0
+    assert "sos_legacy" not in evaluate(model, system, replace(wanted, legacy=False, splits=["val"])).table()
 
 
 def test_a_real_model_is_evaluated_the_same_twice(system: System, model: GPT) -> None:

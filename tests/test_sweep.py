@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", 
 
 def train(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "train.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
 
 # --- what a sweep is made of ---
@@ -82,6 +83,43 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
         for overrides in content["arms"].values():
             seen.append(to_object(compose("config", overrides)))
     assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "expected"),
+    [
+        ("slurm_cpu", [], {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}),
+        ("slurm_gpu", ["trainer=gpu"], {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1}),
+        ("slurm_node", ["trainer=ddp", "trainer.devices=8"], {"nodes": 1, "tasks_per_node": 8, "gpus_per_node": 8}),
+        (
+            "slurm_nodes",
+            ["trainer=fsdp", "trainer.devices=4", "trainer.num_nodes=3"],
+            {"nodes": 3, "tasks_per_node": 4},
+        ),
+        ("parallel", [], {"n_jobs": 2}),
+    ],
+)
+def test_launcher_presets_start_what_the_trainer_needs(preset: str, overrides: list[str], expected: dict) -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf, open_dict, read_write
+
+    from sos.config import register, to_object
+
+    plugin = "joblib" if preset == "parallel" else "submitit"
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose("config", [f"hydra/launcher={preset}", *overrides], return_hydra_config=True)
+    launcher = composed.hydra.launcher
+    assert {key: launcher[key] for key in expected} == expected
+    if plugin == "submitit":
+        assert launcher["signal_delay_s"] >= 60
+        assert launcher["max_num_timeout"] > 0
+        assert launcher["mem_gb"]
+        with read_write(composed), open_dict(composed):
+            target = OmegaConf.to_container(launcher, resolve=True)
+            del composed["hydra"]
+        check_ranks(to_object(composed), target)
 
 
 def test_several_processes_need_a_launcher_that_starts_them() -> None:
@@ -184,16 +222,41 @@ def test_bad_sweeps_are_one_line(tmp_path: Path, arguments: list[str], message: 
     assert not list(tmp_path.rglob("checkpoints"))
 
 
-def test_a_launcher_that_is_not_installed_names_the_extra() -> None:
-    from hydra.errors import MissingConfigException
+HIDE = """
+import pkgutil
+walk = pkgutil.walk_packages
+def without_launchers(*args, **options):
+    return (found for found in walk(*args, **options) if "_launcher" not in found[1] or "basic" in found[1])
+pkgutil.walk_packages = without_launchers
+"""
 
-    from sos.entry import one_line
 
-    for launcher, extra in (("joblib", "joblib"), ("submitit_slurm", "slurm")):
-        text = f"In 'hydra/config': Could not find 'hydra/launcher/{launcher}'\n\nAvailable options in 'hydra/launcher':\n\tbasic"
-        assert f'pip install -e ".[{extra}]"' in one_line(MissingConfigException(text, launcher))
-    text = "Could not find 'hydra/launcher/slurm'\n\nAvailable options in 'hydra/launcher':\n\tjoblib\n\tsubmitit_local"
-    assert "pip install" not in one_line(MissingConfigException(text, "slurm"))
+@pytest.mark.parametrize(
+    ("launcher", "extra"), [("parallel", "joblib"), ("slurm_gpu", "slurm"), ("submitit_local", "slurm")]
+)
+def test_a_launcher_that_is_not_installed_names_the_extra(launcher: str, extra: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [
+        sys.executable,
+        "train.py",
+        "-m",
+        "+sweep=view",
+        f"hydra/launcher={launcher}",
+        f"hydra.sweep.dir={tmp_path}",
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=env)
+    assert result.returncode == 2, result.stderr[-2000:]
+    assert result.stderr.count("\n") == 1
+    assert "launcher is not installed" in result.stderr
+    assert f'pip install -e ".[{extra}]"' in result.stderr
+
+
+def test_a_mistyped_launcher_is_not_taken_for_a_missing_one() -> None:
+    result = train("-m", "+sweep=view", "hydra/launcher=slurm")
+    assert result.returncode == 2
+    assert "Could not find 'hydra/launcher/slurm'; Available options in 'hydra/launcher': basic;" in result.stderr
+    assert "pip install" not in result.stderr
 
 
 @pytest.mark.slow
@@ -212,7 +275,7 @@ def test_a_failing_run_ends_neither_the_sweep_nor_the_comparison(tmp_path: Path)
 
     alone = next(line for line in first.stderr.splitlines() if "hydra.sweeper.arm=full" in line)
     alone = alone.replace("python", sys.executable, 1).replace("context=16", "context=72")
-    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
     record = json.loads((home / "full,data.context=72,seed=1" / "provenance.json").read_text())
     assert record["sweep"]["arm"] == "full"

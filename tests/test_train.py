@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from sos.tensorboard import LAYOUT
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["experiment=smoke", "data.train_tokens=60000", "trainer.num_threads=1", "eval.pass_k=[]"]
@@ -27,6 +31,13 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def logged(folder: Path, tag: str) -> dict[int, float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {event.step: event.value for event in events.Scalars(tag)}
 
 
 def stop_in_mid_training(folder: Path, number: int) -> tuple[int, int]:
@@ -63,6 +74,11 @@ def test_a_run_leaves_everything_behind(whole):
     assert metrics["train"]["tokens"] >= 60000
     assert metrics["metrics"]["solve/val"]["num"] == 16
     assert metrics["config"]["env"]["max_number"] == 9
+    train = metrics["train"]
+    assert 0 < train["useful_tokens_per_s"] < train["tokens_per_s"]
+    assert 0 < train["mfu"] < 1
+    assert 0 <= train["data_share"] < 1
+    assert train["peak_memory_gb"] > 0.05
     for name in ("config.yaml", "rollouts_val.npz", "rollouts_val_target.npz", "checkpoints/last.ckpt"):
         assert (whole / name).is_file()
     assert not (whole / "checkpoints" / "partial.ckpt").exists()
@@ -75,11 +91,16 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
     tags = events.Tags()
     losses = ["loss/all", "loss/kind/generate", "loss/kind/backtrack", "loss_by_tokens/all"]
     rates = ["solve/val", "solve/val_target", "solve/probe", "hp/solve/val", "error/arithmetic/val"]
-    for tag in (*losses, *rates, "throughput/tokens_per_s", "throughput/data_share"):
+    speed = ("tokens_per_s", "useful_tokens_per_s", "data_share", "mfu", "peak_memory_gb")
+    for tag in (*losses, *rates, *(f"throughput/{name}" for name in speed)):
         assert tag in tags["scalars"], tag
     assert "budget_curve" in tags["images"]
     assert any(tag.startswith("rollouts/0") for tag in tags["tensors"])
     assert "_hparams_/session_start_info" in str(events.summary_metadata)
+    assert any(tag.startswith("custom_scalars") for tag in tags["tensors"])
+    for tags_of_chart in (chart[1] for charts in LAYOUT.values() for chart in charts.values()):
+        for pattern in tags_of_chart:
+            assert any(re.match(pattern, tag) for tag in tags["scalars"]), pattern
     hp = [event.value for event in events.Scalars("hp/solve/val")]
     assert len(hp) == 2  # a true step-0 validation, then the final one
     assert hp[-1] == pytest.approx(events.Scalars("solve/val")[-1].value)
@@ -102,6 +123,24 @@ def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path, number, st
     assert first["train"]["tokens"] == second["train"]["tokens"]
 
 
+def test_an_unfinished_run_goes_on_in_its_own_folder(whole, tmp_path):
+    """Killed while evaluating: the same command trains nothing again and measures the same."""
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    (folder / "metrics.json").unlink()
+    result = run(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "continuing an earlier attempt" in (folder / "train.log").read_text()
+    first, second = (json.loads((f / "metrics.json").read_text()) for f in (whole, folder))
+    assert first["metrics"] == second["metrics"]
+    assert all(first["train"][key] == second["train"][key] for key in ("tokens", "problems", "steps", "dropped"))
+    assert all(torch.equal(tensor, weights(folder)[key]) for key, tensor in weights(whole).items())
+    assert not (folder / ".earlier").exists()
+    result = run(folder, "seed=2", "data.train_tokens=6000")  # another run: what is there is kept
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert json.loads((folder / ".earlier" / "0" / "metrics.json").read_text()) == second
+    assert json.loads((folder / "metrics.json").read_text())["seed"] == 2
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_continue_a_killed_run_of_one(whole, tmp_path, strategy):
     """The same batches split over two ranks give the same weights but for rounding, and one checkpoint file."""
@@ -117,6 +156,10 @@ def test_two_processes_continue_a_killed_run_of_one(whole, tmp_path, strategy):
         torch.testing.assert_close(actual[key], tensor, rtol=1e-3, atol=1e-3)
     first, second = (json.loads((f / "metrics.json").read_text())["train"] for f in (whole, tmp_path / "two"))
     assert (first["tokens"], first["steps"]) == (second["tokens"], second["steps"])
+    one, two = logged(whole, "loss/all"), logged(tmp_path / "two", "loss/all")
+    assert len(two) >= 2
+    for step, loss in two.items():
+        assert loss == pytest.approx(one[step], rel=1e-3), step
 
 
 def test_a_multirun_ends_with_the_comparison(tmp_path):

@@ -21,6 +21,7 @@ from sos.analysis.mistakes import WORDS, explain_mistakes
 from sos.analysis.page import KINDS, REST, build_page, from_tokens, from_trace, trace_data
 from sos.build import System, build_system
 from sos.config import Config, EnvConfig, SearchConfig, StreamConfig, to_dict
+from sos.data.trace_files import trace_line
 from sos.envs.countdown import Countdown
 from sos.stream.codec import DecodeStatus
 from sos.stream.dialect import Dialect
@@ -28,6 +29,7 @@ from sos.stream.verify import Error, verify
 from sos.stream.vocab import SPECIALS
 from sos.trace import KIND, VALUE, Event, Outcome
 from sos.view import main
+from sos.view_sources import compose
 
 ENV = Countdown(num_numbers=3, max_number=20, max_target=100, max_value=120)
 PROBLEM = np.array([47, 3, 2, 17, 15], np.int32)
@@ -267,6 +269,27 @@ def test_a_training_stream_is_the_one_that_training_sees(tmp_path: Path) -> None
         assert [trace["words"][t].strip() for t in trace["tokens"]] == [vocab.tokens[t] for t in tokens]
 
 
+def test_a_mixture_searches_as_training_does(tmp_path: Path) -> None:
+    from sos.build import build_source
+
+    arguments = ["search=paper_mixture", "stream=sos", "data.context=2048"]
+    config = compose(arguments)
+    chunk = build_source(config, build_system(config)).chunk(0, 8)
+    indices = ",".join(map(str, chunk.visits.tolist()))
+    traces = view(*arguments, "split=train", f"index={indices}", out=tmp_path / "t.html")
+    assert [len(trace["tokens"]) for trace in traces] == np.diff(chunk.offsets).tolist()
+    names = list(config.search.strategies)
+    assert [trace["detail"].split(",")[0] for trace in traces] == [names[s] for s in chunk.strategies]
+
+
+def test_traces_from_a_file(tmp_path: Path) -> None:
+    trace = run_search(SEARCH, ENV, PROBLEM)
+    (tmp_path / "traces.jsonl").write_text(trace_line(trace, "ours") + "\n" + trace_line(trace, "yours") + "\n")
+    (shown,) = view(f"traces={tmp_path / 'traces.jsonl'}", "index=1", out=tmp_path / "t.html")
+    assert (shown["title"], shown["solved"]) == ("trace 1 · yours", True)
+    assert shown["tree"]["parents"] == trace.nodes[:, 0].tolist()
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run folder with rollouts of two problems: a right one, and one that goes wrong."""
@@ -336,6 +359,9 @@ def test_streams_from_files(tmp_path: Path) -> None:
         (["rollout={run}", "tokens=x"], "rollout and tokens are two sources"),
         (["checkpoint={run}", "problem=[47,2,17,15]"], "no such checkpoint"),
         (["tokens=/nowhere"], "no such file: /nowhere"),
+        (["traces=/nowhere"], "no such file: /nowhere"),
+        (["traces={run}/metrics.json"], "metrics.json, line 1: strategy must be a text, got None"),
+        (["traces={run}/metrics.json", "index=1"], "index=1: "),
         (["tokens={run}/config.yaml"], "config.yaml, line 1: not integers: seed: 1"),
         (["text={run}/config.yaml"], "'seed' at character 0 is no token of dialect compact"),
         (["problem=[47,2,17,15]", "out={run}"], "is a folder"),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sos.analysis.intervals import Interval, seed_interval, welch_interval, wilson
-from sos.analysis.runs import Metric, Run, as_text, is_counted, load_runs, natural_key
+from sos.analysis.runs import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
 
 __all__ = ["Arm", "Cell", "Comparison", "compare", "load_runs"]
 
@@ -267,7 +267,8 @@ def _pooled_interval(metric: str, entries: list[Metric]) -> Interval | None:
     if len(widths) < len(entries):
         return None
     half = math.hypot(*widths) / 2 / num
-    return Interval(total / num - half, total / num + half)
+    low, high = total / num - half, total / num + half
+    return Interval(max(0.0, low), min(1.0, high)) if is_rate(metric) else Interval(low, high)
 
 
 def _matching(arms: list[Arm]) -> list[str]:

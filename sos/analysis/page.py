@@ -18,7 +18,7 @@ from sos.analysis.mistakes import END_WORDS, WORDS, explain_mistakes, operation
 from sos.stream.codec import DecodeStatus, encode
 from sos.stream.dialect import Dialect
 from sos.stream.verify import Error, Verdict, verify, verify_tokens
-from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, STATE, VALUE, Event, Trace
+from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, STATE, VALUE, Event, Outcome, Trace
 
 KINDS = (*(event.name.lower() for event in Event), "rest")  # "rest": tokens that belong to no event
 REST = len(KINDS) - 1
@@ -149,8 +149,10 @@ def _rest(status: DecodeStatus, num: int) -> tuple[bool, str, str] | None:
 
 
 def _ending(trace: Trace, verdict: Verdict) -> str:
+    if trace.outcome == Outcome.SOLVED and not verdict.solved:
+        return "ends as solved, which it is not"
     if trace.outcome is not None:
-        return f"ends as {trace.outcome.name.lower()}: {END_WORDS[trace.outcome]}"
+        return f"ends as {trace.outcome.name.lower()} ({END_WORDS[trace.outcome]})"
     return "never ends" if verdict.status in (DecodeStatus.OK, DecodeStatus.TRUNCATED) else "becomes unreadable"
 
 

@@ -210,7 +210,7 @@ def _read_rollouts(path: Path) -> tuple[str, dict[str, np.ndarray]]:
 
 def is_counted(metric: str) -> bool:
     """Tell whether a metric is a number of problems divided by the number of all; other errors are counts per trace."""
-    return metric.startswith(("solve/", "teacher/", "error/malformed/", "error/unfinished/"))
+    return metric.startswith(("solve/", "legacy/solve/", "teacher/", "error/malformed/", "error/unfinished/"))
 
 
 def is_rate(metric: str) -> bool:

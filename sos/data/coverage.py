@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from sos.data.streams import Workspace, new_workspace
+from sos.data.streams import Workspace, new_workspace, strategy_of
 from sos.rng import stream_key
+from sos.search.frontier import new_work
 from sos.search.protocol import choose, search_chosen
 from sos.stream.codec import ENCODE_ERRORS, encode_kernel
 from sos.stream.dialect import Dialect
-from sos.trace import VALUE, Outcome, Status
+from sos.trace import ACTION, VALUE, Outcome, Status, new_buffer
 
 OK = int(Status.OK)
 SOLVED = int(Outcome.SOLVED)
@@ -24,6 +25,7 @@ class Coverage(NamedTuple):
     solved: np.ndarray  # bool (P,): the search reached the goal
     lengths: np.ndarray  # int32 (P,): tokens of the full stream, -1 where it is longer than the limit
     prompts: np.ndarray  # int32 (P,): prompt tokens among them
+    nodes: np.ndarray  # int32 (P,): nodes generated, the root included
     strategies: np.ndarray  # int32 (P,): which strategy of a mixture searched
 
 
@@ -35,10 +37,12 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
         found.strategies[p] = choice
         found.solved[p] = False
         found.lengths[p] = -1
+        found.nodes[p] = 0
         if search_chosen(strategy, choice, env, problems[p], space.work, space.trace) != OK:
             continue
         events, nodes, states, counts = space.trace
         found.solved[p] = events[counts[0] - 1, VALUE] == SOLVED
+        found.nodes[p] = counts[1]
         count, prompt = encode_kernel(
             program,
             problems[p],
@@ -66,10 +70,32 @@ def coverage(
     """
     space: Workspace = new_workspace(env, max_nodes, max_tokens, dialect.program.max_event_tokens)
     num = len(problems)
-    found = Coverage(np.zeros(num, bool), np.zeros(num, np.int32), np.zeros(num, np.int32), np.zeros(num, np.int32))
+    found = Coverage(np.zeros(num, bool), *(np.zeros(num, np.int32) for _ in Coverage._fields[1:]))
     key = stream_key(0, "teacher")
     wrong, error = _cover(env, strategy, dialect.program, key, max_tokens, problems, space, found)
     if wrong >= 0:
         row = problems[wrong].tolist()
         raise ValueError(f"dialect {dialect.name} cannot write the trace of problem {row}: {ENCODE_ERRORS[error]}")
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _outcomes(env, strategy, key, start, problems, work, trace, outcomes):
+    for p in range(len(problems)):
+        choice = strategy_of(strategy, key, start + p)
+        outcomes[p] = -1
+        if search_chosen(strategy, choice, env, problems[p], work, trace) == OK:
+            outcomes[p] = trace.events[trace.counts[0] - 1, VALUE]
+
+
+def outcomes(
+    env: Any, strategy: Any, problems: np.ndarray, *, key: np.uint64, start: int, max_nodes: int
+) -> np.ndarray:
+    """Search `problems` (int32 (P, W)), problems `start` and on of the stream `key`; return their `Outcome`s, int8 (P,).
+
+    -1 stands for a search of more than `max_nodes` nodes. A mixture draws its strategies as in a stream of training data.
+    """
+    found = np.zeros(len(problems), np.int8)
+    buffer = new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
+    _outcomes(env, strategy, key, start, problems, new_work(env, max_nodes), buffer, found)
     return found

@@ -1,6 +1,6 @@
 """Traces and published records in files: JSON lines of ours, JSON arrays or lines of theirs, read one at a time.
 
-A line of ours is `{"problem": [...], "strategy": "dfs-sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`, the arrays of a
+A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`, the arrays of a
 `sos.trace.Trace`. Every error is a ValueError that names the file, the line and the value.
 """
 

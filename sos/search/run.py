@@ -7,28 +7,23 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from sos.rng import fold
 from sos.search.frontier import new_work
-from sos.search.protocol import choose, search_chosen
+from sos.search.protocol import search_chosen
 from sos.trace import ACTION, Status, Trace, new_buffer, to_trace
 
 
 @njit(cache=True, nogil=True)
-def _search(strategy, env, problem, work, trace):
-    # Of a mixture, the strategy is drawn by the problem itself.
-    key = np.uint64(0)
-    for number in problem:
-        key = fold(key, number)
-    return search_chosen(strategy, choose(strategy, key, 0), env, problem, work, trace)
+def _search(strategy, choice, env, problem, work, trace):
+    return search_chosen(strategy, choice, env, problem, work, trace)
 
 
-def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int) -> Trace:
-    """Search `problem` (int32 (P,), within the ranges of `env`) and return its whole trace.
+def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, choice: int = 0) -> Trace:
+    """Search `problem` (int32 (P,), within the ranges of `env`), with number `choice` of a mixture, and return the whole trace.
 
     Raises ValueError where more than `max_nodes` nodes are generated.
     """
     buffer = new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
-    if _search(strategy, env, problem, new_work(env, max_nodes), buffer) != Status.OK:
+    if _search(strategy, choice, env, problem, new_work(env, max_nodes), buffer) != Status.OK:
         raise ValueError(
             f"the search for problem {problem.tolist()} generates more than {max_nodes} nodes; lower search.max_nodes"
         )

@@ -20,6 +20,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,6 +75,10 @@ class Program(NamedTuple):
     shared_end: bool  # so have a solved and an exhausted end
     unnamed_leaves: bool  # the path of a leaf ends in 0
     max_event_tokens: int
+    # The same forms for the encoder, runs of literals as one step: int32 (K, 3) of kind, argument or first literal, and count.
+    steps: np.ndarray
+    step_start: np.ndarray  # int32 (14,)
+    literals: np.ndarray  # uint16
 
 
 @dataclass(frozen=True)
@@ -311,4 +316,24 @@ def _assemble(
         pieces["end_solved"] == pieces["end_exhausted"],
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         2 * longest,  # a generated node's two forms
+        *_steps(code, start),
     )
+
+
+def _steps(code: list[tuple[int, int]], start: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Join runs of literals; return the fields `steps`, `step_start` and `literals` of a Program."""
+    steps: list[list[int]] = []
+    step_start = [0]
+    literals: list[int] = []
+    for first, stop in pairwise(start):
+        for k, (kind, argument) in enumerate(code[first:stop]):
+            if kind != LITERAL:
+                steps.append([kind, argument, 1])
+            elif k > 0 and steps[-1][0] == LITERAL:
+                steps[-1][2] += 1
+            else:
+                steps.append([kind, len(literals), 1])
+            if kind == LITERAL:
+                literals.append(argument)
+        step_start.append(len(steps))
+    return np.array(steps, np.int32).reshape(-1, 3), np.array(step_start, np.int32), np.array(literals, np.uint16)

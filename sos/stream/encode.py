@@ -65,7 +65,7 @@ def _ancestor(nodes, node, steps):
 @njit(cache=True, nogil=True)
 def _put_history(program, nodes, node, tokens, t):
     """Write the actions from the root to `node`."""
-    code = program.code
+    steps = program.steps
     depth = _depth(nodes, node)
     for step in range(depth - 1, -1, -1):
         if step < depth - 1:
@@ -73,12 +73,13 @@ def _put_history(program, nodes, node, tokens, t):
                 tokens[t] = token
                 t += 1
         action = nodes[_ancestor(nodes, node, step), ACTION:]
-        for pc in range(program.start[OPERATION], program.start[OPERATION + 1]):
-            kind = code[pc, 0]
-            argument = code[pc, 1]
+        for pc in range(program.step_start[OPERATION], program.step_start[OPERATION + 1]):
+            kind = steps[pc, 0]
+            argument = steps[pc, 1]
             if kind == LITERAL:
-                tokens[t] = argument
-                t += 1
+                for m in range(steps[pc, 2]):
+                    tokens[t + m] = program.literals[argument + m]
+                t += steps[pc, 2]
             elif kind == SYMBOL:
                 tokens[t] = program.symbols[action[argument]]
                 t += 1
@@ -114,7 +115,8 @@ def encode_kernel(program, problem, events, nodes, states, tokens, align):
     prompt = np.int64(0)
     current = np.int64(0)
     limit = len(tokens) - program.max_event_tokens
-    code, starts, symbols, whole_max = program.code, program.start, program.symbols, program.whole_max
+    steps, starts, symbols, whole_max = program.steps, program.step_start, program.symbols, program.whole_max
+    literals = program.literals
     separator, path_separator = program.separator, program.path_separator
     returns_by_depth = _has(program, FORM_BACKTRACK, DEPTH)
     names_expanded = _has(program, FORM_EXPAND, PATH)
@@ -152,11 +154,13 @@ def encode_kernel(program, problem, events, nodes, states, tokens, align):
         num_forms = 2 if kind == GENERATE and labels and states[state, 0] > 1 else 1
         for _ in range(num_forms):
             for pc in range(starts[form], starts[form + 1]):
-                piece = code[pc, 0]
-                argument = np.int64(code[pc, 1])
+                piece = steps[pc, 0]
+                argument = np.int64(steps[pc, 1])
                 if piece == LITERAL:
-                    tokens[t] = argument
-                    t += 1
+                    count = np.int64(steps[pc, 2])
+                    for m in range(count):
+                        tokens[t + m] = literals[argument + m]
+                    t += count
                 elif piece == SYMBOL:
                     tokens[t] = symbols[nodes[node, ACTION + argument]]
                     t += 1

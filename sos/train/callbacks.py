@@ -1,4 +1,4 @@
-"""Callbacks: the budget bar, throughput, the solve-rate probe and checkpoints."""
+"""Callbacks: the budget bar, the solve-rate probe and checkpoints."""
 
 from __future__ import annotations
 
@@ -59,49 +59,20 @@ class BudgetBar(L.Callback):
             self.bar = None
 
 
-class Throughput(L.Callback):
-    """Logs tokens/s, the share of time spent on making data, and the losses against tokens and problems."""
-
-    def __init__(self, log_every: int) -> None:
-        self.log_every = log_every
-        self.last: tuple[float, int, float] | None = None
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step % self.log_every or not trainer.is_global_zero:
-            return
-        cursor = batch["cursor"]
-        now = (time.perf_counter(), cursor["tokens"], cursor["data_seconds"])
-        if self.last is not None and trainer.logger is not None:
-            seconds = now[0] - self.last[0]
-            trainer.logger.log_metrics(
-                {
-                    "throughput/tokens_per_s": (now[1] - self.last[1]) / seconds,
-                    "throughput/data_share": (now[2] - self.last[2]) / seconds,
-                    "progress/tokens": cursor["tokens"],
-                    "progress/problems": cursor["streams"],
-                },
-                step=trainer.global_step,
-            )
-            writer = trainer.logger.experiment  # type: ignore[attr-defined]
-            writer.add_scalar("loss_by_tokens/all", float(outputs["loss"]), cursor["tokens"])
-            writer.add_scalar("loss_by_problems/all", float(outputs["loss"]), cursor["streams"])
-        self.last = now
-
-
 class SolveProbe(L.Callback):
     """Lets the model solve a few unseen problems at set shares of the budget and logs the rate as `solve/probe`."""
 
     def __init__(self, probe: Callable[[Any], float], every: float) -> None:
         self.probe, self.every = probe, every
         self.due = every
+        self.seconds = 0.0
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if batch["progress"] < self.due:
             return
+        started = time.perf_counter()
         while self.due <= batch["progress"]:
             self.due += self.every
         model = gathered(pl_module.model)  # type: ignore[arg-type]
@@ -110,6 +81,7 @@ class SolveProbe(L.Callback):
             trainer.logger.log_metrics({"solve/probe": rate}, step=trainer.global_step)
             writer = trainer.logger.experiment  # type: ignore[attr-defined]
             writer.add_scalar("solve_by_tokens/probe", rate, batch["cursor"]["tokens"])
+        self.seconds += time.perf_counter() - started
 
 
 class KeepCursor(L.Callback):
@@ -126,13 +98,16 @@ class Checkpoints(L.Callback):
 
     def __init__(self, folder: Path, every: int) -> None:
         self.path, self.every = folder / "last.ckpt", every
+        self.seconds = 0.0
 
     def save(self, trainer: L.Trainer) -> None:
         """Write next to the checkpoint and rename, so that a kill at any moment leaves a whole one."""
+        started = time.perf_counter()
         partial = self.path.with_name("partial.ckpt")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             partial.replace(self.path)
+        self.seconds += time.perf_counter() - started
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -92,7 +92,7 @@ class LitGPT(L.LightningModule):
         return loss
 
     def _log_losses(self, loss: Tensor, losses_BT: Tensor, batch: dict[str, Any]) -> None:
-        self.log("loss/all", loss.detach())
+        self.log("loss/all", loss.detach(), sync_dist=True)
         self.log("optim/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         for event in Event:
             chosen = batch["kinds"] == int(event)

@@ -20,14 +20,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import naive
 from drivers import random_problem, run_search, solvable_kernel
 
-from sos.envs.countdown import Countdown
+from sos.data.splits import make_splits
+from sos.data.streams import StreamSource
+from sos.envs.countdown import HEURISTICS, Countdown
+from sos.search.beam import Beam
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
+from sos.search.mixture import mix
 from sos.search.protocol import search
 from sos.stream.codec import encode_kernel
 from sos.stream.decode import decode_kernel
 from sos.stream.dialect import load_dialect
 from sos.stream.verify import verify_kernel
+from sos.stream.views import View
 from sos.trace import ACTION, Trace, new_buffer
 
 
@@ -103,6 +108,28 @@ def row(what: str, figure: float, unit: str, note: str = "") -> None:
     print(f"{what:44} {figure:14,.0f} {unit:10} {note}", flush=True)
 
 
+def mixture_row(env: Countdown, repeats: int) -> None:
+    """Time the whole way of the published mixture: problem, search, `sos` tokens, for consecutive visits of a source."""
+    kinds = (HEURISTICS.index("sum"), HEURISTICS.index("mult"))
+    strategies = [DepthFirst(kind, max_nodes=20_000) for kind in kinds]
+    strategies += [Beam(width, kind, True, True, 20_000) for kind in kinds for width in range(1, 6)]
+    mixture = mix(strategies, [5.0] * 2 + [1.0] * 10)
+    dialect, splits = load_dialect("sos", env, 9), make_splits(env, 0.1, 0.1)
+    source = StreamSource(env, mixture, View(), dialect, splits, 100_000, 0, max_nodes=20_000)
+    num = 100
+    visits = iter(range(0, 10**9, num))
+    sizes = []
+
+    def make() -> None:
+        start = next(visits)
+        for k in range(start, start + 10 * num, num):
+            sizes.append(len(source.chunk(k, k + num).tokens))
+
+    duration = seconds(make, repeats)
+    tokens = sum(sizes) / len(sizes) / num
+    row("the published mixture, problem to sos tokens", 10 * num / duration, "traces/s", f"{tokens:,.0f} tokens/trace")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=int, default=3000)
@@ -122,6 +149,7 @@ def main() -> None:
     row("depth-first, 4 numbers, sum, threshold", kernel_rate, "traces/s", f"{nodes / duration:,.0f} nodes/s")
     row("the same, naive Python", naive_rate, "traces/s", f"ratio {kernel_rate / naive_rate:,.0f}")
 
+    mixture_row(env, options.repeats)
     traces = [run_search(strategy, env, problem) for problem in problems]
     arrays = concatenated(traces)
     for name, whole_max in (("compact", 9), ("compact", 999), ("sos", 9), ("sos", 999)):

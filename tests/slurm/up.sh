@@ -2,7 +2,7 @@
 # Brings up a one-node Slurm on localhost for the tests: no systemd, no accounting. Run as root, with slurm-wlm and munge installed.
 set -euo pipefail
 host=$(hostname -s)
-cpus=$(nproc)
+cpus=$(nproc --all)
 memory=$(($(awk '/MemTotal/{print $2}' /proc/meminfo) / 1024 * 9 / 10))
 install -d -o munge -g munge -m 0755 /run/munge
 if [ ! -s /etc/munge/munge.key ]; then

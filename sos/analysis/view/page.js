@@ -69,13 +69,14 @@ class View {
       element("span", trace.solved ? "badge good" : "badge", trace.solved ? "solved" : "not solved"),
       element("span", trace.mistakeEvents.length ? "badge bad" : "badge", many(trace.mistakeEvents.length, "mistake")),
     ];
-    if (!/^ends as solved/.test(trace.ending)) facts.push(element("span", "badge", trace.ending));
+    if (!trace.solved || !trace.ending.startsWith("ends as solved")) facts.push(element("span", "badge", trace.ending));
     if (trace.stated) {
       const { numbers, target } = trace.stated;
       facts.push(element("span", "badge bad", `states another problem: ${numbers.join(" ") || "none"} → ${target}`));
     }
     const counts = [many(trace.numNodes, "node"), many(trace.numEvents, "event"), many(trace.tokens.length, "token")];
     facts.push(element("span", "counts", [...counts, trace.detail].filter(Boolean).join(" · ")));
+    facts.at(-1).title = trace.detail;
     return facts;
   }
 

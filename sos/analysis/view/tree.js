@@ -8,11 +8,19 @@ const OVERSCAN = 400;
 const SMALLEST = 0.85; // scale of a tree too wide for its pane
 const LARGEST = 1.6; // of one that leaves room
 
-const ruler = document.createElement("canvas").getContext("2d");
-
-function textWidth(text, font) {
-  ruler.font = font;
-  return ruler.measureText(text).width;
+/** A function text -> width in a font: the sum of its characters' widths, each measured once. */
+function ruler(font) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = font;
+  const widths = new Map();
+  return (text) => {
+    let sum = 0;
+    for (const character of text) {
+      if (!widths.has(character)) widths.set(character, context.measureText(character).width);
+      sum += widths.get(character);
+    }
+    return sum;
+  };
 }
 
 function element(name, className, text) {
@@ -80,26 +88,21 @@ class TreePane {
     this.opened = new Set(); // ancestors of the current node, which stay open
     this.holder.textContent = "";
     this.pool.clear();
-    const style = getComputedStyle(this.root);
-    const pillFont = `600 13px ${style.fontFamily}`;
-    const labelFont = `11px ${style.fontFamily}`;
+    const { fontFamily } = getComputedStyle(this.root);
+    const inPill = ruler(`600 13px ${fontFamily}`);
+    const inLabel = ruler(`11px ${fontFamily}`);
+    const inBold = ruler(`600 11px ${fontFamily}`);
     const { states, actions, parents } = trace.tree;
     const depths = trace.deepest + 1;
     this.labelWidth = new Float64Array(depths);
     const pillWidth = new Float64Array(depths);
     this.pillWidth = new Float64Array(trace.numNodes);
-    const seen = new Map(); // few texts are distinct in a large tree
-    const width = (text, font) => {
-      const key = font + text;
-      if (!seen.has(key)) seen.set(key, textWidth(text, font));
-      return seen.get(key);
-    };
     for (let n = 0; n < trace.numNodes; n++) {
       const depth = trace.depth[n];
-      this.pillWidth[n] = Math.ceil(width(states[n].join("  "), pillFont)) + 20;
+      this.pillWidth[n] = Math.ceil(inPill(states[n].join("  "))) + 20;
       pillWidth[depth] = Math.max(pillWidth[depth], this.pillWidth[n]);
       if (n > 0) {
-        const label = width(`${n} ${actions[n]}`, trace.onPath[n] ? `600 ${labelFont}` : labelFont) + 26;
+        const label = (trace.onPath[n] ? inBold : inLabel)(`${n} ${actions[n]}`) + 26;
         this.labelWidth[depth] = Math.max(this.labelWidth[depth], Math.ceil(label));
       }
     }
@@ -111,7 +114,7 @@ class TreePane {
     let widest = 0;
     for (let n = 0; n < trace.numNodes; n++) {
       const words = trace.children[n].length ? `+${trace.numBelow[n]}` : trace.markWords(n);
-      widest = Math.max(widest, this.right(n) + width(words, labelFont) + 30);
+      widest = Math.max(widest, this.right(n) + inLabel(words) + 30);
     }
     this.layout();
     this.size = [widest + MARGIN, this.rows * ROW + 2 * MARGIN]; // unfolded
@@ -308,13 +311,13 @@ class TreePane {
     return `M${x0} ${y0}H${bend}C${bend + half} ${y0} ${bend + half} ${y1} ${x1} ${y1}H${end}`;
   }
 
-  /** An arrow for the return that the current event announces. */
+  /** An arrow for the return or the jump of the current event. */
   returnLine(sight) {
     const { trace } = this;
-    if (this.event < 1 || trace.kinds[this.event] !== BACKTRACK) return "";
+    if (this.event < 1 || ![EXPAND, BACKTRACK].includes(trace.kinds[this.event])) return "";
     const from = this.visible(trace.current[this.event - 1]);
     const to = this.visible(trace.nodes[this.event]);
-    if (from < 0 || to < 0 || from === to) return "";
+    if (from < 0 || to < 0 || from === to || trace.tree.parents[to] === from) return "";
     const [x0, y0] = [this.right(from) - this.pillWidth[from] / 2, this.y(from, sight) + PILL / 2];
     const [x1, y1] = [this.right(to) - this.pillWidth[to] / 2, this.y(to, sight) + PILL / 2];
     return `M${x0} ${y0}C${x0} ${y0 + 34} ${x1} ${Math.max(y1 + 34, y0 + 34)} ${x1} ${y1 + 3}m-4 6l4 -6l5 5`;

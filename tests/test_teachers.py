@@ -1,0 +1,44 @@
+"""The table of teachers: shares of the same problems, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drivers import run_search
+
+from sos import teachers
+from sos.data.splits import make_splits, sample_problems
+from sos.envs.countdown import Countdown
+from sos.stream.codec import encode
+from sos.stream.dialect import load_dialect
+from sos.teachers import CONTEXTS, STREAMS, cover, table
+from sos.trace import Outcome
+
+
+def test_shares_are_those_of_the_single_searches() -> None:
+    env = Countdown(num_numbers=3)
+    problems = sample_problems(env, make_splits(env, 0.1, 0.0), "train", 20)
+    named = {name: strategy for name, strategy in teachers.teachers().items() if "sum" in name}
+    assert len(named) == 3
+    rows = cover(3, 20, named, STREAMS[-1:])
+    dialect = load_dialect("sos", env, 9)
+    for row in rows:
+        traces = [run_search(named[row.teacher], env, problem) for problem in problems]
+        assert all(trace.outcome == Outcome.SOLVED for trace in traces)
+        lengths = np.array([len(encode(dialect, trace)[0]) for trace in traces])
+        assert row.solved == 1.0
+        assert row.fits == tuple(float((lengths <= context).mean()) for context in CONTEXTS)
+        assert row.median_tokens == np.median(lengths)
+    assert rows[0].fits[0] < rows[-1].fits[1] == 1.0  # looking ahead shortens
+    medians = [row.median_tokens for row in rows]
+    assert medians == sorted(medians, reverse=True)  # the further a search looks ahead, the less it writes
+    assert len(table("title", rows).splitlines()) == 4 + len(rows)
+
+
+@pytest.mark.parametrize("arguments", [["--numbers", "7"], ["--numbers", "1"], ["--problems", "0"]])
+def test_impossible_options_are_one_line(arguments: list[str], monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["teachers", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        teachers.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --problems must be at least 1")
