@@ -169,20 +169,24 @@ def _expand(env, problem, state, actions, children):
                 large, small = x, y
             else:
                 large, small = y, x
-            if x + y <= env.max_value:
-                _append(state, i, j, actions[num], children[num], x, ADD, y, x + y)
-                num += 1
-            # int32 times int32 is computed in int64, so the test cannot overflow.
-            if x * y <= env.max_value:
-                _append(state, i, j, actions[num], children[num], x, MULTIPLY, y, x * y)
-                num += 1
-            # A number of the problem can itself be above the limit, so that these results can be, too.
-            if large - small <= env.max_value:
-                _append(state, i, j, actions[num], children[num], large, SUBTRACT, small, large - small)
-                num += 1
-            if small != 0 and large % small == 0 and large // small <= env.max_value:
-                _append(state, i, j, actions[num], children[num], large, DIVIDE, small, large // small)
-                num += 1
+            # One call site: numba compiles each on its own.
+            for operator in range(4):
+                a, b = large, small
+                if operator == ADD:
+                    a, b, result = x, y, x + y
+                elif operator == MULTIPLY:
+                    # int32 times int32 is computed in int64, so the test below cannot overflow.
+                    a, b, result = x, y, x * y
+                elif operator == SUBTRACT:
+                    result = large - small
+                elif small != 0 and large % small == 0:
+                    result = large // small
+                else:
+                    continue
+                # A number of the problem can itself be above the limit, so that any result can be.
+                if result <= env.max_value:
+                    _append(state, i, j, actions[num], children[num], a, operator, b, result)
+                    num += 1
     return num
 
 

@@ -130,8 +130,10 @@ def view_kernel(view, key, source, out, kept):
             kept[node] = -1
             continue
         parent = nodes[node, PARENT]
-        out.nodes[num_kept] = nodes[node]
-        out.states[num_kept] = states[node]
+        for c in range(nodes.shape[1]):
+            out.nodes[num_kept, c] = nodes[node, c]
+        for c in range(states.shape[1]):
+            out.states[num_kept, c] = states[node, c]
         if parent >= 0:
             out.nodes[num_kept, PARENT] = kept[parent]
         kept[node] = num_kept  # from here on: the new number
