@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from sos import ROOT
 from sos.config import Config, to_object
-from sos.entry import refusals, run
+from sos.entry import is_sweep_job, refusals, run
 
 KINDS = ("traces", "tokens")
 SPLITS = ("train", "val", "val_target")
@@ -104,17 +104,16 @@ def main(composed: DictConfig) -> None:
     with refusals():
         config = to_object(composed)
         assert isinstance(config, GenerateRoot)
-        print(execute(config))
-
-
-def entry() -> int:
-    """Return the exit status: 0, 1 for a fault of the machine, 2 for bad input."""
-    try:
-        return run(main)
-    except OSError as error:  # a full disk, a killed worker
-        print(f"error: {error.strerror or error}", file=sys.stderr)
-        return 1
+        try:
+            print(execute(config))
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise ValueError(f"generate.out={config.generate.out}: {error.strerror}") from error
+        except OSError as error:  # a full disk, a killed worker
+            if is_sweep_job():
+                raise
+            print(f"error: {error.strerror or error}", file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(run(main))

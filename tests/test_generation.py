@@ -1,4 +1,4 @@
-"""Data sets on disk: the same bytes however they are made, nothing lost by a kill, nothing damaged taken for whole, training reads them."""
+"""Data sets on disk: the same bytes however they are made, nothing lost by a kill, nothing damaged taken for whole."""
 
 from __future__ import annotations
 
@@ -131,15 +131,13 @@ def test_read_traces_gives_what_the_source_made(tmp_path):
 def test_strategies_of_a_mixture_are_kept(tmp_path):
     strategies = {"first": {"name": "dfs", "heuristic": "none"}, "second": {"name": "beam", "width": 3}}
     values = SMALL | {"search": {"name": "mixture", "strategies": strategies}}
-    for kind in ("traces", "tokens"):
-        generate(job(tmp_path / kind, kind, values, visits=60))
-    shards = Shards(tmp_path / "traces", "traces")
+    generate(job(tmp_path, "traces", values, visits=60))
+    shards = Shards(tmp_path, "traces")
     assert shards.manifest["labels"]["strategies"] == ["first", "second"]
     found = np.concatenate([shards.columns(k)["strategies"] for k in range(len(shards))])
-    chunk = build_trace_source(config_from_dict(values)).chunk(0, 60)
-    np.testing.assert_array_equal(found, chunk.strategies)
+    np.testing.assert_array_equal(found, build_trace_source(config_from_dict(values)).chunk(0, 60).strategies)
     assert set(found.tolist()) == {0, 1}
-    assert verify_set(job(tmp_path / "traces", "traces", values, visits=60)) == len(found)
+    assert verify_set(job(tmp_path, "traces", values, visits=60)) == len(found)
 
 
 @pytest.mark.parametrize("limit", [127, 128, 32767, 32768, 2**31 - 1])
@@ -213,7 +211,7 @@ def test_training_refuses_a_vocabulary_that_changed(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["recipe"]["stream"]["dialect_hash"] = "0" * 16
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="stream.dialect_hash=0000000000000000"):
+    with pytest.raises(ValueError, match=r"stream.dialect_hash=0000000000000000"):
         reading(copy)
 
 
@@ -234,11 +232,11 @@ def flip(path: Path) -> None:
 
 def test_a_damaged_shard_is_named_by_training_and_verification_and_made_again(copy, tokens):
     flip(copy / "shard-00002" / "tokens.npy")
-    with pytest.raises(ValueError, match="shard-00002.*tokens.npy has another checksum"):
+    with pytest.raises(ValueError, match=r"shard-00002.*tokens.npy has another checksum"):
         reading(copy).chunk(100, 110)
     assert len(reading(copy).chunk(0, 100).visits)  # the others can be read
     for check in (verify_set, merge):
-        with pytest.raises(ValueError, match="shard-00002.*another checksum"):
+        with pytest.raises(ValueError, match=r"shard-00002.*another checksum"):
             check(job(copy))
     shutil.rmtree(copy / "shard-00002")
     generate(job(copy))
@@ -264,7 +262,7 @@ def test_a_set_that_is_not_complete_is_refused(tmp_path):
         reading(tmp_path / "part")
     with pytest.raises(ValueError, match="shard-00001 is missing"):
         merge(job(tmp_path / "part", parts=2))
-    with pytest.raises(ValueError, match="no data set at .*elsewhere"):
+    with pytest.raises(ValueError, match=r"no data set at .*elsewhere"):
         reading(tmp_path / "elsewhere")
 
 
@@ -335,7 +333,7 @@ def test_a_full_disk_leaves_whole_shards_and_the_next_call_goes_on(tokens, tmp_p
         return whole(path, write)
 
     monkeypatch.setattr(store, "_write_file", full)
-    with pytest.raises(OSError, match="cannot write .*shard-0000.*: No space left on device"):
+    with pytest.raises(OSError, match=r"cannot write .*shard-0000.*: No space left on device"):
         generate(job(tmp_path / "set"))
     left = sorted(p.name for p in (tmp_path / "set").iterdir() if not p.name.endswith(".lock"))
     assert left == ["manifest.json", "shard-00000", "shard-00001"]
@@ -343,14 +341,12 @@ def test_a_full_disk_leaves_whole_shards_and_the_next_call_goes_on(tokens, tmp_p
     assert files(tmp_path / "set") == files(tokens)
 
 
+def small_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
 def test_a_limit_of_the_system_is_one_line_and_exit_status_1(tmp_path):
-    limit = 20_000  # bytes in a file
-    result = run(
-        tmp_path / "set",
-        "generate.kind=traces",
-        "generate.shard_size=300",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    result = run(tmp_path / "set", "generate.kind=traces", "generate.shard_size=300", preexec_fn=small_files)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(f"error: cannot write {tmp_path}/set/shard-00000: File too large")
     assert not list((tmp_path / "set").glob("*shard*"))
@@ -389,12 +385,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tokens, tmp_pat
     folder = tmp_path / "set"
     kills = 0
     for delay in (0.0, 0.03, 0.1):
-        process = subprocess.Popen(
-            command(folder, "generate.kind=tokens", "generate.workers=2"),
-            cwd=ROOT,
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        arguments = command(folder, "generate.kind=tokens", "generate.workers=2")
+        process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         before = len(list(folder.glob("*shard-*")))
         deadline = time.time() + 200
         while process.poll() is None and len(list(folder.glob("*shard-*"))) == before and time.time() < deadline:
@@ -410,8 +402,19 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tokens, tmp_pat
     assert files(folder) == files(tokens)
 
 
+HOLDER = """
+import time
+from pathlib import Path
+from sos.generation import _only_one
+from test_generation import job
+with _only_one(job(Path({folder!r}))):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_two_processes_do_not_make_the_same_part(tmp_path):
-    script = f"import time; from test_generation import job; from sos.generation import _only_one\nfrom pathlib import Path\nwith _only_one(job(Path({str(tmp_path)!r}))):\n print('held', flush=True); time.sleep(60)"
+    script = HOLDER.format(folder=str(tmp_path))
     holder = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT / "tests", stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
@@ -433,7 +436,7 @@ def test_two_processes_do_not_make_the_same_part(tmp_path):
         (["generate.kind=tokens", "data.context=16"], "data.context=16: no stream of visits 0 to 50 fits into it"),
         (["data.shards=somewhere"], "data.shards=somewhere is for training"),
         (["generate.wokers=2"], "wokers"),
-        (["generate.out=/dev/null/set"], "cannot write /dev/null/set/manifest.json: Not a directory"),
+        (["generate.out=/dev/null/set"], "generate.out=/dev/null/set: cannot write /dev/null/set/manifest.json: Not a"),
     ],
 )
 def test_bad_input_is_one_line_and_a_status(tmp_path, overrides, message):

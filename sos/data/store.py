@@ -280,6 +280,11 @@ def finish(folder: Path, plan: Plan, *, check: bool) -> dict[str, Any]:
     for shard in shards:
         for key, value in shard["counts"].items():
             counts[key] = counts.get(key, 0) + value
+    for partial in folder.glob(f"{TEMPORARY}*"):  # of killed processes
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
     content = plan.to_dict() | {"complete": True, "counts": counts, "shards": shards}
     path = folder / MANIFEST
     if not path.is_file() or path.read_bytes() != _json_bytes(content):

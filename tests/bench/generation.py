@@ -1,7 +1,8 @@
 """Benchmark of `python -m sos.generate`: start, workers, memory, equal bytes, and kills at random moments.
 
-Run `python tests/bench/generation.py [--visits 500000] [--kills 10] [overrides]`, overrides as `env=countdown_paper search=paper_mixture`.
-Each line is one measurement; `cold` empties a kernel cache of its own first. Times are wall-clock times of whole processes.
+Run `python tests/bench/generation.py [--visits 500000] [--kills 10] [overrides]`, overrides as `env=countdown_paper
+search=paper_mixture`. Each line is one measurement; `cold` has an empty kernel cache of its own. Times are wall-clock times of
+whole processes.
 """
 
 from __future__ import annotations
