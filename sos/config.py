@@ -160,8 +160,8 @@ class DataConfig:
 
     context: int = 256
     match: str = "tokens"  # train until `train_tokens` or `train_problems` is reached
-    train_tokens: int = 4_000_000
-    train_problems: int = 53_000  # problem visits, epochs counted
+    train_tokens: int = 3_000_000
+    train_problems: int = 40_000  # problem visits, epochs counted
     num_problems: int = 0  # size of a fixed data set; 0: endless, every visit a new problem
     val_fraction: float = 0.1
     held_out_fraction: float = 0.12

@@ -7,6 +7,7 @@ equal bit for bit and all metrics the same numbers; elsewhere the differences ar
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from sos.folders import METRICS, PROVENANCE, read_json
 from sos.provenance import Origin, versions
 
 SHOWN = 8  # differences listed by name
+# What a busy machine changes: seconds, rates and shares of time, peaks.
+MEASURES_TIME = re.compile(r"seconds|per_s$|^data_share$|^peak_|^mfu$")
 
 
 def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
@@ -69,7 +72,7 @@ def changed_data(config: Config, provenance: dict[str, Any]) -> list[str]:
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Return what differs between two JSON values, by path; times do not count."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in dict.fromkeys([*old, *new]) if "seconds" not in key]
+        keys = [key for key in dict.fromkeys([*old, *new]) if not MEASURES_TIME.search(key)]
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{prefix}/{key}")]
     return [] if old == new else [f"{prefix.lstrip('/')}: {old} before, {new} now"]
 

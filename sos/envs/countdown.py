@@ -282,7 +282,9 @@ def _heuristic(env, kind, problem, scratch, state):
         # The product of the numbers plus 1, cut at a limit: small numbers first.
         total = 1
         for k in range(1, count + 1):
-            total = min(total * (np.int64(state[k]) + 1), MAX_SIZE)
+            factor = np.int64(state[k]) + 1
+            # Both can be so large that their product would overflow.
+            total = total * factor if factor <= MAX_SIZE // total else MAX_SIZE
         return total * HEURISTIC_SCALE
     return total
 
