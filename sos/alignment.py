@@ -19,6 +19,7 @@ from sos.analysis.metrics import Metric
 from sos.analysis.runs import load_runs
 from sos.build import build_system
 from sos.config import MOST_NUMBERS_SEARCHED, config_from_dict
+from sos.entry import report
 from sos.view_sources import check_ranges, read_rollouts
 
 HEADER = ("run", "split", "strategy", "metric", "value", "low", "high", "num")
@@ -88,12 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", default="val", help="whose rollouts (default: val)")
     parser.add_argument("--problems", type=int, metavar="N", help="the first N of them (default: all)")
     parser.add_argument("--out", metavar="FILE", help="write all numbers as CSV")
-    try:
-        run(parser.parse_args(argv))
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(argv)
+    return report(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from sos.analysis.compare import compare, load_runs
+from sos.entry import report
 
 
 class CompareAfterMultirun(Callback):
@@ -28,8 +28,16 @@ class CompareAfterMultirun(Callback):
         print("wrote " + ", ".join(map(str, comparison.write(folder))))
 
 
+def run(options: argparse.Namespace) -> None:
+    """Print the comparison, and write it where asked."""
+    comparison = compare(load_runs(options.runs), options.metric, options.baseline, options.allow_different_problems)
+    print(comparison.table())
+    if options.out:
+        print("wrote " + ", ".join(map(str, comparison.write(options.out))))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the comparison, write it where asked, and return the exit status: 0, or 2 for what the user can mend."""
+    """Return the exit status: 0, or 2 for what the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m sos.compare", description="Compare arms of finished runs.")
     parser.add_argument("runs", nargs="+", metavar="RUNS", help="a run folder, or a folder searched for run folders")
     parser.add_argument("--out", metavar="FOLDER", help="write comparison.csv, .md and .png and budget_curves.png here")
@@ -39,18 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--allow-different-problems", action="store_true", help="compare runs evaluated on different problems too"
     )
     options = parser.parse_args(argv)
-    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
-    try:
-        comparison = compare(
-            load_runs(options.runs), options.metric, options.baseline, options.allow_different_problems
-        )
-        print(comparison.table())
-        if options.out:
-            print("wrote " + ", ".join(map(str, comparison.write(options.out))))
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return report(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from sos.data.published import from_record, to_record
 from sos.data.trace_files import parse_trace, read_json, trace_line, write_lines
+from sos.entry import report
 from sos.envs.countdown import Countdown
 from sos.stream.verify import Error, verify
 from sos.trace import Outcome, Trace
@@ -111,12 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip-invalid", action="store_true", help="leave invalid traces out instead of refusing all")
     parser.add_argument("--jsonl", action="store_true", help="export JSON lines, not the published JSON array")
     options = parser.parse_args(argv)
-    try:
-        run(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return report(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +35,25 @@ def one_line(error: BaseException) -> str:
         name = missing[1] or missing[2]
         return f'the {name} launcher is not installed: pip install -e ".[{_EXTRAS[name]}]" ({text.partition(";")[0]})'
     return text
+
+
+def report(command: Callable[[], int | None]) -> int:
+    """Call a command without Hydra and return its exit status, 0 for None; a ValueError or OSError is one line and status 2."""
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    try:
+        return command() or 0
+    except (ValueError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def report_keyed(command: Callable[[Sequence[str]], None], help_text: str | None, words: Sequence[str] | None) -> int:
+    """Call a command with its `key=value` words (None: the process's) as `report` does; -h prints the help instead."""
+    words = sys.argv[1:] if words is None else words
+    if {"-h", "--help"} & set(words):
+        print(help_text)
+        return 0
+    return report(lambda: command(words))
 
 
 def is_sweep_job() -> bool:

@@ -6,7 +6,6 @@ environment. The headline is greedy; pass@k draws at `eval.temperature`.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import numpy as np
 from sos.analysis.metrics import Metric, budget_curve, format_metric, rate_metric
 from sos.build import System
 from sos.config import EvalConfig
+from sos.files import written_whole
 from sos.judging import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
@@ -43,13 +43,12 @@ class Evaluation:
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for split, arrays in self.arrays.items():
-            content = io.BytesIO()
-            np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-            _write_whole(folder / f"rollouts_{split}.npz", content.getvalue())
+            with written_whole(folder / f"rollouts_{split}.npz") as partial, open(partial, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         if self.texts:
-            _write_whole(folder / "rollouts.md", "\n".join(self.texts).encode())
+            with written_whole(folder / "rollouts.md") as partial:
+                partial.write_text("\n".join(self.texts), encoding="utf-8")
 
     def table(self) -> str:
         """Return the main metrics as an aligned table, the splits side by side."""
@@ -196,13 +195,7 @@ def write_metrics(
         "budget_curve": evaluation.budget_curve,
     }
     path = Path(folder) / "metrics.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, json.dumps(content, indent=1, allow_nan=False).encode())
+    text = json.dumps(content, indent=1, allow_nan=False)
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write next to `path` and rename, so that no reader and no kill ever leaves half a file."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

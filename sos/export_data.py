@@ -8,7 +8,6 @@ as digits. Both files load with `datasets.load_dataset("json" or "parquet", data
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,10 +19,12 @@ from sos.build import build_env, build_system, recipe
 from sos.config import Config, config_from_dict
 from sos.data.shards import Shards, trace_chunk
 from sos.data.store import first_difference
+from sos.entry import report_keyed
+from sos.files import written_whole
 from sos.stream.codec import decode, encode
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.verify import verify
-from sos.trace import ACTION, NODE, PARENT, Event, Outcome, Trace
+from sos.trace import ACTION, KIND, NODE, PARENT, VALUE, Event, Outcome, Trace
 
 KEYS = ("data", "out", "dialect")
 Row = dict[str, Any]
@@ -39,7 +40,7 @@ def config_of(manifest: dict[str, Any]) -> Config:
 
 def solution_of(trace: Trace, symbols: Sequence[str]) -> list[str]:
     """Return the operations on the way to the goal, first to last; none where the search found no goal."""
-    goals = trace.events[trace.events[:, 0] == Event.GOAL]
+    goals = trace.events[trace.events[:, KIND] == Event.GOAL]
     node, steps = (int(goals[0, NODE]) if len(goals) else 0), []
     while node > 0:
         a, operator, b, result = (int(x) for x in trace.nodes[node, ACTION : ACTION + 4])
@@ -62,7 +63,7 @@ def trace_rows(shards: Shards, dialect_name: str) -> Iterator[list[Row]]:
                 "target": int(trace.problem[0]),
                 "strategy": names[int(strategy)],
                 "solved": trace.outcome == Outcome.SOLVED,
-                "outcome": Outcome(trace.outcome or 0).name.lower(),
+                "outcome": Outcome(int(trace.events[-1, VALUE])).name.lower(),
                 "num_nodes": len(trace.nodes),
                 "num_events": len(trace.events),
                 "solution": solution_of(trace, env.symbols),
@@ -154,34 +155,25 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
     kind = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"]["kind"]
     shards = Shards(folder, kind)
     batches = trace_rows(shards, dialect) if kind == "traces" else token_rows(shards)
-    partial = out.with_name(f".partial-{os.getpid()}-{out.name}")
-    try:
-        num = WRITERS[out.suffix](partial, iter(tqdm(batches, total=len(shards), unit=" shards", desc=str(out))))
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return num
+    with written_whole(out) as partial:
+        return WRITERS[out.suffix](partial, iter(tqdm(batches, total=len(shards), unit=" shards", desc=str(out))))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Export what the `key=value` arguments name. Raises ValueError for a key that is unknown or missing."""
+    options = dict(argument.partition("=")[::2] for argument in arguments)
+    if unknown := options.keys() - set(KEYS):
+        raise ValueError(f"unknown key {min(unknown)!r}; known are {', '.join(KEYS)}")
+    for key in ("data", "out"):
+        if not options.get(key):
+            raise ValueError(f"{key}=PATH is missing")
+    num = export_data(Path(options["data"]), Path(options["out"]), options.get("dialect") or "sos")
+    print(f"wrote {num} rows to {options['out']}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, or 2 for what the user can mend."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    options = dict(argument.partition("=")[::2] for argument in arguments)
-    try:
-        if unknown := options.keys() - set(KEYS):
-            raise ValueError(f"unknown key {min(unknown)!r}; known are {', '.join(KEYS)}")
-        for key in ("data", "out"):
-            if not options.get(key):
-                raise ValueError(f"{key}=PATH is missing")
-        num = export_data(Path(options["data"]), Path(options["out"]), options.get("dialect") or "sos")
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"wrote {num} rows to {options['out']}")
-    return 0
+    return report_keyed(run, __doc__, arguments)
 
 
 if __name__ == "__main__":

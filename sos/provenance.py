@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sos import ROOT, source_hash
 from sos.config import Config, config_hash
+from sos.files import written_whole
 from sos.folders import PROVENANCE
 from sos.sweep import quoted, shell
 
@@ -104,8 +105,7 @@ def write_provenance(
         "git": state,
         "data_hashes": data_hashes(config, system, source),
     }
-    partial = folder / f"{PROVENANCE}.partial"
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(folder / PROVENANCE)
+    with written_whole(folder / PROVENANCE) as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     if difference:
         (folder / DIFF).write_text(difference, encoding="utf-8")

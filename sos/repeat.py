@@ -15,6 +15,7 @@ from typing import Any
 
 from sos import source_hash
 from sos.config import Config, config_from_dict, config_hash
+from sos.entry import report
 from sos.folders import METRICS, PROVENANCE, read_json
 from sos.provenance import Origin, versions
 
@@ -122,6 +123,16 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     return lines
 
 
+def run(options: argparse.Namespace) -> int:
+    """Repeat the run and print what differs; return 1 if anything does."""
+    lines = repeat(options.run, options.out or options.run / "repeat", options.keep_going)
+    for line in lines[:SHOWN]:
+        print(f"differs: {line}")
+    if len(lines) > SHOWN:
+        print(f"... and {len(lines) - SHOWN} more")
+    return 1 if lines else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0 for the same result, 1 for another, 2 for a run that cannot be repeated."""
     parser = argparse.ArgumentParser(prog="python -m sos.repeat", description="Repeat a run and check its result.")
@@ -131,16 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--keep-going", action="store_true", help="repeat it although code, versions or data have changed"
     )
     options = parser.parse_args(argv)
-    try:
-        lines = repeat(options.run, options.out or options.run / "repeat", options.keep_going)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    for line in lines[:SHOWN]:
-        print(f"differs: {line}")
-    if len(lines) > SHOWN:
-        print(f"... and {len(lines) - SHOWN} more")
-    return 1 if lines else 0
+    return report(lambda: run(options))
 
 
 if __name__ == "__main__":

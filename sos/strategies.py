@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from sos.analysis.metrics import Metric, format_metric, mean_metric, rate_metric
 from sos.build import MAX_TRACE_NODES, System
 from sos.data.coverage import coverage
 from sos.data.published import full_tree_nodes, published_strategies, published_weight
+from sos.entry import report
 from sos.search import mix
 
 TOKENS_PER_NODE = 300  # at most, in the wordier dialect
@@ -137,13 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--problems", type=int, default=1000, metavar="N", help="of each split (default: 1000)")
     parser.add_argument("--out", metavar="FILE", help="write the table as CSV")
     options = parser.parse_args(argv)
-    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
-    try:
-        run(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return report(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
+from sos.entry import report
 from sos.envs.countdown import MULT, SIZE, SUM, Countdown
 from sos.search import DepthFirst, mix
 from sos.stream.dialect import load_dialect
@@ -95,21 +96,27 @@ def table(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--numbers", type=int, nargs="+", default=[3, 4, 5, 6], help="numbers per problem, 2 to 6")
-    parser.add_argument("--problems", type=int, default=1000)
-    options = parser.parse_args()
+def run(options: argparse.Namespace) -> None:
+    """Print a table for each count of numbers. Raises ValueError for a count that Countdown does not have."""
     if options.problems < 1 or not all(2 <= n <= 6 for n in options.numbers):
-        print(
-            f"error: --problems must be at least 1 and --numbers from 2 to 6, got {options.problems} and {options.numbers}",
-            file=sys.stderr,
+        raise ValueError(
+            f"--problems must be at least 1 and --numbers from 2 to 6, got {options.problems} and {options.numbers}"
         )
-        sys.exit(2)
     for num in options.numbers:
         rows = cover(num, options.problems, teachers(), STREAMS)
         print(table(f"{num} numbers, {options.problems} solvable problems, %", rows), flush=True)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0, or 2 for what the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sos.teachers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--numbers", type=int, nargs="+", default=[3, 4, 5, 6], help="numbers per problem, 2 to 6")
+    parser.add_argument("--problems", type=int, default=1000)
+    options = parser.parse_args(argv)
+    return report(lambda: run(options))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,13 +20,13 @@ rollout or checkpoint the run says what env and dialect are, and only search key
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sos.analysis.page import TraceStream, build_page, trace_data
-from sos.entry import one_line
+from sos.entry import report_keyed
+from sos.files import written_whole
 from sos.stream.dialect import Dialect
 
 KEYS = (
@@ -87,10 +87,8 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(f"{len(shown)} traces are asked for; one page shows {MAX_TRACES} at most")
     data = [trace_data(dialect, env, trace) for dialect, env, trace in shown]
     page = build_page(options.get("title", "Search traces"), data)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, out)
+    with written_whole(out) as partial:
+        partial.write_text(page, encoding="utf-8")
     for one in data:
         solved = "solved" if one["solved"] else "not solved"
         nodes, events, tokens = len(one["tree"]["parents"]), len(one["kinds"]), len(one["tokens"])
@@ -101,17 +99,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, or 2 for what the user can mend."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
-    try:
-        run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return report_keyed(run, __doc__, arguments)
 
 
 if __name__ == "__main__":

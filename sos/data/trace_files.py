@@ -10,12 +10,12 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from sos.envs.countdown import MAX_NUMBERS
+from sos.files import written_whole
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome, Trace
 
 CHUNK = 1 << 20  # characters read at a time
@@ -141,19 +141,12 @@ def _matrix(value: dict[str, Any], name: str, width: int | None) -> np.ndarray:
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[str], array: bool = False) -> int:
     """Write JSON texts as lines, or as one JSON array with a value a line; the file whole or not at all. Return how many."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
     num = 0
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write("[\n" if array else "")
-            for line in lines:
-                separator = ",\n" if array else "\n"
-                file.write((separator if num else "") + line)
-                num += 1
-            file.write("\n]\n" if array else "\n" * (num > 0))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write("[\n" if array else "")
+        for line in lines:
+            separator = ",\n" if array else "\n"
+            file.write((separator if num else "") + line)
+            num += 1
+        file.write("\n]\n" if array else "\n" * (num > 0))
     return num
