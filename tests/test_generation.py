@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 
@@ -433,7 +434,7 @@ def test_two_processes_do_not_make_the_same_part(tmp_path):
         (["generate.part=4", "generate.parts=4"], "generate.part=4 must be below generate.parts=4"),
         (["generate.kind=text"], "generate.kind must be one of traces, tokens, got 'text'"),
         (["generate.visits=0"], "generate.visits must be at least 1, got 0"),
-        (["generate.kind=tokens", "data.context=16"], "data.context=16: no stream of visits 0 to 50 fits into it"),
+        (["generate.kind=tokens", "data.context=16"], "data.context=16: no stream of visits "),
         (["data.shards=somewhere"], "data.shards=somewhere is for training"),
         (["generate.wokers=2"], "wokers"),
         (["generate.out=/dev/null/set"], "generate.out=/dev/null/set: cannot write /dev/null/set/manifest.json: Not a"),
@@ -467,7 +468,7 @@ def test_export(made, tmp_path, suffix):
     if suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     else:
-        rows = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        rows = pyarrow.parquet.read_table(path).to_pylist()
     shards = Shards(folder, kind)
     source = build_trace_source(config_from_dict(SMALL)).chunk(0, VISITS)
     for row, trace in zip(rows, source.traces(), strict=True):
