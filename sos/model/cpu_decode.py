@@ -14,7 +14,10 @@ import math
 
 import numpy as np
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from torch import Tensor, nn
 
 from sos.model.decode import in_parts
@@ -181,21 +184,63 @@ def _append(qkv_RE, q_gain, k_gain, cos_SF, sin_SF, slots, positions, keys_BHX, 
                 values[(d // LANES * padded + p) * LANES + d % LANES] = qkv_RE[r, 2 * width + start + d]
 
 
+@intrinsic
+def _sum_multiples(typing_context, y, y_start, x, x_start, factors, num):
+    """y[y_start:][:16] = factors[:num] @ x[x_start:].reshape(-1, 16)[:num], all flat float32 arrays.
+
+    Written in vectors, four sums at a time: LLVM makes code half as fast of the same loop in Python.
+    """
+
+    def generate(context, builder, signature, arguments):
+        numbers, lanes = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
+        y_start, x_start, num = (arguments[i] for i in (1, 3, 5))
+        y, x, factors = (context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2, 4))
+        x, y = builder.gep(x, [x_start]), builder.gep(y, [y_start])
+        fma_type = ir.FunctionType(numbers, [numbers] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, fma_type, f"llvm.fma.v{LANES}f32")
+        zeros = ir.Constant(numbers, [0.0] * LANES)
+        sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(4)]
+
+        def add(i, into):
+            row = builder.bitcast(builder.gep(x, [builder.mul(i, num.type(LANES))]), numbers.as_pointer())
+            factor = builder.insert_element(zeros, builder.load(builder.gep(factors, [i])), ir.IntType(32)(0))
+            factor = builder.shuffle_vector(factor, zeros, ir.Constant(lanes, [0] * LANES))
+            builder.store(builder.call(fma, [factor, builder.load(row, align=4), builder.load(into)]), into)
+
+        whole = builder.and_(num, num.type(-4))
+        with cgutils.for_range_slice(builder, num.type(0), whole, num.type(4)) as (i, _):
+            for k, into in enumerate(sums):
+                add(builder.add(i, num.type(k)), into)
+        with cgutils.for_range_slice(builder, whole, num, num.type(1)) as (i, _):
+            add(i, sums[0])
+        a, b, c, d = map(builder.load, sums)
+        out = builder.bitcast(y, numbers.as_pointer())
+        builder.store(builder.fadd(builder.fadd(a, b), builder.fadd(c, d)), out, align=4)
+        return context.get_dummy_value()
+
+    return types.void(y, types.intp, x, types.intp, factors, types.intp), generate
+
+
 @njit(cache=True, nogil=True, fastmath=FASTMATH)
-def _add_multiples(y, x, factors, num, vectors):
-    """y += factors[:num] @ x for the rows of 16 numbers in the flat x; `vectors` is 2, so that LLVM sees no remainder."""
-    whole = num // 8 * 8
-    for i in range(0, whole, 8):
-        a, b, c, d = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
-        e, f, g, h = factors[i + 4], factors[i + 5], factors[i + 6], factors[i + 7]
-        z = x[i * 16 :]
-        for j in range(vectors * 8):
-            low = a * z[j] + b * z[j + 16] + c * z[j + 32] + d * z[j + 48]
-            y[j] += low + e * z[j + 64] + f * z[j + 80] + g * z[j + 96] + h * z[j + 112]
-    for i in range(whole, num):
-        z = x[i * 16 :]
-        for j in range(vectors * 8):
-            y[j] += factors[i] * z[j]
+def _exp_sum(x, shift):
+    """x = exp(x - shift), shift being the largest; return the sum."""
+    for i in range(len(x)):
+        x[i] = exp_negative(x[i] - shift)
+    total = np.float32(0)
+    for i in range(len(x)):
+        total += x[i]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=FASTMATH)
+def _largest(x):
+    """Return the largest of a multiple of 16 numbers."""
+    lanes = np.full(LANES, np.float32(-np.inf))
+    for start in range(0, len(x), LANES):
+        block = x[start:]
+        for j in range(LANES):
+            lanes[j] = max(lanes[j], block[j])
+    return lanes.max()
 
 
 @njit(cache=True, nogil=True, fastmath=FASTMATH)
@@ -205,29 +250,18 @@ def _attend(begin, end, q_RC, slots, positions, keys_BHX, values_BHX, out_RC):
     depth = q_RC.shape[1] // num_heads
     padded = keys_BHX.shape[2] // depth
     weights = np.empty(padded, np.float32)
-    largest = np.empty(LANES, np.float32)
     total = np.empty(-(-depth // LANES) * LANES, np.float32)
     for r in range(begin, end):
         num = positions[r] + 1
         for h in range(num_heads):
             q, keys, values = q_RC[r, h * depth : (h + 1) * depth], keys_BHX[slots[r], h], values_BHX[slots[r], h]
-            largest[:] = -np.inf
             for start in range(0, num, LANES):
-                block = weights[start : start + LANES]
-                block[:] = 0
-                _add_multiples(block, keys[start * depth : (start + LANES) * depth], q, depth, 2)
-                for j in range(num - start, LANES):
-                    block[j] = -np.inf
-                for j in range(LANES):
-                    largest[j] = max(largest[j], block[j])
-            shift = largest.max()
-            mass = np.float32(0)
-            for s in range(num):
-                weights[s] = exp_negative(weights[s] - shift)
-                mass += weights[s]
-            total[:] = 0
+                _sum_multiples(weights, start, keys, start * depth, q, depth)
+            whole = weights[: -(-num // LANES) * LANES]
+            whole[num:] = -np.inf
+            mass = _exp_sum(weights[:num], _largest(whole))
             for d in range(0, depth, LANES):
-                _add_multiples(total[d : d + LANES], values[d * padded : (d + LANES) * padded], weights, num, 2)
+                _sum_multiples(total, d, values, d * padded, weights, num)
             out = out_RC[r, h * depth : (h + 1) * depth]
             for d in range(depth):
                 out[d] = total[d] / mass
