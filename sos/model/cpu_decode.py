@@ -11,6 +11,7 @@ that both products of attention are sums of multiples of whole vectors: keys as 
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class CPUDecoder:
     def __init__(self, model: GPT, num_slots: int, num_positions: int, max_rows: int) -> None:
         config = model.config
         depth, heads, width = config.head_dim, config.num_heads, config.width
-        self.model, self.num_heads = model, heads
+        self.model, self.blocks = model, cast(list[Any], list(model.blocks))
         padded = _up(num_positions)
         cos, sin = rotary(torch.arange(padded), depth, config.rope_theta)
         self.cos_SF, self.sin_SF = cos[:, 0].numpy(), sin[:, 0].numpy()
@@ -82,7 +83,7 @@ class CPUDecoder:
         qkv_array, y_array, x_array, normed_array = qkv.numpy(), y.numpy(), x.numpy(), normed.numpy()
         gate_up_array, hidden_array = gate_up.numpy(), hidden.numpy()
         np.take(_array(self.model.embed.weight), self.tokens[:num_rows], axis=0, out=x_array)
-        for layer, block in enumerate(self.model.blocks):
+        for layer, block in enumerate(self.blocks):
             attention, keys, values = block.attention, self.keys_LBHX[layer], self.values_LBHX[layer]
             _norm(x_array, every, _array(block.attention_norm.weight), normed_array)
             torch.mm(normed, attention.qkv.weight.t(), out=qkv)
