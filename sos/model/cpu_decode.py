@@ -11,7 +11,7 @@ that both products of attention are sums of multiples of whole vectors: keys as 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +50,8 @@ class CPUDecoder:
     def __init__(self, model: GPT, num_slots: int, num_positions: int, max_rows: int) -> None:
         config = model.config
         depth, heads, width = config.head_dim, config.num_heads, config.width
-        self.model, self.blocks = model, cast(list[Any], list(model.blocks))
+        self.model = model
+        self.blocks: list[Any] = list(model.blocks)
         padded = _up(num_positions)
         cos, sin = rotary(torch.arange(padded), depth, config.rope_theta)
         self.cos_SF, self.sin_SF = cos[:, 0].numpy(), sin[:, 0].numpy()
