@@ -105,6 +105,7 @@ def begin_again(job: str, deadline: float) -> None:
     while time.time() < deadline:
         state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
         if state == "PENDING":
+            time.sleep(3)  # Slurm kills a job that begins again in the second it was put back: "credential revoked"
             subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
             return
         time.sleep(0.2)
