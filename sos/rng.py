@@ -47,11 +47,12 @@ def below(key, counter, bound):
     next counter.
     """
     bound64 = np.uint64(bound)
-    threshold = (np.uint64(1) << _S32) % bound64
     x = fold(key, counter)
     while True:
         product = (x >> _S32) * bound64
-        if (product & _LOW32) >= threshold:
+        low = product & _LOW32
+        # The remainder is below the bound, and dividing takes longer than all the rest.
+        if low >= bound64 or low >= (np.uint64(1) << _S32) % bound64:
             return np.int64(product >> _S32)
         x = mix64(x + _GAMMA)
 

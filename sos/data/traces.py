@@ -10,12 +10,11 @@ import numpy as np
 from numba import njit
 
 from sos.data.splits import SPLITS, Splits
-from sos.data.streams import NO_PROBLEM, TOO_LONG, index_of, make_trace, strategy_of
+from sos.data.streams import NO_PROBLEM, NO_ROOM, TOO_LONG, index_of, make_trace, strategy_of
 from sos.rng import stream_key
 from sos.search.frontier import new_work
 from sos.trace import ACTION, EVENT_COLUMNS, Trace, new_buffer
 
-NO_ROOM = -3
 FIRST_ROOM = 64  # rows per visit that the arrays have room for at first
 
 
