@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.data.streams import strategy_of
+from sos.kernels import kernel
 from sos.rng import stream_key
 from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
@@ -38,7 +38,7 @@ class CoverageSpace(NamedTuple):
     writing: Writing
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _cover(env, strategy, program, key, limit, problems, space, found):
     """Search and write every problem. Returns (problem, error) where the dialect cannot write a trace, or (-1, 0)."""
     for p in range(len(problems)):
@@ -93,7 +93,7 @@ def coverage(
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _outcomes(env, strategy, key, start, problems, work, trace, outcomes):
     for p in range(len(problems)):
         choice = strategy_of(strategy, key, start + p)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.data.splits import SPLITS, Splits, sample
+from sos.kernels import kernel
 from sos.rng import fold, permute, stream_key
 from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
@@ -60,19 +60,19 @@ def new_workspace(env: Any, max_nodes: int) -> Workspace:
         buffer(),
         buffer(),
         buffer(),
-        np.zeros(max_nodes, np.int32),
+        np.zeros((2, max_nodes), np.int32),
         env.proof_work(),
         new_writing(4 * max_nodes + 8, max_nodes),
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strategy_of(strategy, key, index):
     """Return which strategy of a mixture searches problem `index` of the stream `key`; a pure function of both."""
     return choose(strategy, fold(key, STRATEGY_DRAW), index)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def index_of(visit, num_problems, order_key):
     """Return the problem of a visit: itself, or in a fixed data set the image under the permutation of its epoch."""
     if num_problems <= 0:
@@ -80,7 +80,7 @@ def index_of(visit, num_problems, order_key):
     return permute(fold(order_key, visit // num_problems), visit % num_problems, num_problems)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def make_trace(env, strategy, splits, split, key, index, problem, proof, work, trace):
     """Draw problem `index` and search it, with its strategy of a mixture; return OK, TOO_LONG or NO_PROBLEM.
 
@@ -93,7 +93,7 @@ def make_trace(env, strategy, splits, split, key, index, problem, proof, work, t
     return OK
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def make_stream(
     env, strategy, view, program, splits, split, key, index, dose_key, oracle, context, problem, space, tokens, kinds
 ):  # fmt: skip
@@ -132,7 +132,7 @@ def make_stream(
     return count, detail
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_chunk(
     env, strategy, view, program, splits, split, key, dose_key, oracle, context, num_problems, order_key, start, stop, problem, space,
     tokens, kinds, num, offsets, prompts, visits, strategies,

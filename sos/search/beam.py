@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
+from sos.kernels import inlined, kernel
 from sos.rng import below, fold, stream_key
 from sos.search.frontier import (
     COUNT_SLOT,
@@ -21,7 +21,6 @@ from sos.search.frontier import (
     begin,
     count_child,
     fill_frame,
-    inlined,
     pop_heap,
     push_heap,
     write_child,
@@ -50,7 +49,7 @@ class Beam(NamedTuple):
     max_nodes: int = 1000
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _problem_key(problem):
     key = SHUFFLE_KEY
     for k in range(len(problem)):
@@ -58,7 +57,7 @@ def _problem_key(problem):
     return key
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _shuffle(keys, count, problem_key, node):
     key = fold(problem_key, node)
     for k in range(count - 1, 0, -1):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
+from sos.kernels import kernel
 from sos.search.frontier import (
     ALL,
     COUNT_SLOT,
@@ -46,7 +46,7 @@ class BestFirst(NamedTuple):
     look_ahead: int = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _depth(nodes, node):
     depth = 0
     while nodes[node, PARENT] >= 0:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
+from sos.kernels import inlined, kernel
 from sos.rng import fold
 from sos.trace import ACTION, PARENT, RANK, Event, add_event
 
@@ -40,8 +40,6 @@ class SearchWork(NamedTuple):
     batch: np.ndarray  # int32 (N,) nodes taken from the heap together
 
 
-# A call that is not inlined passes a whole SearchWork or TraceBuffer, up to a hundred words.
-inlined = njit(cache=True, nogil=True, forceinline=True)
 NODE_SLOT, NEXT_SLOT, COUNT_SLOT = range(3)
 KEY_BITS = 8
 MOVE_MASK = (1 << KEY_BITS) - 1
@@ -72,7 +70,7 @@ def new_work(env, max_nodes: int) -> SearchWork:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _slot(row, seen):
     h = np.uint64(0)
     for k in range(len(row)):
@@ -80,7 +78,7 @@ def _slot(row, seen):
     return np.int64(h & np.uint64(len(seen) - 1))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_seen(work):
     """Empty the table in time linear in the number of its entries."""
     for n in range(work.num_seen[0]):
@@ -115,9 +113,9 @@ def add_seen(work):
     return 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin(env, heuristic, problem, work, trace):
-    """Empty `trace` and `work` and make the root, node 0, without an event; return its state."""
+    """Empty `trace` and `work` and make the root, node 0, without an event."""
     nodes, states, counts = trace.nodes, trace.states, trace.counts
     counts[0] = 0
     counts[1] = 1
@@ -125,9 +123,9 @@ def begin(env, heuristic, problem, work, trace):
     environment.prepare(env, heuristic, problem, work.scratch)
     clear_seen(work)
     environment.root_state(env, problem, states[0])
-    nodes[0, :] = 0
+    for k in range(nodes.shape[1]):
+        nodes[0, k] = 0
     nodes[0, PARENT] = -1
-    return states[0]
 
 
 @inlined
@@ -197,7 +195,7 @@ def count_child(trace, node):
     trace.counts[2] = node + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sift_down(values, nodes, start, pos):
     value, node = values[pos], nodes[pos]
     while pos > start:

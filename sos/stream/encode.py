@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from sos.kernels import inlined, kernel
 from sos.stream import dialect as d
 from sos.stream.runs import SHORT, SLACK, copy_run, copy_short
 from sos.stream.vocab import FIRST_NUMBER
@@ -27,8 +27,6 @@ ENCODE_ERRORS = {
     "another one",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
 }
-# A call that is not inlined would pass a whole program, a hundred words.
-inlined = njit(cache=True, nogil=True, forceinline=True)
 STATE_TOLD, VISIT_START, VISIT_STOP, HISTORY_START, HISTORY_STOP = range(5)
 
 
@@ -51,7 +49,7 @@ def tokens_size(program: d.Program, num: int) -> int:
     return num + program.max_event_tokens + SLACK
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_digits(value, tokens, t):
     """Write `value` >= 10 as digits; return the position behind it."""
     end = t + 2
@@ -76,7 +74,7 @@ def _put_number(value, program, tokens, t):
     return _put_large(value, program.whole_max, tokens, t)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_large(value, whole_max, tokens, t):
     if value <= whole_max:
         tokens[t] = FIRST_NUMBER + value
@@ -179,7 +177,7 @@ def _has(program, form, kind):
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_ancestor(nodes, ancestor, node):
     """Say whether `ancestor` lies on the way from the root to `node`."""
     while node >= 0 and node != ancestor:
@@ -214,7 +212,7 @@ def _put_form(program, form, problem, value, node, state, nodes, states, told, t
     return t
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def encode_kernel(program, problem, events, nodes, states, tokens, writing):
     """Write the stream of a trace into `tokens` uint16, and where each event's tokens stop into `writing.stops`.
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
+
+from sos.kernels import OPTIONS, inlined
 
 SHORT, LONG = 4, 16
 SLACK = LONG
@@ -53,17 +55,17 @@ def copy_long(source, start, target, at):
     target[at : at + LONG] = source[start : start + LONG].copy()
 
 
-@overload(copy_short)
+@overload(copy_short, jit_options=OPTIONS)
 def _short(source, start, target, at):
     return lambda source, start, target, at: _copy_short(source, start, target, at)
 
 
-@overload(copy_long)
+@overload(copy_long, jit_options=OPTIONS)
 def _long(source, start, target, at):
     return lambda source, start, target, at: _copy_long(source, start, target, at)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@inlined
 def copy_run(source, start, count, target, at):
     """Copy `count` tokens and up to SLACK behind them; return the position behind the run. `source` may be `target`."""
     copy_long(source, start, target, at)
