@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.data.splits import SPLITS, Splits
-from sos.data.streams import NO_PROBLEM, TOO_LONG, index_of, make_trace, strategy_of
+from sos.data.streams import NO_PROBLEM, NO_ROOM, TOO_LONG, index_of, make_trace, strategy_of
+from sos.kernels import kernel
 from sos.rng import stream_key
 from sos.search.frontier import new_work
 from sos.trace import ACTION, EVENT_COLUMNS, Trace, new_buffer
 
-NO_ROOM = -3
 FIRST_ROOM = 64  # rows per visit that the arrays have room for at first
 
 
@@ -38,14 +37,14 @@ class TraceChunk(NamedTuple):
             yield Trace(*(np.asarray(row, np.int32) for row in rows))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _append(rows, target, start, count):
     for r in range(count):
         for c in range(rows.shape[1]):
             target[start + r, c] = rows[r, c]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_traces(
     env, strategy, splits, split, key, num_problems, order_key, start, stop, problem, proof, work, trace, num,
     problems, events, nodes, states, offsets, visits, strategies,
