@@ -11,6 +11,7 @@ that both products of attention are sums of multiples of whole vectors: keys as 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +80,8 @@ class CPUDecoder:
         qkv_array, y_array, x_array, normed_array = qkv.numpy(), y.numpy(), x.numpy(), normed.numpy()
         gate_up_array, hidden_array = gate_up.numpy(), hidden.numpy()
         np.take(_array(self.model.embed.weight), self.tokens[:num_rows], axis=0, out=x_array)
-        for layer, block in enumerate(self.model.blocks):
+        blocks: Any = self.model.blocks
+        for layer, block in enumerate(blocks):
             attention, keys, values = block.attention, self.keys_LBHX[layer], self.values_LBHX[layer]
             _norm(x_array, every, _array(block.attention_norm.weight), normed_array)
             torch.mm(normed, attention.qkv.weight.t(), out=qkv)
