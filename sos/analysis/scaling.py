@@ -81,7 +81,7 @@ def read_points(runs: Sequence[Run]) -> list[Point]:
     """Return a point per run, its loss from its TensorBoard events. Raises ValueError, naming the folder, where there is none."""
     return [
         Point(
-            run.name,
+            run.folder.name,
             float(run.train["parameters"]),
             float(run.train["tokens"]),
             final_loss(run.folder),
