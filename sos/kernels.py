@@ -7,9 +7,11 @@ neither allocate nor return an array; the few that allocate are plain `njit` and
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import njit
 
-OPTIONS = {"nogil": True, "_nrt": False}
+OPTIONS: Any = {"nogil": True, "_nrt": False}
 kernel = njit(cache=True, **OPTIONS)
 # For what takes a tuple of many arrays and is called often: a call that is not inlined would pass a hundred words.
 inlined = njit(cache=True, forceinline=True, **OPTIONS)
