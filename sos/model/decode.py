@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -31,14 +32,18 @@ def append_and_attend(
     out_BHD = torch.empty(q_BHD.shape)
     arrays = [x.contiguous().numpy() for x in (q_BHD, k_BHD, v_BHD)]
     arrays += [k_BHSD.numpy(), v_BHSD.numpy(), positions_B.contiguous().numpy(), out_BHD.numpy()]
-    num_parts = max(1, min(torch.get_num_threads(), len(out_BHD) // ROWS_PER_THREAD))
-    ends = [len(out_BHD) * i // num_parts for i in range(num_parts + 1)]
-    parts = [[array[start:end] for array in arrays] for start, end in pairwise(ends)]
-    waiting = [_pool(num_parts - 1).submit(_append_and_attend, *part) for part in parts[1:]]
-    _append_and_attend(*parts[0])
+    in_parts(_append_and_attend, len(out_BHD), *arrays)
+    return out_BHD
+
+
+def in_parts(kernel: Callable[..., None], num_rows: int, *arguments: np.ndarray) -> None:
+    """Call `kernel(begin, end, *arguments)` over all rows, in as many parts at a time as torch has threads."""
+    num_parts = max(1, min(torch.get_num_threads(), num_rows // ROWS_PER_THREAD))
+    ends = [num_rows * i // num_parts for i in range(num_parts + 1)]
+    waiting = [_pool(num_parts - 1).submit(kernel, *part, *arguments) for part in list(pairwise(ends))[1:]]
+    kernel(0, ends[1], *arguments)
     for future in waiting:
         future.result()
-    return out_BHD
 
 
 @functools.cache
@@ -47,10 +52,10 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _append_and_attend(q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD):
-    num_rows, num_heads, head_dim = q_BHD.shape
+def _append_and_attend(begin, end, q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD):
+    num_heads, head_dim = q_BHD.shape[1:]
     scale = np.float32(1.0 / math.sqrt(head_dim))
-    for i in range(num_rows * num_heads):
+    for i in range(begin * num_heads, end * num_heads):
         b, h = i // num_heads, i % num_heads
         q, keys, values, out = q_BHD[b, h], k_BHSD[b, h], v_BHSD[b, h], out_BHD[b, h]
         position = positions_B[b]

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
+from sos.model.cpu_decode import CPUDecoder, choose_rows, plan_rows
 from sos.model.gpt import GPT, KVCache
 from sos.rng import fold, stream_key, uniform
 
 SPAN_STEP = 16  # attention covers the longest live trace, rounded up to this many positions
-REFILL_SHARE = 8  # refill once this fraction (1 / 8) of the slots is free: prefills are then few and batched
+CPU_SLOTS = 64  # more would be slower: their keys and values fall out of the cache of the processor
+PROMPT_ROWS = 256  # tokens of prompts read beside one token of each slot
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,14 @@ def rollout(
     model.eval()
     try:
         with torch.inference_mode():
-            slots = _Slots(model, prompts, budgets, keys, min(batch_size, len(todo)), eos_id, temperature)
+            kind = _CPUSlots if CPUDecoder.fits(model) else _TorchSlots
+            slots = kind(model, prompts, budgets, keys, min(batch_size, len(todo)), eos_id, temperature)
             while todo or slots.live.any():
                 num_free = int(np.count_nonzero(~slots.live))
-                if todo and num_free * REFILL_SHARE >= len(slots.live):
-                    chosen = [todo.pop() for _ in range(min(num_free, len(todo)))]
-                    done = slots.fill(chosen)
-                else:
-                    if not todo and num_free * 2 >= len(slots.live):
-                        slots.drop_free()
-                    done = slots.advance()
+                done = []
+                if todo and num_free * slots.refill_share >= len(slots.live):
+                    done += slots.fill([todo.pop() for _ in range(min(num_free, len(todo)))])
+                done += slots.advance()
                 for problem, result in done:
                     results[problem] = result
                 num_done += len(done)
@@ -116,7 +117,9 @@ def rollout(
 
 
 class _Slots:
-    """The batch: the state of each slot on the host (arrays over slots) and the cache on the device."""
+    """The batch: the state of each slot on the host, arrays over slots. A subclass runs the model."""
+
+    refill_share = 1  # refill once this fraction (1 / refill_share) of the slots is free
 
     def __init__(
         self,
@@ -132,11 +135,7 @@ class _Slots:
         self.eos_id, self.temperature = eos_id, temperature
         self.num_prompts = np.array([len(prompt) for prompt in prompts], np.int64)
         self.limits = self.num_prompts + budgets
-        self.device = model.embed.weight.device
-        autocast = torch.is_autocast_enabled(self.device.type)
-        dtype = torch.get_autocast_dtype(self.device.type) if autocast else model.embed.weight.dtype
         longest = int(self.limits.max(initial=0))
-        self.cache = KVCache(model.config, num_slots, longest, self.device, dtype)
         self.live = np.zeros(num_slots, bool)
         self.problem = np.zeros(num_slots, np.int64)  # index into prompts
         self.length = np.ones(num_slots, np.int64)  # tokens so far; the last of them is not in the cache yet
@@ -144,48 +143,30 @@ class _Slots:
         self.logprobs = np.zeros((num_slots, longest), np.float32)
 
     def fill(self, problems: list[int]) -> list[tuple[int, Rollout]]:
-        """Start these problems in free slots: one forward pass over their prompts, then their first token."""
+        """Start these problems in free slots; return the ones that this completes."""
+        raise NotImplementedError
+
+    def advance(self) -> list[tuple[int, Rollout]]:
+        """Write one more token in every live slot that has read its prompt; return the problems that this completes."""
+        raise NotImplementedError
+
+    def _occupy(self, problems: list[int]) -> np.ndarray:
+        """Put the prompts of these problems into free slots; return the slots."""
         slots = np.flatnonzero(~self.live)[: len(problems)]
         for slot, i in zip(slots, problems, strict=True):
             self.tokens[slot, : len(self.prompts[i])] = self.prompts[i]
         self.problem[slots] = problems
         self.live[slots] = True
-        lengths = self.length[slots] = self.num_prompts[problems]
-        width = int(lengths.max())
-        logits_BTV = self.model.forward_cached(
-            self._to_device(self.tokens[slots, :width]),
-            torch.arange(width, device=self.device).expand(len(slots), width),
-            self.cache,
-            self._to_device(slots),
-            span=width,
-        )
-        last = self._to_device(lengths - 1)
-        return self._append(slots, logits_BTV[torch.arange(len(slots), device=self.device), last])
+        self.length[slots] = self.num_prompts[problems]
+        return slots
 
-    def advance(self) -> list[tuple[int, Rollout]]:
-        """Write one more token in every live slot (free ones are computed too, at position 0, and ignored)."""
-        live = np.flatnonzero(self.live)
-        positions = np.where(self.live, self.length - 1, 0)
-        span = min(-(-int(positions.max() + 1) // SPAN_STEP) * SPAN_STEP, self.tokens.shape[1])
-        last_tokens = self.tokens[np.arange(len(positions)), positions]
-        logits_BTV = self.model.forward_cached(
-            self._to_device(last_tokens)[:, None], self._to_device(positions)[:, None], self.cache, span=span
-        )
-        logits_BV = logits_BTV[:, 0]
-        return self._append(live, logits_BV if len(live) == len(positions) else logits_BV[self._to_device(live)])
+    def _draws(self, slots: np.ndarray) -> np.ndarray | None:
+        """The uniform number that decides the next token of each of these slots; None when decoding greedily."""
+        return uniforms(self.keys[self.problem[slots]], self.length[slots]) if self.temperature > 0 else None
 
-    def drop_free(self) -> None:
-        """Shrink the batch to its live slots."""
-        live = np.flatnonzero(self.live)
-        self.cache.keep(self._to_device(live))
-        for name in ("live", "problem", "length", "tokens", "logprobs"):
-            setattr(self, name, getattr(self, name)[live])
-
-    def _append(self, slots: np.ndarray, logits_BV: Tensor) -> list[tuple[int, Rollout]]:
-        """Choose the next token of these slots; return the problems that this completes and free their slots."""
+    def _append(self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> list[tuple[int, Rollout]]:
+        """Add a token to each of these slots; return the problems that this completes and free their slots."""
         at = self.length[slots]
-        draws = uniforms(self.keys[self.problem[slots]], at) if self.temperature > 0 else None
-        tokens, logprobs = choose(logits_BV, self.temperature, draws)
         self.tokens[slots, at] = tokens
         self.logprobs[slots, at] = logprobs
         self.length[slots] = at + 1
@@ -200,6 +181,98 @@ class _Slots:
             done.append((i, Rollout(self.tokens[slot, :end].copy(), num_prompt, bool(finished[row]), logprobs_written)))
             self.live[slot] = False
         return done
+
+
+class _CPUSlots(_Slots):
+    """The model as `CPUDecoder`: new slots read their prompts in the same pass in which the others write."""
+
+    refill_share = 64
+
+    def __init__(
+        self,
+        model: GPT,
+        prompts: Sequence[np.ndarray],
+        budgets: np.ndarray,
+        keys: np.ndarray,
+        num_slots: int,
+        *rest: Any,
+    ) -> None:
+        num_slots = min(num_slots, CPU_SLOTS)
+        super().__init__(model, prompts, budgets, keys, num_slots, *rest)
+        self.num_read = np.zeros(num_slots, np.int64)
+        self.wanted = np.zeros(num_slots, np.int64)
+        self.decoder = CPUDecoder(model, num_slots, self.tokens.shape[1], num_slots + PROMPT_ROWS)
+
+    def fill(self, problems: list[int]) -> list[tuple[int, Rollout]]:
+        self.num_read[self._occupy(problems)] = 0
+        return []
+
+    def advance(self) -> list[tuple[int, Rollout]]:
+        decoder = self.decoder
+        rows = (decoder.tokens, decoder.slots, decoder.positions)
+        num_rows, num_wanted = plan_rows(self.tokens, self.num_read, self.length, self.live, *rows, self.wanted)
+        wanted = self.wanted[:num_wanted]
+        logits_BV = decoder.logits(num_rows, wanted)
+        slots = decoder.slots[wanted]
+        draws = self._draws(slots)
+        tokens, logprobs = np.empty(num_wanted, np.int64), np.empty(num_wanted, np.float32)
+        choose_rows(logits_BV, self.temperature, np.zeros(0) if draws is None else draws, tokens, logprobs)
+        return self._append(slots, tokens, logprobs)
+
+
+class _TorchSlots(_Slots):
+    """The model's own `forward_cached`, on any device and in any dtype; free slots are computed too."""
+
+    refill_share = 8  # prefills are then few and batched
+
+    def __init__(self, model: GPT, *rest: Any) -> None:
+        super().__init__(model, *rest)
+        self.device = model.embed.weight.device
+        autocast = torch.is_autocast_enabled(self.device.type)
+        dtype = torch.get_autocast_dtype(self.device.type) if autocast else model.embed.weight.dtype
+        self.cache = KVCache(model.config, len(self.live), self.tokens.shape[1], self.device, dtype)
+
+    def fill(self, problems: list[int]) -> list[tuple[int, Rollout]]:
+        """Start these problems: one forward pass over their prompts, then their first token."""
+        slots = self._occupy(problems)
+        lengths = self.length[slots]
+        width = int(lengths.max())
+        logits_BTV = self.model.forward_cached(
+            self._to_device(self.tokens[slots, :width]),
+            torch.arange(width, device=self.device).expand(len(slots), width),
+            self.cache,
+            self._to_device(slots),
+            span=width,
+        )
+        last = self._to_device(lengths - 1)
+        return self._choose(slots, logits_BTV[torch.arange(len(slots), device=self.device), last])
+
+    def advance(self) -> list[tuple[int, Rollout]]:
+        """Write one more token in every live slot; where half of the slots are free, first drop those."""
+        live = np.flatnonzero(self.live)
+        if len(live) == 0:
+            return []
+        if len(live) * 2 <= len(self.live):
+            self._drop_free()
+            live = np.arange(len(live))
+        positions = np.where(self.live, self.length - 1, 0)
+        span = min(-(-int(positions.max() + 1) // SPAN_STEP) * SPAN_STEP, self.tokens.shape[1])
+        last_tokens = self.tokens[np.arange(len(positions)), positions]
+        logits_BTV = self.model.forward_cached(
+            self._to_device(last_tokens)[:, None], self._to_device(positions)[:, None], self.cache, span=span
+        )
+        logits_BV = logits_BTV[:, 0]
+        return self._choose(live, logits_BV if len(live) == len(positions) else logits_BV[self._to_device(live)])
+
+    def _choose(self, slots: np.ndarray, logits_BV: Tensor) -> list[tuple[int, Rollout]]:
+        return self._append(slots, *choose(logits_BV, self.temperature, self._draws(slots)))
+
+    def _drop_free(self) -> None:
+        """Shrink the batch to its live slots."""
+        live = np.flatnonzero(self.live)
+        self.cache.keep(self._to_device(live))
+        for name in ("live", "problem", "length", "tokens", "logprobs"):
+            setattr(self, name, getattr(self, name)[live])
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.int64)).to(self.device)
