@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.data.streams import strategy_of
+from sos.data.traces import strategy_of
 from sos.kernels import kernel
 from sos.rng import stream_key
 from sos.search.frontier import SearchWork, new_work
