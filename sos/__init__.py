@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 ROOT = Path(__file__).parent
 # The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other kernels.
-KERNEL_LAYERS = ("rng.py", "trace.py", "envs", "search", "stream")
+KERNEL_LAYERS = ("kernels.py", "rng.py", "trace.py", "envs", "search", "stream")
 
 
 def _hash(paths: Iterable[Path]) -> str:
@@ -34,7 +34,8 @@ def kernel_hash() -> str:
     """Return 16 hex digits over every source that a compiled kernel can depend on."""
 
     def matters(path: Path) -> bool:
-        return path.relative_to(ROOT).parts[0] in KERNEL_LAYERS or b"njit" in path.read_bytes()
+        content = path.read_bytes()
+        return path.relative_to(ROOT).parts[0] in KERNEL_LAYERS or b"njit" in content or b"sos.kernels" in content
 
     return _hash(p for p in ROOT.rglob("*.py") if matters(p))
 

@@ -75,6 +75,8 @@ def refusals() -> Iterator[None]:
 
 def run(main: Callable[[], Any]) -> int:
     """Call a `hydra.main` function and return the exit status: 0, 1 if runs of a sweep failed, 2 for bad input, 130 after Ctrl-C."""
+    # Hydra takes the overrides in one piece only; with the flag in front, `a=1 -m b=2` is one.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra raise, so that what it says becomes one line
     try:
         main()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.analysis.metrics import Metric, budget_curve, format_metric, rate_metric
+from sos.analysis.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.build import System
 from sos.config import EvalConfig
 from sos.files import written_whole
@@ -93,7 +93,9 @@ def evaluate(
         prompts = [np.array(system.dialect.prompt_ids(problem), np.int32) for problem in problems]
         rollouts = _solve(model, prompts, eval_config, split, progress)
         judged = judge(system, problems, rollouts)
+        flops = _flops(model, rollouts)
         found = summarize(judged)
+        found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
         found["teacher"] = rate_metric(teacher_solves(system, problems, eval_config.max_tokens))
         if eval_config.legacy:
             found |= legacy_metrics(system, rollouts)
@@ -102,7 +104,7 @@ def evaluate(
             chosen = slice(eval_config.pass_k_problems)
             samples = _solve(model, prompts[chosen], eval_config, f"{split} pass@k", progress, num_samples)
             sampled = judge(system, problems[chosen].repeat(num_samples, 0), samples)
-            found |= pass_metrics(sampled, num_samples, eval_config.pass_k)
+            found |= pass_metrics(sampled, _flops(model, samples), num_samples, eval_config.pass_k)
         metrics |= {f"{name}/{split}": metric for name, metric in found.items()}
         limit = max(1, min(system.context - min(map(len, prompts)), eval_config.max_tokens or system.context))
         curves[split] = budget_curve(judged.tokens_to_goal, limit, eval_config.curve_points)
@@ -110,6 +112,7 @@ def evaluate(
             "problems": problems,
             "solved": judged.solved,
             "generated_tokens": judged.generated_tokens,
+            "flops": flops,
             "tokens_to_goal": judged.tokens_to_goal,
             "num_errors": judged.num_errors,
             "nodes": judged.nodes,
@@ -120,6 +123,12 @@ def evaluate(
         for i in range(min(share + (number < rest), len(problems))):
             texts.append(f"## {split} {i}\n\n{rollout_text(system, problems[i], rollouts[i].tokens)}")
     return Evaluation(metrics, curves, arrays, tuple(texts))
+
+
+def _flops(model: GPT, rollouts: Sequence[Rollout]) -> np.ndarray:
+    """Return the operations that each rollout took, float64 (R,)."""
+    num_prompts = np.array([answer.num_prompt for answer in rollouts])
+    return model.answer_flops(num_prompts, np.array([len(answer.tokens) for answer in rollouts]) - num_prompts)
 
 
 def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.ndarray:

@@ -73,15 +73,16 @@ def summarize(judged: Judgement) -> dict[str, Metric]:
     return metrics
 
 
-def pass_metrics(judged: Judgement, num_samples: int, pass_k: Sequence[int]) -> dict[str, Metric]:
+def pass_metrics(judged: Judgement, flops: np.ndarray, num_samples: int, pass_k: Sequence[int]) -> dict[str, Metric]:
     """Return pass@k and what k samples of a problem cost, from `num_samples` consecutive rollouts per problem.
 
-    Every k must be `num_samples` at most.
+    `flops` (R,) are those of each rollout, its prompt included. Every k must be `num_samples` at most.
     """
     num_correct = judged.solved.reshape(-1, num_samples).sum(1)
-    tokens = judged.generated_tokens.reshape(-1, num_samples).mean(1)
+    tokens, flops = (costs.reshape(-1, num_samples).mean(1) for costs in (judged.generated_tokens, flops))
     metrics = {f"pass@{k}": chance_metric(pass_at_k(num_samples, num_correct, k)) for k in pass_k}
-    return metrics | {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
+    metrics |= {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
+    return metrics | {f"pass_flops@{k}": mean_metric(k * flops) for k in pass_k}
 
 
 def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:

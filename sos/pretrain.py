@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 import warnings
@@ -33,6 +34,7 @@ from sos.train.throughput import Throughput
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
+PROBED = ("val", "val_target")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -190,7 +192,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
     probe_eval = type(config.eval)(**probe_config)
 
     def solve(model: torch.nn.Module) -> dict[str, Any]:
-        return evaluate(model, system, probe_eval, splits=("val", "val_target")).metrics  # type: ignore[arg-type]
+        return evaluate(model, system, probe_eval, splits=PROBED).metrics  # type: ignore[arg-type]
 
     if config.trainer.probe_every:
         probe = SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every)
@@ -206,7 +208,13 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
             len(system.dialect.vocab),
             system.context,
         )
-        before = {f"hp/{key}": value["value"] for key, value in solve(lit.model).items() if key.startswith("solve/")}
+        # Without probes the untrained model is not asked either: its rollouts use up the whole context.
+        found = (
+            solve(lit.model)
+            if config.trainer.probe_every
+            else {f"solve/{split}": {"value": math.nan} for split in PROBED}
+        )
+        before = {f"hp/{key}": value["value"] for key, value in found.items() if key.startswith("solve/")}
         log_start(trainer, to_dict(config), str((origin.sweep or {}).get("arm") or ""), before)
     started = time.perf_counter()
     trainer.fit(lit, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from numba import njit
+
+from sos.kernels import inlined, kernel
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -25,7 +26,7 @@ def stream_key(seed: int, name: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest, "little"))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def mix64(x):
     """Finalise a uint64 (SplitMix64's bijective mixer)."""
     x = (x ^ (x >> _S30)) * _MIX1
@@ -33,13 +34,13 @@ def mix64(x):
     return x ^ (x >> _S31)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fold(key, counter):
     """Derive the uint64 key of element `counter` (>= 0) of the stream `key`."""
     return mix64(np.uint64(key) + (np.uint64(counter) + _ONE) * _GAMMA)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def below(key, counter, bound):
     """Draw number `counter` of stream `key`: an int64 uniform on [0, bound), 1 <= bound <= 2**32, exactly unbiased.
 
@@ -47,22 +48,23 @@ def below(key, counter, bound):
     next counter.
     """
     bound64 = np.uint64(bound)
-    threshold = (np.uint64(1) << _S32) % bound64
     x = fold(key, counter)
     while True:
         product = (x >> _S32) * bound64
-        if (product & _LOW32) >= threshold:
+        low = product & _LOW32
+        # The remainder is below the bound, and dividing takes longer than all the rest.
+        if low >= bound64 or low >= (np.uint64(1) << _S32) % bound64:
             return np.int64(product >> _S32)
         x = mix64(x + _GAMMA)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def uniform(key, counter):
     """Draw number `counter` of stream `key`: a float64 uniform on [0, 1) with 53 random bits."""
     return np.float64(fold(key, counter) >> _S11) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def permute(key, index, size):
     """Return the image (int64) of `index` under a pseudorandom permutation of [0, size), 0 <= index < size.
 

@@ -19,7 +19,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from sos.kernels import inlined
 
 KIND, NODE, STATE, VALUE, FLAGS = range(5)
 EVENT_COLUMNS = 5
@@ -111,7 +112,7 @@ def to_trace(problem: np.ndarray, buffer: TraceBuffer) -> Trace:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def add_event(buffer, kind, node, state, value, flags):
     """Append an event in O(1); the caller has made sure that a row is free."""
     e = buffer.counts[0]

@@ -8,6 +8,7 @@ SOURCE is one of
                                 for it (teacher=false: without); a folder of runs shows the model of each
   checkpoint=PATH problem=[...] a model's greedy rollout on a problem of your own (or on split=... index=...), and the teacher's
   traces=FILE index=3           trace 3 of a file of traces (python -m sos.convert import makes one of published records)
+  shard=FOLDER index=3          trace or stream 3 of a data set (python -m sos.generate)
   tokens=FILE                   streams as integers, one stream per line; problem=[...] judges them as its answers
   text=FILE                     one stream as text; <bos> and <eos> are added where it has none
 
@@ -30,9 +31,9 @@ from sos.files import written_whole
 from sos.stream.dialect import Dialect
 
 KEYS = (
-    "problem", "split", "index", "rollout", "checkpoint", "traces", "tokens", "text", "teacher", "title", "device", "out",
+    "problem", "split", "index", "rollout", "checkpoint", "traces", "shard", "tokens", "text", "teacher", "title", "device", "out",
 )  # fmt: skip
-SOURCES = ("rollout", "checkpoint", "traces", "tokens", "text")
+SOURCES = ("rollout", "checkpoint", "traces", "shard", "tokens", "text")
 MAX_TRACES = 64
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ def build(options: dict[str, str], overrides: list[str]) -> list[tuple[Dialect, 
         return sources.from_models(options, overrides)
     if "traces" in options:
         return sources.from_trace_file(options, overrides)
+    if "shard" in options:
+        from sos.view_shards import from_shards
+
+        return from_shards(options, overrides)
     if "tokens" in options or "text" in options:
         return sources.from_files(options, overrides)
     return sources.from_searches(options, overrides)

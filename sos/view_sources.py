@@ -17,8 +17,8 @@ from sos.analysis.page import TraceStream, from_tokens, from_trace
 from sos.build import MAX_TRACE_NODES, System, build_system
 from sos.config import Config, config_from_dict, register, to_dict, to_object
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
-from sos.data.streams import strategy_of
 from sos.data.trace_files import parse_trace, read_json
+from sos.data.traces import strategy_of
 from sos.entry import one_line
 from sos.envs.countdown import Countdown
 from sos.rng import fold, stream_key

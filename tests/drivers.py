@@ -37,14 +37,14 @@ def search_kernel(strategy, env, problem, work, trace):
 
 
 @njit(cache=True, nogil=True)
-def expand_kernel(env, problem, state, actions, children):
-    return environment.expand(env, problem, state, actions, children)
-
-
-@njit(cache=True, nogil=True)
-def heuristic_kernel(env, kind, problem, scratch, state):
-    environment.prepare(env, problem, scratch)
-    return environment.heuristic(env, kind, problem, scratch, state)
+def expand_kernel(env, kind, problem, scratch, state, actions, children, values):
+    """Write every successor of `state` with its heuristic value; return how many."""
+    environment.prepare(env, kind, problem, scratch)
+    moves = np.zeros(len(values), np.int64)
+    num = environment.successors(env, kind, problem, scratch, state, moves, values)
+    for k in range(num):
+        environment.make_child(env, state, moves[k], actions[k], children[k])
+    return num
 
 
 @njit(cache=True, nogil=True)

@@ -7,7 +7,7 @@ from collections import Counter
 import naive
 import numpy as np
 import pytest
-from drivers import apply_kernel, check_kernel, expand_kernel, hash_kernel, heuristic_kernel, solvable_kernel
+from drivers import apply_kernel, check_kernel, expand_kernel, hash_kernel, solvable_kernel
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -28,16 +28,24 @@ def numbers_of(row: np.ndarray) -> list[int]:
     return [int(n) for n in row[1 : 1 + row[0]]]
 
 
-def kernel_successors(env: Countdown, numbers: list[int]) -> list[tuple[naive.Action, list[int]]]:
+def kernel_expand(
+    env: Countdown, numbers: list[int], target: int = 0, kind: int = 0, left_over: int = 0
+) -> tuple[list[tuple[naive.Action, list[int]]], list[int]]:
     actions = np.full((env.max_children, 4), -7, np.int32)
     children = np.full((env.max_children, 7), -7, np.int32)
-    problem = np.zeros(8, np.int32)
-    num = expand_kernel(env, problem, row_of(numbers), actions, children)
+    values = np.full(env.max_children, -7, np.int64)
+    problem = np.array([target, 6, *[1] * 6], np.int32)
+    scratch = np.full(env.scratch_size, left_over, np.int64)
+    num = expand_kernel(env, kind, problem, scratch, row_of(numbers), actions, children, values)
     assert all((child[1 + child[0] :] == 0).all() for child in children[:num])
     return [
         ((int(a), naive.OPERATORS[operator], int(b), int(result)), numbers_of(child))
         for (a, operator, b, result), child in zip(actions[:num], children[:num], strict=True)
-    ]
+    ], values[:num].tolist()
+
+
+def kernel_successors(env: Countdown, numbers: list[int]) -> list[tuple[naive.Action, list[int]]]:
+    return kernel_expand(env, numbers)[0]
 
 
 @given(NUMBERS, MAX_VALUES)
@@ -91,24 +99,21 @@ def test_apply_action_is_total_and_skips_absent_operands(numbers: list[int], a: 
     assert (child[1 + child[0] :] == 0).all()
 
 
-@given(st.lists(st.one_of(SMALL, st.integers(0, INT32_MAX)), min_size=1, max_size=6), st.integers(2, 300))
+@given(st.lists(st.one_of(SMALL, st.integers(0, INT32_MAX)), min_size=2, max_size=6), st.integers(2, 300))
 def test_heuristics_are_exact(numbers: list[int], target: int) -> None:
     env = Countdown(num_numbers=6, max_target=300)
-    problem, scratch = np.array([target, 6, *[1] * 6], np.int32), np.zeros(env.scratch_size, np.int64)
     for kind, name in enumerate(HEURISTICS):
-        value = heuristic_kernel(env, kind, problem, scratch, row_of(numbers))
-        assert value == HEURISTIC_SCALE * naive.heuristic(name, numbers, target)
+        successors, values = kernel_expand(env, numbers, target, kind)
+        assert values == [HEURISTIC_SCALE * naive.heuristic(name, child, target) for _, child in successors]
 
 
 @pytest.mark.parametrize("target", [0, 1])
 def test_mult_without_factors_does_not_depend_on_the_problem_before(target: int) -> None:
-    env = Countdown(min_target=0)
-    problem = np.array([target, 4, 1, 2, 3, 4], np.int32)
-    values = set()
+    env, kind = Countdown(min_target=0), HEURISTICS.index("mult")
     for left_over in (0, 7, 50):
-        scratch = np.full(env.scratch_size, left_over, np.int64)
-        values.add(heuristic_kernel(env, HEURISTICS.index("mult"), problem, scratch, row_of([3, 8])))
-    assert len(values) == 1
+        successors, values = kernel_expand(env, [3, 8, 0, 1], target, kind, left_over)
+        expected = [HEURISTIC_SCALE * sum(abs(n - target) for n in child) for _, child in successors]
+        assert values == expected
 
 
 @pytest.mark.parametrize(("num_numbers", "num_problems"), [(2, 2000), (3, 2000), (4, 250), (5, 4)])

@@ -168,7 +168,7 @@ def test_pass_at_k_by_hand(system: System) -> None:
     # Two problems, four samples each: one of four solved, then three of four.
     good, bad = stream(system, PERFECT), stream(system, CUT, False)
     judged = judge(system, np.stack([PROBLEM] * 8), [good, bad, bad, bad, good, good, bad, good])
-    metrics = pass_metrics(judged, 4, [1, 2, 4])
+    metrics = pass_metrics(judged, np.full(8, 2.5), 4, [1, 2, 4])
     values = {name: metric["value"] for name, metric in metrics.items()}
     assert values == pytest.approx(
         {
@@ -178,6 +178,9 @@ def test_pass_at_k_by_hand(system: System) -> None:
             "pass_tokens@1": 10.0,
             "pass_tokens@2": 20.0,
             "pass_tokens@4": 40.0,
+            "pass_flops@1": 2.5,
+            "pass_flops@2": 5.0,
+            "pass_flops@4": 10.0,
         }
     )
     assert all(metric["num"] == 2 for metric in metrics.values())
@@ -214,7 +217,7 @@ def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
     monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system, gibberish=4))
     wanted = EvalConfig(num_problems=60, pass_k=[1, 2], pass_k_problems=10, num_rollout_texts=3)
     seen: list[tuple[str, int, int]] = []
-    model: Any = type("Model", (), {"config": gpt_config(CONFIG, 200)})
+    model = GPT(gpt_config(CONFIG, 200))
     result = evaluate(model, system, wanted, progress=lambda *call: seen.append(call))
 
     assert seen == [("val", 60, 60), ("val pass@k", 20, 20), ("val_target", 60, 60), ("val_target pass@k", 20, 20)]
@@ -269,7 +272,11 @@ def check_files(result: Evaluation, folder: Path) -> None:
             np.testing.assert_array_equal(stored[name], array)
         dtypes = {name: stored[name].dtype.name for name in stored}
     integers = ("problems", "generated_tokens", "tokens_to_goal", "num_errors", "nodes")
-    assert dtypes == {"solved": "bool"} | dict.fromkeys(integers, "int32") | {"tokens": "uint16", "offsets": "int64"}
+    assert dtypes == {"solved": "bool"} | dict.fromkeys(integers, "int32") | {
+        "flops": "float64",
+        "tokens": "uint16",
+        "offsets": "int64",
+    }
     (run,) = load_runs([folder])
     assert run.budget_curve == result.budget_curve
     assert {name: metric._asdict() for name, metric in run.metrics.items()} == result.metrics
@@ -289,7 +296,7 @@ def test_the_published_metric_beside_ours(system: System) -> None:
 def test_splits_and_the_published_metric_are_asked_for(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
     wanted = EvalConfig(splits=["difficult", "val"], legacy=True, num_problems=10, pass_k=[], num_rollout_texts=2)
-    model: Any = type("Model", (), {"config": gpt_config(CONFIG, 200)})
+    model = GPT(gpt_config(CONFIG, 200))
     result = evaluate(model, system, wanted)
     assert list(result.arrays) == ["difficult", "val"]
     assert result.table().splitlines()[3].startswith("sos_legacy  ")
@@ -308,6 +315,9 @@ def test_a_real_model_is_evaluated_the_same_twice(system: System, model: GPT) ->
     assert first.texts == second.texts
     assert first.arrays["val"]["generated_tokens"].max() <= 9
     assert first.budget_curve["val"]["tokens"] == [8, 9]
+    written = first.arrays["val"]["generated_tokens"]
+    prompts = np.diff(first.arrays["val"]["offsets"]) - written
+    assert first.metrics["flops/val"]["value"] == pytest.approx(model.answer_flops(prompts, written).mean())
     none_drawn = evaluate(model, system, replace(wanted, pass_k=[], num_rollout_texts=0), splits=["val"])
     assert not any(name.startswith("pass") or name.endswith("val_target") for name in none_drawn.metrics)
     assert none_drawn.texts == ()
@@ -331,8 +341,11 @@ def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptur
 
 def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
-    model: Any = type("Model", (), {"config": gpt_config(CONFIG, 200)})
-    result = evaluate(model, system, EvalConfig(num_problems=40, pass_k=[4, 1], pass_k_problems=5, num_rollout_texts=0))
+    result = evaluate(
+        GPT(gpt_config(CONFIG, 200)),
+        system,
+        EvalConfig(num_problems=40, pass_k=[4, 1], pass_k_problems=5, num_rollout_texts=0),
+    )
     lines = result.table().splitlines()
     titles = ["problems", "solved", "teacher", "pass@1", "pass@4", "errors", "unfinished", "tokens", "nodes"]
     assert [line.split()[0] for line in lines] == ["val", *titles]

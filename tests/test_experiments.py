@@ -32,6 +32,27 @@ def test_every_experiment_composes_and_builds(experiment: str) -> None:
     assert len(system.strategy_names) >= 1
 
 
+@pytest.mark.parametrize("control", sorted(path.stem for path in (CONF / "control").glob("*.yaml")))
+def test_every_control_goes_with_the_default_and_the_speedrun(control: str) -> None:
+    for base in ([], ["experiment=speedrun"]):
+        plain, changed = composed(*base), composed(*base, f"control={control}")
+        assert changed != plain or (control == "three_numbers" and not base)
+        assert changed.model == plain.model
+        assert changed.optim == plain.optim
+        assert changed.trainer == plain.trainer
+        build_system(changed)
+
+
+def test_controls_say_what_is_matched() -> None:
+    speedrun = composed("experiment=speedrun")
+    problems = composed("experiment=speedrun", "control=path_same_problems")
+    tokens = composed("experiment=speedrun", "control=path_same_tokens")
+    assert (speedrun.stream.view, speedrun.data.match) == ("full", "tokens")
+    assert (problems.stream.view, problems.data.match) == ("solution_path", "problems")
+    assert (tokens.stream.view, tokens.data.match) == ("solution_path", "tokens")
+    assert problems.data.train_problems == speedrun.data.train_problems
+
+
 @pytest.mark.parametrize("search", sorted(path.stem for path in (CONF / "search").glob("*.yaml")))
 def test_every_search_composes_and_builds(search: str) -> None:
     assert build_system(composed(f"search={search}", "stream=sos", "data.context=4096")).strategy_names

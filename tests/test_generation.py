@@ -451,7 +451,7 @@ def test_bad_input_is_one_line_and_a_status(tmp_path, overrides, message):
 
 def test_a_multirun_makes_the_parts(tokens, tmp_path):
     options = ("generate.kind=tokens", "generate.parts=2", f"hydra.sweep.dir={tmp_path}/sweep")
-    result = run(tmp_path / "set", *options, "generate.part=range(0,2)", "-m")
+    result = run(tmp_path / "set", *options, "-m", "generate.part=range(0,2)")
     assert result.returncode == 0, result.stderr
     assert run(tmp_path / "set", *options[:2], "generate.merge=true").returncode == 0
     assert files(tmp_path / "set") == files(tokens)

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -194,6 +195,16 @@ def test_flops_follow_palm() -> None:
     untied = make_model(tie_embeddings=False)
     assert untied.num_parameters() == num + VOCAB * 32
     assert untied.flops_per_token(10) == model.flops_per_token(10)
+
+
+def test_flops_of_an_answer_are_those_of_its_tokens_one_by_one() -> None:
+    model = make_model()
+    prompts, written = np.array([3, 7, 4]), np.array([5, 1, 0])
+    one_by_one = [
+        sum(model.flops_per_token(t + 1, backward=False) for t in range(p + w - 1)) if w else 0
+        for p, w in zip(prompts, written, strict=True)
+    ]
+    assert model.answer_flops(prompts, written).tolist() == one_by_one
 
 
 def test_init_starts_near_the_uniform_distribution_and_is_seeded() -> None:

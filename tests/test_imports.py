@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "sos"
 LAYERS = ["rng", "trace", "envs", "search", "stream", "data", "model", "train", "improve", "analysis", "top"]
 # Leaves that import nothing of the package, and that any layer may therefore use.
-LEAVES = {"sos.config", "sos.files", "sos.folders", "sos.analysis.intervals"}
+LEAVES = {"sos.config", "sos.kernels", "sos.files", "sos.folders", "sos.analysis.intervals"}
 MODEL_MAY = {"rng", "model"}
 
 

@@ -12,7 +12,8 @@ from numba import njit
 from sos.config import SearchConfig, StrategyConfig, config_from_dict
 from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
-from sos.data.streams import StreamSource, strategy_of
+from sos.data.streams import StreamSource
+from sos.data.traces import strategy_of
 from sos.envs.countdown import Countdown
 from sos.rng import stream_key
 from sos.search import Beam, BestFirst, DepthFirst, mix

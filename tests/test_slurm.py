@@ -1,4 +1,4 @@
-"""Launchers: the same sweep by four of them, and a Slurm job that is pre-empted twice, on a one-node Slurm of the test's own."""
+"""Launchers: the same sweep by four of them, jobs and a data set that are pre-empted, on a one-node Slurm of the test's own."""
 
 from __future__ import annotations
 
@@ -100,6 +100,18 @@ def jobs() -> list[str]:
     return subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True, check=True).stdout.split()
 
 
+def begin_again(job: str, deadline: float) -> None:
+    """Let a job that was put back begin at once: Slurm holds it for two minutes."""
+    while time.time() < deadline:
+        state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+        if state == "PENDING":
+            time.sleep(3)  # Slurm kills a job that begins again in the second it was put back: "credential revoked"
+            subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
+            return
+        time.sleep(0.2)
+    pytest.fail(f"job {job} is not pending but {state!r}")
+
+
 def preempt(job: str, folder: Path, times: int) -> None:
     """Wait for a checkpoint of this attempt, send the signal, and let the job begin again at once."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -117,13 +129,7 @@ def preempt(job: str, folder: Path, times: int) -> None:
         time.sleep(0.1)
     else:
         pytest.fail(log.read_text())
-    while time.time() < deadline:  # a job that was put back is held for two minutes
-        state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
-        if state == "PENDING":
-            subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
-            return
-        time.sleep(0.2)
-    pytest.fail(f"job {job} is not pending but {state!r}")
+    begin_again(job, deadline)
 
 
 # Slow enough that the signals land in mid-training.
@@ -184,3 +190,40 @@ def test_two_tasks_of_a_job_stop_at_the_same_step_and_go_on(slurm: None, alone: 
     for key, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][key], tensor, rtol=1e-3, atol=1e-3)
     assert json.loads((tmp_path / "two" / "metrics.json").read_text())["train"]["tokens"] >= 150000
+
+
+def test_a_data_set_made_by_two_jobs_of_which_one_is_preempted_is_that_of_one_machine(
+    slurm: None, tmp_path: Path
+) -> None:
+    size = ["generate.visits=120000", "generate.shard_size=1000", "generate.workers=1"]
+
+    def generate(folder: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "sos.generate", f"generate.out={tmp_path / folder}", *size, *arguments]
+
+    alone = subprocess.run(generate("alone"), cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900)
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    files = sorted(path.relative_to(tmp_path / "alone") for path in (tmp_path / "alone").rglob("*.npy"))
+    earlier = set(jobs())
+    sweep = [
+        "-m",
+        "hydra/launcher=slurm_cpu",
+        "generate.parts=2",
+        "generate.part=0,1",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen(generate("parts", *sweep), cwd=ROOT, env=ENV, stdout=out, stderr=out)
+        deadline = time.time() + 900
+        while not list((tmp_path / "parts").glob("shard-*")) and process.poll() is None and time.time() < deadline:
+            time.sleep(0.02)
+        running = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%i"], capture_output=True, text=True).stdout.split()
+        job = sorted(set(running) - earlier)[0]
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        begin_again(job, deadline)
+        assert process.wait(timeout=900) == 0, (tmp_path / "out").read_text()[-3000:]
+    merged = [*generate("parts", "generate.parts=2", "generate.merge=true", "generate.verify=true")]
+    done = subprocess.run(merged, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len({path.parent for path in files}) == 120
+    for path in files:
+        assert (tmp_path / "parts" / path).read_bytes() == (tmp_path / "alone" / path).read_bytes()

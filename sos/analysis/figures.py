@@ -28,16 +28,16 @@ VIEW_COLOURS = {  # Okabe and Ito's palette, which colour-blind readers can tell
 _OTHER_COLOURS = ("#332288", "#44AA99", "#882255", "#999933", "#56B4E9", "#AA4499", "#666666", "#661100")
 _VIEW = re.compile(rf"(?:^|[=,\s])({'|'.join(VIEW_COLOURS)})(?=$|[,\s(])")
 _SPLITS = {"val": "held-out number sets", "val_target": "held-out targets"}
-_INK, _GRID = "#333333", "#E3E3E3"
-_STYLE: Any = {
+INK, _GRID = "#333333", "#E3E3E3"
+STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.edgecolor": "#888888",
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -88,7 +88,7 @@ def budget_panels_figure(
     if not labels:
         raise ValueError("no curve to draw")
     palette = colours(labels, views)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         width = 1.2 + 4.6 * len(panels)
         legend_rows = math.ceil(len(labels) * (max(map(len, labels)) + 8) / (12 * width))  # 12 letters per inch
         figure = Figure(figsize=(width, 3.6 + 0.22 * legend_rows), layout="constrained")
@@ -128,7 +128,7 @@ def arms_figure(comparison: Comparison) -> Figure:
     metrics = rates or list(comparison.columns[:3])
     labels = [arm.label for arm in comparison.arms]
     palette = colours(labels, comparison.views())
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         size = (1.4 + 0.075 * max(map(len, labels)) + 3.4 * len(metrics), 1.7 + 0.5 * len(labels))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(1, len(metrics), sharex=bool(rates), sharey=True, squeeze=False)[0]
@@ -159,7 +159,7 @@ def accuracy_tokens_figure(comparison: Comparison, split: str) -> Figure:
 
     palette = colours([arm.label for arm in comparison.arms], comparison.views())
     curves = comparison.budget_curves(split)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2 + 0.2 * len(palette)), layout="constrained")
         axes = figure.subplots()
         for arm in comparison.arms:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from sos.data.streams import Workspace, new_workspace, strategy_of
+from sos.data.traces import strategy_of
+from sos.kernels import kernel
 from sos.rng import stream_key
-from sos.search.frontier import new_work
+from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
-from sos.stream.codec import ENCODE_ERRORS, encode_kernel
 from sos.stream.dialect import Dialect
-from sos.trace import ACTION, VALUE, Outcome, Status, new_buffer
+from sos.stream.encode import ENCODE_ERRORS, Writing, encode_kernel, new_writing, tokens_size
+from sos.trace import ACTION, VALUE, Outcome, Status, TraceBuffer, new_buffer
 
 OK = int(Status.OK)
 SOLVED = int(Outcome.SOLVED)
@@ -29,7 +29,16 @@ class Coverage(NamedTuple):
     strategies: np.ndarray  # int32 (P,): which strategy of a mixture searched
 
 
-@njit(cache=True, nogil=True)
+class CoverageSpace(NamedTuple):
+    """Buffers of `coverage`, reused for every problem."""
+
+    work: SearchWork
+    trace: TraceBuffer
+    tokens: np.ndarray  # uint16
+    writing: Writing
+
+
+@kernel
 def _cover(env, strategy, program, key, limit, problems, space, found):
     """Search and write every problem. Returns (problem, error) where the dialect cannot write a trace, or (-1, 0)."""
     for p in range(len(problems)):
@@ -50,7 +59,7 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
             nodes[: counts[1]],
             states[: counts[2]],
             space.tokens,
-            space.align,
+            space.writing,
         )
         if count < -1:
             return p, count
@@ -68,7 +77,12 @@ def coverage(
     A search that generates more than `max_nodes` nodes counts as unsolved. Raises ValueError where the dialect cannot write
     a trace.
     """
-    space: Workspace = new_workspace(env, max_nodes, max_tokens, dialect.program.max_event_tokens)
+    space = CoverageSpace(
+        new_work(env, max_nodes),
+        new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width),
+        np.zeros(tokens_size(dialect.program, max_tokens), np.uint16),
+        new_writing(4 * max_nodes + 8, max_nodes),
+    )
     num = len(problems)
     found = Coverage(np.zeros(num, bool), *(np.zeros(num, np.int32) for _ in Coverage._fields[1:]))
     key = stream_key(0, "teacher")
@@ -79,7 +93,7 @@ def coverage(
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _outcomes(env, strategy, key, start, problems, work, trace, outcomes):
     for p in range(len(problems)):
         choice = strategy_of(strategy, key, start + p)

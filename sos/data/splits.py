@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
+from sos.kernels import kernel
 from sos.rng import below, fold, permute, stream_key
 
 SPLITS = ("train", "val", "val_target")
@@ -41,13 +41,13 @@ def make_splits(env: Any, val_fraction: float, held_out_fraction: float) -> Spli
     return Splits(targets[~mask], targets[mask], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def in_val(env, splits, problem):
     """Say whether the number set of `problem` belongs to `val`."""
     return (environment.hash_key(env, splits.key, problem) >> np.uint64(32)) < np.uint64(splits.val_threshold)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sample(env, splits, split, solvable, key, index, problem, work):
     """Write problem `index` of the stream `key` and the split (index into `SPLITS`) into `problem` int32 (P,).
 
@@ -71,7 +71,7 @@ def sample(env, splits, split, solvable, key, index, problem, work):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sample_many(env, splits, split, solvable, key, start, problems, work):
     for k in range(len(problems)):
         if sample(env, splits, split, solvable, key, start + k, problems[k], work) < 0:

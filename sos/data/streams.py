@@ -1,4 +1,4 @@
-"""The whole pipeline in one kernel: problem i -> search -> view -> tokens, for any range of i, in any order."""
+"""The whole pipeline: problem i -> search -> view -> tokens, for any range of i, in any order."""
 
 from __future__ import annotations
 
@@ -6,33 +6,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from sos.data.splits import SPLITS, Splits, sample
-from sos.rng import fold, permute, stream_key
+from sos.data.splits import Splits
+from sos.data.traces import TraceRows, TraceSource, append_trace, index_of, new_rows
+from sos.kernels import kernel
+from sos.rng import fold, stream_key
 from sos.search.frontier import SearchWork, new_work
-from sos.search.protocol import choose, search_chosen
-from sos.stream.codec import ENCODE_ERRORS, encode_kernel
 from sos.stream.dialect import Dialect
-from sos.stream.views import NEEDS_SOLUTION, ORACLE, VIEWS, View, apply_view
+from sos.stream.encode import ENCODE_ERRORS, encode_kernel, new_writing, tokens_size
+from sos.stream.runs import SLACK
+from sos.stream.views import FULL, ORACLE, View, apply_view
 from sos.trace import ACTION, KIND, Status, TraceBuffer, new_buffer
 
-OK, BUFFER_FULL = (int(s) for s in Status)
-TOO_LONG, NO_PROBLEM, ENCODE_ERROR = -1, -2, -10
-STRATEGY_DRAW = -1  # the element of a problem stream that seeds the draws of strategies; problems are numbered from 0
-
-
-class Workspace(NamedTuple):
-    """Buffers of one worker, reused for every stream it makes."""
-
-    work: SearchWork
-    trace: TraceBuffer
-    viewed: TraceBuffer
-    solution: TraceBuffer
-    kept: np.ndarray
-    proof: Any
-    tokens: np.ndarray  # uint16
-    align: np.ndarray  # int32
+OK = int(Status.OK)
+NO_ROOM = -9  # apart from the encoder's errors
 
 
 class Chunk(NamedTuple):
@@ -49,115 +36,92 @@ class Chunk(NamedTuple):
     )  # int32 (N,) which strategy of a mixture searched; an index into the source's `strategy_names`
 
 
-def new_workspace(env: Any, max_nodes: int, max_tokens: int, margin: int) -> Workspace:
-    """Allocate for traces of up to `max_nodes` nodes and streams of `max_tokens` tokens."""
+class ViewSpace(NamedTuple):
+    """Buffers of `_view_traces`."""
+
+    work: SearchWork  # of the oracle
+    solution: TraceBuffer
+    viewed: TraceBuffer
+    kept: np.ndarray
+    counts: np.ndarray
+
+
+def new_view_space(env: Any, max_nodes: int) -> ViewSpace:
+    """Allocate for views of up to `max_nodes` nodes."""
 
     def buffer() -> TraceBuffer:
         return new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
 
-    return Workspace(
-        new_work(env, max_nodes),
-        buffer(),
-        buffer(),
-        buffer(),
-        np.zeros(max_nodes, np.int32),
-        env.proof_work(),
-        np.zeros(max_tokens + margin, np.uint16),
-        np.zeros(max_tokens + margin, np.int32),
+    return ViewSpace(
+        new_work(env, max_nodes), buffer(), buffer(), np.zeros((2, max_nodes), np.int32), np.zeros(3, np.int64)
     )
 
 
-@njit(cache=True, nogil=True)
-def strategy_of(strategy, key, index):
-    """Return which strategy of a mixture searches problem `index` of the stream `key`; a pure function of both."""
-    return choose(strategy, fold(key, STRATEGY_DRAW), index)
-
-
-@njit(cache=True, nogil=True)
-def index_of(visit, num_problems, order_key):
-    """Return the problem of a visit: itself, or in a fixed data set the image under the permutation of its epoch."""
-    if num_problems <= 0:
-        return np.int64(visit)
-    return permute(fold(order_key, visit // num_problems), visit % num_problems, num_problems)
-
-
-@njit(cache=True, nogil=True)
-def make_trace(env, strategy, splits, split, key, index, problem, proof, work, trace):
-    """Draw problem `index` and search it, with its strategy of a mixture; return OK, TOO_LONG or NO_PROBLEM.
-
-    TOO_LONG: more nodes than the buffer holds. NO_PROBLEM: the split has none.
-    """
-    if sample(env, splits, split, 1, key, index, problem, proof) < 0:
-        return NO_PROBLEM
-    if search_chosen(strategy, strategy_of(strategy, key, index), env, problem, work, trace) != OK:
-        return TOO_LONG
-    return OK
-
-
-@njit(cache=True, nogil=True)
-def make_stream(env, strategy, view, program, splits, split, key, index, dose_key, oracle, context, problem, space):
-    """Make stream `index`; return (tokens, prompt tokens), the tokens in `space.tokens`, or (negative status, detail).
-
-    TOO_LONG: more than `context` tokens, or more nodes than the workspace holds. NO_PROBLEM: the split has none.
-    """
-    status = make_trace(env, strategy, splits, split, key, index, problem, space.proof, space.work, space.trace)
-    if status != OK:
-        return status, 0
-    status = apply_view(
-        view,
-        fold(dose_key, index),
-        env,
-        problem,
-        oracle,
-        space.work,
-        space.trace,
-        space.viewed,
-        space.kept,
-        space.solution,
-    )
-    if status != OK:
-        return TOO_LONG, 0
-    events, nodes, states, counts = space.viewed
-    count, detail = encode_kernel(
-        program, problem, events[: counts[0]], nodes[: counts[1]], states[: counts[2]], space.tokens, space.align
-    )
-    if count < -1:
-        return ENCODE_ERROR + count, detail
-    if count < 0 or count > context:
-        return TOO_LONG, 0
-    return count, detail
-
-
-@njit(cache=True, nogil=True)
-def _fill_chunk(
-    env, strategy, view, program, splits, split, key, dose_key, oracle, context, num_problems, order_key, start, stop, problem, space,
-    tokens, kinds, offsets, prompts, visits, strategies,
-):  # fmt: skip
-    used = 0
-    num = 0
+@kernel
+def _view_traces(env, view, oracle, dose_key, num_problems, order_key, rows, start, stop, space, out, num):
+    """Append the views of traces `start` to `stop` of `rows` to `out`; return (traces, dropped, trace reached, status)."""
     dropped = 0
-    for visit in range(start, stop):
-        index = index_of(visit, num_problems, order_key)
-        if used + context > len(tokens):
-            return num, dropped, visit, 0
-        count, prompt = make_stream(
-            env, strategy, view, program, splits, split, key, index, dose_key, oracle, context, problem, space
+    offsets, counts = rows.offsets, space.counts
+    for k in range(start, stop):
+        e, n, s = offsets[k, 0], offsets[k, 1], offsets[k, 2]
+        e2, n2, s2 = offsets[k + 1, 0], offsets[k + 1, 1], offsets[k + 1, 2]
+        counts[0], counts[1], counts[2] = e2 - e, n2 - n, s2 - s
+        source = TraceBuffer(rows.events[e:e2], rows.nodes[n:n2], rows.states[s:s2], counts)
+        key = fold(dose_key, index_of(rows.visits[k], num_problems, order_key))
+        problem = rows.problems[k]
+        status = apply_view(
+            view, key, env, problem, oracle, space.work, source, space.viewed, space.kept, space.solution
         )
-        if count == TOO_LONG:
+        if status != OK:
             dropped += 1
             continue
-        if count < 0:
-            return num, dropped, visit, count
-        for k in range(count):
-            tokens[used + k] = space.tokens[k]
-            kinds[used + k] = space.viewed.events[space.align[k], KIND]
+        if not append_trace(out, num, problem, space.viewed, rows.visits[k], rows.strategies[k]):
+            return num, dropped, k, NO_ROOM
+        num += 1
+    return num, dropped, stop, OK
+
+
+@kernel
+def _encode_traces(program, context, rows, start, stop, writing, tokens, kinds, offsets, prompts, kept, num):
+    """Append the streams of traces `start` to `stop` of `rows`; return (streams, dropped, trace reached, status).
+
+    A stream of more than `context` tokens is dropped; `kept` says which trace each stream comes from. The status is `NO_ROOM` or
+    an error of the encoder.
+    """
+    dropped = 0
+    used = offsets[num]
+    room = context + program.max_event_tokens + SLACK
+    for k in range(start, stop):
+        if used + room > len(tokens):
+            return num, dropped, k, NO_ROOM
+        e, n, s = rows.offsets[k, 0], rows.offsets[k, 1], rows.offsets[k, 2]
+        e2, n2, s2 = rows.offsets[k + 1, 0], rows.offsets[k + 1, 1], rows.offsets[k + 1, 2]
+        events = rows.events[e:e2]
+        count, prompt = encode_kernel(
+            program, rows.problems[k], events, rows.nodes[n:n2], rows.states[s:s2], tokens[used : used + room], writing
+        )
+        if count < -1:
+            return num, dropped, k, count
+        if count < 0 or count > context:
+            dropped += 1
+            continue
+        t = used
+        for event in range(len(events)):
+            kind = events[event, KIND]
+            behind = used + writing.stops[event]
+            while t < behind:
+                kinds[t] = kind
+                t += 1
         used += count
         offsets[num + 1] = used
         prompts[num] = prompt
-        visits[num] = visit
-        strategies[num] = strategy_of(strategy, key, index)
+        kept[num] = k
         num += 1
-    return num, dropped, stop, 0
+    return num, dropped, stop, OK
+
+
+def _grown(row: np.ndarray) -> np.ndarray:
+    return np.concatenate([row, np.zeros_like(row)])
 
 
 @dataclass
@@ -181,49 +145,61 @@ class StreamSource:
     strategy_names: tuple[str, ...] = ()  # of a mixture; what `Chunk.strategies` counts
 
     def __post_init__(self) -> None:
-        self._space = new_workspace(self.env, self.max_nodes, self.context, self.dialect.program.max_event_tokens)
-        self._problem = np.zeros(self.env.problem_width, np.int32)
+        self._traces = TraceSource(
+            self.env, self.strategy, self.splits, self.seed, self.split, self.num_problems, self.max_nodes
+        )
+        self._view_space = new_view_space(self.env, self.max_nodes) if self.view.kind != FULL else None
+        self._viewed = new_rows(self.env, 0, 0)
+        self._writing = new_writing(4 * self.max_nodes + 8, self.max_nodes)
+        # Kept from chunk to chunk: touching new memory takes as long as filling it.
+        size = tokens_size(self.dialect.program, self.context)
+        self._tokens, self._kinds = np.zeros(size, np.uint16), np.zeros(size, np.int8)
+
+    def _view(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
+        """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
+        if len(self._viewed.visits) < num:
+            self._viewed = new_rows(self.env, num, len(rows.events))
+        count, dropped, reached = 0, 0, 0
+        while True:
+            count, more, reached, status = _view_traces(
+                self.env, self.view, ORACLE, stream_key(self.seed, "dose"), self.num_problems, stream_key(self.seed, "order"),
+                rows, reached, num, self._view_space, self._viewed, count,
+            )  # fmt: skip
+            dropped += more
+            if status != NO_ROOM:
+                return self._viewed, count, dropped
+            self._viewed = self._viewed.grown()
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop`.
 
         Raises ValueError where the environment has no problem to sample or the dialect cannot write a trace.
         """
-        num = stop - start
-        sizes = max(1, num) * self.context
-        tokens, kinds = np.zeros(sizes, np.uint16), np.zeros(sizes, np.int8)
-        offsets, prompts, visits = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
-        strategies = np.zeros(num, np.int32)
-        count, dropped, visit, error = _fill_chunk(
-            self.env, self.strategy, self.view, self.dialect.program, self.splits, SPLITS.index(self.split),
-            stream_key(self.seed, self.split), stream_key(self.seed, "dose"), ORACLE, self.context, self.num_problems,
-            stream_key(self.seed, "order"), start, stop, self._problem, self._space, tokens, kinds, offsets, prompts, visits,
-            strategies,
-        )  # fmt: skip
-        if error == NO_PROBLEM:
-            raise ValueError(f"env: split {self.split} has no solvable problem with target {int(self._problem[0])}")
-        if error < 0:
-            message = ENCODE_ERRORS[error - ENCODE_ERROR]
+        rows, num, dropped = self._traces.fill(start, stop)
+        if self.view.kind != FULL:
+            rows, num, more = self._view(rows, num)
+            dropped += more
+        offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
+        count, reached = 0, 0
+        while True:
+            count, more, reached, status = _encode_traces(
+                self.dialect.program, self.context, rows, reached, num, self._writing, self._tokens, self._kinds, offsets, prompts,
+                kept, count,
+            )  # fmt: skip
+            dropped += more
+            if status != NO_ROOM:
+                break
+            self._tokens, self._kinds = _grown(self._tokens), _grown(self._kinds)
+        if status != OK:
+            visit, message = int(rows.visits[reached]), ENCODE_ERRORS[status]
             raise ValueError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
-        used = offsets[count]
+        used, kept = offsets[count], kept[:count]
         return Chunk(
-            tokens[:used].copy(),
-            kinds[:used].copy(),
+            self._tokens[:used].copy(),
+            self._kinds[:used].copy(),
             offsets[: count + 1].copy(),
             prompts[:count].copy(),
-            visits[:count].copy(),
+            rows.visits[kept],
             dropped,
-            strategies[:count].copy(),
+            rows.strategies[kept],
         )
-
-
-__all__ = [
-    "NEEDS_SOLUTION",
-    "VIEWS",
-    "Chunk",
-    "StreamSource",
-    "Workspace",
-    "make_stream",
-    "new_workspace",
-    "strategy_of",
-]

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from sos.data.splits import SPLITS, Splits
-from sos.data.streams import NO_PROBLEM, TOO_LONG, index_of, make_trace, strategy_of
-from sos.rng import stream_key
+from sos.data.splits import SPLITS, Splits, sample
+from sos.kernels import inlined, kernel
+from sos.rng import fold, permute, stream_key
 from sos.search.frontier import new_work
-from sos.trace import ACTION, EVENT_COLUMNS, Trace, new_buffer
+from sos.search.protocol import choose, search_chosen
+from sos.trace import ACTION, EVENT_COLUMNS, Status, Trace, new_buffer
 
-NO_ROOM = -3
+OK = int(Status.OK)
 FIRST_ROOM = 64  # rows per visit that the arrays have room for at first
+STRATEGY_DRAW = -1  # the element of a problem stream that seeds the draws of strategies; problems are numbered from 0
 
 
-class TraceChunk(NamedTuple):
-    """Traces of consecutive visits, behind each other. N = traces kept; all int32 but `offsets` and `visits`."""
+class TraceRows(NamedTuple):
+    """Traces of consecutive visits, behind each other, and room for more. N = traces; all int32 but `offsets` and `visits`."""
 
     problems: np.ndarray  # (N, P)
     events: np.ndarray  # (E, 5)
@@ -29,6 +30,43 @@ class TraceChunk(NamedTuple):
     offsets: np.ndarray  # int64 (N + 1, 3): where the events, nodes and states of each trace start
     visits: np.ndarray  # int64 (N,)
     strategies: np.ndarray  # (N,) which strategy of a mixture searched
+
+    def grown(self) -> TraceRows:
+        """Return a copy with room for twice the events, nodes and states."""
+        more = {
+            name: np.concatenate([rows, np.zeros_like(rows)])
+            for name, rows in self._asdict().items()
+            if name in GROWING
+        }
+        return self._replace(**more)
+
+
+GROWING = ("events", "nodes", "states")
+
+
+def new_rows(env: Any, num: int, room: int) -> TraceRows:
+    """Allocate for `num` traces with `room` events, nodes and states together."""
+    return TraceRows(
+        np.zeros((num, env.problem_width), np.int32),
+        np.zeros((room, EVENT_COLUMNS), np.int32),
+        np.zeros((room, ACTION + env.action_width), np.int32),
+        np.zeros((room, env.state_width), np.int32),
+        np.zeros((num + 1, 3), np.int64),
+        np.zeros(num, np.int64),
+        np.zeros(num, np.int32),
+    )
+
+
+class TraceChunk(NamedTuple):
+    """The used part of TraceRows, see there."""
+
+    problems: np.ndarray
+    events: np.ndarray
+    nodes: np.ndarray
+    states: np.ndarray
+    offsets: np.ndarray
+    visits: np.ndarray
+    strategies: np.ndarray
     num_dropped: int  # visits whose search generates more nodes than a trace may have
 
     def traces(self) -> Iterator[Trace]:
@@ -38,47 +76,74 @@ class TraceChunk(NamedTuple):
             yield Trace(*(np.asarray(row, np.int32) for row in rows))
 
 
-@njit(cache=True, nogil=True)
-def _append(rows, target, start, count):
+@kernel
+def strategy_of(strategy, key, index):
+    """Return which strategy of a mixture searches problem `index` of the stream `key`; a pure function of both."""
+    return choose(strategy, fold(key, STRATEGY_DRAW), index)
+
+
+@kernel
+def index_of(visit, num_problems, order_key):
+    """Return the problem of a visit: itself, or in a fixed data set the image under the permutation of its epoch."""
+    if num_problems <= 0:
+        return np.int64(visit)
+    return permute(fold(order_key, visit // num_problems), visit % num_problems, num_problems)
+
+
+@kernel
+def _append(source, target, start, count):
     for r in range(count):
-        for c in range(rows.shape[1]):
-            target[start + r, c] = rows[r, c]
+        for c in range(source.shape[1]):
+            target[start + r, c] = source[r, c]
 
 
-@njit(cache=True, nogil=True)
-def _fill_traces(
-    env, strategy, splits, split, key, num_problems, order_key, start, stop, problem, proof, work, trace, num,
-    problems, events, nodes, states, offsets, visits, strategies,
-):  # fmt: skip
-    """Append the traces of the visits; return (traces, dropped, visit reached, status)."""
-    dropped = 0
+@inlined
+def append_trace(rows, num, problem, trace, visit, strategy):
+    """Append the TraceBuffer `trace` as trace `num`; return whether there was room."""
     counts = trace.counts
-    for visit in range(start, stop):
-        index = index_of(visit, num_problems, order_key)
-        status = make_trace(env, strategy, splits, split, key, index, problem, proof, work, trace)
-        if status == TOO_LONG:
+    e, n, s = rows.offsets[num, 0], rows.offsets[num, 1], rows.offsets[num, 2]
+    if e + counts[0] > len(rows.events) or n + counts[1] > len(rows.nodes) or s + counts[2] > len(rows.states):
+        return False
+    _append(trace.events, rows.events, e, counts[0])
+    _append(trace.nodes, rows.nodes, n, counts[1])
+    _append(trace.states, rows.states, s, counts[2])
+    for k in range(len(problem)):
+        rows.problems[num, k] = problem[k]
+    for k in range(3):
+        rows.offsets[num + 1, k] = rows.offsets[num, k] + counts[k]
+    rows.visits[num] = visit
+    rows.strategies[num] = strategy
+    return True
+
+
+# Two kernels, not one: what one kernel calls is compiled again within it.
+@kernel
+def _sample_visits(env, splits, split, key, num_problems, order_key, start, problems, indices, proof):
+    """Draw the problems of the visits from `start` on and the numbers of the problems; return how many there are."""
+    for k in range(len(indices)):
+        indices[k] = index_of(start + k, num_problems, order_key)
+        if sample(env, splits, split, 1, key, indices[k], problems[k], proof) < 0:
+            return k
+    return len(indices)
+
+
+@kernel
+def _search_problems(env, strategy, key, problems, indices, first, start, stop, work, trace, rows, num):
+    """Append the traces of problems `start` to `stop`, of the visits from `first` on, each with its strategy of a mixture.
+
+    Returns (traces, dropped, problem reached, whether there was room). A search of more nodes than the buffer holds is dropped.
+    """
+    dropped = 0
+    for k in range(start, stop):
+        problem = problems[k]
+        choice = strategy_of(strategy, key, indices[k])
+        if search_chosen(strategy, choice, env, problem, work, trace) != OK:
             dropped += 1
-            continue
-        if status != 0:
-            return num, dropped, visit, status
-        e, n, s = offsets[num]
-        if e + counts[0] > len(events) or n + counts[1] > len(nodes) or s + counts[2] > len(states):
-            return num, dropped, visit, NO_ROOM
-        _append(trace.events, events, e, counts[0])
-        _append(trace.nodes, nodes, n, counts[1])
-        _append(trace.states, states, s, counts[2])
-        for k in range(len(problem)):
-            problems[num, k] = problem[k]
-        for k in range(3):
-            offsets[num + 1, k] = offsets[num, k] + counts[k]
-        visits[num] = visit
-        strategies[num] = strategy_of(strategy, key, index)
-        num += 1
-    return num, dropped, stop, 0
-
-
-def _grown(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, np.zeros_like(rows)])
+        elif append_trace(rows, num, problem, trace, first + k, choice):
+            num += 1
+        else:
+            return num, dropped, k, False
+    return num, dropped, stop, True
 
 
 @dataclass
@@ -98,42 +163,41 @@ class TraceSource:
         self._trace = new_buffer(
             4 * self.max_nodes + 8, self.max_nodes, ACTION + self.env.action_width, self.env.state_width
         )
-        self._problem = np.zeros(self.env.problem_width, np.int32)
+        self._proof = self.env.proof_work()
+        self._rows = new_rows(self.env, 0, 0)
+        self._problems, self._indices = self._rows.problems, self._rows.visits
+
+    def fill(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
+        """Return (rows, number of traces, number dropped) of visits `start` to `stop`, in arrays that the next call reuses.
+
+        Raises ValueError where the environment has no problem to sample.
+        """
+        size = stop - start
+        if len(self._rows.visits) < size:
+            self._rows = new_rows(self.env, size, FIRST_ROOM * size)
+            self._problems, self._indices = self._rows.problems.copy(), np.zeros(size, np.int64)
+        key = stream_key(self.seed, self.split)
+        problems, indices = self._problems[:size], self._indices[:size]
+        found = _sample_visits(
+            self.env, self.splits, SPLITS.index(self.split), key, self.num_problems, stream_key(self.seed, "order"), start,
+            problems, indices, self._proof,
+        )  # fmt: skip
+        if found < size:
+            raise ValueError(f"env: split {self.split} has no solvable problem with target {int(problems[found, 0])}")
+        num, dropped, reached = 0, 0, 0
+        while True:
+            num, more, reached, fits = _search_problems(
+                self.env, self.strategy, key, problems, indices, start, reached, size, self._work, self._trace, self._rows, num
+            )  # fmt: skip
+            dropped += more
+            if fits:
+                return self._rows, num, dropped
+            self._rows = self._rows.grown()
 
     def chunk(self, start: int, stop: int) -> TraceChunk:
         """Return the traces of visits `start` to `stop`. Raises ValueError where the environment has no problem to sample."""
-        size = stop - start
-        problems = np.zeros((size, self.env.problem_width), np.int32)
-        events, nodes, states = (
-            np.zeros((FIRST_ROOM * max(size, 1), width), np.int32)
-            for width in (EVENT_COLUMNS, ACTION + self.env.action_width, self.env.state_width)
-        )
-        offsets, visits, strategies = (
-            np.zeros((size + 1, 3), np.int64),
-            np.zeros(size, np.int64),
-            np.zeros(size, np.int32),
-        )
-        num, dropped, visit = 0, 0, start
-        while True:
-            num, more, visit, status = _fill_traces(
-                self.env, self.strategy, self.splits, SPLITS.index(self.split), stream_key(self.seed, self.split),
-                self.num_problems, stream_key(self.seed, "order"), visit, stop, self._problem, self.env.proof_work(), self._work,
-                self._trace, num, problems, events, nodes, states, offsets, visits, strategies,
-            )  # fmt: skip
-            dropped += more
-            if status == NO_PROBLEM:
-                raise ValueError(f"env: split {self.split} has no solvable problem with target {int(self._problem[0])}")
-            if status != NO_ROOM:
-                break
-            events, nodes, states = _grown(events), _grown(nodes), _grown(states)
-        e, n, s = offsets[num]
-        return TraceChunk(
-            problems[:num],
-            events[:e],
-            nodes[:n],
-            states[:s],
-            offsets[: num + 1],
-            visits[:num],
-            strategies[:num],
-            dropped,
-        )
+        rows, num, dropped = self.fill(start, stop)
+        e, n, s = rows.offsets[num]
+        lengths = (num, e, n, s, num + 1, num, num)
+        used = (array[:length].copy() for array, length in zip(rows, lengths, strict=True))
+        return TraceChunk(*used, dropped)  # type: ignore[call-arg, arg-type]

@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol
 from sos.envs.countdown_four import four_reach, new_lanes
 from sos.envs.protocol import implements
+from sos.kernels import kernel
 from sos.rng import below, fold
 
 ADD, MULTIPLY, SUBTRACT, DIVIDE = range(4)
@@ -138,12 +138,96 @@ def _leaf_value(env, state):
     return state[1]
 
 
-@njit(cache=True, nogil=True)
-def _append(state, i, j, action, child, a, operator, b, result):
-    """Write one successor: the numbers but those at i and j, in order, then the result."""
-    action[0] = a
+@implements(protocol.successors, Countdown)
+def _successors(env, kind, problem, scratch, state, moves, values):
+    count = np.int64(state[0])
+    target = np.int64(problem[0])
+    total = np.int64(0)
+    for k in range(1, count + 1):
+        total += _cost(kind, target, scratch, np.int64(state[k]))
+    num = 0
+    for i in range(1, count):
+        x = np.int64(state[i])
+        rest_x = total - _cost(kind, target, scratch, x)
+        for j in range(i + 1, count + 1):
+            y = np.int64(state[j])
+            # What the numbers that stay add to the value; the sizes of numbers multiply.
+            rest = _other_sizes(state, i, j) if kind == SIZE else rest_x - _cost(kind, target, scratch, y)
+            place = i << 5 | j << 2
+            large, small = max(x, y), min(x, y)
+            # Each is written, and kept where it is legal. A number of the problem can itself be above the limit.
+            moves[num] = (x + y) << 8 | place | ADD
+            values[num] = rest
+            num += x + y <= env.max_value
+            moves[num] = (x * y) << 8 | place | MULTIPLY
+            values[num] = rest
+            num += x * y <= env.max_value
+            moves[num] = (large - small) << 8 | place | SUBTRACT
+            values[num] = rest
+            num += large - small <= env.max_value
+            # Whole numbers below 2**31 are exact as floats, and so is whether their ratio is whole.
+            ratio = np.int64(np.float64(large) / np.float64(max(small, 1)))
+            moves[num] = ratio << 8 | place | DIVIDE
+            values[num] = rest
+            num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
+    if kind == SUM:
+        scale = HEURISTIC_SCALE // max(count - 1, 1)
+        for m in range(num):
+            values[m] = (values[m] + abs((moves[m] >> 8) - target)) * scale
+    elif kind == MULT:
+        for m in range(num):
+            values[m] = (values[m] + _nearest(scratch, target, moves[m] >> 8)) * HEURISTIC_SCALE
+    elif kind == SIZE:
+        for m in range(num):
+            values[m] = _capped_product(values[m], (moves[m] >> 8) + 1) * HEURISTIC_SCALE
+    return num
+
+
+@kernel
+def _nearest(scratch, target, value):
+    """Return the distance of `value` to the nearest factor of the target."""
+    return scratch[value] if value < target else value - target
+
+
+@kernel
+def _cost(kind, target, scratch, value):
+    """Return what one number adds to the unscaled heuristic of a state."""
+    if kind == SUM:
+        return abs(value - target)
+    if kind == MULT:
+        return _nearest(scratch, target, value)
+    return np.int64(0)
+
+
+@kernel
+def _capped_product(total, factor):
+    # Both can be so large that their product would overflow.
+    return total * factor if factor <= MAX_SIZE // total else MAX_SIZE
+
+
+@kernel
+def _other_sizes(state, i, j):
+    """Return the product of the numbers plus 1 but those at i and j, cut at a limit."""
+    total = np.int64(1)
+    for k in range(1, state[0] + 1):
+        if k != i and k != j:
+            total = _capped_product(total, np.int64(state[k]) + 1)
+    return total
+
+
+@implements(protocol.make_child, Countdown)
+def _make_child(env, state, move, action, child):
+    """The numbers but those at i and j, in order, then the result."""
+    result = move >> 8
+    i = move >> 5 & 7
+    j = move >> 2 & 7
+    operator = move & 3
+    x = state[i]
+    y = state[j]
+    swap = (operator >= SUBTRACT) & (x < y)
+    action[0] = y if swap else x
     action[1] = operator
-    action[2] = b
+    action[2] = x if swap else y
     action[3] = result
     count = state[0]
     k = 1
@@ -155,39 +239,6 @@ def _append(state, i, j, action, child, a, operator, b, result):
     child[0] = k
     for m in range(k + 1, len(child)):
         child[m] = 0
-
-
-@implements(protocol.expand, Countdown)
-def _expand(env, problem, state, actions, children):
-    count = state[0]
-    num = 0
-    for i in range(1, count):
-        x = state[i]
-        for j in range(i + 1, count + 1):
-            y = state[j]
-            if x > y:
-                large, small = x, y
-            else:
-                large, small = y, x
-            # One call site: numba compiles each on its own.
-            for operator in range(4):
-                a, b = large, small
-                if operator == ADD:
-                    a, b, result = x, y, x + y
-                elif operator == MULTIPLY:
-                    # int32 times int32 is computed in int64, so the test below cannot overflow.
-                    a, b, result = x, y, x * y
-                elif operator == SUBTRACT:
-                    result = large - small
-                elif small != 0 and large % small == 0:
-                    result = large // small
-                else:
-                    continue
-                # A number of the problem can itself be above the limit, so that any result can be.
-                if result <= env.max_value:
-                    _append(state, i, j, actions[num], children[num], a, operator, b, result)
-                    num += 1
-    return num
 
 
 @implements(protocol.apply_action, Countdown)
@@ -251,42 +302,23 @@ def _canonical(env, state, out):
 
 
 @implements(protocol.prepare, Countdown)
-def _prepare(env, problem, scratch):
-    # The factors of the target in 2..target, their count first; a target below 2 has none and stands for itself.
-    target = problem[0]
-    scratch[1] = target
-    num = 0
-    for factor in range(2, target + 1):
+def _prepare(env, kind, problem, scratch):
+    # The distance of each number below the target to the nearest factor in 2..target; a target below 2 stands for itself.
+    if kind != MULT:
+        return
+    target = np.int64(problem[0])
+    for value in range(target + 1):
+        scratch[value] = target - value
+    factor = 2
+    while factor * factor <= target:
         if target % factor == 0:
-            num += 1
-            scratch[num] = factor
-    scratch[0] = num
-
-
-@implements(protocol.heuristic, Countdown)
-def _heuristic(env, kind, problem, scratch, state):
-    count = state[0]
-    total = 0
-    if kind == SUM:
-        for k in range(1, count + 1):
-            total += abs(state[k] - problem[0])
-        return total * (HEURISTIC_SCALE // count)
-    if kind == MULT:
-        for k in range(1, count + 1):
-            nearest = abs(state[k] - scratch[1])
-            for m in range(2, scratch[0] + 1):
-                nearest = min(nearest, abs(state[k] - scratch[m]))
-            total += nearest
-        return total * HEURISTIC_SCALE
-    if kind == SIZE:
-        # The product of the numbers plus 1, cut at a limit: small numbers first.
-        total = 1
-        for k in range(1, count + 1):
-            factor = np.int64(state[k]) + 1
-            # Both can be so large that their product would overflow.
-            total = total * factor if factor <= MAX_SIZE // total else MAX_SIZE
-        return total * HEURISTIC_SCALE
-    return total
+            scratch[factor] = 0
+            scratch[target // factor] = 0
+        factor += 1
+    for value in range(1, target):
+        scratch[value] = min(scratch[value], scratch[value - 1] + 1)
+    for value in range(target - 1, -1, -1):
+        scratch[value] = min(scratch[value], scratch[value + 1] + 1)
 
 
 @implements(protocol.hopeless, Countdown)
@@ -332,7 +364,7 @@ def _hash_key(env, key, problem):
     return h
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pair_hits(x, y, target, max_value):
     """Say whether one legal operation on x and y gives `target`."""
     if target > max_value:

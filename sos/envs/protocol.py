@@ -17,6 +17,8 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
+from sos.kernels import OPTIONS
+
 _IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
 
 
@@ -28,7 +30,7 @@ def implements(
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         _IMPLEMENTATIONS[stub.__name__, kind] = function
 
-        @overload(stub, strict=False, jit_options={"nogil": True})
+        @overload(stub, strict=False, jit_options=OPTIONS)
         def choose(*arguments: Any) -> Callable[..., Any] | None:
             argument = arguments[position]
             if isinstance(argument, types.BaseNamedTuple) and argument.instance_class is kind:  # type: ignore[attr-defined]
@@ -52,9 +54,18 @@ def root_state(env, problem, state):
     return _interpreted("root_state", type(env))(env, problem, state)
 
 
-def expand(env, problem, state, actions, children):
-    """Write all successors of `state` in generation order, `actions` (C, A) and `children` (C, W); return how many."""
-    return _interpreted("expand", type(env))(env, problem, state, actions, children)
+def successors(env, kind, problem, scratch, state, moves, values):
+    """Write all moves from `state` in generation order, `moves` int64 (C,), and what the heuristic `kind` (an index into the
+    environment's `heuristics`) gives their children, `values` int64 (C,), scaled; return how many.
+
+    A move is a number that `make_child` understands together with the same state. `prepare` has filled `scratch`.
+    """
+    return _interpreted("successors", type(env))(env, kind, problem, scratch, state, moves, values)
+
+
+def make_child(env, state, move, action, child):
+    """Write the action (A,) and the child (W,) of `move`, which `successors` gave for `state`."""
+    return _interpreted("make_child", type(env))(env, state, move, action, child)
 
 
 def apply_action(env, state, action, child):
@@ -90,14 +101,9 @@ def canonical(env, state, out):
     return _interpreted("canonical", type(env))(env, state, out)
 
 
-def prepare(env, problem, scratch):
-    """Fill `scratch` int64 with what `heuristic` needs for `problem`."""
-    return _interpreted("prepare", type(env))(env, problem, scratch)
-
-
-def heuristic(env, kind, problem, scratch, state):
-    """Return the heuristic `kind` (an index into the environment's `heuristics`) of `state`, scaled to an int64."""
-    return _interpreted("heuristic", type(env))(env, kind, problem, scratch, state)
+def prepare(env, kind, problem, scratch):
+    """Fill `scratch` int64 with what `successors` needs for `problem` and the heuristic `kind`."""
+    return _interpreted("prepare", type(env))(env, kind, problem, scratch)
 
 
 def hopeless(env, problem, state, look_ahead):

@@ -30,6 +30,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -402,3 +404,15 @@ class GPT(nn.Module):
         num_multiplied = self.num_parameters() - (0 if config.tie_embeddings else self.embed.weight.numel())
         forward = 2 * num_multiplied + 4 * config.num_layers * config.width * num_tokens
         return 3 * forward if backward else forward
+
+    def answer_flops(self, num_prompt: npt.ArrayLike, num_generated: npt.ArrayLike) -> np.ndarray:
+        """Floating-point operations of answers decoded with a cache: int64 arrays (R,) -> float64 (R,).
+
+        All tokens but the last pass through the model once, token t attending to t + 1 of them: 2 N + 4 L C (t + 1) operations each,
+        in the convention of `flops_per_token`, without the half that a mask hides. 0 where nothing was generated.
+        """
+        generated = np.asarray(num_generated, np.float64)
+        num_passed = np.where(generated > 0, np.asarray(num_prompt) + generated - 1, 0.0)
+        matrices = self.flops_per_token(0, backward=False)
+        attention = 4 * self.config.num_layers * self.config.width
+        return num_passed * matrices + attention * num_passed * (num_passed + 1) / 2

@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
+from sos.kernels import inlined, kernel
 from sos.rng import below, fold, stream_key
-from sos.search.frontier import COUNT_SLOT, add_child, add_visit, begin, fill_frame, pop_heap, push_heap
+from sos.search.frontier import (
+    COUNT_SLOT,
+    KEY_BITS,
+    add_visit,
+    begin,
+    count_child,
+    fill_frame,
+    pop_heap,
+    push_heap,
+    write_child,
+)
 from sos.search.protocol import search
 from sos.trace import Event, Outcome, Status, add_event
 
@@ -39,37 +49,43 @@ class Beam(NamedTuple):
     max_nodes: int = 1000
 
 
-@njit(cache=True, nogil=True)
-def _shuffle(order, count, problem, node):
+@kernel
+def _problem_key(problem):
     key = SHUFFLE_KEY
     for k in range(len(problem)):
         key = fold(key, problem[k])
-    key = fold(key, node)
+    return key
+
+
+@kernel
+def _shuffle(keys, count, problem_key, node):
+    key = fold(problem_key, node)
     for k in range(count - 1, 0, -1):
         m = below(key, k, k + 1)
-        order[k], order[m] = order[m], order[k]
+        keys[k], keys[m] = keys[m], keys[k]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _push_sorted(work, size, first, count):
     """Push the nodes first..first + count - 1, the children of frame 0 in their written order, by value; ties keep that order."""
-    values, order, ranks = work.frame_values[0], work.frame_order[0], work.frame_order[1]
+    keys, ranks = work.keys[0], work.ranks
     for rank in range(count):
+        value = keys[rank] >> KEY_BITS
         m = rank
-        while m > 0 and values[order[ranks[m - 1]]] > values[order[rank]]:
+        while m > 0 and keys[ranks[m - 1]] >> KEY_BITS > value:
             ranks[m] = ranks[m - 1]
             m -= 1
         ranks[m] = rank
     for k in range(count):
-        size = push_heap(work, size, values[order[ranks[k]]], first + ranks[k])
+        size = push_heap(work, size, keys[ranks[k]] >> KEY_BITS, first + ranks[k])
     return size
 
 
 @implements(search, Beam)
 def _beam(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
-    begin(env, problem, work, trace)
-    order = work.frame_order[0]
+    begin(env, strategy.heuristic, problem, work, trace)
+    problem_key = _problem_key(problem)
     size = push_heap(work, 0, 0, 0)
     expanded = 0
     while size > 0:
@@ -90,14 +106,15 @@ def _beam(strategy, env, problem, work, trace):
                 return OK
             expanded += 1
             add_visit(trace, node)
-            fill_frame(env, strategy.heuristic, False, False, 0, problem, work, 0, node, states[node])
-            count = min(strategy.width, work.frame[0, COUNT_SLOT])
+            fill_frame(env, strategy.heuristic, False, False, 0, strategy.width, problem, work, 0, node, states[node])
+            count = work.frame[0, COUNT_SLOT]
             if strategy.shuffle:
-                _shuffle(order, count, problem, node)
+                _shuffle(work.keys[0], count, problem_key, node)
             first = counts[1]
             leaves = False
             for rank in range(count):
-                child = add_child(work, 0, order[rank], node, rank, trace)
+                child = write_child(env, work, 0, rank, node, rank, trace)
+                count_child(trace, child)
                 add_event(trace, GENERATE, child, child, 0, 0)
                 if environment.is_leaf(env, states[child]):
                     leaves = True

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.search.frontier import COUNT_SLOT, add_child, add_visit, begin, fill_frame, pop_heap, push_heap
+from sos.kernels import kernel
+from sos.search.frontier import (
+    ALL,
+    COUNT_SLOT,
+    KEY_BITS,
+    add_visit,
+    begin,
+    count_child,
+    fill_frame,
+    pop_heap,
+    push_heap,
+    write_child,
+)
 from sos.search.protocol import search
 from sos.trace import PARENT, Event, Outcome, Status, add_event
 
@@ -35,7 +46,7 @@ class BestFirst(NamedTuple):
     look_ahead: int = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _depth(nodes, node):
     depth = 0
     while nodes[node, PARENT] >= 0:
@@ -47,8 +58,8 @@ def _depth(nodes, node):
 @implements(search, BestFirst)
 def _best_first(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
-    begin(env, problem, work, trace)
-    values, order = work.frame_values[0], work.frame_order[0]
+    begin(env, strategy.heuristic, problem, work, trace)
+    keys = work.keys[0]
     size = push_heap(work, 0, 0, 0)
     expanded = 0
     while size > 0:
@@ -64,6 +75,7 @@ def _best_first(strategy, env, problem, work, trace):
             strategy.use_threshold,
             strategy.skip_seen,
             strategy.look_ahead,
+            ALL,
             problem,
             work,
             0,
@@ -77,7 +89,8 @@ def _best_first(strategy, env, problem, work, trace):
         add_visit(trace, node)
         cost = strategy.depth_weight * (_depth(nodes, node) + 1)
         for rank in range(count):
-            child = add_child(work, 0, order[rank], node, rank, trace)
+            child = write_child(env, work, 0, rank, node, rank, trace)
+            count_child(trace, child)
             add_event(trace, GENERATE, child, child, 0, 0)
             if environment.is_leaf(env, states[child]):
                 value = environment.leaf_value(env, states[child])
@@ -87,6 +100,6 @@ def _best_first(strategy, env, problem, work, trace):
                     return OK
                 add_event(trace, DEAD_END, child, child, value, 0)
             else:
-                size = push_heap(work, size, ((values[order[rank]] + cost) << NODE_BITS) | child, child)
+                size = push_heap(work, size, (((keys[rank] >> KEY_BITS) + cost) << NODE_BITS) | child, child)
     add_event(trace, END, -1, -1, EXHAUSTED, 0)
     return OK

@@ -12,7 +12,7 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.search.frontier import COUNT_SLOT, NEXT_SLOT, NODE_SLOT, add_child, begin, fill_frame
+from sos.search.frontier import ALL, COUNT_SLOT, NEXT_SLOT, NODE_SLOT, begin, count_child, fill_frame, write_child
 from sos.search.protocol import search
 from sos.trace import Event, Outcome, Status, add_event
 
@@ -43,45 +43,55 @@ class DepthFirst(NamedTuple):
 @implements(search, DepthFirst)
 def _depth_first(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
-    state = begin(env, problem, work, trace)
-    add_event(trace, EXPAND, 0, 0, 0, 0)
-    depth = np.int64(0)  # a literal would compile everything it is passed to twice
+    begin(env, strategy.heuristic, problem, work, trace)
+    depth = np.int64(-1)  # a literal would compile everything it is passed to twice
     node = np.int64(0)
-    if not fill_frame(
-        env,
-        strategy.heuristic,
-        strategy.use_threshold,
-        strategy.skip_seen,
-        strategy.look_ahead,
-        problem,
-        work,
-        depth,
-        node,
-        state,
-    ):
-        return BUFFER_FULL
-    expanded = 1
     current = node
-    while depth >= 0:
+    expanded = 0
+    visits = True
+    while True:
+        if visits:
+            visits = False
+            expanded += 1
+            current = node
+            depth += 1
+            add_event(trace, EXPAND, node, node, 0, 0)
+            if not fill_frame(
+                env,
+                strategy.heuristic,
+                strategy.use_threshold,
+                strategy.skip_seen,
+                strategy.look_ahead,
+                ALL,
+                problem,
+                work,
+                depth,
+                node,
+                states[node],
+            ):
+                return BUFFER_FULL
         frame = work.frame[depth]
         rank = frame[NEXT_SLOT]
         if rank == frame[COUNT_SLOT]:
             depth -= 1
+            if depth < 0:
+                add_event(trace, END, -1, -1, EXHAUSTED, 0)
+                return OK
             continue
         # Every turn adds at most four events and one node.
         if counts[0] + 5 > len(events) or counts[1] + 1 > len(nodes):
             return BUFFER_FULL
-        child = work.frame_order[depth, rank]
-        leaf = environment.is_leaf(env, work.frame_states[depth, child])
+        parent = frame[NODE_SLOT]
+        node = write_child(env, work, depth, rank, parent, rank, trace)
+        leaf = environment.is_leaf(env, states[node])
         if not leaf and expanded >= strategy.max_nodes:
             add_event(trace, END, -1, -1, BUDGET, 0)
             return OK
+        count_child(trace, node)
         frame[NEXT_SLOT] = rank + 1
-        parent = frame[NODE_SLOT]
         if current != parent:
             add_event(trace, BACKTRACK, parent, parent, 0, 0)
             current = parent
-        node = add_child(work, depth, child, parent, rank, trace)
         add_event(trace, GENERATE, node, node, 0, 0)
         state = states[node]
         if leaf:
@@ -93,23 +103,5 @@ def _depth_first(strategy, env, problem, work, trace):
             add_event(trace, DEAD_END, node, node, value, 0)
             if strategy.announce_leaves:
                 current = node
-            continue
-        expanded += 1
-        add_event(trace, EXPAND, node, node, 0, 0)
-        current = node
-        depth += 1
-        if not fill_frame(
-            env,
-            strategy.heuristic,
-            strategy.use_threshold,
-            strategy.skip_seen,
-            strategy.look_ahead,
-            problem,
-            work,
-            depth,
-            node,
-            state,
-        ):
-            return BUFFER_FULL
-    add_event(trace, END, -1, -1, EXHAUSTED, 0)
-    return OK
+        else:
+            visits = True

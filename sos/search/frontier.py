@@ -1,31 +1,35 @@
-"""Work space of the searches: frames of children, a heap of open nodes, and an exact table of the states already seen."""
+"""Work space of the searches: frames of moves, a heap of open nodes, and an exact table of the states already seen."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
+from sos.kernels import inlined, kernel
 from sos.rng import fold
 from sos.trace import ACTION, PARENT, RANK, Event, add_event
 
 EXPAND = int(Event.EXPAND)
+NO_LIMIT = 2**63 - 1
 
 
 class SearchWork(NamedTuple):
     """Caller-owned work arrays, reused from problem to problem. D = depths, C = children, A, W = row widths, N = nodes.
 
-    `frame_*` belong to the node being expanded at each depth. `seen` is an open-addressing hash table of rows of
-    `seen_rows` (canonical states; index + 1, 0 = free), and `num_seen` int64 (1,) counts them.
+    `moves` and `keys` belong to the node being expanded at each depth: the moves to its children in generation order, and the
+    kept children, best first, as heuristic value << KEY_BITS | number of the move. `seen` is an open-addressing hash
+    table of rows of `seen_rows` (canonical states; index + 1, 0 = free), and `num_seen` int64 (1,) counts them.
     """
 
-    frame_actions: np.ndarray  # int32 (D, C, A)
-    frame_states: np.ndarray  # int32 (D, C, W)
-    frame_values: np.ndarray  # int64 (D, C) heuristic values
-    frame_order: np.ndarray  # int32 (D, C) children in the order of their visits
+    moves: np.ndarray  # int64 (D, C)
+    keys: np.ndarray  # int64 (D, C)
     frame: np.ndarray  # int64 (D, 3): node, next child, number of kept children
+    values: np.ndarray  # int64 (C,)
+    ranks: np.ndarray  # int64 (C,)
+    action: np.ndarray  # int32 (A,)
+    child: np.ndarray  # int32 (W,)
     scratch: np.ndarray  # int64, the environment's
     seen: np.ndarray  # int32 (2**k,)
     seen_rows: np.ndarray  # int32 (N, W)
@@ -37,18 +41,24 @@ class SearchWork(NamedTuple):
 
 
 NODE_SLOT, NEXT_SLOT, COUNT_SLOT = range(3)
+KEY_BITS = 8
+MOVE_MASK = (1 << KEY_BITS) - 1
+ALL = 1 << KEY_BITS
 
 
 def new_work(env, max_nodes: int) -> SearchWork:
     """Allocate the work space for searches of `env` that generate at most `max_nodes` nodes."""
     depths, children = env.max_depth + 1, env.max_children
     slots = 1 << max(4, int(2 * max_nodes - 1).bit_length())
+    assert children <= ALL
     return SearchWork(
-        np.zeros((depths, children, env.action_width), np.int32),
-        np.zeros((depths, children, env.state_width), np.int32),
         np.zeros((depths, children), np.int64),
-        np.zeros((depths, children), np.int32),
+        np.zeros((depths, children), np.int64),
         np.zeros((depths, 3), np.int64),
+        np.zeros(children, np.int64),
+        np.zeros(children, np.int64),
+        np.zeros(env.action_width, np.int32),
+        np.zeros(env.state_width, np.int32),
         np.zeros(env.scratch_size, np.int64),
         np.zeros(slots, np.int32),
         np.zeros((max_nodes, env.state_width), np.int32),
@@ -60,7 +70,7 @@ def new_work(env, max_nodes: int) -> SearchWork:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _slot(row, seen):
     h = np.uint64(0)
     for k in range(len(row)):
@@ -68,7 +78,7 @@ def _slot(row, seen):
     return np.int64(h & np.uint64(len(seen) - 1))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_seen(work):
     """Empty the table in time linear in the number of its entries."""
     for n in range(work.num_seen[0]):
@@ -79,7 +89,7 @@ def clear_seen(work):
     work.num_seen[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def add_seen(work):
     """Add the canonical state in `work.row`: 1 if it is new, 0 if it was there (compared whole), -1 if full."""
     slot = _slot(work.row, work.seen)
@@ -103,79 +113,89 @@ def add_seen(work):
     return 1
 
 
-@njit(cache=True, nogil=True)
-def begin(env, problem, work, trace):
-    """Empty `trace` and `work` and make the root, node 0, without an event; return its state."""
+@kernel
+def begin(env, heuristic, problem, work, trace):
+    """Empty `trace` and `work` and make the root, node 0, without an event."""
     nodes, states, counts = trace.nodes, trace.states, trace.counts
     counts[0] = 0
     counts[1] = 1
     counts[2] = 1
-    environment.prepare(env, problem, work.scratch)
+    environment.prepare(env, heuristic, problem, work.scratch)
     clear_seen(work)
     environment.root_state(env, problem, states[0])
-    nodes[0, :] = 0
+    for k in range(nodes.shape[1]):
+        nodes[0, k] = 0
     nodes[0, PARENT] = -1
-    return states[0]
 
 
-@njit(cache=True, nogil=True)
-def fill_frame(env, heuristic, use_threshold, skip_seen, look_ahead, problem, work, depth, node, state):
-    """Write the kept children of `state` into the frame at `depth`, best first; False if the table of states is full.
+@inlined
+def fill_frame(env, heuristic, use_threshold, skip_seen, look_ahead, most, problem, work, depth, node, state):
+    """Write the `most` best kept children of `state` into the frame at `depth`, best first; False if the table of states is full.
 
     With `use_threshold` a child above the environment's threshold is dropped, with `skip_seen` one whose canonical state was
     kept before, with `look_ahead` one that the environment calls hopeless. Equal values stay in generation order.
     """
-    actions = work.frame_actions[depth]
-    states = work.frame_states[depth]
-    values = work.frame_values[depth]
-    order = work.frame_order[depth]
-    num = environment.expand(env, problem, state, actions, states)
-    limit = environment.threshold(env, problem)
+    moves = work.moves[depth]
+    keys = work.keys[depth]
+    values = work.values
+    num = environment.successors(env, heuristic, problem, work.scratch, state, moves, values)
+    limit = environment.threshold(env, problem) if use_threshold else NO_LIMIT
     kept = 0
-    for child in range(num):
-        if look_ahead > 0 and environment.hopeless(env, problem, states[child], look_ahead):
+    for move in range(num):
+        value = values[move]
+        if value > limit:
             continue
-        value = environment.heuristic(env, heuristic, problem, work.scratch, states[child])
-        if use_threshold and value > limit:
-            continue
+        if look_ahead > 0 or skip_seen:
+            environment.make_child(env, state, moves[move], work.action, work.child)
+            if look_ahead > 0 and environment.hopeless(env, problem, work.child, look_ahead):
+                continue
         if skip_seen:
-            environment.canonical(env, states[child], work.row)
+            environment.canonical(env, work.child, work.row)
             added = add_seen(work)
             if added < 0:
                 return False
             if added == 0:
                 continue
-        # Insertion from behind keeps equal values in generation order.
-        m = kept
-        while m > 0 and values[order[m - 1]] > value:
-            order[m] = order[m - 1]
+        # Insertion from behind keeps equal values in generation order, for the number of the move is part of a key.
+        key = value << KEY_BITS | move
+        if kept < most:
+            kept += 1
+        elif key > keys[kept - 1]:
+            continue
+        m = kept - 1
+        while m > 0 and keys[m - 1] > key:
+            keys[m] = keys[m - 1]
             m -= 1
-        order[m] = child
-        values[child] = value
-        kept += 1
+        keys[m] = key
     work.frame[depth, NODE_SLOT] = node
     work.frame[depth, NEXT_SLOT] = 0
     work.frame[depth, COUNT_SLOT] = kept
     return True
 
 
-@njit(cache=True, nogil=True)
-def add_child(work, depth, child, parent, rank, trace):
-    """Append child number `child` of the frame at `depth` as a node; return the node. The caller has made sure of room."""
-    nodes, states, counts = trace.nodes, trace.states, trace.counts
-    node = counts[1]
+@inlined
+def write_child(env, work, depth, slot, parent, rank, trace):
+    """Write kept child number `slot` of the frame at `depth` behind the last node and return the node, not yet counted.
+
+    The caller has made sure of room.
+    """
+    nodes, states = trace.nodes, trace.states
+    node = trace.counts[1]
+    move = work.moves[depth, work.keys[depth, slot] & MOVE_MASK]
     nodes[node, PARENT] = parent
     nodes[node, RANK] = rank
-    for k in range(nodes.shape[1] - ACTION):
-        nodes[node, ACTION + k] = work.frame_actions[depth, child, k]
-    for k in range(states.shape[1]):
-        states[node, k] = work.frame_states[depth, child, k]
-    counts[1] = node + 1
-    counts[2] = node + 1
+    environment.make_child(env, states[parent], move, nodes[node, ACTION:], states[node])
     return node
 
 
-@njit(cache=True, nogil=True)
+@inlined
+def count_child(trace, node):
+    """Count `node`, the last one that was written, with its state."""
+    trace.counts[1] = node + 1
+    trace.counts[2] = node + 1
+
+
+@kernel
 def _sift_down(values, nodes, start, pos):
     value, node = values[pos], nodes[pos]
     while pos > start:
@@ -189,7 +209,7 @@ def _sift_down(values, nodes, start, pos):
     nodes[pos] = node
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def push_heap(work, size, value, node):
     """Push onto the heap of `size` entries; return the new size. The steps are those of CPython's heapq, ties included."""
     work.heap_values[size] = value
@@ -198,7 +218,7 @@ def push_heap(work, size, value, node):
     return size + 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def pop_heap(work, size):
     """Take the node of the least value from the heap of `size` > 0 entries; return it. `size` - 1 entries remain."""
     values, nodes = work.heap_values, work.heap_nodes
@@ -222,7 +242,7 @@ def pop_heap(work, size):
     return least
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def add_visit(trace, node):
     """Append the first visit of `node`."""
     add_event(trace, EXPAND, node, node, 0, 0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from sos.kernels import kernel
 from sos.search.frontier import new_work
 from sos.search.protocol import search_chosen
 from sos.trace import ACTION, Status, Trace, new_buffer, to_trace
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search(strategy, choice, env, problem, work, trace):
     return search_chosen(strategy, choice, env, problem, work, trace)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sos.stream.decode import decode_kernel
 from sos.stream.dialect import Dialect
-from sos.stream.encode import BUFFER_FULL, ENCODE_ERRORS, encode_kernel
+from sos.stream.encode import BUFFER_FULL, ENCODE_ERRORS, encode_kernel, new_writing, tokens_size
 from sos.stream.vocab import BOS
 from sos.trace import ACTION, Trace, new_buffer, to_trace
 
@@ -38,14 +38,16 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
 
     Raises ValueError where the dialect cannot express the trace (a jump that its forms do not name).
     """
-    size = 256 + dialect.program.max_event_tokens
+    size = 256
+    writing = new_writing(len(trace.events), len(trace.nodes))
     while True:
-        tokens, align = np.zeros(size, np.uint16), np.zeros(size, np.int32)
+        tokens = np.zeros(tokens_size(dialect.program, size), np.uint16)
         count, prompt = encode_kernel(
-            dialect.program, trace.problem, trace.events, trace.nodes, trace.states, tokens, align
+            dialect.program, trace.problem, trace.events, trace.nodes, trace.states, tokens, writing
         )
         if count >= 0:
-            return tokens[:count].copy(), align[:count].copy(), prompt
+            lengths = np.diff(writing.stops, prepend=0)
+            return tokens[:count].copy(), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths), prompt
         if count != BUFFER_FULL:
             raise ValueError(f"dialect {dialect.name} cannot write event {prompt} of the trace: {ENCODE_ERRORS[count]}")
         size *= 4

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from sos.envs import protocol as environment
+from sos.kernels import inlined, kernel
 from sos.stream import dialect as d
 from sos.stream.reader import (
     ACTION_SEEN,
@@ -43,7 +44,7 @@ class Told(NamedTuple):
     rows: np.ndarray  # int32 (2, W): work space
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _add_node(buffer, told, parent, row):
     """Append a node without its action and state; return it."""
     nodes, counts = buffer.nodes, buffer.counts
@@ -60,20 +61,16 @@ def _add_node(buffer, told, parent, row):
     return node
 
 
-@njit(cache=True, nogil=True)
-def _child(program, nodes, count, told, parent, rank):
+@kernel
+def _child(unnamed_leaves, nodes, count, inner, parent, rank):
     """Return the first child of `parent` that goes by `rank`, or -1. O(nodes)."""
     for node in range(parent + 1, count):
-        if (
-            nodes[node, PARENT] == parent
-            and nodes[node, RANK] == rank
-            and (told.inner[node] or not program.unnamed_leaves)
-        ):
+        if nodes[node, PARENT] == parent and nodes[node, RANK] == rank and (inner[node] or not unnamed_leaves):
             return node
     return -1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _leaf(nodes, count, told, parent, reading):
     """Return the first leaf child of `parent` that the last stated operation generated, or -1. O(nodes)."""
     length = reading.scalars[HISTORY_SLOT]
@@ -91,7 +88,7 @@ def _leaf(nodes, count, told, parent, reading):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _resolve(program, nodes, count, told, current, reading):
     """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names none."""
     length = reading.scalars[PATH_SLOT]
@@ -101,7 +98,7 @@ def _resolve(program, nodes, count, told, current, reading):
         node = 0
         for k in range(1, length):
             parent = node
-            node = _child(program, nodes, count, told, parent, reading.path[k])
+            node = _child(program.unnamed_leaves, nodes, count, told.inner, parent, reading.path[k])
             if node < 0 and k == length - 1 and reading.path[k] == 0 and program.unnamed_leaves:
                 node = _leaf(nodes, count, told, parent, reading)
             if node < 0:
@@ -123,7 +120,7 @@ def _resolve(program, nodes, count, told, current, reading):
     return node
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _history_is_true(nodes, node, reading):
     """Compare the stated history with the actions from the root to `node`."""
     left = reading.scalars[HISTORY_SLOT]
@@ -140,21 +137,21 @@ def _history_is_true(nodes, node, reading):
     return left == 0
 
 
-@njit(cache=True, nogil=True)
-def _state_differs(states, row, reading):
+@kernel
+def _state_differs(states, row, state):
     for k in range(states.shape[1]):
-        if states[row, k] != reading.state[k]:
+        if states[row, k] != state[k]:
             return True
     return False
 
 
-@njit(cache=True, nogil=True)
-def _copy_state(states, row, reading):
+@kernel
+def _copy_state(states, row, state):
     for k in range(states.shape[1]):
-        states[row, k] = reading.state[k]
+        states[row, k] = state[k]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _label_is_true(nodes, node, reading):
     """Say whether the stated path is the node's own."""
     length = reading.scalars[PATH_SLOT]
@@ -170,13 +167,13 @@ def _label_is_true(nodes, node, reading):
     return k < 0 and node < 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _label(buffer, told, node, reading):
     """Take the label of `node`, whose generation is the last event."""
     events, nodes, states, counts = buffer
     scalars = reading.scalars
     flags = QUOTE if scalars[QUOTES] else 0
-    if scalars[COUNT_SLOT] > 0 and _state_differs(states, told.state_of[node], reading):
+    if scalars[COUNT_SLOT] > 0 and _state_differs(states, told.state_of[node], reading.state):
         flags |= QUOTE
     for k in range(nodes.shape[1] - ACTION):
         if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
@@ -189,7 +186,7 @@ def _label(buffer, told, node, reading):
     events[counts[0] - 1, FLAGS] |= flags
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _generate(env, buffer, told, current, reading):
     """Make the node that an action generates from `current`; return its parent."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
@@ -218,7 +215,7 @@ def _generate(env, buffer, told, current, reading):
         states[row, 0] = 1
         states[row, 1] = action[len(action) - 1]
     if reading.scalars[COUNT_SLOT] > 0:
-        _copy_state(states, row, reading)
+        _copy_state(states, row, reading.state)
     node = _add_node(buffer, told, parent, row)
     told.inner[node] = states[row, 0] > 1
     counts[2] = row + 1
@@ -226,7 +223,7 @@ def _generate(env, buffer, told, current, reading):
     return parent
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _visit(program, env, buffer, told, form, current, just_generated, reading):
     """Go to the node that the form names; return it, or -1."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
@@ -241,11 +238,11 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     if scalars[HISTORY_SLOT] >= 0 and not _history_is_true(nodes, node, reading):
         flags |= QUOTE
     row = told.state_of[node] if node >= 0 else np.int32(-1)
-    if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading)):
+    if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading.state)):
         # An unstated state was derived; of equal numbers it cannot know which was taken, so the first statement
         # may reorder it. Any other difference is a claim of its own.
         said = counts[2]
-        _copy_state(states, said, reading)
+        _copy_state(states, said, reading.state)
         reorders = False
         if node >= 0 and not told.visited[node]:
             environment.canonical(env, states[row], told.rows[0])
@@ -255,7 +252,7 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
                 if told.rows[0, k] != told.rows[1, k]:
                     reorders = False
         if reorders:
-            _copy_state(states, row, reading)
+            _copy_state(states, row, reading.state)
         else:
             row = said
             counts[2] += 1
@@ -267,55 +264,49 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     return node
 
 
-@njit(cache=True, nogil=True)
-def decode_kernel(program, env, tokens, problem, buffer, align):
-    """Read `tokens` (int64 (T,)) into `buffer`, `problem` (int32 (P,)) and `align` (int32 (T,)).
-
-    Returns (status, position) as in `DecodeStatus`. Total: any token array is read, and the claims up to the position are kept.
-    `buffer` must hold T + 2 events and nodes. O(T x forms), and O(nodes) for each path that is looked up.
-    """
+@kernel
+def _decode(program, env, tokens, problem, buffer, align, told, reading):
     events, nodes, states, counts = buffer
-    counts[:] = 0
-    reading = new_reading(len(problem), states.shape[1], nodes.shape[1] - ACTION)
     scalars = reading.scalars
-    pos = read_form(program, FORM_ROOT, problem, tokens, 0, reading)
-    if pos < 0 or scalars[COUNT_SLOT] != states.shape[1] - 1:
-        return NO_PROMPT, scalars[FURTHEST]
-    num = len(nodes)
-    told = Told(
-        np.empty(num, np.int32),
-        np.empty(num, np.int32),
-        np.empty(num, np.bool_),
-        np.empty(num, np.bool_),
-        np.zeros((2, states.shape[1]), np.int32),
-    )
-    problem[0] = reading.problem[0]
-    for k in range(states.shape[1]):
-        problem[k + 1] = reading.state[k]
-    nodes[0, :] = 0
-    _add_node(buffer, told, -1, 0)
-    told.visited[0] = True
-    told.inner[0] = True
-    _copy_state(states, 0, reading)
-    counts[2] = 1
-    add_event(buffer, EXPAND, 0, 0, 0, QUOTE if scalars[HISTORY_SLOT] > 0 else 0)
-    for k in range(pos):
-        align[k] = 0
+    for k in range(3):
+        counts[k] = 0
+    pos = np.int64(0)
     current = np.int64(0)
     label_due = False
     while True:
-        if pos >= len(tokens):
-            return TRUNCATED, pos
-        if counts[0] >= len(events) or counts[1] >= len(nodes) or counts[2] >= len(states):
-            return BUFFER_FULL, pos
+        begun = counts[0] > 0
+        if begun:
+            if pos >= len(tokens):
+                return TRUNCATED, pos
+            if counts[0] >= len(events) or counts[1] >= len(nodes) or counts[2] >= len(states):
+                return BUFFER_FULL, pos
         scalars[FURTHEST] = pos
         after = -1
         form = 0
-        for candidate in range(FORM_EXPAND, FORM_LAST_END + 1):
+        # One call site, because the reader is compiled into it.
+        for candidate in range(FORM_EXPAND if begun else FORM_ROOT, FORM_LAST_END + 1 if begun else FORM_ROOT + 1):
             after = read_form(program, candidate, problem, tokens, pos, reading)
             if after >= 0:
                 form = candidate
                 break
+        if not begun:
+            if after < 0 or scalars[COUNT_SLOT] != states.shape[1] - 1:
+                return NO_PROMPT, scalars[FURTHEST]
+            problem[0] = reading.problem[0]
+            for k in range(states.shape[1]):
+                problem[k + 1] = reading.state[k]
+            for k in range(nodes.shape[1]):
+                nodes[0, k] = 0
+            _add_node(buffer, told, -1, 0)
+            told.visited[0] = True
+            told.inner[0] = True
+            _copy_state(states, 0, reading.state)
+            counts[2] = 1
+            add_event(buffer, EXPAND, 0, 0, 0, QUOTE if scalars[HISTORY_SLOT] > 0 else 0)
+            for k in range(after):
+                align[k] = 0
+            pos = after
+            continue
         last = counts[0] - 1
         if label_due and form != FORM_LABEL:
             events[last, FLAGS] |= LABEL_FLAG
@@ -353,3 +344,22 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
         pos = after
         if form >= FORM_END:
             return OK, pos
+
+
+@njit(cache=True, nogil=True)
+def decode_kernel(program, env, tokens, problem, buffer, align):
+    """Read `tokens` (int64 (T,)) into `buffer`, `problem` (int32 (P,)) and `align` (int32 (T,)).
+
+    Returns (status, position) as in `DecodeStatus`. Total: any token array is read, and the claims up to the position are kept.
+    `buffer` must hold T + 2 events and nodes. O(T x forms), and O(nodes) for each path that is looked up.
+    """
+    reading = new_reading(len(problem), buffer.states.shape[1], buffer.nodes.shape[1] - ACTION)
+    num = len(buffer.nodes)
+    told = Told(
+        np.empty(num, np.int32),
+        np.empty(num, np.int32),
+        np.empty(num, np.bool_),
+        np.empty(num, np.bool_),
+        np.zeros((2, buffer.states.shape[1]), np.int32),
+    )
+    return _decode(program, env, tokens, problem, buffer, align, told, reading)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from sos.kernels import inlined, kernel
 from sos.stream import dialect as d
 from sos.stream.vocab import FIRST_NUMBER
 
@@ -42,16 +43,15 @@ def new_reading(problem_width, state_width, action_width):
     )
 
 
-@njit(cache=True, nogil=True)
-def _read_number(program, tokens, pos):
+@kernel
+def _read_number(whole_max, runs, tokens, pos):
     """Read the number at `pos`; return (value, position behind it), or (-1, offending position)."""
-    whole_max = program.whole_max
     if pos >= len(tokens):
         return -1, pos
     first = tokens[pos] - FIRST_NUMBER
     if first < 0 or first > whole_max:
         return -1, pos
-    if not program.runs or first > 9 or first == 0 or pos + 1 >= len(tokens):
+    if not runs or first > 9 or first == 0 or pos + 1 >= len(tokens):
         return first, pos + 1
     second = tokens[pos + 1] - FIRST_NUMBER
     if second < 0 or second > 9:
@@ -72,48 +72,48 @@ def _read_number(program, tokens, pos):
     return value, pos
 
 
-@njit(cache=True, nogil=True)
-def _fail(reading, pos):
+@kernel
+def _fail(scalars, pos):
     """Note how far the best attempt came; return the mark of failure."""
-    if pos > reading.scalars[FURTHEST]:
-        reading.scalars[FURTHEST] = pos
+    if pos > scalars[FURTHEST]:
+        scalars[FURTHEST] = pos
     return -1
 
 
-@njit(cache=True, nogil=True)
-def _matches(separator, tokens, pos, reading):
+@kernel
+def _matches(separator, tokens, pos, scalars):
     for k in range(len(separator)):
         if pos + k >= len(tokens) or tokens[pos + k] != separator[k]:
-            _fail(reading, pos + k)
+            _fail(scalars, pos + k)
             return False
     return True
 
 
-@njit(cache=True, nogil=True)
-def _read_action_piece(program, kind, column, tokens, pos, action, seen, reading):
+@kernel
+def _read_action_piece(symbols, whole_max, runs, kind, column, tokens, pos, action, seen, scalars):
     """Read one number or operator of an action into `action`; the second reading of a column is compared."""
     if kind == SYMBOL:
         value = -1
         if pos < len(tokens):
-            for k in range(len(program.symbols)):
-                if tokens[pos] == program.symbols[k]:
+            for k in range(len(symbols)):
+                if tokens[pos] == symbols[k]:
                     value = k
         if value < 0:
-            return _fail(reading, pos), seen
+            return _fail(scalars, pos), seen
         after = pos + 1
     else:
-        value, after = _read_number(program, tokens, pos)
+        value, after = _read_number(whole_max, runs, tokens, pos)
         if value < 0:
-            return _fail(reading, after), seen
+            return _fail(scalars, after), seen
     if seen & (1 << column):
         if action[column] != value:
-            reading.scalars[QUOTES] = 1
+            scalars[QUOTES] = 1
     else:
         action[column] = value
     return after, seen | (1 << column)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_operation(program, tokens, pos, action, reading):
     """Read one item of a history into `action`; return the position behind it or -1."""
     seen = 0
@@ -121,16 +121,19 @@ def _read_operation(program, tokens, pos, action, reading):
         kind = program.code[pc, 0]
         if kind == LITERAL:
             if pos >= len(tokens) or tokens[pos] != program.code[pc, 1]:
-                return _fail(reading, pos)
+                return _fail(reading.scalars, pos)
             pos += 1
         else:
-            pos, seen = _read_action_piece(program, kind, program.code[pc, 1], tokens, pos, action, seen, reading)
+            pos, seen = _read_action_piece(
+                program.symbols, program.whole_max, program.runs, kind, program.code[pc, 1], tokens, pos, action, seen,
+                reading.scalars,
+            )  # fmt: skip
             if pos < 0:
                 return -1
     return pos
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_history(program, tokens, pos, reading):
     """Read a list of operations, which may be empty; return the position behind it or -1."""
     count = 0
@@ -143,29 +146,29 @@ def _read_history(program, tokens, pos, reading):
             return -1
         count += 1
         pos = after
-        if not _matches(program.operation_separator, tokens, pos, reading):
+        if not _matches(program.operation_separator, tokens, pos, reading.scalars):
             break
         pos += len(program.operation_separator)
     reading.scalars[HISTORY_SLOT] = count
     return pos
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_numbers(program, tokens, pos, reading):
     """Read the stated numbers; return the position behind them or -1. More than a state holds do not match."""
     count = 0
     while True:
-        value, after = _read_number(program, tokens, pos)
+        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
             if count > 0 and len(program.separator) == 0:
                 break
-            return _fail(reading, after)
+            return _fail(reading.scalars, after)
         if count + 1 >= len(reading.state):
-            return _fail(reading, pos)
+            return _fail(reading.scalars, pos)
         count += 1
         reading.state[count] = value
         pos = after
-        if not _matches(program.separator, tokens, pos, reading):
+        if not _matches(program.separator, tokens, pos, reading.scalars):
             break
         pos += len(program.separator)
     for k in range(count + 1, len(reading.state)):
@@ -175,26 +178,26 @@ def _read_numbers(program, tokens, pos, reading):
     return pos
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _read_path(program, tokens, pos, reading):
     """Read child indices, the root's 0 first; return the position behind them or -1."""
     count = 0
     while True:
-        value, after = _read_number(program, tokens, pos)
+        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
-            return _fail(reading, after)
+            return _fail(reading.scalars, after)
         if count < PATH_CAPACITY:
             reading.path[count] = value
         count += 1
         pos = after
-        if not _matches(program.path_separator, tokens, pos, reading):
+        if not _matches(program.path_separator, tokens, pos, reading.scalars):
             break
         pos += len(program.path_separator)
     reading.scalars[PATH_SLOT] = count
     return pos
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def read_form(program, form, problem, tokens, pos, reading):
     """Try to read `form` at `pos` into the registers; return the position behind it or -1."""
     scalars = reading.scalars
@@ -212,12 +215,13 @@ def read_form(program, form, problem, tokens, pos, reading):
         argument = program.code[pc, 1]
         if kind == LITERAL:
             if pos >= len(tokens) or tokens[pos] != argument:
-                return _fail(reading, pos)
+                return _fail(reading.scalars, pos)
             pos += 1
         elif kind == ACTION_NUMBER or kind == SYMBOL:
             pos, seen = _read_action_piece(
-                program, kind, argument, tokens, pos, reading.action, scalars[ACTION_SEEN], reading
-            )
+                program.symbols, program.whole_max, program.runs, kind, argument, tokens, pos, reading.action,
+                scalars[ACTION_SEEN], scalars,
+            )  # fmt: skip
             scalars[ACTION_SEEN] = seen
         elif kind == NUMBERS:
             pos = _read_numbers(program, tokens, pos, reading)
@@ -226,9 +230,9 @@ def read_form(program, form, problem, tokens, pos, reading):
         elif kind == HISTORY:
             pos = _read_history(program, tokens, pos, reading)
         else:
-            value, after = _read_number(program, tokens, pos)
+            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
             if value < 0:
-                return _fail(reading, after)
+                return _fail(reading.scalars, after)
             pos = after
             if kind == DEPTH:
                 scalars[DEPTH_SLOT] = value

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from sos.envs import protocol as environment
+from sos.kernels import inlined, kernel
 from sos.stream.codec import DecodeStatus, decode
 from sos.stream.dialect import Dialect
 from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Outcome, Trace
@@ -58,7 +59,7 @@ class Verdict(NamedTuple):
     status: DecodeStatus  # how the tokens ended; OK for a trace that was not decoded
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _same(a, b):
     for k in range(len(a)):
         if a[k] != b[k]:
@@ -66,7 +67,7 @@ def _same(a, b):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _error(env, problem, events, nodes, states, e, state_of, expanded, dead, sound, true_states, work, goal_seen):
     """Return the error code of event `e`, given the replay so far."""
     kind = events[e, KIND]
@@ -126,16 +127,8 @@ def _error(env, problem, events, nodes, states, e, state_of, expanded, dead, sou
     return 0
 
 
-@njit(cache=True, nogil=True)
-def verify_kernel(env, problem, events, nodes, states, errors):
-    """Replay a trace into `errors` int8 (E,); return the index of the event that solves the problem, or -1. O(E)."""
-    num_nodes = len(nodes)
-    true_states = np.zeros((num_nodes, states.shape[1]), np.int32)
-    sound = np.zeros(num_nodes, np.bool_)
-    expanded = np.zeros(num_nodes, np.bool_)
-    dead = np.zeros(num_nodes, np.bool_)
-    state_of = np.full(num_nodes, -1, np.int32)
-    work = np.zeros((3, states.shape[1]), np.int32)
+@kernel
+def _replay(env, problem, events, nodes, states, errors, state_of, expanded, dead, sound, true_states, work):
     goal_seen = False
     goal_event = -1
     for e in range(len(events)):
@@ -167,6 +160,19 @@ def verify_kernel(env, problem, events, nodes, states, errors):
                 goal_event = e
             goal_seen = True
     return goal_event
+
+
+@njit(cache=True, nogil=True)
+def verify_kernel(env, problem, events, nodes, states, errors):
+    """Replay a trace into `errors` int8 (E,); return the index of the event that solves the problem, or -1. O(E)."""
+    num_nodes = len(nodes)
+    true_states = np.zeros((num_nodes, states.shape[1]), np.int32)
+    sound = np.zeros(num_nodes, np.bool_)
+    expanded = np.zeros(num_nodes, np.bool_)
+    dead = np.zeros(num_nodes, np.bool_)
+    state_of = np.full(num_nodes, -1, np.int32)
+    work = np.zeros((3, states.shape[1]), np.int32)
+    return _replay(env, problem, events, nodes, states, errors, state_of, expanded, dead, sound, true_states, work)
 
 
 def verify(env: Any, trace: Trace) -> Verdict:

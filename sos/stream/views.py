@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from sos.kernels import kernel
 from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
@@ -56,7 +56,7 @@ class View(NamedTuple):
     dose: float = 1.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _copy(source, out):
     events, nodes, states, counts = source
     if counts[0] > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
@@ -75,18 +75,20 @@ def _copy(source, out):
     return OK
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mark_kept(view, key, source, kept):
     """Mark in `kept` int32 (N,) the nodes that stay (1) of a solved trace; the others are 0."""
     events, nodes, _, counts = source
     if view.kind == FULL or view.kind == NO_BACKTRACK:
-        kept[: counts[1]] = 1
+        for node in range(counts[1]):
+            kept[node] = 1
         return
-    kept[: counts[1]] = 0
-    node = events[counts[0] - 2, NODE]  # the goal comes right before the end
+    for node in range(counts[1]):
+        kept[node] = 0
+    node = np.int64(events[counts[0] - 2, NODE])  # the goal comes right before the end
     while node >= 0:
         kept[node] = 2
-        node = nodes[node, PARENT]
+        node = np.int64(nodes[node, PARENT])
     for node in range(counts[1]):
         if kept[node] == 2:
             continue
@@ -99,15 +101,15 @@ def _mark_kept(view, key, source, kept):
             kept[node] = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_filler(out, current, state, num):
     for _ in range(num):
         add_event(out, BACKTRACK, current, state, 0, 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def view_kernel(view, key, source, out, kept):
-    """Write the view of the TraceBuffer `source` into `out`; `kept` int32 (N,) is work space. O(events + nodes).
+    """Write the view of the TraceBuffer `source` into `out`; `kept` int32 (2, N) is work space. O(events + nodes).
 
     `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's own trace.
     """
@@ -122,8 +124,9 @@ def view_kernel(view, key, source, out, kept):
         return NEEDS_SOLUTION
     if num_events > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
+    ranks, kept = kept[1], kept[0]
     _mark_kept(view, key, source, kept)
-    out.counts[:] = 0
+    out.counts[0] = 0
     num_kept = 0
     for node in range(counts[1]):
         if kept[node] == 0:
@@ -140,7 +143,7 @@ def view_kernel(view, key, source, out, kept):
         num_kept += 1
     out.counts[1] = num_kept
     out.counts[2] = num_kept
-    _rank(out)
+    _rank(out, ranks)
     filler = 0
     if view.kind == REDUNDANT:
         # Path events: an expansion and a generation for each node but the goal, then goal and end.
@@ -149,17 +152,18 @@ def view_kernel(view, key, source, out, kept):
     return OK
 
 
-@njit(cache=True, nogil=True)
-def _rank(out):
-    """Renumber the children of every node from 0 in order of generation. O(nodes)."""
-    next_rank = np.zeros(out.counts[1], np.int32)
+@kernel
+def _rank(out, next_rank):
+    """Renumber the children of every node from 0 in order of generation; `next_rank` int32 (N,) is work space. O(nodes)."""
+    for node in range(out.counts[1]):
+        next_rank[node] = 0
     for node in range(1, out.counts[1]):
         parent = out.nodes[node, PARENT]
         out.nodes[node, RANK] = next_rank[parent]
         next_rank[parent] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write_events(view, source, out, renumbered, filler, num_expanded):
     """Copy the events of the kept nodes; a return is written just before the kept generation that needs it."""
     events, _, _, counts = source
@@ -198,13 +202,13 @@ def _write_events(view, source, out, renumbered, filler, num_expanded):
                 share += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _left(out):
     """Say whether the view's last event is a dead end, which leaves the current node where returns are announced."""
     return out.events[out.counts[0] - 1, KIND] == DEAD_END
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_view(view, key, env, problem, oracle, work, source, out, kept, solution):
     """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none.
 
@@ -234,7 +238,7 @@ def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int 
     )
     out = new_buffer(4 * size, size, trace.nodes.shape[1], trace.states.shape[1])
     solution = new_buffer(4 * size, size, trace.nodes.shape[1], trace.states.shape[1])
-    kept = np.zeros(size, np.int32)
+    kept = np.zeros((2, size), np.int32)
     work = new_work(env, size)
     status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, work, source, out, kept, solution)
     if status == NEEDS_SOLUTION:

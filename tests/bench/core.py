@@ -28,9 +28,9 @@ from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
 from sos.search.mixture import mix
 from sos.search.protocol import search
-from sos.stream.codec import encode_kernel
 from sos.stream.decode import decode_kernel
 from sos.stream.dialect import load_dialect
+from sos.stream.encode import encode_kernel, new_writing
 from sos.stream.verify import verify_kernel
 from sos.stream.views import View
 from sos.trace import ACTION, Trace, new_buffer
@@ -47,13 +47,13 @@ def search_all(strategy, env, problems, work, trace):
 
 
 @njit(cache=True, nogil=True)
-def encode_all(program, problems, events, nodes, states, starts, tokens, align):
+def encode_all(program, problems, events, nodes, states, starts, tokens, writing):
     """Encode every trace of the concatenated arrays, each into the same buffer; return the number of tokens."""
     total = 0
     for k in range(len(problems)):
         e, n, s = starts[k]
         e2, n2, s2 = starts[k + 1]
-        count, _ = encode_kernel(program, problems[k], events[e:e2], nodes[n:n2], states[s:s2], tokens, align)
+        count, _ = encode_kernel(program, problems[k], events[e:e2], nodes[n:n2], states[s:s2], tokens, writing)
         total += count
     return total
 
@@ -108,14 +108,19 @@ def row(what: str, figure: float, unit: str, note: str = "") -> None:
     print(f"{what:44} {figure:14,.0f} {unit:10} {note}", flush=True)
 
 
-def mixture_row(env: Countdown, repeats: int) -> None:
-    """Time the whole way of the published mixture: problem, search, `sos` tokens, for consecutive visits of a source."""
+def mixture_source(env: Countdown) -> StreamSource:
+    """Return the training streams of the published mixture in the `sos` dialect, whole numbers as digits."""
     kinds = (HEURISTICS.index("sum"), HEURISTICS.index("mult"))
     strategies = [DepthFirst(kind, max_nodes=20_000) for kind in kinds]
     strategies += [Beam(width, kind, True, True, 20_000) for kind in kinds for width in range(1, 6)]
     mixture = mix(strategies, [5.0] * 2 + [1.0] * 10)
     dialect, splits = load_dialect("sos", env, 9), make_splits(env, 0.1, 0.1)
-    source = StreamSource(env, mixture, View(), dialect, splits, 100_000, 0, max_nodes=20_000)
+    return StreamSource(env, mixture, View(), dialect, splits, 100_000, 0, max_nodes=20_000)
+
+
+def mixture_row(env: Countdown, repeats: int) -> None:
+    """Time the whole way of the published mixture: problem, search, `sos` tokens, for consecutive visits of a source."""
+    source = mixture_source(env)
     num = 100
     visits = iter(range(0, 10**9, num))
     sizes = []
@@ -156,8 +161,9 @@ def main() -> None:
         dialect = load_dialect(name, env, whole_max)
         tokens = np.zeros(2_000_000, np.uint16)
         align = np.zeros(2_000_000, np.int32)
-        total = encode_all(dialect.program, *arrays, tokens, align)
-        duration = seconds(lambda: encode_all(dialect.program, *arrays, tokens, align), options.repeats)  # noqa: B023
+        writing = new_writing(len(buffer.events), len(buffer.nodes))
+        total = encode_all(dialect.program, *arrays, tokens, writing)
+        duration = seconds(lambda: encode_all(dialect.program, *arrays, tokens, writing), options.repeats)  # noqa: B023
         mean = f"{total / num:,.0f} tokens/trace"
         row(f"encode {name}, whole numbers to {whole_max}", total / duration, "tokens/s", mean)
 
@@ -166,7 +172,7 @@ def main() -> None:
         for k in range(num):
             (e, n, s), (e2, n2, s2) = starts[k], starts[k + 1]
             count, _ = encode_kernel(
-                dialect.program, problems_c[k], events[e:e2], nodes_c[n:n2], states[s:s2], tokens, align
+                dialect.program, problems_c[k], events[e:e2], nodes_c[n:n2], states[s:s2], tokens, writing
             )
             streams.append(tokens[:count].astype(np.int64))
             lengths.append(lengths[-1] + count)

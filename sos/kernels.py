@@ -1,0 +1,17 @@
+"""How the symbolic kernels are compiled.
+
+Their arrays belong to the caller, so they keep no count of references (`_nrt`): counting costs an atomic operation whenever an
+array, or a row of one, is handed on, several times the work itself, and most of the time to compile. Hence a kernel can
+neither allocate nor return an array; the few that allocate are plain `njit` and call another one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+OPTIONS: Any = {"nogil": True, "_nrt": False}
+kernel = njit(cache=True, **OPTIONS)
+# For what takes a tuple of many arrays and is called often: a call that is not inlined would pass a hundred words.
+inlined = njit(cache=True, forceinline=True, **OPTIONS)
