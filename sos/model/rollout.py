@@ -16,13 +16,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from sos.model.cpu_decode import CPUDecoder, choose_rows, plan_rows
+from sos.model.cpu_decode import CPUDecoder, pack
 from sos.model.gpt import GPT, KVCache
 from sos.rng import fold, stream_key, uniform
 
 SPAN_STEP = 16  # attention covers the longest live trace, rounded up to this many positions
-CPU_SLOTS = 64  # more would be slower: their keys and values fall out of the cache of the processor
-PROMPT_ROWS = 256  # tokens of prompts read beside one token of each slot
+CPU_SLOTS = 12  # more would be slower: their keys and values fall out of the cache of the processor
+PROMPT_ROWS = 60  # tokens of prompts read beside one token of each slot
 
 
 @dataclass(frozen=True)
@@ -171,16 +171,17 @@ class _Slots:
         self.logprobs[slots, at] = logprobs
         self.length[slots] = at + 1
 
-        finished = tokens == self.eos_id
         problems = self.problem[slots]
-        done = []
-        for row in np.flatnonzero(finished | (at + 1 == self.limits[problems])):
-            slot, i, end = slots[row], int(problems[row]), at[row] + 1
-            num_prompt = int(self.num_prompts[i])
-            logprobs_written = self.logprobs[slot, num_prompt:end].copy()
-            done.append((i, Rollout(self.tokens[slot, :end].copy(), num_prompt, bool(finished[row]), logprobs_written)))
-            self.live[slot] = False
-        return done
+        done = slots[(tokens == self.eos_id) | (at + 1 == self.limits[problems])]
+        self.live[done] = False
+        return [self._result(slot) for slot in done]
+
+    def _result(self, slot: int) -> tuple[int, Rollout]:
+        """The problem in this slot and what has been written."""
+        i, end = int(self.problem[slot]), self.length[slot]
+        start = int(self.num_prompts[i])
+        tokens = self.tokens[slot, :end].copy()
+        return i, Rollout(tokens, start, bool(tokens[-1] == self.eos_id), self.logprobs[slot, start:end].copy())
 
 
 class _CPUSlots(_Slots):
@@ -199,25 +200,27 @@ class _CPUSlots(_Slots):
     ) -> None:
         num_slots = min(num_slots, CPU_SLOTS)
         super().__init__(model, prompts, budgets, keys, num_slots, *rest)
-        self.num_read = np.zeros(num_slots, np.int64)
-        self.wanted = np.zeros(num_slots, np.int64)
-        self.decoder = CPUDecoder(model, num_slots, self.tokens.shape[1], num_slots + PROMPT_ROWS)
+        longest = self.tokens.shape[1]
+        self.decoder = CPUDecoder(pack(model, longest), num_slots, longest, num_slots + PROMPT_ROWS)
+        batch = self.decoder.batch
+        self.live, self.tokens, self.logprobs, self.length = (
+            batch.live,
+            batch.tokens_BT,
+            batch.logprobs_BT,
+            batch.lengths,
+        )
 
     def fill(self, problems: list[int]) -> list[tuple[int, Rollout]]:
-        self.num_read[self._occupy(problems)] = 0
+        slots, batch = self._occupy(problems), self.decoder.batch
+        batch.num_read[slots] = 0
+        batch.limits[slots] = self.limits[problems]
+        batch.keys[slots] = self.keys[problems]
         return []
 
     def advance(self) -> list[tuple[int, Rollout]]:
-        decoder = self.decoder
-        rows = (decoder.tokens, decoder.slots, decoder.positions)
-        num_rows, num_wanted = plan_rows(self.tokens, self.num_read, self.length, self.live, *rows, self.wanted)
-        wanted = self.wanted[:num_wanted]
-        logits_BV = decoder.logits(num_rows, wanted)
-        slots = decoder.slots[wanted]
-        draws = self._draws(slots)
-        tokens, logprobs = np.empty(num_wanted, np.int64), np.empty(num_wanted, np.float32)
-        choose_rows(logits_BV, self.temperature, np.zeros(0) if draws is None else draws, tokens, logprobs)
-        return self._append(slots, tokens, logprobs)
+        slots = np.flatnonzero(self.live)
+        self.decoder.run(self.eos_id, self.temperature)
+        return [self._result(slot) for slot in slots[~self.live[slots]]]
 
 
 class _TorchSlots(_Slots):
