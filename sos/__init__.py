@@ -35,7 +35,8 @@ def kernel_hash() -> str:
 
     def matters(path: Path) -> bool:
         content = path.read_bytes()
-        return path.relative_to(ROOT).parts[0] in KERNEL_LAYERS or b"njit" in content or b"sos.kernels" in content
+        marks = (b"njit", b"sos.kernels", b"numba.extending")
+        return path.relative_to(ROOT).parts[0] in KERNEL_LAYERS or any(mark in content for mark in marks)
 
     return _hash(p for p in ROOT.rglob("*.py") if matters(p))
 
