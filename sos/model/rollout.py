@@ -7,8 +7,11 @@ batch can change it, up to the last bits of a matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,14 @@ from numba import njit
 from torch import Tensor
 
 from sos.model.cpu_decode import CPUDecoder, pack
+from sos.model.cpu_kernels import BLOCK_ROWS, Weights
 from sos.model.gpt import GPT, KVCache
 from sos.rng import fold, stream_key, uniform
 
 SPAN_STEP = 16  # attention covers the longest live trace, rounded up to this many positions
-CPU_SLOTS = 12  # more would be slower: their keys and values fall out of the cache of the processor
+# Slots of a thread on the CPU. While the weights stay in the processor's cache, more slots would only push out keys and values;
+# larger weights are read from memory in every pass, which pays for many rows.
+FEW_SLOTS, MANY_SLOTS, SMALL_WEIGHTS = 12, 48, 8e6
 PROMPT_ROWS = 60  # tokens of prompts read beside one token of each slot
 
 
@@ -89,31 +95,55 @@ def rollout(
     results: list[Rollout | None] = [None] * num_problems
     for i in np.flatnonzero(budgets == 0):
         results[i] = Rollout(prompts[i].astype(np.int32), len(prompts[i]), False, np.zeros(0, np.float32))
-    todo: list[int] = np.flatnonzero(budgets > 0)[::-1].tolist()  # a stack, the first problem on top
-    num_done = num_problems - len(todo)
-    if progress is not None and num_done:
-        progress(num_done, num_problems)
+    todo: list[int] = np.flatnonzero(budgets > 0).tolist()
 
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            kind = _CPUSlots if CPUDecoder.fits(model) else _TorchSlots
-            slots = kind(model, prompts, budgets, keys, min(batch_size, len(todo)), eos_id, temperature)
-            while todo or slots.live.any():
-                num_free = int(np.count_nonzero(~slots.live))
-                done = []
-                if todo and num_free * slots.refill_share >= len(slots.live):
-                    done += slots.fill([todo.pop() for _ in range(min(num_free, len(todo)))])
-                done += slots.advance()
-                for problem, result in done:
-                    results[problem] = result
-                num_done += len(done)
-                if progress is not None and done:
-                    progress(num_done, num_problems)
+            batch = (prompts, budgets, keys, eos_id, temperature)
+            batch_size = min(batch_size, len(todo))
+            workers = _cpu_workers(model, batch_size, *batch) if CPUDecoder.fits(model) else None
+            _decode(workers or [_TorchSlots(model, batch_size, *batch)], todo, results, progress)
     finally:
         model.train(was_training)
     return [result for result in results if result is not None]
+
+
+def _decode(
+    workers: Sequence[_Slots],
+    todo: list[int],
+    results: list[Rollout | None],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Let the workers decode these problems into `results`, the first of them in this thread."""
+    queue = iter(todo)  # the workers share it: a list's iterator gives every item once
+    num_done = len(results) - len(todo)
+    if progress is not None and num_done:
+        progress(num_done, len(results))
+
+    def work(slots: _Slots) -> Iterator[None]:
+        while True:
+            num_free = int(np.count_nonzero(~slots.live))
+            done = []
+            if num_free * slots.refill_share >= len(slots.live) and (problems := list(islice(queue, num_free))):
+                done += slots.fill(problems)
+            if not done and not slots.live.any():
+                return
+            done += slots.advance()
+            for problem, result in done:
+                results[problem] = result
+            yield
+
+    with ThreadPoolExecutor(max(1, len(workers) - 1), thread_name_prefix="rollout") as pool:
+        try:
+            others = [pool.submit(deque, work(slots), 0) for slots in workers[1:]]
+            for _ in chain(work(workers[0]), (future.result() for future in others)):
+                before, num_done = num_done, sum(result is not None for result in results)
+                if progress is not None and num_done > before:
+                    progress(num_done, len(results))
+        finally:
+            deque(queue, 0)  # where this thread fails, the others end
 
 
 class _Slots:
@@ -123,15 +153,14 @@ class _Slots:
 
     def __init__(
         self,
-        model: GPT,
+        num_slots: int,
         prompts: Sequence[np.ndarray],
         budgets: np.ndarray,
         keys: np.ndarray,
-        num_slots: int,
         eos_id: int,
         temperature: float,
     ) -> None:
-        self.model, self.prompts, self.keys = model, prompts, keys
+        self.prompts, self.keys = prompts, keys
         self.eos_id, self.temperature = eos_id, temperature
         self.num_prompts = np.array([len(prompt) for prompt in prompts], np.int64)
         self.limits = self.num_prompts + budgets
@@ -189,19 +218,10 @@ class _CPUSlots(_Slots):
 
     refill_share = 64
 
-    def __init__(
-        self,
-        model: GPT,
-        prompts: Sequence[np.ndarray],
-        budgets: np.ndarray,
-        keys: np.ndarray,
-        num_slots: int,
-        *rest: Any,
-    ) -> None:
-        num_slots = min(num_slots, CPU_SLOTS)
-        super().__init__(model, prompts, budgets, keys, num_slots, *rest)
+    def __init__(self, weights: Weights, num_slots: int, *rest: Any) -> None:
+        super().__init__(num_slots, *rest)
         longest = self.tokens.shape[1]
-        self.decoder = CPUDecoder(pack(model, longest), num_slots, longest, num_slots + PROMPT_ROWS)
+        self.decoder = CPUDecoder(weights, num_slots, longest, num_slots + PROMPT_ROWS)
         batch = self.decoder.batch
         self.live, self.tokens, self.logprobs, self.length = (
             batch.live,
@@ -223,13 +243,24 @@ class _CPUSlots(_Slots):
         return [self._result(slot) for slot in slots[~self.live[slots]]]
 
 
+def _cpu_workers(model: GPT, batch_size: int, *batch: Any) -> list[_CPUSlots]:
+    """Return a worker for each of torch's threads, as far as there is work for it."""
+    weights = pack(model, model.config.context)
+    small = sum(parameter.nbytes for parameter in model.parameters()) < SMALL_WEIGHTS
+    most = FEW_SLOTS if small else MANY_SLOTS
+    num_workers = min(torch.get_num_threads(), max(1, batch_size // BLOCK_ROWS))
+    num_slots = min(-(-batch_size // num_workers), most)
+    return [_CPUSlots(weights, num_slots, *batch) for _ in range(num_workers)]
+
+
 class _TorchSlots(_Slots):
     """The model's own `forward_cached`, on any device and in any dtype; free slots are computed too."""
 
     refill_share = 8  # prefills are then few and batched
 
-    def __init__(self, model: GPT, *rest: Any) -> None:
-        super().__init__(model, *rest)
+    def __init__(self, model: GPT, num_slots: int, *rest: Any) -> None:
+        super().__init__(num_slots, *rest)
+        self.model = model
         self.device = model.embed.weight.device
         autocast = torch.is_autocast_enabled(self.device.type)
         dtype = torch.get_autocast_dtype(self.device.type) if autocast else model.embed.weight.dtype
