@@ -27,7 +27,7 @@ from sos.rng import fold, stream_key, uniform
 SPAN_STEP = 16  # attention covers the longest live trace, rounded up to this many positions
 # Slots of a thread on the CPU. While the weights stay in the processor's cache, more slots would only push out keys and values;
 # larger weights are read from memory in every pass, which pays for many rows.
-FEW_SLOTS, MANY_SLOTS, SMALL_WEIGHTS = 12, 48, 8e6
+FEW_SLOTS, MANY_SLOTS, SMALL_WEIGHTS = 6, 36, 8e6
 PROMPT_ROWS = 60  # tokens of prompts read beside one token of each slot
 
 

@@ -1,9 +1,10 @@
 """Rollouts beside Hugging Face `generate` on the CPU: equal weights, equal prompts, equal greedy tokens.
 
-Run `python tests/bench/rollout_speed.py [--preset nano] [--num-problems 256] [--batch-sizes 64,256] [--repeats 3]`; needs the
-extra `export`. The weights are random, with logits far apart and an end token that is likely enough for rollouts of
-many lengths. Both sides get every batch size and the best of each is compared; the two take turns, and a figure is the
-median of the repeats. Time is that of the process (all threads), so that other work on the machine weighs less.
+Run `python tests/bench/rollout_speed.py [--preset nano] [--context 256] [--num-problems 256] [--batch-sizes 64,256]
+[--repeats 3]`; needs the extra `export`. The weights are random, with logits far apart and an end token that is likely
+enough for rollouts of many lengths. Both sides get every batch size and the best of each is compared; the two take turns,
+and a figure is the median of the repeats. Time is that of the process (all threads), so that other work on the machine
+weighs less.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from sos.model.gpt import GPT, PRESETS, GPTConfig
 from sos.model.rollout import rollout
 from sos.stream.vocab import EOS, PAD
 
-VOCAB, CONTEXT, PROMPT = 139, 256, 8
+VOCAB, PROMPT = 139, 8
 
 
-def make_model(preset: str) -> GPT:
+def make_model(preset: str, context: int) -> GPT:
     """Return a random model whose greedy rollouts end at many lengths."""
     torch.manual_seed(0)
-    model = GPT(GPTConfig(VOCAB, CONTEXT, tie_embeddings=False, qk_norm=True, **PRESETS[preset])).eval()
+    model = GPT(GPTConfig(VOCAB, context, tie_embeddings=False, qk_norm=True, **PRESETS[preset])).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "down.weight")):
@@ -49,6 +50,7 @@ def timed(work: Callable[[], list[np.ndarray]]) -> tuple[float, list[np.ndarray]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="nano")
+    parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--num-problems", type=int, default=256)
     parser.add_argument("--batch-sizes", default="64,256")
     parser.add_argument("--repeats", type=int, default=3)
@@ -57,20 +59,21 @@ def main() -> None:
 
     from transformers import AutoModelForCausalLM
 
-    model = make_model(arguments.preset)
+    model = make_model(arguments.preset, arguments.context)
     with tempfile.TemporaryDirectory() as folder:
         export(model, None, Path(folder) / "hf")
         theirs = AutoModelForCausalLM.from_pretrained(Path(folder) / "hf").eval()
+    max_tokens = arguments.context - PROMPT
     prompts = np.random.default_rng(0).integers(3, VOCAB, (arguments.num_problems, PROMPT))
 
     def ours(batch_size: int) -> list[np.ndarray]:
-        return [r.tokens for r in rollout(model, list(prompts), max_tokens=CONTEXT - PROMPT, batch_size=batch_size)]
+        return [r.tokens for r in rollout(model, list(prompts), max_tokens=max_tokens, batch_size=batch_size)]
 
     def generate(batch_size: int) -> list[np.ndarray]:
         results = []
         for start in range(0, len(prompts), batch_size):
             rows = torch.from_numpy(prompts[start : start + batch_size])
-            options = {"do_sample": False, "eos_token_id": EOS, "pad_token_id": PAD, "max_new_tokens": CONTEXT - PROMPT}
+            options = {"do_sample": False, "eos_token_id": EOS, "pad_token_id": PAD, "max_new_tokens": max_tokens}
             with torch.inference_mode():
                 tokens = theirs.generate(rows, attention_mask=torch.ones_like(rows), **options).numpy()
             for row in tokens:
