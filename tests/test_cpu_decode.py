@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sos.model.cpu_decode import CPUDecoder
+from sos.model.cpu_decode import CPUDecoder, pack
+from sos.model.cpu_kernels import plan_rows, read_rows
 from sos.model.gpt import GPT, GPTConfig
 from sos.model.rollout import rollout
 
@@ -28,8 +29,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 def make_model(**overrides: Any) -> GPT:
     """Return a random model with logits far apart, so that last bits do not decide a token."""
     torch.manual_seed(3)
-    shape = {"num_layers": 2, "num_heads": 2, "width": 32, "tie_embeddings": False} | overrides
-    model = GPT(GPTConfig(vocab_size=VOCAB, context=CONTEXT, **shape)).eval()
+    shape = {"context": CONTEXT, "num_layers": 2, "num_heads": 2, "width": 32, "tie_embeddings": False} | overrides
+    model = GPT(GPTConfig(vocab_size=VOCAB, **shape)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "down.weight")):
@@ -56,6 +57,30 @@ def test_it_decodes_as_the_modules_do(shape: str, temperature: float, monkeypatc
         np.testing.assert_array_equal(a.tokens, b.tokens)
         assert (a.num_prompt, a.finished) == (b.num_prompt, b.finished)
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=2e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@torch.inference_mode()
+def test_its_logits_are_those_of_the_model(shape: str) -> None:
+    """Prompts of all lengths around a vector and around four of them, read a few rows at a time."""
+    model = make_model(context=200, **SHAPES[shape])
+    lengths = np.array([1, 2, 15, 16, 17, 33, 63, 64, 65, 129, 200])
+    rng = np.random.default_rng(5)
+    prompts = [rng.integers(3, VOCAB, n) for n in lengths]
+    decoder = CPUDecoder(pack(model, 200), len(prompts), 200, EOS, 0.0)
+    decoder.start(np.arange(len(prompts)), prompts, lengths, np.zeros(len(prompts), np.uint64))
+    batch, scratch, found = decoder.batch, decoder.scratch, 0
+    while decoder.live.any():
+        num_rows, num_wanted = plan_rows(batch)
+        read_rows(decoder.weights, scratch, batch, num_rows, num_wanted)
+        logits = scratch.logits_RV.reshape(-1, 48)[:, :VOCAB]
+        for i in range(num_wanted):
+            slot = batch.row_slots[batch.wanted[i]]
+            expected = model(torch.from_numpy(prompts[slot])[None])[0, -1].numpy()
+            np.testing.assert_allclose(logits[i], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+            decoder.live[slot] = False
+            found += 1
+    assert found == len(prompts)
 
 
 def test_it_is_not_for_other_models() -> None:

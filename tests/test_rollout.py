@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from sos.model.cpu_decode import CPUDecoder
 from sos.model.gpt import GPT, GPTConfig
-from sos.model.rollout import Rollout, choose, rollout, uniforms
-from sos.rng import stream_key
+from sos.model.rollout import Rollout, rollout
 
 VOCAB, CONTEXT, EOS = 29, 64, 2
 
@@ -126,18 +126,6 @@ def test_seed_problem_and_sample_each_change_the_draws(model: GPT) -> None:
     assert len(set(draw(problem_indices=np.zeros(4, int)))) == 1
 
 
-def test_choose_draws_from_the_softmax() -> None:
-    logits = torch.tensor([0.0, 1.0, -1.0, -float("inf"), 2.0])
-    num = 20_000
-    draws = uniforms(np.full(num, stream_key(0, "test")), np.arange(num))
-    tokens, logprobs = choose(logits.expand(num, 5), 0.7, draws)
-    expected = (logits.double() / 0.7).softmax(-1)
-    np.testing.assert_allclose(np.bincount(tokens, minlength=5) / num, expected, atol=0.015)
-    np.testing.assert_allclose(logprobs, expected.log()[tokens], atol=1e-5)
-    edges, _ = choose(logits.expand(2, 5), 0.7, np.array([0.0, 1 - 2.0**-53]))
-    assert edges.tolist() == [0, 4]
-
-
 def test_progress_counts_up_to_all_problems(model: GPT, prompts: list[np.ndarray]) -> None:
     calls: list[tuple[int, int]] = []
     budgets = np.arange(len(prompts)) % 5
@@ -145,6 +133,24 @@ def test_progress_counts_up_to_all_problems(model: GPT, prompts: list[np.ndarray
     assert calls[-1] == (40, 40)
     assert all(total == 40 for _, total in calls)
     assert all(a < b for (a, _), (b, _) in pairwise(calls))
+
+
+def test_threads_share_the_problems(model: GPT, prompts: list[np.ndarray], naive: list[Rollout]) -> None:
+    num_threads, calls = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        found = rollout(model, prompts, max_tokens=40, batch_size=18, progress=lambda done, _: calls.append(done))
+
+        def fail(*_: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            rollout(model, prompts, max_tokens=40, batch_size=18, progress=fail)
+    finally:
+        torch.set_num_threads(num_threads)
+    assert_same(found, naive)
+    assert calls[-1] == 40
+    assert all(a < b for a, b in pairwise(calls))
 
 
 def test_the_training_mode_comes_back_and_dropout_is_off(prompts: list[np.ndarray]) -> None:
@@ -199,5 +205,5 @@ def test_the_cpu_decoder_writes_what_the_modules_write(
     prompts = [rng.integers(3, VOCAB, rng.integers(1, 40)) for _ in range(20)]
     kwargs: dict[str, Any] = {"max_tokens": 30, "temperature": temperature, "batch_size": 16}
     found = rollout(small, prompts, **kwargs)
-    monkeypatch.setattr("sos.model.rollout.CPUDecoder.fits", lambda model: False)
+    monkeypatch.setattr(CPUDecoder, "fits", staticmethod(lambda model: False))
     assert_same(found, rollout(small, prompts, **kwargs))

@@ -16,14 +16,19 @@ from sos.model.vectors import LANES
 
 MODULES = {GPT, Block, Attention, MLP, RMSNorm, nn.Linear, nn.Embedding, nn.Dropout, nn.ModuleList}
 PASSES = 64  # at most this many before Python has a turn
+PROMPT_ROWS = 60  # tokens of prompts read beside one token of each slot
+# Slots of a thread. While the weights stay in the processor's cache, more slots would only push out keys and values; larger
+# weights are read from memory in every pass, which pays for many rows.
+FEW_SLOTS, MANY_SLOTS, SMALL_WEIGHTS = 6, 36, 8e6
 
 
 class CPUDecoder:
-    """Packed weights with a key/value cache of `num_slots` traces of up to `num_positions` tokens.
+    """Packed weights with a key/value cache of `num_slots` traces of up to `num_positions` tokens, for one thread.
 
-    `batch` is the state of the slots, for the caller to fill: a new trace is its prompt in `tokens_BT`, `num_read` 0, `lengths` that
-    of the prompt, its limit and its random stream, and `live`. A pass reads up to `max_rows` tokens, at least one per slot.
+    New slots read their prompts in the same pass in which the others write.
     """
+
+    refill_share = 1_000  # one free slot is enough to refill
 
     @staticmethod
     def fits(model: GPT) -> bool:
@@ -37,7 +42,9 @@ class CPUDecoder:
             and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
         )
 
-    def __init__(self, weights: Weights, num_slots: int, num_positions: int, max_rows: int) -> None:
+    def __init__(self, weights: Weights, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> None:
+        self.weights, self.eos_id, self.temperature = weights, eos_id, temperature
+        max_rows = num_slots + PROMPT_ROWS
         layers, width = weights.attention_norm_LC.shape
         depth = 2 * weights.half_dim
         heads = weights.out_LX.shape[1] // width
@@ -49,7 +56,6 @@ class CPUDecoder:
             return np.zeros(shape, np.float32)
 
         cache = (num_slots, layers, heads // depth, _up(num_positions, LANES) * depth)
-        self.weights = weights
         self.scratch = Scratch(
             keys_BLHX=zeros(*cache),
             values_BLHX=zeros(*cache),
@@ -78,9 +84,37 @@ class CPUDecoder:
             wanted=slots(),
         )
 
-    def run(self, eos_id: int, temperature: float) -> None:
+    @property
+    def live(self) -> np.ndarray:
+        """Which slots hold a trace that is not complete, bool (num_slots,)."""
+        return self.batch.live
+
+    def start(self, slots: np.ndarray, prompts: list[np.ndarray], limits: np.ndarray, keys: np.ndarray) -> None:
+        """Begin new traces in free slots: their prompts, the lengths at which they stop and their uint64 random streams."""
+        batch = self.batch
+        for slot, prompt in zip(slots, prompts, strict=True):
+            batch.tokens_BT[slot, : len(prompt)] = prompt
+            batch.lengths[slot] = len(prompt)
+        batch.num_read[slots], batch.limits[slots], batch.keys[slots] = 0, limits, keys
+        batch.live[slots] = True
+
+    def run(self) -> None:
         """Write tokens in all live slots until one of them is complete and not live any more, or for some passes."""
-        decode(self.weights, self.scratch, self.batch, eos_id, temperature, PASSES)
+        decode(self.weights, self.scratch, self.batch, self.eos_id, self.temperature, PASSES)
+
+    def results(self, slots: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return all tokens, int32, and their log probabilities, float32, of complete traces."""
+        tokens, logprobs, lengths = self.batch.tokens_BT, self.batch.logprobs_BT, self.batch.lengths
+        return [(tokens[slot, : lengths[slot]].copy(), logprobs[slot, : lengths[slot]].copy()) for slot in slots]
+
+
+def cpu_decoders(model: GPT, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[CPUDecoder]:
+    """Return a decoder for each of torch's threads, as far as there is work; together they have `num_slots` slots at most."""
+    weights = pack(model, num_positions)
+    small = sum(parameter.nbytes for parameter in model.parameters()) < SMALL_WEIGHTS
+    num_decoders = min(torch.get_num_threads(), max(1, num_slots // BLOCK_ROWS))
+    slots_each = min(-(-num_slots // num_decoders), FEW_SLOTS if small else MANY_SLOTS)
+    return [CPUDecoder(weights, slots_each, num_positions, eos_id, temperature) for _ in range(num_decoders)]
 
 
 def pack(model: GPT, num_positions: int) -> Weights:
