@@ -109,7 +109,7 @@ class CPUDecoder:
 
 
 def cpu_decoders(model: GPT, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[CPUDecoder]:
-    """Return a decoder for each of torch's threads, as far as there is work; together they have `num_slots` slots at most."""
+    """Return a decoder for each of torch's threads, as far as there is work: about `num_slots` slots in all at most."""
     weights = pack(model, num_positions)
     small = sum(parameter.nbytes for parameter in model.parameters()) < SMALL_WEIGHTS
     num_decoders = min(torch.get_num_threads(), max(1, num_slots // BLOCK_ROWS))

@@ -22,6 +22,8 @@ from sos.model.gpt import GPT
 from sos.model.step_decode import StepDecoder
 from sos.rng import fold, stream_key
 
+Decoder = CPUDecoder | StepDecoder
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -65,7 +67,8 @@ def rollout(
         seed, problem_indices, sample_indices: name the random stream of each rollout; used if temperature > 0. Int
             arrays (len(prompts),), >= 0; None means 0, 1, 2, ... for problems and 0 for samples. To draw k times from a
             problem, repeat its prompt and problem index with sample indices 0..k-1.
-        batch_size: number of slots, each with its part of a key/value cache as long as the longest rollout allowed.
+        batch_size: largest number of slots, each with its part of a key/value cache as long as the longest rollout allowed;
+            `CPUDecoder` is faster with fewer and takes only some for each of torch's threads.
         progress: called with (problems done, problems in all) whenever some were completed.
         device: moves the model there first; None leaves it where it is.
 
@@ -108,9 +111,6 @@ def rollout(
     finally:
         model.train(was_training)
     return [result for result in results if result is not None]
-
-
-Decoder = CPUDecoder | StepDecoder
 
 
 def _work(
