@@ -38,7 +38,7 @@ _kernel: Any = njit(cache=True, **OPTIONS)
 class Weights(NamedTuple):
     """A GPT's weights, packed; all float32. Padded sizes: C the width, D a head, E all heads, F the hidden width, V the vocabulary."""
 
-    width: int  # these two are not padded
+    width: int  # these three are not padded
     head_dim: int
     vocab_size: int
     half_dim: int  # D / 2
@@ -167,13 +167,7 @@ def read_rows(weights, scratch, batch, num_rows, num_wanted):
             _norm(x, r * width, weights.width, weights.mlp_norm_LC[layer], normed, r * width)
         _multiply(normed, num_blocks, width, weights.gate_up_LX[layer], 2 * hidden, scratch.gate_up_RF, False)
         for r in range(num_blocks * BLOCK_ROWS):
-            for i in range(0, hidden, LANES):
-                gate, up = (
-                    load(scratch.gate_up_RF, (2 * r) * hidden + i),
-                    load(scratch.gate_up_RF, (2 * r + 1) * hidden + i),
-                )
-                share = splat(np.float32(1)) + exponential(zeros() - gate)
-                store(scratch.hidden_RF, r * hidden + i, gate * up / share)
+            _swiglu(scratch.gate_up_RF, 2 * r * hidden, hidden, scratch.hidden_RF, r * hidden)
         _multiply(scratch.hidden_RF, num_blocks, hidden, weights.down_LX[layer], width, x, True)
     for i in range(num_wanted):
         _norm(x, batch.wanted[i] * width, weights.width, weights.norm_C, normed, i * width)
@@ -185,23 +179,15 @@ def _multiply(x, num_blocks, num_inputs, packed, num_outputs, out, add):
     """out = x @ matrix, or out += x @ matrix, for blocks of 6 rows. A panel of 16 outputs stays in the cache for all rows."""
     for n in range(0, num_outputs, LANES):
         for block in range(num_blocks):
-            i0 = block * BLOCK_ROWS * num_inputs
-            i1, i2, i3, i4, i5 = (
-                i0 + num_inputs * 1,
-                i0 + num_inputs * 2,
-                i0 + num_inputs * 3,
-                i0 + num_inputs * 4,
-                i0 + num_inputs * 5,
-            )
-            o = block * BLOCK_ROWS * num_outputs + n
+            i0, o0 = block * BLOCK_ROWS * num_inputs, block * BLOCK_ROWS * num_outputs + n
+            i1, i2, i3 = i0 + num_inputs, i0 + 2 * num_inputs, i0 + 3 * num_inputs
+            i4, i5 = i0 + 4 * num_inputs, i0 + 5 * num_inputs
+            o1, o2, o3 = o0 + num_outputs, o0 + 2 * num_outputs, o0 + 3 * num_outputs
+            o4, o5 = o0 + 4 * num_outputs, o0 + 5 * num_outputs
             s0 = s1 = s2 = s3 = s4 = s5 = zeros()
             if add:
-                s0, s1, s2 = load(out, o), load(out, o + num_outputs), load(out, o + num_outputs * 2)
-                s3, s4, s5 = (
-                    load(out, o + num_outputs * 3),
-                    load(out, o + num_outputs * 4),
-                    load(out, o + num_outputs * 5),
-                )
+                s0, s1, s2 = load(out, o0), load(out, o1), load(out, o2)
+                s3, s4, s5 = load(out, o3), load(out, o4), load(out, o5)
             for k in range(num_inputs):
                 column = load(packed, n * num_inputs + k * LANES)
                 s0 = multiply_add(broadcast(x, i0 + k), column, s0)
@@ -210,12 +196,12 @@ def _multiply(x, num_blocks, num_inputs, packed, num_outputs, out, add):
                 s3 = multiply_add(broadcast(x, i3 + k), column, s3)
                 s4 = multiply_add(broadcast(x, i4 + k), column, s4)
                 s5 = multiply_add(broadcast(x, i5 + k), column, s5)
-            store(out, o, s0)
-            store(out, o + num_outputs, s1)
-            store(out, o + num_outputs * 2, s2)
-            store(out, o + num_outputs * 3, s3)
-            store(out, o + num_outputs * 4, s4)
-            store(out, o + num_outputs * 5, s5)
+            store(out, o0, s0)
+            store(out, o1, s1)
+            store(out, o2, s2)
+            store(out, o3, s3)
+            store(out, o4, s4)
+            store(out, o5, s5)
 
 
 @_kernel
@@ -232,6 +218,13 @@ def _norm(x, start, width, gain_C, out, out_start):
     scale = splat(_inverse_rms(x, start, len(gain_C), width))
     for i in range(0, len(gain_C), LANES):
         store(out, out_start + i, load(x, start + i) * scale * load(gain_C, i))
+
+
+@_kernel
+def _swiglu(gate_up, start, hidden, out, out_start):
+    for i in range(0, hidden, LANES):
+        gate, up = load(gate_up, start + i), load(gate_up, start + hidden + i)
+        store(out, out_start + i, gate * up / (splat(np.float32(1)) + exponential(zeros() - gate)))
 
 
 @_kernel
