@@ -120,12 +120,13 @@ def test_the_packed_kernel_agrees_with_sdpa(longest: int, head_dim: int, num_thr
 
 def test_the_packed_kernel_passes_the_checks_of_a_torch_operator() -> None:
     positions, doc_ids = random_documents(2, 20, 9)
-    q, k, v = (torch.randn(2, 20, 2, 4, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    qkv = torch.randn(2, 20, 6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     cos, sin = rotary(positions, 4, 10000.0)
-    inputs = (*(x.requires_grad_() for x in (q, k, v)), cos[:, :, 0], sin[:, :, 0], doc_ids)
-    torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
+    for num_gains in (0, 2):
+        inputs = (qkv, torch.ones(num_gains, 4, requires_grad=True), cos[:, :, 0], sin[:, :, 0], doc_ids)
+        torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"numba.*bfloat16"):
-        packed_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), cos, sin, doc_ids)
+        packed_attention(qkv.bfloat16(), None, cos, sin, doc_ids)
 
 
 def test_positions_count_relatively_and_default_to_the_row() -> None:

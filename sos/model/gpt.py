@@ -252,18 +252,23 @@ class Attention(nn.Module):
         """Return what attention adds to the residual stream, (B, T, C)."""
         rows, num_tokens, width = x_BTC.shape
         qkv = self.qkv(x_BTC).view(rows, num_tokens, 3 * self.num_heads, self.head_dim)
+        if isinstance(mask, TraceMask):
+            y = packed_attention(qkv, self.gains(), cos, sin, mask.doc_ids_BT)
+            return self.out(y.reshape(rows, num_tokens, width))
         qk, v = qkv.split((2 * self.num_heads, self.num_heads), dim=2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = qk.chunk(2, dim=2)
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
-        if isinstance(mask, TraceMask):
-            q, k = qk.chunk(2, dim=2)
-            y = packed_attention(q, k, v, cos, sin, mask.doc_ids_BT)
-            return self.out(y.reshape(rows, num_tokens, width))
         q, k = rotate(qk, cos, sin).type_as(v).transpose(1, 2).chunk(2, dim=1)
         v = v.transpose(1, 2)
         y = attention(q, k, v, mask) if cache is None else cache.attend(self.layer, q, k, v)
         return self.out(y.transpose(1, 2).reshape(rows, num_tokens, width).type_as(qkv))
+
+    def gains(self) -> Tensor | None:
+        """Return the gains of queries and keys, (2, D), if they are normed."""
+        if self.q_norm is None or self.k_norm is None:
+            return None
+        return torch.stack((self.q_norm.weight, self.k_norm.weight))
 
 
 class MLP(nn.Module):
