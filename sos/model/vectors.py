@@ -21,7 +21,8 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 LANES = 16
 ROWS = 4  # of a tile of `set_product`: eight registers of sums keep both units for products busy
 # Arrays belong to the caller and have no count of references, see `sos.kernels`.
-kernel = njit(cache=True, nogil=True, _nrt=False, fastmath={"reassoc", "contract", "nsz", "arcp"})
+_OPTIONS: Any = {"nogil": True, "_nrt": False, "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+kernel = njit(cache=True, **_OPTIONS)
 
 _FLOATS, _INT = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
 _INTS = ir.VectorType(_INT, LANES)
@@ -166,16 +167,30 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def where_negative(typing: Any, x: Any, a: Any, b: Any) -> Any:
+    """Return a vector of the numbers of `a` where those of `x` are below 0, and of `b` elsewhere."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", args[0], ir.Constant(_FLOATS, [0.0] * LANES)), *args[1:])
+
+    return vector(vector, vector, vector), lower
+
+
+def _reduce(builder: Any, value: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    width = LANES
+    while width > 1:
+        width //= 2
+        moved = ir.Constant(_INTS, [(lane + width) % LANES for lane in range(LANES)])
+        value = combine(value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), moved))
+    return builder.extract_element(value, _INT(0))
+
+
+@intrinsic
 def sum_of(typing: Any, x: Any) -> Any:
     """Return the sum of a vector, float32."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value, width = args[0], LANES
-        while width > 1:
-            width //= 2
-            moved = ir.Constant(_INTS, [(lane + width) % LANES for lane in range(LANES)])
-            value = builder.fadd(value, builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), moved))
-        return builder.extract_element(value, _INT(0))
+        return _reduce(builder, args[0], builder.fadd)
 
     return types.float32(vector), lower
 
@@ -185,13 +200,7 @@ def largest_of(typing: Any, x: Any) -> Any:
     """Return the largest number of a vector, float32."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value, width = args[0], LANES
-        while width > 1:
-            width //= 2
-            moved = ir.Constant(_INTS, [(lane + width) % LANES for lane in range(LANES)])
-            other = builder.shuffle_vector(value, ir.Constant(_FLOATS, ir.Undefined), moved)
-            value = builder.select(builder.fcmp_ordered(">", value, other), value, other)
-        return builder.extract_element(value, _INT(0))
+        return _reduce(builder, args[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
     return types.float32(vector), lower
 
