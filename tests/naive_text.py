@@ -193,4 +193,12 @@ def solves_compact(
     return False
 
 
-JUDGES = {"sos": solves, "compact": solves_compact, "dense": solves_dense}
+_CHECKED = _COMPACT | {"dead_end": re.compile(rf"\? {_N} x"), "goal": re.compile(rf"\? {_N} !")}
+
+
+def solves_checked(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Say whether a text of the checked dialect solves the problem."""
+    return solves_compact(text, numbers, target, max_value, _CHECKED)
+
+
+JUDGES = {"sos": solves, "compact": solves_compact, "dense": solves_dense, "checked": solves_checked}
