@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 import sos.model.gpt as gpt_module
-from sos.model.gpt import GPT, PRESETS, GPTConfig, KVCache, RMSNorm, packed_mask, rotary
+from sos.model import cpu_block
+from sos.model.gpt import GPT, IGNORE, PRESETS, GPTConfig, KVCache, RMSNorm, packed_mask, rotary
 from sos.model.packed_attention import packed_attention
 
 VOCAB, CONTEXT = 29, 48
@@ -99,33 +100,82 @@ def random_documents(rows: int, num_tokens: int, longest: int) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize(("longest", "head_dim"), [(30, 32), (700, 32), (100, 6), (600, 2)])
-def test_the_packed_kernel_agrees_with_sdpa(longest: int, head_dim: int, num_threads: int) -> None:
-    """Outputs and gradients, for traces shorter and longer than a tile, at head widths of any shape."""
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("longest", "head_dim", "overrides"),
+    [
+        (30, 32, {}),
+        (700, 32, {"qk_norm": True, "tie_embeddings": False}),
+        (100, 6, {"qk_norm": True}),
+        (600, 2, {"num_heads": 3, "mlp_ratio": 0.5}),
+    ],
+)
+def test_the_cpu_kernels_agree_with_the_modules(
+    longest: int, head_dim: int, overrides: dict, fused: bool, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses and gradients, for traces shorter and longer than a tile, at head widths of any shape, with parts of rows."""
+    monkeypatch.setattr(cpu_block, "PART", 1000)
     positions, doc_ids = random_documents(3, 900, longest)
-    tokens, real = tokens_of(3, 900), (doc_ids >= 0)[:, :, None]
+    tokens, targets = tokens_of(3, 900), tokens_of(3, 900, seed=2)
+    targets[(doc_ids < 0) | (tokens_of(3, 900, seed=3) < 9)] = IGNORE
     results, before = [], torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
         for backend in ("sdpa", "numba"):
-            model = make_model(width=2 * head_dim, context=900, attention=backend, qk_norm=head_dim == 6)
-            logits = model(tokens, positions, doc_ids)
-            (logits * real).square().mean().backward()
-            results.append([logits * real, *(parameter.grad for parameter in model.parameters())])
+            settings = {"num_heads": 2, "context": 900, "attention": backend} | overrides
+            model = make_model(**settings | {"width": settings["num_heads"] * head_dim})
+            assert model.fuses()
+            if not fused:
+                model.blocks[1].mlp.register_forward_hook(lambda *_: None)
+                assert not model.fuses()
+            losses = model(tokens, positions, doc_ids, targets)
+            losses.square().mean().backward()
+            results.append([losses, *(parameter.grad for parameter in model.parameters())])
     finally:
         torch.set_num_threads(before)
     for reference, packed in zip(*results, strict=True):
-        torch.testing.assert_close(packed, reference, atol=1e-4 * reference.detach().abs().max().item(), rtol=1e-4)
+        torch.testing.assert_close(packed, reference, atol=1e-5 * reference.detach().abs().max().item(), rtol=1e-5)
+    assert (results[1][0][targets == IGNORE] == 0).all()
 
 
-def test_the_packed_kernel_passes_the_checks_of_a_torch_operator() -> None:
-    positions, doc_ids = random_documents(2, 20, 9)
-    q, k, v = (torch.randn(2, 20, 2, 4, generator=torch.Generator().manual_seed(i)) for i in range(3))
-    cos, sin = rotary(positions, 4, 10000.0)
-    inputs = (*(x.requires_grad_() for x in (q, k, v)), cos[:, :, 0], sin[:, :, 0], doc_ids)
-    torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
+def test_the_packed_kernel_refuses_other_dtypes() -> None:
+    cos, sin = rotary(torch.arange(20)[None], 4, 10000.0)
     with pytest.raises(ValueError, match=r"numba.*bfloat16"):
-        packed_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), cos, sin, doc_ids)
+        packed_attention(torch.ones(2, 20, 6, 4).bfloat16(), torch.ones(0, 4), cos, sin, torch.zeros(2, 20))
+
+
+def test_the_cpu_kernels_pass_the_checks_of_torch_operators() -> None:
+    positions, doc_ids = random_documents(2, 20, 9)
+    cos, sin = (angles[:, :, 0] for angles in rotary(positions, 4, 10000.0))
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape))).requires_grad_()
+
+    for gains in (random(2, 4), random(0, 4)):
+        inputs = (random(2, 20, 6, 4), gains, cos, sin, doc_ids)
+        torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
+        weights = (random(8), random(24, 8), gains, random(8, 8), random(8), random(64, 8), random(8, 32))
+        inputs = (random(2, 20, 8), *weights, cos, sin, doc_ids)
+        torch.library.opcheck(torch.ops.sos.block, inputs, rtol=1e-4, atol=1e-4)
+    targets = tokens_of(2, 20).where(doc_ids >= 0, IGNORE)
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")  # the others take no dynamic shapes
+    torch.library.opcheck(
+        torch.ops.sos.token_losses, (random(2, 20, 8), random(8), random(VOCAB, 8), targets), test_utils=checks
+    )
+
+
+def test_the_model_gives_the_same_losses_compiled() -> None:
+    model = make_model()
+    positions, doc_ids = random_documents(2, 40, 9)
+    inputs = (tokens_of(2, 40), positions, doc_ids, tokens_of(2, 40, seed=2).where(doc_ids >= 0, IGNORE))
+    results = []
+    for function in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
+        model.zero_grad()
+        losses = function(*inputs)
+        losses.sum().backward()
+        results.append([losses, *(parameter.grad for parameter in model.parameters())])
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, eager, atol=1e-5, rtol=1e-5)
 
 
 def test_positions_count_relatively_and_default_to_the_row() -> None:

@@ -47,7 +47,7 @@ def train(model: GPT, batch: dict[str, Any], steps: int) -> list[float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(steps):
-        loss, _ = packed_loss(model(batch["tokens"], batch["positions"], batch["doc_ids"]), batch)
+        loss, _ = packed_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -86,7 +86,7 @@ def test_packed_rows_train_like_one_trace_per_row(packed: dict[str, Any]) -> Non
 def test_the_ranks_gradients_average_to_that_of_the_whole_batch(packed: dict[str, Any]) -> None:
     def gradients(batch: dict[str, Any], world_size: int) -> tuple[float, list[torch.Tensor]]:
         model = model_of()
-        loss, _ = packed_loss(model(batch["tokens"], batch["positions"], batch["doc_ids"]), batch, world_size)
+        loss, _ = packed_loss(model, batch, world_size)
         return loss.item(), list(torch.autograd.grad(loss, list(model.parameters())))
 
     loss, whole = gradients(packed, 1)

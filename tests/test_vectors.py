@@ -8,15 +8,15 @@ from numba import njit
 from sos.kernels import OPTIONS
 from sos.model.vectors import (
     LANES,
-    broadcast,
+    everywhere,
     exponential,
     larger,
-    largest,
+    largest_of,
     load,
     multiply_add,
-    splat,
+    spread,
     store,
-    total,
+    sum_of,
     zeros,
 )
 
@@ -34,10 +34,10 @@ def arithmetic(x, y, out):
     store(out, LANES, a - b)
     store(out, 2 * LANES, a * b)
     store(out, 3 * LANES, a / b)
-    store(out, 4 * LANES, multiply_add(a, b, splat(np.float32(0.5))))
+    store(out, 4 * LANES, multiply_add(a, b, spread(np.float32(0.5))))
     store(out, 5 * LANES, larger(a, b))
-    store(out, 6 * LANES, broadcast(x, 5) + zeros())
-    return total(a), largest(b)
+    store(out, 6 * LANES, everywhere(x, 5) + zeros())
+    return sum_of(a), largest_of(b)
 
 
 def test_the_exponential_is_accurate_and_cut_at_both_ends() -> None:

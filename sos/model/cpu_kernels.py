@@ -18,15 +18,15 @@ from numba import njit
 from sos.kernels import OPTIONS
 from sos.model.vectors import (
     LANES,
-    broadcast,
+    everywhere,
     exponential,
     larger,
-    largest,
+    largest_of,
     load,
     multiply_add,
-    splat,
+    spread,
     store,
-    total,
+    sum_of,
     zeros,
 )
 from sos.rng import uniform
@@ -190,12 +190,12 @@ def _multiply(x, num_blocks, num_inputs, packed, num_outputs, out, add):
                 s3, s4, s5 = load(out, o3), load(out, o4), load(out, o5)
             for k in range(num_inputs):
                 column = load(packed, n * num_inputs + k * LANES)
-                s0 = multiply_add(broadcast(x, i0 + k), column, s0)
-                s1 = multiply_add(broadcast(x, i1 + k), column, s1)
-                s2 = multiply_add(broadcast(x, i2 + k), column, s2)
-                s3 = multiply_add(broadcast(x, i3 + k), column, s3)
-                s4 = multiply_add(broadcast(x, i4 + k), column, s4)
-                s5 = multiply_add(broadcast(x, i5 + k), column, s5)
+                s0 = multiply_add(everywhere(x, i0 + k), column, s0)
+                s1 = multiply_add(everywhere(x, i1 + k), column, s1)
+                s2 = multiply_add(everywhere(x, i2 + k), column, s2)
+                s3 = multiply_add(everywhere(x, i3 + k), column, s3)
+                s4 = multiply_add(everywhere(x, i4 + k), column, s4)
+                s5 = multiply_add(everywhere(x, i5 + k), column, s5)
             store(out, o0, s0)
             store(out, o1, s1)
             store(out, o2, s2)
@@ -210,12 +210,12 @@ def _inverse_rms(x, start, num, width):
     for i in range(start, start + num, LANES):
         part = load(x, i)
         squares = multiply_add(part, part, squares)
-    return np.float32(1) / np.sqrt(total(squares) / np.float32(width) + np.float32(1e-6))
+    return np.float32(1) / np.sqrt(sum_of(squares) / np.float32(width) + np.float32(1e-6))
 
 
 @_kernel
 def _norm(x, start, width, gain_C, out, out_start):
-    scale = splat(_inverse_rms(x, start, len(gain_C), width))
+    scale = spread(_inverse_rms(x, start, len(gain_C), width))
     for i in range(0, len(gain_C), LANES):
         store(out, out_start + i, load(x, start + i) * scale * load(gain_C, i))
 
@@ -224,7 +224,7 @@ def _norm(x, start, width, gain_C, out, out_start):
 def _swiglu(gate_up, start, hidden, out, out_start):
     for i in range(0, hidden, LANES):
         gate, up = load(gate_up, start + i), load(gate_up, start + hidden + i)
-        store(out, out_start + i, gate * up / (splat(np.float32(1)) + exponential(zeros() - gate)))
+        store(out, out_start + i, gate * up / (spread(np.float32(1)) + exponential(zeros() - gate)))
 
 
 @_kernel
@@ -233,7 +233,7 @@ def _turn(x, start, half, head_dim, gain_D, cos_SD, sin_SD, angles, scale):
     if len(gain_D):
         scale *= _inverse_rms(x, start, 2 * half, head_dim)
     for i in range(0, half, LANES):
-        low, high = load(x, start + i) * splat(scale), load(x, start + half + i) * splat(scale)
+        low, high = load(x, start + i) * spread(scale), load(x, start + half + i) * spread(scale)
         if len(gain_D):
             low, high = low * load(gain_D, i), high * load(gain_D, half + i)
         cos, sin = load(cos_SD, angles + i), load(sin_SD, angles + i)
@@ -272,7 +272,7 @@ def _attend(q, q_start, depth, keys, values, num, scores, out, out_start):
     while s + 4 * LANES <= padded:
         s0 = s1 = s2 = s3 = zeros()
         for d in range(depth):
-            factor = broadcast(q, q_start + d)
+            factor = everywhere(q, q_start + d)
             i = at + d * LANES
             s0 = multiply_add(factor, load(keys, i), s0)
             s1 = multiply_add(factor, load(keys, i + pitch), s1)
@@ -287,10 +287,10 @@ def _attend(q, q_start, depth, keys, values, num, scores, out, out_start):
         s0 = s1 = s2 = s3 = zeros()
         for d in range(0, depth, 4):
             i = at + d * LANES
-            s0 = multiply_add(broadcast(q, q_start + d), load(keys, i), s0)
-            s1 = multiply_add(broadcast(q, q_start + d + 1), load(keys, i + LANES), s1)
-            s2 = multiply_add(broadcast(q, q_start + d + 2), load(keys, i + 2 * LANES), s2)
-            s3 = multiply_add(broadcast(q, q_start + d + 3), load(keys, i + 3 * LANES), s3)
+            s0 = multiply_add(everywhere(q, q_start + d), load(keys, i), s0)
+            s1 = multiply_add(everywhere(q, q_start + d + 1), load(keys, i + LANES), s1)
+            s2 = multiply_add(everywhere(q, q_start + d + 2), load(keys, i + 2 * LANES), s2)
+            s3 = multiply_add(everywhere(q, q_start + d + 3), load(keys, i + 3 * LANES), s3)
         store(scores, s, (s0 + s1) + (s2 + s3))
         at, s = at + pitch, s + LANES
     for i in range(num, padded):
@@ -299,24 +299,24 @@ def _attend(q, q_start, depth, keys, values, num, scores, out, out_start):
     most = load(scores, 0)
     for i in range(LANES, padded, LANES):
         most = larger(most, load(scores, i))
-    shift, mass = splat(largest(most)), zeros()
+    shift, mass = spread(largest_of(most)), zeros()
     for i in range(0, padded, LANES):
         weight = exponential(load(scores, i) - shift)
         store(scores, i, weight)
         mass = mass + weight
-    share = splat(np.float32(1) / total(mass))
+    share = spread(np.float32(1) / sum_of(mass))
     for d in range(0, depth, 2 * LANES):
         low0 = low1 = high0 = high1 = zeros()
         i = d
         for s in range(0, num - 1, 2):
-            a, b = broadcast(scores, s), broadcast(scores, s + 1)
+            a, b = everywhere(scores, s), everywhere(scores, s + 1)
             low0 = multiply_add(a, load(values, i), low0)
             high0 = multiply_add(a, load(values, i + LANES), high0)
             low1 = multiply_add(b, load(values, i + depth), low1)
             high1 = multiply_add(b, load(values, i + depth + LANES), high1)
             i += 2 * depth
         if num % 2:
-            a = broadcast(scores, num - 1)
+            a = everywhere(scores, num - 1)
             low0, high0 = multiply_add(a, load(values, i), low0), multiply_add(a, load(values, i + LANES), high0)
         store(out, out_start + d, (low0 + low1) * share)
         store(out, out_start + d + LANES, (high0 + high1) * share)
@@ -332,14 +332,14 @@ def choose_token(logits_V, vocab_size, temperature, draw, cumulative_V):
     most = load(logits_V, 0)
     for v in range(LANES, len(logits_V), LANES):
         most = larger(most, load(logits_V, v))
-    best = largest(most)
+    best = largest_of(most)
     if temperature == 0:
         token, mass = 0, zeros()
         while token < vocab_size - 1 and logits_V[token] != best:
             token += 1
         for v in range(0, len(logits_V), LANES):
-            mass = mass + exponential(load(logits_V, v) - splat(best))
-        return token, np.float32(-np.log(total(mass)))
+            mass = mass + exponential(load(logits_V, v) - spread(best))
+        return token, np.float32(-np.log(sum_of(mass)))
     shift, mass_so_far = np.float64(best), 0.0
     for v in range(vocab_size):
         mass_so_far += np.exp((logits_V[v] - shift) / temperature)

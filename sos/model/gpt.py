@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from sos.model import cpu_block, cpu_loss
 from sos.model.decode import append_and_attend
 from sos.model.packed_attention import packed_attention
 
@@ -51,6 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"num_layers": 24, "width": 1024, "num_heads": 16},
 }
 
+IGNORE = -100  # a target without a loss
 ATTENTION_BACKENDS = ("auto", "sdpa", "flex", "numba")
 
 _compile = functools.cache(functools.partial(torch.compile, dynamic=False))  # FlexAttention wants fixed shapes
@@ -117,6 +119,7 @@ class TraceMask:
     """The mask of packed rows as `packed_attention` takes it."""
 
     doc_ids_BT: Tensor
+    fused: bool = False  # blocks and losses as single operators, see `GPT.fuses`
 
 
 Mask = Tensor | BlockMask | TraceMask | None
@@ -252,18 +255,23 @@ class Attention(nn.Module):
         """Return what attention adds to the residual stream, (B, T, C)."""
         rows, num_tokens, width = x_BTC.shape
         qkv = self.qkv(x_BTC).view(rows, num_tokens, 3 * self.num_heads, self.head_dim)
+        if isinstance(mask, TraceMask):
+            y = packed_attention(qkv, self.gains(), cos, sin, mask.doc_ids_BT)
+            return self.out(y.reshape(rows, num_tokens, width))
         qk, v = qkv.split((2 * self.num_heads, self.num_heads), dim=2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = qk.chunk(2, dim=2)
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
-        if isinstance(mask, TraceMask):
-            q, k = qk.chunk(2, dim=2)
-            y = packed_attention(q, k, v, cos, sin, mask.doc_ids_BT)
-            return self.out(y.reshape(rows, num_tokens, width))
         q, k = rotate(qk, cos, sin).type_as(v).transpose(1, 2).chunk(2, dim=1)
         v = v.transpose(1, 2)
         y = attention(q, k, v, mask) if cache is None else cache.attend(self.layer, q, k, v)
         return self.out(y.transpose(1, 2).reshape(rows, num_tokens, width).type_as(qkv))
+
+    def gains(self) -> Tensor:
+        """Return the gains of queries and keys, (2, D), or (0, D) if they are not normed."""
+        if self.q_norm is None or self.k_norm is None:
+            return self.qkv.weight.new_empty(0, self.head_dim)
+        return torch.stack((self.q_norm.weight, self.k_norm.weight))
 
 
 class MLP(nn.Module):
@@ -293,6 +301,11 @@ class Block(nn.Module):
 
     def forward(self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         """Return the residual stream after this block, (B, T, C)."""
+        if isinstance(mask, TraceMask) and mask.fused:
+            attention, mlp = self.attention, self.mlp
+            weights = [self.attention_norm.weight, attention.qkv.weight, attention.gains(), attention.out.weight]
+            weights += [self.mlp_norm.weight, mlp.gate_up.weight, mlp.down.weight]
+            return cpu_block.block(x_BTC, *weights, cos=cos, sin=sin, doc_ids_BT=mask.doc_ids_BT)
         x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), cos, sin, mask, cache))
         return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
 
@@ -331,13 +344,18 @@ class GPT(nn.Module):
             nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(
-        self, tokens_BT: Tensor, positions_BT: Tensor | None = None, doc_ids_BT: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        positions_BT: Tensor | None = None,
+        doc_ids_BT: Tensor | None = None,
+        targets_BT: Tensor | None = None,
     ) -> Tensor:
-        """Return logits (B, T, V) of the token after each token.
+        """Return logits (B, T, V) of the token after each token, or the loss of each target, float32 (B, T).
 
         tokens_BT: int64. positions_BT: int, position of each token in its document; None counts 0..T-1.
         doc_ids_BT: int, which document of a packed row a token belongs to: attention is causal and stays inside the
-        document; None makes each row one document. Raises ValueError if T exceeds the context.
+        document; None makes each row one document. targets_BT: int64, the tokens to predict; where they are -100,
+        the loss is 0. Raises ValueError if T exceeds the context.
         """
         num_tokens = tokens_BT.shape[1]
         if num_tokens > self.config.context:
@@ -347,7 +365,31 @@ class GPT(nn.Module):
         mask = None
         if doc_ids_BT is not None:
             mask = packed_mask(doc_ids_BT, self._attention_backend())
-        return self._logits(tokens_BT, positions_BT, mask, None)
+            if isinstance(mask, TraceMask):
+                mask = TraceMask(doc_ids_BT, self.fuses())
+        x_BTC = self._stream(tokens_BT, positions_BT, mask, None)
+        if isinstance(mask, TraceMask) and mask.fused and targets_BT is not None:
+            return cpu_loss.token_losses(x_BTC, self.norm.weight, self.head.weight, targets_BT)
+        logits_BTV = self.head(self.norm(x_BTC))
+        if targets_BT is None:
+            return logits_BTV
+        losses = F.cross_entropy(
+            logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=IGNORE, reduction="none"
+        )
+        return losses.view_as(targets_BT)
+
+    def fuses(self) -> bool:
+        """Whether the operators of `sos.model.cpu_block` and `cpu_loss` compute what the modules would.
+
+        So it is without dropout, for float32 weights on the CPU, and if there are no other modules, nor hooks.
+        """
+        if torch.is_autocast_enabled("cpu") or (self.training and self.config.dropout > 0):
+            return False
+        for module in self.modules():
+            hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+            if type(module) not in MODULES or hooks or module._backward_pre_hooks:
+                return False
+        return all(w.dtype == torch.float32 and w.device.type == "cpu" and w.is_contiguous() for w in self.parameters())
 
     def _attention_backend(self) -> str:
         """The backend for packed rows where the weights are, in the dtype that attention will have."""
@@ -379,14 +421,15 @@ class GPT(nn.Module):
         if span is None:
             span = int(positions_BT.max()) + 1
         mask_B1TS = (torch.arange(span, device=positions_BT.device) <= positions_BT[:, :, None])[:, None]
-        return self._logits(tokens_BT, positions_BT, None, CacheSlice(cache, slots_B, positions_BT, span, mask_B1TS))
+        kept = CacheSlice(cache, slots_B, positions_BT, span, mask_B1TS)
+        return self.head(self.norm(self._stream(tokens_BT, positions_BT, None, kept)))
 
-    def _logits(self, tokens_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
+    def _stream(self, tokens_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         cos, sin = rotary(positions_BT, self.config.head_dim, self.config.rope_theta)
         x_BTC = self.dropout(self.embed(tokens_BT))
         for block in self.blocks:
             x_BTC = block(x_BTC, cos, sin, mask, cache)
-        return self.head(self.norm(x_BTC))
+        return x_BTC
 
     def num_parameters(self) -> int:
         """Number of parameters, a tied embedding counted once."""
@@ -416,3 +459,6 @@ class GPT(nn.Module):
         matrices = self.flops_per_token(0, backward=False)
         attention = 4 * self.config.num_layers * self.config.width
         return num_passed * matrices + attention * num_passed * (num_passed + 1) / 2
+
+
+MODULES = {GPT, Block, Attention, MLP, RMSNorm, nn.Linear, nn.Embedding, nn.Dropout, nn.ModuleList}

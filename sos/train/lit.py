@@ -7,12 +7,10 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from sos.config import OptimConfig
-from sos.data.packing import IGNORE
 from sos.model.gpt import GPT, GPTConfig
 from sos.trace import Event
 from sos.train.optim import build_optimizer, whole
@@ -29,14 +27,12 @@ def rate_factor(optim: OptimConfig, progress: float) -> float:
     return optim.final_lr + (1.0 - optim.final_lr) * shape
 
 
-def packed_loss(logits_BTV: Tensor, batch: dict[str, Any], world_size: int = 1) -> tuple[Tensor, Tensor]:
+def packed_loss(model: GPT, batch: dict[str, Any], world_size: int = 1) -> tuple[Tensor, Tensor]:
     """Return (loss, loss of each target (B, T)); the loss is the mean over the targets of all ranks together.
 
     Each rank scales its sum so that the mean of the ranks' gradients is the gradient of the whole batch.
     """
-    losses_BT = F.cross_entropy(
-        logits_BTV.flatten(0, 1).float(), batch["targets"].flatten(), ignore_index=IGNORE, reduction="none"
-    ).view_as(batch["targets"])
+    losses_BT = model(batch["tokens"], batch["positions"], batch["doc_ids"], batch["targets"])
     return losses_BT.sum() * (world_size / max(1, batch["num_targets"])), losses_BT
 
 
@@ -74,9 +70,6 @@ class LitGPT(L.LightningModule):
         self.seed, self.log_every = seed, log_every
         self.model = GPT(gpt)
 
-    def forward(self, batch: dict[str, Any]) -> Tensor:
-        return self.model(batch["tokens"], batch["positions"], batch["doc_ids"])
-
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         rate = self.optim.lr * rate_factor(self.optim, batch["progress"])
         for group in self.trainer.optimizers[0].param_groups:
@@ -86,7 +79,7 @@ class LitGPT(L.LightningModule):
             torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss, losses_BT = packed_loss(self(batch), batch, self.trainer.world_size)
+        loss, losses_BT = packed_loss(self.model, batch, self.trainer.world_size)
         if (self.global_step + 1) % self.log_every == 0:
             self._log_losses(loss, losses_BT.detach(), batch)
         return loss

@@ -48,7 +48,7 @@ def our_step(config: Config, gpt: GPTConfig, batches: Iterator[dict[str, Any]], 
 
     def step() -> tuple[int, int]:
         batch = next(batches)
-        loss, _ = packed_loss(model(batch["tokens"], batch["positions"], batch["doc_ids"]), batch)
+        loss, _ = packed_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip)
