@@ -9,7 +9,7 @@ import torch
 
 from sos.config import OptimConfig
 from sos.model.gpt import GPT, GPTConfig
-from sos.train.optim import Muon, build_optimizer, orthogonalize
+from sos.train.optim import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, Muon, build_optimizer, orthogonalize
 
 
 def make_model() -> GPT:
@@ -41,6 +41,18 @@ def test_orthogonalized_matrices_have_singular_values_near_one(shape):
     assert values.max() < 1.3
     for one, whole in zip(matrices, result, strict=True):  # each on its own, whatever its scale
         torch.testing.assert_close(orthogonalize(7 * one[None])[0], whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 20), (2, 20, 6)])
+def test_orthogonalizing_follows_the_quintic(shape):
+    """Against X <- a X + b (X X^T) X + c (X X^T)^2 X as written, in float64."""
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.double() / (matrices.double().norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = a * x + b * gram @ x + c * gram @ gram @ x
+    torch.testing.assert_close(orthogonalize(matrices).double(), x, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

@@ -70,8 +70,8 @@ class GPTConfig:
     `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
     on the CPU), "numba" (`sos.model.packed_attention`: float32 on the CPU) or "auto", the fastest of those that can.
     `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
-    per head, which bounds attention logits at high learning rates; at nano size it cost 5% of the training speed on a
-    CPU and made no loss lower. Raises ValueError with the key and the value when a setting is out of range.
+    per head, which bounds attention logits at high learning rates; at nano size it made no loss
+    lower. Raises ValueError with the key and the value when a setting is out of range.
     """
 
     vocab_size: int

@@ -26,12 +26,18 @@ def orthogonalize(matrices_NRC: Tensor) -> Tensor:
     tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
     x = matrices_NRC.mT if tall else matrices_NRC
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    if x.shape[1] == x.shape[2]:
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x
+    # The same steps in the smaller square, a third cheaper: the factors are polynomials of one gram matrix, hence commute.
     gram, product = x @ x.mT, None
     for step in range(NEWTON_SCHULZ_STEPS):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
         product = factor if product is None else factor @ product
-        if step + 1 < NEWTON_SCHULZ_STEPS:  # all of these are polynomials of the first gram, hence commute
+        if step + 1 < NEWTON_SCHULZ_STEPS:
             gram = factor @ gram @ factor
     x = product @ x
     return x.mT if tall else x
