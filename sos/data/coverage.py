@@ -12,7 +12,8 @@ from sos.rng import stream_key
 from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
 from sos.stream.dialect import Dialect
-from sos.stream.encode import ENCODE_ERRORS, Writing, encode_kernel, new_writing, tokens_size
+from sos.stream.encode import ENCODE_ERRORS, encode_kernel
+from sos.stream.writing import Writing, new_writing, tokens_size
 from sos.trace import ACTION, VALUE, Outcome, Status, TraceBuffer, new_buffer
 
 OK = int(Status.OK)
@@ -35,6 +36,7 @@ class CoverageSpace(NamedTuple):
     work: SearchWork
     trace: TraceBuffer
     tokens: np.ndarray  # uint16
+    kinds: np.ndarray  # int8
     writing: Writing
 
 
@@ -59,6 +61,7 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
             nodes[: counts[1]],
             states[: counts[2]],
             space.tokens,
+            space.kinds,
             space.writing,
         )
         if count < -1:
@@ -77,11 +80,13 @@ def coverage(
     A search that generates more than `max_nodes` nodes counts as unsolved. Raises ValueError where the dialect cannot write
     a trace.
     """
+    size = tokens_size(dialect.program, max_tokens)
     space = CoverageSpace(
         new_work(env, max_nodes),
         new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width),
-        np.zeros(tokens_size(dialect.program, max_tokens), np.uint16),
-        new_writing(4 * max_nodes + 8, max_nodes),
+        np.zeros(size, np.uint16),
+        np.zeros(size, np.int8),
+        new_writing(dialect.program, 4 * max_nodes + 8, max_nodes, max_nodes),
     )
     num = len(problems)
     found = Coverage(np.zeros(num, bool), *(np.zeros(num, np.int32) for _ in Coverage._fields[1:]))
