@@ -71,10 +71,10 @@ def register() -> None:
 def execute(config: GenerateRoot) -> str:
     """Do what the config says; return a line for the user. Raises ValueError and OSError in one line."""
     options = config.generate
-    from sos.generation import generate, make_job, merge, search_compiled_beside, verify_set
+    from sos.generation import compiled_beside, generate, make_job, merge, verify_set
 
     folder = Path(options.out)
-    beside = nullcontext(lambda: None) if options.merge else search_compiled_beside(config)
+    beside = nullcontext(lambda: None) if options.merge else compiled_beside(config)
     with beside as ready:
         job = make_job(
             config,

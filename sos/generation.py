@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,32 +192,42 @@ def _only_one(job: Job) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _compile_search(config: Config, parent: int) -> None:
+def _compile(stage: Callable[[int, int], Any], parent: int) -> None:
     _end_with(parent)
-    with suppress(ValueError):  # of the configuration; the parent finds it, too
-        build_trace_source(config).search(0, 0)
+    stage(0, 0)
 
 
 @contextmanager
-def search_compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
-    """Compile the search, half of a cold start, in a second process that leaves it in the kernel cache.
+def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
+    """Compile the sampler and the search, most of a cold start, in processes that leave them in the kernel cache.
 
-    Yields a function that waits for it. With one core, or where processes cannot be forked, there is no second process.
+    Yields a function that waits for them. With one core, or where processes cannot be forked, nothing is compiled beside.
     """
     if len(os.sched_getaffinity(0)) < 2 or not _CAN_FORK:
         yield lambda: None
         return
-    process = multiprocessing.get_context("fork").Process(target=_compile_search, args=(config, os.getpid()))
-    process.start()
+    source = build_trace_source(config)
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_compile, args=(stage, os.getpid())) for stage in (source.search, source.sample)
+    ]
+
+    def ready() -> None:
+        for process in processes:
+            process.join()
+
     try:
-        yield process.join
+        for process in processes:
+            process.start()
+        yield ready
     finally:
-        process.kill()
-        process.join()
+        for process in processes:
+            process.kill()
+        ready()
 
 
 def generate(job: Job, workers: int = 1, ready: Callable[[], None] = lambda: None) -> int:
-    """Make the missing shards of this part; return how many traces or streams were made. `ready` is called before the first search.
+    """Make the missing shards of this part; return how many traces or streams were made. `ready` is called before the first.
 
     With one part the manifest is completed, too. Raises ValueError for a folder of another configuration and for damaged shards,
     OSError where the disk is full or cannot be written, ChildProcessError where a worker was killed; finished shards are kept.
@@ -240,7 +250,6 @@ def _make(job: Job, own: list[int], missing: list[int], workers: int, ready: Cal
         return 0
     sizes = {index: stop - start for index in own for start, stop in [job.plan.span(index)]}
     source = _make_source(job)
-    build_trace_source(job.config, job.split).sample(0, 0)
     ready()
     source(0, 1)  # compiles or loads the kernels, once, before there are workers
     made = 0

@@ -73,6 +73,8 @@ class Program(NamedTuple):
     shared_visit: bool  # expand and backtrack have one wording
     shared_end: bool  # so have a solved and an exhausted end
     unnamed_leaves: bool  # the path of a leaf ends in 0
+    names_expanded: bool  # expand has a path
+    returns_by_depth: bool  # backtrack has a depth
     max_event_tokens: int
 
 
@@ -310,5 +312,7 @@ def _assemble(
         pieces["expand"] == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
+        any(kind == PATH for kind, _ in pieces["expand"]),
+        any(kind == DEPTH for kind, _ in pieces["backtrack"]),
         2 * longest,  # a generated node's two forms
     )

@@ -29,12 +29,11 @@ from sos.trace import ACTION, KIND, NODE, PARENT, RANK, STATE, VALUE, Event
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
 FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
-OPERATION = d.OPERATION
+OPERATION, END_SOLVED = d.OPERATION, d.END_SOLVED
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED)
 
-OK, BUFFER_FULL, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM = 0, -1, -2, -3, -4, -9
+OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM = 0, -1, -2, -3, -4
 ENCODE_ERRORS = {
-    BUFFER_FULL: "the token buffer is full",
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no ancestor of "
     "the current one",
     NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace expands "
@@ -175,14 +174,6 @@ def _put_history(program, nodes, node, writing, tokens, t):
     return t
 
 
-@inlined
-def _has(program, form, kind):
-    for pc in range(program.start[form], program.start[form + 1]):
-        if program.code[pc, 0] == kind:
-            return True
-    return False
-
-
 @inner
 def _is_ancestor(nodes, ancestor, node):
     """Say whether `ancestor` lies on the way from the root to `node`."""
@@ -239,111 +230,87 @@ def _begin(program, problem, num_nodes, num_states, writing):
         steps[m, SIZE] = t - place
 
 
-@inner
-def encode_kernel(program, problem, events, nodes, states, tokens, kinds, writing):
-    """Write the stream of a trace into `tokens` uint16, the kind of the event that each token belongs to into `kinds` int8, and
-    where each event's tokens stop into `writing.stops`.
-
-    Returns (number of tokens, prompt tokens), or (a negative key of `ENCODE_ERRORS`, event). O(tokens); mutates `tokens`, `kinds`
-    and `writing`, which must be `program`'s. `tokens` and `kinds` must be `tokens_size` of the longest stream that is to fit.
-    """
-    t = np.int64(0)  # a literal would compile everything it is passed to twice
-    prompt = np.int64(0)
-    current = np.int64(0)
-    limit = len(tokens) - program.max_event_tokens - SLACK
-    returns_by_depth = _has(program, FORM_BACKTRACK, DEPTH)
-    names_expanded = _has(program, FORM_EXPAND, PATH)
-    labels = program.present[FORM_LABEL]
-    jumps = program.present[FORM_JUMP]
-    stops, told = writing.stops, writing.told
-    _begin(program, problem, len(nodes), len(states), writing)
-    for e in range(len(events)):
-        if t > limit:
-            return BUFFER_FULL, e
-        kind = events[e, KIND]
-        node = max(np.int64(events[e, NODE]), 0)
-        state = max(np.int64(events[e, STATE]), 0)
-        value = np.int64(events[e, VALUE])
-        form = np.int64(FORM_OF_KIND[kind])
-        if kind == EXPAND:
-            if e == 0:
-                form = np.int64(FORM_ROOT)
-            elif not names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
-                form = np.int64(FORM_JUMP)
-                if not jumps:
-                    return NOT_JUST_GENERATED, e
-            elif program.shared_visit:
-                form = np.int64(FORM_BACKTRACK)
-            current = node
-        elif kind == BACKTRACK:
-            if returns_by_depth and not _is_ancestor(nodes, node, current):
-                form = np.int64(FORM_JUMP)
-                if not jumps:
-                    return NOT_AN_ANCESTOR, e
-            current = node
-        elif kind == END:
-            form += value
-            if not program.present[form]:
-                return NO_END, e
-        elif kind == GENERATE:
-            current = np.int64(nodes[node, PARENT])
-        start = t
-        if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
-            # The same words again: a return says nothing but its node and state.
-            t = _put_again(told[node], VISIT_START, tokens, t)
-        else:
-            # An inner node has a second form where the dialect labels nodes.
-            num_forms = 2 if kind == GENERATE and labels and states[state, 0] > 1 else 1
-            for _ in range(num_forms):
-                t = _put_form(program, form, value, node, state, nodes, states, writing, tokens, t)
-                if form == FORM_BACKTRACK:
-                    told[node, STATE_TOLD] = state + 1
-                    told[node, VISIT_START] = start
-                    told[node, VISIT_STOP] = t
-                form = np.int64(FORM_LABEL)
+@inlined
+def _form_of(program, events, e, nodes, current):
+    """Return the form that event `e` is written in, or an error; `current` is the node of the event before."""
+    kind, node = events[e, KIND], events[e, NODE]
+    if kind == EXPAND:
         if e == 0:
-            prompt = t
-        fill_run(kinds, start, t, np.int8(kind))
-        stops[e] = t
-    return t, prompt
+            return FORM_ROOT
+        if not program.names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
+            return FORM_JUMP if program.present[FORM_JUMP] else NOT_JUST_GENERATED
+        return FORM_BACKTRACK if program.shared_visit else FORM_EXPAND
+    if kind == BACKTRACK:
+        if program.returns_by_depth and not _is_ancestor(nodes, node, current):
+            return FORM_JUMP if program.present[FORM_JUMP] else NOT_AN_ANCESTOR
+        return FORM_BACKTRACK
+    if kind == END:
+        form = END_SOLVED + events[e, VALUE]
+        return form if program.present[form] else NO_END
+    return FORM_OF_KIND[kind]
 
 
 @kernel
 def encode_traces(
-    program, context, problems, events, nodes, states, offsets, start, stop, writing, tokens, kinds, stream_offsets, prompts, kept, num
+    program, context, problems, events, nodes, states, offsets, start, stop, writing, tokens, kinds, streams, prompts, kept, num
 ):  # fmt: skip
-    """Append the streams of traces `start` to `stop`, rows of `problems` with spans `offsets` int64 (N + 1, 3) of the other arrays.
+    """Append the streams of traces `start` to `stop`: rows of `problems`, and spans `offsets` int64 (N + 1, 3) of the other arrays.
+
+    Written are `tokens` uint16 and `kinds` int8, the kind of the event that each belongs to, both of `tokens_size`; for each stream
+    behind the first `num` where it stops (`streams` int64), its prompt tokens (`prompts`) and its trace (`kept`); and of the last
+    trace where each event's tokens stop (`writing.stops`). A stream of more than `context` tokens is dropped.
 
     Returns (streams, dropped, trace reached, status, event): the status is `OK`, `NO_ROOM` where `tokens` and `kinds` are too short, or
-    an error of the encoder at that event. A stream of more than `context` tokens is dropped; `kept` says which trace each
-    stream comes from, and `num` how many there are already.
+    an error of the encoder at that event. `writing` must be `program`'s. O(tokens).
     """
     dropped = 0
-    used = stream_offsets[num]
-    room = context + program.max_event_tokens + SLACK
+    stops, told = writing.stops, writing.told
+    used = streams[num]
     for k in range(start, stop):
-        if used + room > len(tokens):
+        if used + context + program.max_event_tokens + SLACK > len(tokens):
             return num, dropped, k, NO_ROOM, 0
-        e, n, s = offsets[k, 0], offsets[k, 1], offsets[k, 2]
-        e2, n2, s2 = offsets[k + 1, 0], offsets[k + 1, 1], offsets[k + 1, 2]
-        count, prompt = encode_kernel(
-            program,
-            problems[k],
-            events[e:e2],
-            nodes[n:n2],
-            states[s:s2],
-            tokens[used : used + room],
-            kinds[used : used + room],
-            writing,
-        )
-        if count < BUFFER_FULL:
-            return num, dropped, k, count, prompt
-        if count < 0 or count > context:
+        first, after = offsets[k], offsets[k + 1]
+        trace_events = events[first[0] : after[0]]
+        trace_nodes = nodes[first[1] : after[1]]
+        trace_states = states[first[2] : after[2]]
+        text, text_kinds = tokens[used:], kinds[used:]
+        _begin(program, problems[k], len(trace_nodes), len(trace_states), writing)
+        t = np.int64(0)  # a literal would compile everything it is passed to twice
+        current = np.int64(0)
+        for e in range(len(trace_events)):
+            if t > context:
+                break
+            kind = trace_events[e, KIND]
+            node = max(np.int64(trace_events[e, NODE]), 0)
+            state = max(np.int64(trace_events[e, STATE]), 0)
+            form = np.int64(_form_of(program, trace_events, e, trace_nodes, current))
+            if form < 0:
+                return num, dropped, k, form, e
+            current = np.int64(trace_nodes[node, PARENT]) if kind == GENERATE else node
+            begin = t
+            if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
+                # The same words again: a return says nothing but its node and state.
+                t = _put_again(told[node], VISIT_START, text, t)
+            else:
+                # An inner node has a second form where the dialect labels nodes.
+                num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace_states[state, 0] > 1 else 1
+                for _ in range(num_forms):
+                    value = np.int64(trace_events[e, VALUE])
+                    t = _put_form(program, form, value, node, state, trace_nodes, trace_states, writing, text, t)
+                    if form == FORM_BACKTRACK:
+                        told[node, STATE_TOLD] = state + 1
+                        told[node, VISIT_START] = begin
+                        told[node, VISIT_STOP] = t
+                    form = np.int64(FORM_LABEL)
+            if e == 0:
+                prompts[num] = t
+            fill_run(text_kinds, begin, t, np.int8(kind))
+            stops[e] = t
+        if t > context:
             dropped += 1
             continue
-        used += count
-        stream_offsets[num + 1] = used
-        prompts[num] = prompt
+        used += t
+        streams[num + 1] = used
         kept[num] = k
         num += 1
     return num, dropped, stop, OK, 0

@@ -31,7 +31,8 @@ from sos.search.protocol import search
 from sos.stream.codec import encode
 from sos.stream.decode import decode_kernel
 from sos.stream.dialect import load_dialect
-from sos.stream.encode import encode_kernel
+from sos.stream.encode import encode_traces
+from sos.stream.runs import SLACK
 from sos.stream.verify import verify_kernel
 from sos.stream.views import View
 from sos.stream.writing import new_writing
@@ -51,12 +52,14 @@ def search_all(strategy, env, problems, work, trace):
 @njit(cache=True, nogil=True)
 def encode_all(program, problems, events, nodes, states, starts, tokens, kinds, writing):
     """Encode every trace of the concatenated arrays, each into the same buffer; return the number of tokens."""
+    streams, one, kept = np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
+    context = len(tokens) - program.max_event_tokens - SLACK
     total = 0
     for k in range(len(problems)):
-        e, n, s = starts[k]
-        e2, n2, s2 = starts[k + 1]
-        count, _ = encode_kernel(program, problems[k], events[e:e2], nodes[n:n2], states[s:s2], tokens, kinds, writing)
-        total += count
+        encode_traces(
+            program, context, problems, events, nodes, states, starts, k, k + 1, writing, tokens, kinds, streams, one, kept, 0
+        )  # fmt: skip
+        total += streams[1]
     return total
 
 
