@@ -11,6 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from sos.analysis.compare import compare, load_runs
+from sos.analysis.tables import markdown, write
 from sos.entry import report
 
 
@@ -24,16 +25,16 @@ class CompareAfterMultirun(Callback):
         except ValueError as error:
             print(f"no comparison: {' '.join(str(error).split())}", file=sys.stderr)
             return
-        print(f"\n{comparison.table()}\n")
-        print("wrote " + ", ".join(map(str, comparison.write(folder))))
+        print(f"\n{markdown(comparison)}\n")
+        print("wrote " + ", ".join(map(str, write(comparison, folder))))
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the comparison, and write it where asked."""
     comparison = compare(load_runs(options.runs), options.metric, options.baseline, options.allow_different_problems)
-    print(comparison.table())
+    print(markdown(comparison))
     if options.out:
-        print("wrote " + ", ".join(map(str, comparison.write(options.out))))
+        print("wrote " + ", ".join(map(str, write(comparison, Path(options.out)))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

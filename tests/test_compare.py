@@ -14,6 +14,7 @@ from synthetic_runs import NUM, counted, problems, write_run, write_sweep
 from sos.analysis.compare import Comparison, compare, load_runs
 from sos.analysis.figures import VIEW_COLOURS, arms_figure, budget_curve_figure, budget_panels_figure, colours
 from sos.analysis.intervals import seed_interval, welch_interval, wilson
+from sos.analysis.tables import markdown, write
 from sos.compare import main
 
 
@@ -45,7 +46,7 @@ def test_arms_and_intervals(sweep: Path) -> None:
 
 
 def test_table_values(sweep: Path) -> None:
-    text = compare(load_runs([sweep])).table()
+    text = markdown(compare(load_runs([sweep])))
     summary = cells(text, "arm", "view=solution_path")
     # arm, seeds, tokens, problems, solve/val, solve/val_target, pass@4, errors per trace, tokens per solved, nodes
     assert summary[:4] == ["view=solution_path", "2", "10.6M", "98.0k"]
@@ -87,7 +88,7 @@ def test_baseline(sweep: Path, wanted: str) -> None:
 
 def test_csv_parses_back(sweep: Path, tmp_path: Path) -> None:
     comparison = compare(load_runs([sweep]))
-    comparison.write(tmp_path / "out")
+    write(comparison, tmp_path / "out")
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * len(comparison.metrics)
@@ -108,7 +109,7 @@ def test_csv_parses_back(sweep: Path, tmp_path: Path) -> None:
 
 def test_written_files(sweep: Path, tmp_path: Path) -> None:
     comparison = compare(load_runs([sweep]))
-    paths = comparison.write(tmp_path / "deep" / "out")
+    paths = write(comparison, tmp_path / "deep" / "out")
     figures = [
         f"{name}.{kind}" for name in ("comparison", "budget_curves", "accuracy_tokens") for kind in ("png", "pdf")
     ]
@@ -117,14 +118,14 @@ def test_written_files(sweep: Path, tmp_path: Path) -> None:
         assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
         assert path.stat().st_size > 5000
     text = paths[2].read_text(encoding="utf-8")
-    assert comparison.table() in text
+    assert markdown(comparison) in text
     assert "(comparison.png)" in text
     assert "(budget_curves.png)" in text
 
 
 def test_no_budget_figure_without_curves(tmp_path: Path) -> None:
     write_run(tmp_path / "run", budget_curve=None)
-    paths = compare(load_runs([tmp_path])).write(tmp_path / "out")
+    paths = write(compare(load_runs([tmp_path])), tmp_path / "out")
     assert {path.stem for path in paths} == {"comparison"}
     assert "budget_curves" not in paths[2].read_text(encoding="utf-8")
 
@@ -151,7 +152,7 @@ def test_equal_overrides_make_one_arm(tmp_path: Path) -> None:
         write_run(tmp_path / str(seed), {"stream.view": "full", "seed": str(seed)}, seed)
     comparison = compare(load_runs([tmp_path]))
     assert [arm.label for arm in comparison.arms] == ["all runs"]
-    assert "minus" not in comparison.table()
+    assert "minus" not in markdown(comparison)
 
 
 def test_varying_config_makes_arms_without_overrides(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_keys_with_the_same_last_part_keep_their_full_name(tmp_path: Path) -> No
 def test_runs_that_differ_in_more_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"experiment": "x"}, 1, config={"optim": {"lr": 0.1}})
     write_run(tmp_path / "b", {"experiment": "x"}, 2, config={"optim": {"lr": 0.2}}, code_hash="other")
-    text = compare(load_runs([tmp_path])).table()
+    text = markdown(compare(load_runs([tmp_path])))
     assert "Within 'all runs' the runs also differ in optim.lr." in text
     assert "different versions of the code" in text
 
@@ -192,7 +193,7 @@ def test_runs_that_differ_in_more_are_noted(tmp_path: Path) -> None:
 def test_unmatched_arms_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"view": "full"})
     write_run(tmp_path / "b", {"view": "dose"}, train={"tokens": 1000, "problems": 950})
-    text = compare(load_runs([tmp_path])).table()
+    text = markdown(compare(load_runs([tmp_path])))
     assert "matched on neither training tokens nor problems" in text
     assert cells(text, "arm", "view=dose")[2:4] == ["1.0k", "950"]
     assert cells(text, "solve/val,", "view=dose")[2:] == ["one seed", "[43.1, 56.9]", "+0.0 (one seed)"]
@@ -204,11 +205,11 @@ def test_undefined_metrics_are_shown_as_such(tmp_path: Path) -> None:
         metrics = {"solve/val": counted(50), "pass@4/val": entry, "tokens_per_solved/val": undefined}
         write_run(tmp_path / f"{view}{seed}", {"view": view, "seed": str(seed)}, seed, metrics=metrics)
     comparison = compare(load_runs([tmp_path]), baseline="full")
-    text = comparison.table()
+    text = markdown(comparison)
     assert cells(text, "arm", "view=full")[5] == "4.5 (1 of 2 seeds)"
     assert cells(text, "pass@4/val,", "view=dose")[1:] == ["-", "-", "-", "-"]
-    comparison.write(tmp_path / "out")
-    compare(load_runs([tmp_path]), ["tokens_per_solved/val"]).write(tmp_path / "other")
+    write(comparison, tmp_path / "out")
+    write(compare(load_runs([tmp_path]), ["tokens_per_solved/val"]), tmp_path / "other")
 
 
 def test_unknown_metric_names_are_shown_where_none_is_known(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_different_problems(tmp_path: Path) -> None:
     runs = load_runs([tmp_path])
     with pytest.raises(ValueError, match=f"different val problems: {a} and {b}"):
         compare(runs)
-    assert "different val problems" in compare(runs, allow_different_problems=True).table()
+    assert "different val problems" in markdown(compare(runs, allow_different_problems=True))
 
 
 def test_the_order_of_the_problems_does_not_matter_but_their_number_does(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from synthetic_runs import NUM, counted, problems, write_arms, write_run
 
 from sos.analysis.compare import compare, load_runs
 from sos.analysis.doctor import CHECKS, examine
+from sos.analysis.tables import markdown
 from sos.doctor import main
 
 SOUND = {"full": [140, 150, 145], "solution_path": [120, 124, 110], "dose": [130, 131, 90]}
@@ -30,7 +31,7 @@ def test_a_sound_table_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert findings(tmp_path) == []
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == "sound: 3 arms, 9 runs, solve/val\n"
-    assert "The doctor finds nothing wrong" in compare(load_runs([tmp_path])).table()
+    assert "The doctor finds nothing wrong" in markdown(compare(load_runs([tmp_path])))
 
 
 def plant_same_config(root: Path) -> None:
@@ -130,7 +131,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_the_table_carries_the_verdict_and_a_metric_that_is_no_rate_cannot_saturate(tmp_path: Path) -> None:
     plant_seeds(tmp_path)
-    text = compare(load_runs([tmp_path])).table()
+    text = markdown(compare(load_runs([tmp_path])))
     assert "**Not a sound table**" in text
     assert "- too few seeds: dose has 2" in text
     one = {"nodes/val": {"value": 0.0, "low": None, "high": None, "num": 5}, "solve/val": counted(3)}

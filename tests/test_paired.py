@@ -16,7 +16,7 @@ from synthetic_runs import NUM, problems, write_arms, write_run
 from sos.analysis.compare import compare, load_runs
 from sos.analysis.figures import VIEW_COLOURS, accuracy_tokens_figure, colours
 from sos.analysis.paired import cohen_h, hedges_g, holm, mcnemar, paired_bootstrap, paired_tests, welch
-from sos.analysis.tables import latex
+from sos.analysis.tables import latex, markdown, write
 
 ARMS = {"full": [140, 150, 145], "solution_path": [120, 124, 110], "dose": [144, 147, 146]}
 
@@ -112,13 +112,13 @@ def test_other_problems_and_other_seeds_are_not_paired(tmp_path: Path) -> None:
     write_run(tmp_path / "c", {"view": "c"}, 1, 90, evaluated=problems() + 1)
     comparison = compare(load_runs([tmp_path]), allow_different_problems=True)
     assert paired_tests(comparison, "val") == []
-    assert "paired" not in comparison.table()
+    assert "paired" not in markdown(comparison)
 
 
 def test_the_tables_carry_the_tests(tmp_path: Path) -> None:
     write_arms(tmp_path / "runs", ARMS)
     comparison = compare(load_runs([tmp_path / "runs"]))
-    text = comparison.table()
+    text = markdown(comparison)
     assert text.startswith("Which is better?\n")
     assert "| paired, val" in text
     assert "Holm" in text
@@ -129,7 +129,7 @@ def test_the_tables_carry_the_tests(tmp_path: Path) -> None:
     starred = [line for line in tex.splitlines() if "$^{*}$" in line]
     assert len(starred) == 1
     assert starred[0].startswith(r"solution\_path")
-    comparison.write(tmp_path / "out")
+    write(comparison, tmp_path / "out")
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         rows = {(row["arm"], row["metric"]): row for row in csv.DictReader(file)}
     test = next(test for test in paired_tests(comparison, "val") if test.arm == "dose")
@@ -144,7 +144,7 @@ def test_without_scipy_the_table_says_so(tmp_path: Path, monkeypatch: pytest.Mon
 
     write_arms(tmp_path, ARMS)
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    text = compare(load_runs([tmp_path])).table()
+    text = markdown(compare(load_runs([tmp_path])))
     assert "scipy is not installed" in text
     assert "| paired" not in text
 

@@ -1,16 +1,14 @@
 """Comparison of finished runs: grouped into arms by what was varied, with intervals over seeds and over problems.
 
-From Python: `print(compare(load_runs(["multirun/views"]), baseline="full").table())`.
+From Python: `print(markdown(compare(load_runs(["multirun/views"]), baseline="full")))`, with `sos.analysis.tables.markdown`.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,18 +67,6 @@ class Comparison:
     notes: tuple[str, ...]
     primary: str  # the metric that answers the question
     question: str = ""  # of the sweep, if all runs come from one
-
-    def table(self) -> str:
-        """Return the comparison as Markdown tables, aligned to be read in a terminal too."""
-        from sos.analysis.tables import markdown
-
-        return markdown(self)
-
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write comparison.csv, .tex and .md and the figures, those as .png and .pdf; return their paths."""
-        from sos.analysis.tables import write
-
-        return write(self, Path(folder))
 
     def views(self) -> dict[str, str]:
         """Return the view of each arm, by label, which decides its colour in every figure."""
