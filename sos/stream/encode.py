@@ -276,7 +276,7 @@ def encode_traces(
         text, text_kinds = tokens[used:], kinds[used:]
         _begin(program, problems[k], len(trace_nodes), len(trace_states), writing)
         t = np.int64(0)  # a literal would compile everything it is passed to twice
-        current = np.int64(0)
+        prompt = current = np.int64(0)
         for e in range(len(trace_events)):
             if t > context:
                 break
@@ -303,7 +303,7 @@ def encode_traces(
                         told[node, VISIT_STOP] = t
                     form = np.int64(FORM_LABEL)
             if e == 0:
-                prompts[num] = t
+                prompt = t
             fill_run(text_kinds, begin, t, np.int8(kind))
             stops[e] = t
         if t > context:
@@ -311,6 +311,7 @@ def encode_traces(
             continue
         used += t
         streams[num + 1] = used
+        prompts[num] = prompt
         kept[num] = k
         num += 1
     return num, dropped, stop, OK, 0
