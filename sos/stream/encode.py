@@ -231,9 +231,9 @@ def _begin(program, problem, num_nodes, num_states, writing):
 
 
 @inlined
-def _form_of(program, events, e, nodes, current):
-    """Return the form that event `e` is written in, or an error; `current` is the node of the event before."""
-    kind, node = events[e, KIND], events[e, NODE]
+def _form_of(program, events, e, node, nodes, current):
+    """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands before."""
+    kind = events[e, KIND]
     if kind == EXPAND:
         if e == 0:
             return FORM_ROOT
@@ -283,10 +283,13 @@ def encode_traces(
             kind = trace_events[e, KIND]
             node = max(np.int64(trace_events[e, NODE]), 0)
             state = max(np.int64(trace_events[e, STATE]), 0)
-            form = np.int64(_form_of(program, trace_events, e, trace_nodes, current))
+            form = np.int64(_form_of(program, trace_events, e, node, trace_nodes, current))
             if form < 0:
                 return num, dropped, k, form, e
-            current = np.int64(trace_nodes[node, PARENT]) if kind == GENERATE else node
+            if kind == EXPAND or kind == BACKTRACK:
+                current = node
+            elif kind == GENERATE:
+                current = np.int64(trace_nodes[node, PARENT])
             begin = t
             if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
                 # The same words again: a return says nothing but its node and state.
