@@ -16,7 +16,7 @@ from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.envs.countdown import Countdown
 from sos.search import Beam, BestFirst, DepthFirst, mix
-from sos.stream.dialect import DERIVED, Dialect, load_dialect
+from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def dialect_hash(dialect: Dialect) -> str:
     """Return 16 hex digits over the compiled dialect and its vocabulary: what tokens mean."""
     digest = hashlib.sha256(dialect.vocab.to_json().encode())
     for name, value in zip(dialect.program._fields, dialect.program, strict=True):
-        if name not in DERIVED:
-            digest.update(name.encode() + np.asarray(value).tobytes())
+        digest.update(name.encode() + np.asarray(value).tobytes())
     return digest.hexdigest()[:16]
 
 

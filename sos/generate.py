@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,26 +71,28 @@ def register() -> None:
 def execute(config: GenerateRoot) -> str:
     """Do what the config says; return a line for the user. Raises ValueError and OSError in one line."""
     options = config.generate
-    from sos.generation import generate, make_job, merge, verify_set
+    from sos.generation import compiled_beside, generate, make_job, merge, verify_set
 
     folder = Path(options.out)
-    job = make_job(
-        config,
-        kind=options.kind,
-        split=options.split,
-        folder=folder,
-        visits=options.visits,
-        shard_size=options.shard_size,
-        part=options.part,
-        parts=options.parts,
-    )
-    if options.merge:
-        counts = merge(job)["counts"]
-        line = f"{folder}: complete, {counts}"
-    else:
-        made = generate(job, options.workers or len(os.sched_getaffinity(0)))
-        line = f"{folder}: {made} {'traces' if options.kind == 'traces' else 'streams'} made, "
-        line += "complete" if options.parts == 1 else f"part {options.part} of {options.parts} is there"
+    beside = nullcontext(lambda: None) if options.merge else compiled_beside(config)
+    with beside as ready:
+        job = make_job(
+            config,
+            kind=options.kind,
+            split=options.split,
+            folder=folder,
+            visits=options.visits,
+            shard_size=options.shard_size,
+            part=options.part,
+            parts=options.parts,
+        )
+        if options.merge:
+            counts = merge(job)["counts"]
+            line = f"{folder}: complete, {counts}"
+        else:
+            made = generate(job, options.workers or len(os.sched_getaffinity(0)), ready)
+            line = f"{folder}: {made} {'traces' if options.kind == 'traces' else 'streams'} made, "
+            line += "complete" if options.parts == 1 else f"part {options.part} of {options.parts} is there"
     if options.verify:
         line += f"; {verify_set(job)} verified"
     return line

@@ -129,10 +129,11 @@ def make_shard(job: Job, source: Callable[[int, int], Any], index: int) -> dict[
 
 
 _worker: dict[str, Any] = {}
+_CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
 
 
-def _start_worker(job: Job, parent: int) -> None:
-    """Build the source, and end the process when the parent is gone: a killed run leaves nobody behind."""
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: a killed run leaves nobody behind."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -140,6 +141,10 @@ def _start_worker(job: Job, parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _start_worker(job: Job, parent: int) -> None:
+    _end_with(parent)
     _worker.update(job=job, source=_make_source(job))
 
 
@@ -148,9 +153,11 @@ def _work(index: int) -> dict[str, Any]:
 
 
 def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[str, Any]]:
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context(method), initializer=_start_worker, initargs=(job, os.getpid())
+        workers,
+        multiprocessing.get_context("fork" if _CAN_FORK else "spawn"),
+        initializer=_start_worker,
+        initargs=(job, os.getpid()),
     )
     waiting = iter(missing)
     pending: set[Future[dict[str, Any]]] = set()
@@ -185,8 +192,42 @@ def _only_one(job: Job) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def generate(job: Job, workers: int = 1) -> int:
-    """Make the missing shards of this part; return how many traces or streams were made.
+def _compile(stage: Callable[[int, int], Any], parent: int) -> None:
+    _end_with(parent)
+    stage(0, 0)
+
+
+@contextmanager
+def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
+    """Compile the sampler and the search, most of a cold start, in processes that leave them in the kernel cache.
+
+    Yields a function that waits for them. With one core, or where processes cannot be forked, nothing is compiled beside.
+    """
+    if len(os.sched_getaffinity(0)) < 2 or not _CAN_FORK:
+        yield lambda: None
+        return
+    source = build_trace_source(config)
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_compile, args=(stage, os.getpid())) for stage in (source.search, source.sample)
+    ]
+
+    def ready() -> None:
+        for process in processes:
+            process.join()
+
+    try:
+        for process in processes:
+            process.start()
+        yield ready
+    finally:
+        for process in processes:
+            process.kill()
+        ready()
+
+
+def generate(job: Job, workers: int = 1, ready: Callable[[], None] = lambda: None) -> int:
+    """Make the missing shards of this part; return how many traces or streams were made. `ready` is called before the first.
 
     With one part the manifest is completed, too. Raises ValueError for a folder of another configuration and for damaged shards,
     OSError where the disk is full or cannot be written, ChildProcessError where a worker was killed; finished shards are kept.
@@ -198,17 +239,18 @@ def generate(job: Job, workers: int = 1) -> int:
             for partial in job.folder.glob(f"{TEMPORARY}{shard_folder(job.folder, index).name}-*"):
                 shutil.rmtree(partial, ignore_errors=True)
         missing = [index for index in own if shard_record(job.folder, job.plan, index) is None]
-        made = _make(job, own, missing, min(workers, len(missing)))
+        made = _make(job, own, missing, min(workers, len(missing)), ready)
         if job.parts == 1:
             finish(job.folder, job.plan, check=False)
     return made
 
 
-def _make(job: Job, own: list[int], missing: list[int], workers: int) -> int:
+def _make(job: Job, own: list[int], missing: list[int], workers: int, ready: Callable[[], None]) -> int:
     if not missing:
         return 0
     sizes = {index: stop - start for index in own for start, stop in [job.plan.span(index)]}
     source = _make_source(job)
+    ready()
     source(0, 1)  # compiles or loads the kernels, once, before there are workers
     made = 0
     unit = "traces" if job.kind == "traces" else "streams"

@@ -183,6 +183,15 @@ def test_a_dialect_refuses_what_it_cannot_express(dialect_of) -> None:
         encode(compile_dialect({**source, "forms": {**forms, "jump": source["forms"]["jump"]}}, env, 9), empty)
 
 
+def test_a_return_to_a_node_that_does_not_exist_is_written_as_one_to_the_root(dialect_of) -> None:
+    env, dialect = Countdown(3), dialect_of("compact", Countdown(3), 99)
+    tokenizer = dialect.vocab.tokenizer()
+    ids = tokenizer.encode("2 , 3 , 4 > 20 : 2 + 3 = 5 , [ 4 , 5 ] < 7 [ 2 , 3 , 4 ] none").ids
+    trace = decode(dialect, env, [BOS, *ids, EOS]).trace
+    assert [tuple(row[[KIND, NODE]]) for row in trace.events[-2:]] == [(Event.BACKTRACK, -1), (Event.END, -1)]
+    assert "< 0 [ 2 , 3 , 4 ]" in dialect.text(encode(dialect, trace)[0])
+
+
 def test_a_long_trace_grows_the_buffer(dialect_of) -> None:
     env = Countdown(num_numbers=4, max_number=12)
     trace = run_search(DepthFirst(0, False), env, [1000, 4, 1, 2, 3, 4])

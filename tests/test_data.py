@@ -86,6 +86,17 @@ def test_evaluation_problems_are_distinct():
     assert len({(row[0], *sorted(row[2:])) for row in problems.tolist()}) == 300
 
 
+def test_filled_and_own_arrays_hold_the_same():
+    reused, other = source(), source()
+    for start in (0, 30):
+        for a, b in zip(reused.fill(start, start + 30), other.chunk(start, start + 30), strict=True):
+            assert np.array_equal(a, b)
+    first = other.chunk(0, 30)
+    before = first.tokens.copy()
+    other.chunk(30, 60)
+    assert np.array_equal(first.tokens, before)
+
+
 def test_streams_are_the_same_bytes_however_the_work_is_cut():
     whole = source().chunk(0, 60)
     for cuts in ((0, 60), (0, 7, 60), (0, 30, 31, 60)):

@@ -12,7 +12,8 @@ from sos.rng import stream_key
 from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
 from sos.stream.dialect import Dialect
-from sos.stream.encode import ENCODE_ERRORS, Writing, encode_kernel, new_writing, tokens_size
+from sos.stream.encode import ENCODE_ERRORS, encode_traces
+from sos.stream.writing import Writing, new_writing, tokens_size
 from sos.trace import ACTION, VALUE, Outcome, Status, TraceBuffer, new_buffer
 
 OK = int(Status.OK)
@@ -35,7 +36,11 @@ class CoverageSpace(NamedTuple):
     work: SearchWork
     trace: TraceBuffer
     tokens: np.ndarray  # uint16
+    kinds: np.ndarray  # int8
     writing: Writing
+    offsets: np.ndarray  # int64 (2, 3) of the one trace
+    streams: np.ndarray  # int64 (2,)
+    kept: np.ndarray  # int64 (1,)
 
 
 @kernel
@@ -52,20 +57,16 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
         events, nodes, states, counts = space.trace
         found.solved[p] = events[counts[0] - 1, VALUE] == SOLVED
         found.nodes[p] = counts[1]
-        count, prompt = encode_kernel(
-            program,
-            problems[p],
-            events[: counts[0]],
-            nodes[: counts[1]],
-            states[: counts[2]],
-            space.tokens,
-            space.writing,
-        )
-        if count < -1:
-            return p, count
-        if 0 <= count <= limit:
-            found.lengths[p] = count
-            found.prompts[p] = prompt
+        for k in range(3):
+            space.offsets[1, k] = counts[k]
+        written, _, _, error, _ = encode_traces(
+            program, limit, problems[p : p + 1], events, nodes, states, space.offsets, 0, 1, space.writing, space.tokens, space.kinds,
+            space.streams, found.prompts[p : p + 1], space.kept, 0,
+        )  # fmt: skip
+        if error < 0:
+            return p, error
+        if written == 1:
+            found.lengths[p] = space.streams[1]
     return -1, 0
 
 
@@ -77,11 +78,16 @@ def coverage(
     A search that generates more than `max_nodes` nodes counts as unsolved. Raises ValueError where the dialect cannot write
     a trace.
     """
+    size = tokens_size(dialect.program, max_tokens)
     space = CoverageSpace(
         new_work(env, max_nodes),
         new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width),
-        np.zeros(tokens_size(dialect.program, max_tokens), np.uint16),
-        new_writing(4 * max_nodes + 8, max_nodes),
+        np.zeros(size, np.uint16),
+        np.zeros(size, np.int8),
+        new_writing(dialect.program, 4 * max_nodes + 8, max_nodes, max_nodes),
+        np.zeros((2, 3), np.int64),
+        np.zeros(2, np.int64),
+        np.zeros(1, np.int64),
     )
     num = len(problems)
     found = Coverage(np.zeros(num, bool), *(np.zeros(num, np.int32) for _ in Coverage._fields[1:]))

@@ -73,7 +73,7 @@ class PackedLoader:
         start, stop = block * self.block, (block + 1) * self.block
         if self.match == "problems":
             stop = min(stop, self.amount)
-        chunk = self.source.chunk(start, stop)
+        chunk = self.source.fill(start, stop)
         if not len(chunk.prompts):
             raise ValueError(f"data.context={self.source.context}: no stream of visits {start} to {stop} fits into it")
         return pack(

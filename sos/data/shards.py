@@ -79,6 +79,8 @@ class ShardSource:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         return Chunk(offsets=offsets, num_dropped=stop - start - len(lengths), **joined)
 
+    fill = chunk  # of `StreamSource`
+
     def _part(self, index: int, start: int, stop: int) -> dict[str, np.ndarray]:
         columns = self.shards.columns(index)
         first, last = (int(k) for k in np.searchsorted(columns["visits"], (start, stop)))

@@ -8,18 +8,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.splits import Splits
-from sos.data.traces import TraceRows, TraceSource, append_trace, index_of, new_rows
+from sos.data.traces import (
+    FIRST_ROOM,
+    TraceRows,
+    TraceSource,
+    close_trace,
+    index_of,
+    max_events,
+    new_rows,
+    room_for_trace,
+)
 from sos.kernels import kernel
 from sos.rng import fold, stream_key
 from sos.search.frontier import SearchWork, new_work
 from sos.stream.dialect import Dialect
-from sos.stream.encode import ENCODE_ERRORS, encode_kernel, new_writing, tokens_size
-from sos.stream.runs import SLACK
+from sos.stream.encode import ENCODE_ERRORS, NO_ROOM, OK, encode_traces
 from sos.stream.views import FULL, ORACLE, View, apply_view
-from sos.trace import ACTION, KIND, Status, TraceBuffer, new_buffer
-
-OK = int(Status.OK)
-NO_ROOM = -9  # apart from the encoder's errors
+from sos.stream.writing import new_writing, tokens_size
+from sos.trace import ACTION, TraceBuffer, new_buffer
 
 
 class Chunk(NamedTuple):
@@ -41,24 +47,24 @@ class ViewSpace(NamedTuple):
 
     work: SearchWork  # of the oracle
     solution: TraceBuffer
-    viewed: TraceBuffer
     kept: np.ndarray
     counts: np.ndarray
+    viewed_counts: np.ndarray
 
 
 def new_view_space(env: Any, max_nodes: int) -> ViewSpace:
     """Allocate for views of up to `max_nodes` nodes."""
-
-    def buffer() -> TraceBuffer:
-        return new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
-
     return ViewSpace(
-        new_work(env, max_nodes), buffer(), buffer(), np.zeros((2, max_nodes), np.int32), np.zeros(3, np.int64)
+        new_work(env, max_nodes),
+        new_buffer(max_events(max_nodes), max_nodes, ACTION + env.action_width, env.state_width),
+        np.zeros((2, max_nodes), np.int32),
+        np.zeros(3, np.int64),
+        np.zeros(3, np.int64),
     )
 
 
 @kernel
-def _view_traces(env, view, oracle, dose_key, num_problems, order_key, rows, start, stop, space, out, num):
+def _view_traces(env, view, oracle, dose_key, num_problems, order_key, rows, start, stop, max_nodes, space, out, num):
     """Append the views of traces `start` to `stop` of `rows` to `out`; return (traces, dropped, trace reached, status)."""
     dropped = 0
     offsets, counts = rows.offsets, space.counts
@@ -69,53 +75,14 @@ def _view_traces(env, view, oracle, dose_key, num_problems, order_key, rows, sta
         source = TraceBuffer(rows.events[e:e2], rows.nodes[n:n2], rows.states[s:s2], counts)
         key = fold(dose_key, index_of(rows.visits[k], num_problems, order_key))
         problem = rows.problems[k]
-        status = apply_view(
-            view, key, env, problem, oracle, space.work, source, space.viewed, space.kept, space.solution
-        )
+        viewed, fits = room_for_trace(out, num, max_nodes, space.viewed_counts)
+        if not fits:
+            return num, dropped, k, NO_ROOM
+        status = apply_view(view, key, env, problem, oracle, space.work, source, viewed, space.kept, space.solution)
         if status != OK:
             dropped += 1
             continue
-        if not append_trace(out, num, problem, space.viewed, rows.visits[k], rows.strategies[k]):
-            return num, dropped, k, NO_ROOM
-        num += 1
-    return num, dropped, stop, OK
-
-
-@kernel
-def _encode_traces(program, context, rows, start, stop, writing, tokens, kinds, offsets, prompts, kept, num):
-    """Append the streams of traces `start` to `stop` of `rows`; return (streams, dropped, trace reached, status).
-
-    A stream of more than `context` tokens is dropped; `kept` says which trace each stream comes from. The status is `NO_ROOM` or
-    an error of the encoder.
-    """
-    dropped = 0
-    used = offsets[num]
-    room = context + program.max_event_tokens + SLACK
-    for k in range(start, stop):
-        if used + room > len(tokens):
-            return num, dropped, k, NO_ROOM
-        e, n, s = rows.offsets[k, 0], rows.offsets[k, 1], rows.offsets[k, 2]
-        e2, n2, s2 = rows.offsets[k + 1, 0], rows.offsets[k + 1, 1], rows.offsets[k + 1, 2]
-        events = rows.events[e:e2]
-        count, prompt = encode_kernel(
-            program, rows.problems[k], events, rows.nodes[n:n2], rows.states[s:s2], tokens[used : used + room], writing
-        )
-        if count < -1:
-            return num, dropped, k, count
-        if count < 0 or count > context:
-            dropped += 1
-            continue
-        t = used
-        for event in range(len(events)):
-            kind = events[event, KIND]
-            behind = used + writing.stops[event]
-            while t < behind:
-                kinds[t] = kind
-                t += 1
-        used += count
-        offsets[num + 1] = used
-        prompts[num] = prompt
-        kept[num] = k
+        close_trace(out, num, problem, space.viewed_counts, rows.visits[k], rows.strategies[k])
         num += 1
     return num, dropped, stop, OK
 
@@ -149,29 +116,30 @@ class StreamSource:
             self.env, self.strategy, self.splits, self.seed, self.split, self.num_problems, self.max_nodes
         )
         self._view_space = new_view_space(self.env, self.max_nodes) if self.view.kind != FULL else None
-        self._viewed = new_rows(self.env, 0, 0)
-        self._writing = new_writing(4 * self.max_nodes + 8, self.max_nodes)
+        self._viewed = new_rows(self.env, 0, 0, 0)
+        program = self.dialect.program
+        self._writing = new_writing(program, max_events(self.max_nodes), self.max_nodes, self.max_nodes)
         # Kept from chunk to chunk: touching new memory takes as long as filling it.
-        size = tokens_size(self.dialect.program, self.context)
+        size = tokens_size(program, self.context)
         self._tokens, self._kinds = np.zeros(size, np.uint16), np.zeros(size, np.int8)
 
     def _view(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
         """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
         if len(self._viewed.visits) < num:
-            self._viewed = new_rows(self.env, num, len(rows.events))
+            self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
         count, dropped, reached = 0, 0, 0
         while True:
             count, more, reached, status = _view_traces(
                 self.env, self.view, ORACLE, stream_key(self.seed, "dose"), self.num_problems, stream_key(self.seed, "order"),
-                rows, reached, num, self._view_space, self._viewed, count,
+                rows, reached, num, self.max_nodes, self._view_space, self._viewed, count,
             )  # fmt: skip
             dropped += more
             if status != NO_ROOM:
                 return self._viewed, count, dropped
             self._viewed = self._viewed.grown()
 
-    def chunk(self, start: int, stop: int) -> Chunk:
-        """Return the streams of visits `start` to `stop`.
+    def fill(self, start: int, stop: int) -> Chunk:
+        """Return the streams of visits `start` to `stop`, in arrays that the next call reuses.
 
         Raises ValueError where the environment has no problem to sample or the dialect cannot write a trace.
         """
@@ -182,9 +150,9 @@ class StreamSource:
         offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
         count, reached = 0, 0
         while True:
-            count, more, reached, status = _encode_traces(
-                self.dialect.program, self.context, rows, reached, num, self._writing, self._tokens, self._kinds, offsets, prompts,
-                kept, count,
+            count, more, reached, status, _ = encode_traces(
+                self.dialect.program, self.context, rows.problems, rows.events, rows.nodes, rows.states, rows.offsets, reached,
+                num, self._writing, self._tokens, self._kinds, offsets, prompts, kept, count,
             )  # fmt: skip
             dropped += more
             if status != NO_ROOM:
@@ -195,11 +163,16 @@ class StreamSource:
             raise ValueError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
         used, kept = offsets[count], kept[:count]
         return Chunk(
-            self._tokens[:used].copy(),
-            self._kinds[:used].copy(),
-            offsets[: count + 1].copy(),
-            prompts[:count].copy(),
+            self._tokens[:used],
+            self._kinds[:used],
+            offsets[: count + 1],
+            prompts[:count],
             rows.visits[kept],
             dropped,
             rows.strategies[kept],
         )
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the streams of visits `start` to `stop` like `fill`, in arrays of their own."""
+        filled = self.fill(start, stop)
+        return filled._replace(tokens=filled.tokens.copy(), kinds=filled.kinds.copy())

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.splits import SPLITS, Splits, sample
-from sos.kernels import inlined, kernel
+from sos.kernels import inlined, inner, kernel
 from sos.rng import fold, permute, stream_key
 from sos.search.frontier import new_work
 from sos.search.protocol import choose, search_chosen
-from sos.trace import ACTION, EVENT_COLUMNS, Status, Trace, new_buffer
+from sos.trace import ACTION, EVENT_COLUMNS, Status, Trace, TraceBuffer
 
 OK = int(Status.OK)
 FIRST_ROOM = 64  # rows per visit that the arrays have room for at first
@@ -44,8 +44,15 @@ class TraceRows(NamedTuple):
 GROWING = ("events", "nodes", "states")
 
 
-def new_rows(env: Any, num: int, room: int) -> TraceRows:
-    """Allocate for `num` traces with `room` events, nodes and states together."""
+@inner
+def max_events(max_nodes):
+    """Return a bound of the events of a trace of `max_nodes` nodes."""
+    return 4 * max_nodes + 8
+
+
+def new_rows(env: Any, num: int, room: int, max_nodes: int) -> TraceRows:
+    """Allocate for `num` traces with `room` events, nodes and states together, and behind them for one of `max_nodes` nodes."""
+    room += max_events(max_nodes)
     return TraceRows(
         np.zeros((num, env.problem_width), np.int32),
         np.zeros((room, EVENT_COLUMNS), np.int32),
@@ -82,7 +89,7 @@ def strategy_of(strategy, key, index):
     return choose(strategy, fold(key, STRATEGY_DRAW), index)
 
 
-@kernel
+@inner
 def index_of(visit, num_problems, order_key):
     """Return the problem of a visit: itself, or in a fixed data set the image under the permutation of its epoch."""
     if num_problems <= 0:
@@ -90,30 +97,24 @@ def index_of(visit, num_problems, order_key):
     return permute(fold(order_key, visit // num_problems), visit % num_problems, num_problems)
 
 
-@kernel
-def _append(source, target, start, count):
-    for r in range(count):
-        for c in range(source.shape[1]):
-            target[start + r, c] = source[r, c]
+@inlined
+def room_for_trace(rows, num, max_nodes, counts):
+    """Return a TraceBuffer, counted by `counts`, of what `rows` holds behind trace `num` - 1, and whether there is enough of it."""
+    e, n, s = rows.offsets[num, 0], rows.offsets[num, 1], rows.offsets[num, 2]
+    e2, n2, s2 = e + max_events(max_nodes), n + max_nodes, s + max_nodes
+    fits = e2 <= len(rows.events) and n2 <= len(rows.nodes) and s2 <= len(rows.states)
+    return TraceBuffer(rows.events[e:e2], rows.nodes[n:n2], rows.states[s:s2], counts), fits
 
 
 @inlined
-def append_trace(rows, num, problem, trace, visit, strategy):
-    """Append the TraceBuffer `trace` as trace `num`; return whether there was room."""
-    counts = trace.counts
-    e, n, s = rows.offsets[num, 0], rows.offsets[num, 1], rows.offsets[num, 2]
-    if e + counts[0] > len(rows.events) or n + counts[1] > len(rows.nodes) or s + counts[2] > len(rows.states):
-        return False
-    _append(trace.events, rows.events, e, counts[0])
-    _append(trace.nodes, rows.nodes, n, counts[1])
-    _append(trace.states, rows.states, s, counts[2])
+def close_trace(rows, num, problem, counts, visit, strategy):
+    """Make what was written into `room_for_trace` trace `num` of `rows`."""
     for k in range(len(problem)):
         rows.problems[num, k] = problem[k]
     for k in range(3):
         rows.offsets[num + 1, k] = rows.offsets[num, k] + counts[k]
     rows.visits[num] = visit
     rows.strategies[num] = strategy
-    return True
 
 
 # Two kernels, not one: what one kernel calls is compiled again within it.
@@ -128,21 +129,23 @@ def _sample_visits(env, splits, split, key, num_problems, order_key, start, prob
 
 
 @kernel
-def _search_problems(env, strategy, key, problems, indices, first, start, stop, work, trace, rows, num):
+def _search_problems(env, strategy, key, problems, indices, first, start, stop, max_nodes, work, counts, rows, num):
     """Append the traces of problems `start` to `stop`, of the visits from `first` on, each with its strategy of a mixture.
 
-    Returns (traces, dropped, problem reached, whether there was room). A search of more nodes than the buffer holds is dropped.
+    Returns (traces, dropped, problem reached, whether there was room). A search of more than `max_nodes` nodes is dropped.
     """
     dropped = 0
     for k in range(start, stop):
         problem = problems[k]
         choice = strategy_of(strategy, key, indices[k])
+        trace, fits = room_for_trace(rows, num, max_nodes, counts)
+        if not fits:
+            return num, dropped, k, False
         if search_chosen(strategy, choice, env, problem, work, trace) != OK:
             dropped += 1
-        elif append_trace(rows, num, problem, trace, first + k, choice):
-            num += 1
-        else:
-            return num, dropped, k, False
+            continue
+        close_trace(rows, num, problem, counts, first + k, choice)
+        num += 1
     return num, dropped, stop, True
 
 
@@ -160,11 +163,9 @@ class TraceSource:
 
     def __post_init__(self) -> None:
         self._work = new_work(self.env, self.max_nodes)
-        self._trace = new_buffer(
-            4 * self.max_nodes + 8, self.max_nodes, ACTION + self.env.action_width, self.env.state_width
-        )
+        self._counts = np.zeros(3, np.int64)
         self._proof = self.env.proof_work()
-        self._rows = new_rows(self.env, 0, 0)
+        self._rows = new_rows(self.env, 0, 0, 0)
         self._problems, self._indices = self._rows.problems, self._rows.visits
 
     def fill(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
@@ -172,22 +173,30 @@ class TraceSource:
 
         Raises ValueError where the environment has no problem to sample.
         """
+        self.sample(start, stop)
+        return self.search(start, stop)
+
+    def sample(self, start: int, stop: int) -> None:
+        """Draw the problems of visits `start` to `stop`, the first half of `fill`; without a visit it only compiles."""
         size = stop - start
         if len(self._rows.visits) < size:
-            self._rows = new_rows(self.env, size, FIRST_ROOM * size)
+            self._rows = new_rows(self.env, size, FIRST_ROOM * size, self.max_nodes)
             self._problems, self._indices = self._rows.problems.copy(), np.zeros(size, np.int64)
-        key = stream_key(self.seed, self.split)
-        problems, indices = self._problems[:size], self._indices[:size]
         found = _sample_visits(
-            self.env, self.splits, SPLITS.index(self.split), key, self.num_problems, stream_key(self.seed, "order"), start,
-            problems, indices, self._proof,
+            self.env, self.splits, SPLITS.index(self.split), stream_key(self.seed, self.split), self.num_problems,
+            stream_key(self.seed, "order"), start, self._problems[:size], self._indices[:size], self._proof,
         )  # fmt: skip
         if found < size:
-            raise ValueError(f"env: split {self.split} has no solvable problem with target {int(problems[found, 0])}")
-        num, dropped, reached = 0, 0, 0
+            target = int(self._problems[found, 0])
+            raise ValueError(f"env: split {self.split} has no solvable problem with target {target}")
+
+    def search(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
+        """Search the problems that `sample` drew, the second half of `fill`; without a visit it only compiles."""
+        num, dropped, reached, size = 0, 0, 0, stop - start
         while True:
             num, more, reached, fits = _search_problems(
-                self.env, self.strategy, key, problems, indices, start, reached, size, self._work, self._trace, self._rows, num
+                self.env, self.strategy, stream_key(self.seed, self.split), self._problems[:size], self._indices[:size], start,
+                reached, size, self.max_nodes, self._work, self._counts, self._rows, num,
             )  # fmt: skip
             dropped += more
             if fits:

@@ -17,7 +17,7 @@ import numpy as np
 from sos.envs import protocol
 from sos.envs.countdown_four import four_reach, new_lanes
 from sos.envs.protocol import implements
-from sos.kernels import kernel
+from sos.kernels import inner
 from sos.rng import below, fold
 
 ADD, MULTIPLY, SUBTRACT, DIVIDE = range(4)
@@ -183,13 +183,13 @@ def _successors(env, kind, problem, scratch, state, moves, values):
     return num
 
 
-@kernel
+@inner
 def _nearest(scratch, target, value):
     """Return the distance of `value` to the nearest factor of the target."""
     return scratch[value] if value < target else value - target
 
 
-@kernel
+@inner
 def _cost(kind, target, scratch, value):
     """Return what one number adds to the unscaled heuristic of a state."""
     if kind == SUM:
@@ -199,13 +199,13 @@ def _cost(kind, target, scratch, value):
     return np.int64(0)
 
 
-@kernel
+@inner
 def _capped_product(total, factor):
     # Both can be so large that their product would overflow.
     return total * factor if factor <= MAX_SIZE // total else MAX_SIZE
 
 
-@kernel
+@inner
 def _other_sizes(state, i, j):
     """Return the product of the numbers plus 1 but those at i and j, cut at a limit."""
     total = np.int64(1)
@@ -364,7 +364,7 @@ def _hash_key(env, key, problem):
     return h
 
 
-@kernel
+@inner
 def _pair_hits(x, y, target, max_value):
     """Say whether one legal operation on x and y gives `target`."""
     if target > max_value:

@@ -11,9 +11,9 @@ A quotient of such values that is not whole is at least 2**-31 away from the nex
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba.extending import register_jitable
 
-from sos.kernels import OPTIONS, kernel
+from sos.kernels import INNER, inner
 
 NAN = np.nan
 # Lane -> indices of (x, z, p, q). The first three are the three ways to split four numbers into pairs.
@@ -21,7 +21,7 @@ LANES = np.array(
     [[x, z, *sorted({0, 1, 2, 3} - {x, z})] for x in range(4) for z in range(4) if z != x], np.int64
 ).T.copy()
 NUM_LANES = LANES.shape[1]
-_plain = njit(cache=True, error_model="numpy", **OPTIONS)  # division by zero is inf or NaN, not a branch
+_plain = register_jitable(error_model="numpy", **INNER)  # division by zero is inf or NaN, not a branch
 
 
 def new_lanes() -> np.ndarray:
@@ -153,7 +153,7 @@ def _triple_with_quotient(target, cap, lanes):
     return hit
 
 
-@kernel
+@inner
 def four_reach(numbers, target, max_value, lanes):
     """Decide exactly whether the first four of `numbers` (integers) combine to `target`; O(1), about 600 comparisons.
 

@@ -17,7 +17,7 @@ from typing import Any
 from numba import types
 from numba.extending import overload
 
-from sos.kernels import OPTIONS
+from sos.kernels import INNER
 
 _IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
 
@@ -30,7 +30,7 @@ def implements(
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         _IMPLEMENTATIONS[stub.__name__, kind] = function
 
-        @overload(stub, strict=False, jit_options=OPTIONS)
+        @overload(stub, strict=False, jit_options=INNER)
         def choose(*arguments: Any) -> Callable[..., Any] | None:
             argument = arguments[position]
             if isinstance(argument, types.BaseNamedTuple) and argument.instance_class is kind:  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.kernels import inlined, kernel
+from sos.kernels import inlined, inner
 from sos.rng import below, fold, stream_key
 from sos.search.frontier import (
     COUNT_SLOT,
@@ -49,7 +49,7 @@ class Beam(NamedTuple):
     max_nodes: int = 1000
 
 
-@kernel
+@inner
 def _problem_key(problem):
     key = SHUFFLE_KEY
     for k in range(len(problem)):
@@ -57,7 +57,7 @@ def _problem_key(problem):
     return key
 
 
-@kernel
+@inner
 def _shuffle(keys, count, problem_key, node):
     key = fold(problem_key, node)
     for k in range(count - 1, 0, -1):

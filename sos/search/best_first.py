@@ -8,7 +8,7 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.kernels import kernel
+from sos.kernels import inner
 from sos.search.frontier import (
     ALL,
     COUNT_SLOT,
@@ -46,7 +46,7 @@ class BestFirst(NamedTuple):
     look_ahead: int = 0
 
 
-@kernel
+@inner
 def _depth(nodes, node):
     depth = 0
     while nodes[node, PARENT] >= 0:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
-from sos.kernels import inlined, kernel
+from sos.kernels import inlined, inner
 from sos.rng import fold
 from sos.trace import ACTION, PARENT, RANK, Event, add_event
 
@@ -70,7 +70,7 @@ def new_work(env, max_nodes: int) -> SearchWork:
     )
 
 
-@kernel
+@inner
 def _slot(row, seen):
     h = np.uint64(0)
     for k in range(len(row)):
@@ -78,7 +78,7 @@ def _slot(row, seen):
     return np.int64(h & np.uint64(len(seen) - 1))
 
 
-@kernel
+@inner
 def clear_seen(work):
     """Empty the table in time linear in the number of its entries."""
     for n in range(work.num_seen[0]):
@@ -113,7 +113,7 @@ def add_seen(work):
     return 1
 
 
-@kernel
+@inner
 def begin(env, heuristic, problem, work, trace):
     """Empty `trace` and `work` and make the root, node 0, without an event."""
     nodes, states, counts = trace.nodes, trace.states, trace.counts
@@ -195,7 +195,7 @@ def count_child(trace, node):
     trace.counts[2] = node + 1
 
 
-@kernel
+@inner
 def _sift_down(values, nodes, start, pos):
     value, node = values[pos], nodes[pos]
     while pos > start:

@@ -9,8 +9,9 @@ import numpy as np
 
 from sos.stream.decode import decode_kernel
 from sos.stream.dialect import Dialect
-from sos.stream.encode import BUFFER_FULL, ENCODE_ERRORS, encode_kernel, new_writing, tokens_size
+from sos.stream.encode import ENCODE_ERRORS, OK, encode_traces
 from sos.stream.vocab import BOS
+from sos.stream.writing import new_writing, tokens_size
 from sos.trace import ACTION, Trace, new_buffer, to_trace
 
 
@@ -38,18 +39,23 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
 
     Raises ValueError where the dialect cannot express the trace (a jump that its forms do not name).
     """
+    sizes = (len(trace.events), len(trace.nodes), len(trace.states))
+    writing = new_writing(dialect.program, *sizes)
+    offsets = np.array([(0, 0, 0), sizes], np.int64)
+    streams, prompts, kept = np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
     size = 256
-    writing = new_writing(len(trace.events), len(trace.nodes))
     while True:
-        tokens = np.zeros(tokens_size(dialect.program, size), np.uint16)
-        count, prompt = encode_kernel(
-            dialect.program, trace.problem, trace.events, trace.nodes, trace.states, tokens, writing
-        )
-        if count >= 0:
+        tokens, kinds = (np.zeros(tokens_size(dialect.program, size), kind) for kind in (np.uint16, np.int8))
+        num, _, _, status, event = encode_traces(
+            dialect.program, size, trace.problem[None], trace.events, trace.nodes, trace.states, offsets, 0, 1, writing,
+            tokens, kinds, streams, prompts, kept, 0,
+        )  # fmt: skip
+        if status != OK:
+            raise ValueError(f"dialect {dialect.name} cannot write event {event} of the trace: {ENCODE_ERRORS[status]}")
+        if num:
             lengths = np.diff(writing.stops, prepend=0)
-            return tokens[:count].copy(), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths), prompt
-        if count != BUFFER_FULL:
-            raise ValueError(f"dialect {dialect.name} cannot write event {prompt} of the trace: {ENCODE_ERRORS[count]}")
+            align = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+            return tokens[: streams[1]].copy(), align, int(prompts[0])
         size *= 4
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from sos.envs import protocol as environment
-from sos.kernels import inlined, kernel
+from sos.kernels import inlined, inner
 from sos.stream import dialect as d
 from sos.stream.reader import (
     ACTION_SEEN,
@@ -61,7 +61,7 @@ def _add_node(buffer, told, parent, row):
     return node
 
 
-@kernel
+@inner
 def _child(unnamed_leaves, nodes, count, inner, parent, rank):
     """Return the first child of `parent` that goes by `rank`, or -1. O(nodes)."""
     for node in range(parent + 1, count):
@@ -137,7 +137,7 @@ def _history_is_true(nodes, node, reading):
     return left == 0
 
 
-@kernel
+@inner
 def _state_differs(states, row, state):
     for k in range(states.shape[1]):
         if states[row, k] != state[k]:
@@ -145,7 +145,7 @@ def _state_differs(states, row, state):
     return False
 
 
-@kernel
+@inner
 def _copy_state(states, row, state):
     for k in range(states.shape[1]):
         states[row, k] = state[k]
@@ -264,7 +264,7 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     return node
 
 
-@kernel
+@inner
 def _decode(program, env, tokens, problem, buffer, align, told, reading):
     events, nodes, states, counts = buffer
     scalars = reading.scalars

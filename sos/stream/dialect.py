@@ -19,16 +19,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
-from sos.stream.runs import SHORT, SLACK
 from sos.stream.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
 FORMS = (
@@ -76,18 +73,9 @@ class Program(NamedTuple):
     shared_visit: bool  # expand and backtrack have one wording
     shared_end: bool  # so have a solved and an exhausted end
     unnamed_leaves: bool  # the path of a leaf ends in 0
+    names_expanded: bool  # expand has a path
+    returns_by_depth: bool  # backtrack has a depth
     max_event_tokens: int
-    # The same forms for the encoder, runs of literals as one step: int32 (K, 3) of kind, argument or first literal, and count.
-    steps: np.ndarray
-    step_start: np.ndarray  # int32 (14,)
-    literals: np.ndarray  # uint16
-    # The numbers below K as tokens, SHORT for each and zeros behind, and how many there are; SLACK zeros behind the literals.
-    number_tokens: np.ndarray  # uint16 (SHORT * K,)
-    number_sizes: np.ndarray  # int64 (K,)
-    padded_literals: np.ndarray  # uint16
-
-
-DERIVED = ("number_tokens", "number_sizes", "padded_literals")  # fields of a Program that follow from the others
 
 
 @dataclass(frozen=True)
@@ -309,7 +297,6 @@ def _assemble(
             longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
         )
     visits = [pieces[form] for form in ("expand", "backtrack", "jump") if form in pieces]
-    steps, step_start, literals = _steps(code, start)
     with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
     separator, path_separator, operation_separator = (np.array([token(w) for w in s], np.int32) for s in separators)
     return Program(
@@ -325,40 +312,7 @@ def _assemble(
         pieces["expand"] == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
+        any(kind == PATH for kind, _ in pieces["expand"]),
+        any(kind == DEPTH for kind, _ in pieces["backtrack"]),
         2 * longest,  # a generated node's two forms
-        steps,
-        step_start,
-        literals,
-        *_numbers(vocab.whole_max),
-        np.concatenate([literals, np.zeros(SLACK, np.uint16)]),
     )
-
-
-@cache
-def _numbers(whole_max: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fields `number_tokens` and `number_sizes` of a Program."""
-    tokens, sizes = np.zeros((10**SHORT, SHORT), np.uint16), np.ones(10**SHORT, np.int64)
-    for value in range(10**SHORT):
-        written = [value] if value <= whole_max else [int(digit) for digit in str(value)]
-        sizes[value] = len(written)
-        tokens[value, : len(written)] = [FIRST_NUMBER + number for number in written]
-    return tokens.reshape(-1), sizes
-
-
-def _steps(code: list[tuple[int, int]], start: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Join runs of literals; return the fields `steps`, `step_start` and `literals` of a Program."""
-    steps: list[list[int]] = []
-    step_start = [0]
-    literals: list[int] = []
-    for first, stop in pairwise(start):
-        for k, (kind, argument) in enumerate(code[first:stop]):
-            if kind != LITERAL:
-                steps.append([kind, argument, 1])
-            elif k > 0 and steps[-1][0] == LITERAL:
-                steps[-1][2] += 1
-            else:
-                steps.append([kind, len(literals), 1])
-            if kind == LITERAL:
-                literals.append(argument)
-        step_start.append(len(steps))
-    return np.array(steps, np.int32).reshape(-1, 3), np.array(step_start, np.int32), np.array(literals, np.uint16)

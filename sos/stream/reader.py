@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sos.kernels import inlined, kernel
+from sos.kernels import inlined, inner
 from sos.stream import dialect as d
 from sos.stream.vocab import FIRST_NUMBER
 
@@ -43,7 +43,7 @@ def new_reading(problem_width, state_width, action_width):
     )
 
 
-@kernel
+@inner
 def _read_number(whole_max, runs, tokens, pos):
     """Read the number at `pos`; return (value, position behind it), or (-1, offending position)."""
     if pos >= len(tokens):
@@ -72,7 +72,7 @@ def _read_number(whole_max, runs, tokens, pos):
     return value, pos
 
 
-@kernel
+@inner
 def _fail(scalars, pos):
     """Note how far the best attempt came; return the mark of failure."""
     if pos > scalars[FURTHEST]:
@@ -80,7 +80,7 @@ def _fail(scalars, pos):
     return -1
 
 
-@kernel
+@inner
 def _matches(separator, tokens, pos, scalars):
     for k in range(len(separator)):
         if pos + k >= len(tokens) or tokens[pos + k] != separator[k]:
@@ -89,7 +89,7 @@ def _matches(separator, tokens, pos, scalars):
     return True
 
 
-@kernel
+@inner
 def _read_action_piece(symbols, whole_max, runs, kind, column, tokens, pos, action, seen, scalars):
     """Read one number or operator of an action into `action`; the second reading of a column is compared."""
     if kind == SYMBOL:

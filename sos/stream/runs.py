@@ -1,6 +1,6 @@
 """Runs of tokens: copies of a fixed size, wider than what is asked for, because one unaligned move is faster than a loop.
 
-What such a copy writes behind its run is overwritten by the next one; arrays have `SLACK` tokens behind their last run.
+What such a copy writes behind its run is overwritten by the next one; arrays have `SLACK` entries behind their last run.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from sos.kernels import OPTIONS, inlined
+from sos.kernels import INNER, inlined
 
 SHORT, LONG = 4, 16
-SLACK = LONG
+WIDE = SLACK = 32
 
 
 def _copy(typingctx: Any, source: Any, start: Any, target: Any, at: Any, size: int) -> Any:
@@ -45,6 +45,24 @@ def _copy_long(typingctx: Any, source: Any, start: Any, target: Any, at: Any) ->
     return _copy(typingctx, source, start, target, at, LONG)
 
 
+@intrinsic
+def _fill_wide(typingctx: Any, target: Any, at: Any, value: Any) -> Any:
+    if not (isinstance(target, types.Array) and target.dtype == types.int8 and target.ndim == 1):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector, lane = ir.VectorType(ir.IntType(8), WIDE), ir.IntType(32)
+        first = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[2], lane(0))
+        splat = builder.shuffle_vector(
+            first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(lane, WIDE), None)
+        )
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.store(splat, builder.bitcast(builder.gep(data, [arguments[1]]), vector.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.none(target, types.intp, types.int8), codegen
+
+
 def copy_short(source, start, target, at):
     """Copy SHORT tokens, uint16, from source[start:] to target[at:]."""
     target[at : at + SHORT] = source[start : start + SHORT]
@@ -55,12 +73,22 @@ def copy_long(source, start, target, at):
     target[at : at + LONG] = source[start : start + LONG].copy()
 
 
-@overload(copy_short, jit_options=OPTIONS)
+def fill_wide(target, at, value):
+    """Write `value` into WIDE entries of target, int8, from `at` on."""
+    target[at : at + WIDE] = value
+
+
+@overload(fill_wide, jit_options=INNER)
+def _wide(target, at, value):
+    return lambda target, at, value: _fill_wide(target, at, value)
+
+
+@overload(copy_short, jit_options=INNER)
 def _short(source, start, target, at):
     return lambda source, start, target, at: _copy_short(source, start, target, at)
 
 
-@overload(copy_long, jit_options=OPTIONS)
+@overload(copy_long, jit_options=INNER)
 def _long(source, start, target, at):
     return lambda source, start, target, at: _copy_long(source, start, target, at)
 
@@ -74,3 +102,13 @@ def copy_run(source, start, count, target, at):
         copy_long(source, start + k, target, at + k)
         k += LONG
     return at + count
+
+
+@inlined
+def fill_run(target, start, stop, value):
+    """Write `value` into target[start:stop], int8, and into up to SLACK entries behind."""
+    fill_wide(target, start, value)
+    k = start + WIDE
+    while k < stop:
+        fill_wide(target, k, value)
+        k += WIDE

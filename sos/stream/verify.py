@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from sos.envs import protocol as environment
-from sos.kernels import inlined, kernel
+from sos.kernels import inlined, inner
 from sos.stream.codec import DecodeStatus, decode
 from sos.stream.dialect import Dialect
 from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Outcome, Trace
@@ -59,7 +59,7 @@ class Verdict(NamedTuple):
     status: DecodeStatus  # how the tokens ended; OK for a trace that was not decoded
 
 
-@kernel
+@inner
 def _same(a, b):
     for k in range(len(a)):
         if a[k] != b[k]:
@@ -127,7 +127,7 @@ def _error(env, problem, events, nodes, states, e, state_of, expanded, dead, sou
     return 0
 
 
-@kernel
+@inner
 def _replay(env, problem, events, nodes, states, errors, state_of, expanded, dead, sound, true_states, work):
     goal_seen = False
     goal_event = -1

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.kernels import kernel
+from sos.kernels import inner, kernel
 from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
@@ -56,7 +56,7 @@ class View(NamedTuple):
     dose: float = 1.0
 
 
-@kernel
+@inner
 def _copy(source, out):
     events, nodes, states, counts = source
     if counts[0] > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
@@ -75,7 +75,7 @@ def _copy(source, out):
     return OK
 
 
-@kernel
+@inner
 def _mark_kept(view, key, source, kept):
     """Mark in `kept` int32 (N,) the nodes that stay (1) of a solved trace; the others are 0."""
     events, nodes, _, counts = source
@@ -101,13 +101,13 @@ def _mark_kept(view, key, source, kept):
             kept[node] = 1
 
 
-@kernel
+@inner
 def _add_filler(out, current, state, num):
     for _ in range(num):
         add_event(out, BACKTRACK, current, state, 0, 0)
 
 
-@kernel
+@inner
 def view_kernel(view, key, source, out, kept):
     """Write the view of the TraceBuffer `source` into `out`; `kept` int32 (2, N) is work space. O(events + nodes).
 
@@ -152,7 +152,7 @@ def view_kernel(view, key, source, out, kept):
     return OK
 
 
-@kernel
+@inner
 def _rank(out, next_rank):
     """Renumber the children of every node from 0 in order of generation; `next_rank` int32 (N,) is work space. O(nodes)."""
     for node in range(out.counts[1]):
@@ -163,7 +163,7 @@ def _rank(out, next_rank):
         next_rank[parent] += 1
 
 
-@kernel
+@inner
 def _write_events(view, source, out, renumbered, filler, num_expanded):
     """Copy the events of the kept nodes; a return is written just before the kept generation that needs it."""
     events, _, _, counts = source
@@ -202,7 +202,7 @@ def _write_events(view, source, out, renumbered, filler, num_expanded):
                 share += 1
 
 
-@kernel
+@inner
 def _left(out):
     """Say whether the view's last event is a dead end, which leaves the current node where returns are announced."""
     return out.events[out.counts[0] - 1, KIND] == DEAD_END

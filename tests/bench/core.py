@@ -28,11 +28,14 @@ from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
 from sos.search.mixture import mix
 from sos.search.protocol import search
+from sos.stream.codec import encode
 from sos.stream.decode import decode_kernel
 from sos.stream.dialect import load_dialect
-from sos.stream.encode import encode_kernel, new_writing
+from sos.stream.encode import encode_traces
+from sos.stream.runs import SLACK
 from sos.stream.verify import verify_kernel
 from sos.stream.views import View
+from sos.stream.writing import new_writing
 from sos.trace import ACTION, Trace, new_buffer
 
 
@@ -47,14 +50,16 @@ def search_all(strategy, env, problems, work, trace):
 
 
 @njit(cache=True, nogil=True)
-def encode_all(program, problems, events, nodes, states, starts, tokens, writing):
+def encode_all(program, problems, events, nodes, states, starts, tokens, kinds, writing):
     """Encode every trace of the concatenated arrays, each into the same buffer; return the number of tokens."""
+    streams, one, kept = np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
+    context = len(tokens) - program.max_event_tokens - SLACK
     total = 0
     for k in range(len(problems)):
-        e, n, s = starts[k]
-        e2, n2, s2 = starts[k + 1]
-        count, _ = encode_kernel(program, problems[k], events[e:e2], nodes[n:n2], states[s:s2], tokens, writing)
-        total += count
+        encode_traces(
+            program, context, problems, events, nodes, states, starts, k, k + 1, writing, tokens, kinds, streams, one, kept, 0
+        )  # fmt: skip
+        total += streams[1]
     return total
 
 
@@ -128,7 +133,7 @@ def mixture_row(env: Countdown, repeats: int) -> None:
     def make() -> None:
         start = next(visits)
         for k in range(start, start + 10 * num, num):
-            sizes.append(len(source.chunk(k, k + num).tokens))
+            sizes.append(len(source.fill(k, k + num).tokens))
 
     duration = seconds(make, repeats)
     tokens = sum(sizes) / len(sizes) / num
@@ -159,27 +164,23 @@ def main() -> None:
     arrays = concatenated(traces)
     for name, whole_max in (("compact", 9), ("compact", 999), ("sos", 9), ("sos", 999)):
         dialect = load_dialect(name, env, whole_max)
-        tokens = np.zeros(2_000_000, np.uint16)
+        tokens, kinds = np.zeros(2_000_000, np.uint16), np.zeros(2_000_000, np.int8)
         align = np.zeros(2_000_000, np.int32)
-        writing = new_writing(len(buffer.events), len(buffer.nodes))
-        total = encode_all(dialect.program, *arrays, tokens, writing)
-        duration = seconds(lambda: encode_all(dialect.program, *arrays, tokens, writing), options.repeats)  # noqa: B023
+        writing = new_writing(dialect.program, len(buffer.events), len(buffer.nodes), len(buffer.nodes))
+        written = (dialect.program, *arrays, tokens, kinds, writing)
+        total = encode_all(*written)
+        duration = seconds(lambda: encode_all(*written), options.repeats)  # noqa: B023
         mean = f"{total / num:,.0f} tokens/trace"
         row(f"encode {name}, whole numbers to {whole_max}", total / duration, "tokens/s", mean)
 
         streams, lengths = [], [0]
-        problems_c, events, nodes_c, states, starts = arrays
-        for k in range(num):
-            (e, n, s), (e2, n2, s2) = starts[k], starts[k + 1]
-            count, _ = encode_kernel(
-                dialect.program, problems_c[k], events[e:e2], nodes_c[n:n2], states[s:s2], tokens, writing
-            )
-            streams.append(tokens[:count].astype(np.int64))
-            lengths.append(lengths[-1] + count)
+        for trace in traces:
+            streams.append(encode(dialect, trace)[0].astype(np.int64))
+            lengths.append(lengths[-1] + len(streams[-1]))
         stream, ends = np.concatenate(streams), np.array(lengths)
         errors = np.zeros(len(buffer.events), np.int8)
         read = (dialect.program, env, stream, ends, buffer, align, errors)
-        assert read_all(*read, True) == (len(events), sum(t.outcome == 0 for t in traces))
+        assert read_all(*read, True) == (len(arrays[1]), sum(t.outcome == 0 for t in traces))
         for what, with_verify in (("decode", False), ("decode and verify", True)):
             duration = seconds(lambda: read_all(*read, with_verify), options.repeats)  # noqa: B023
             row(f"{what} {name}, {whole_max}", num / duration, "traces/s", f"{total / duration:,.0f} tokens/s")

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -29,16 +30,53 @@ def command(out: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "sos.generate", f"generate.out={out}", *overrides]
 
 
-def timed(out: Path, *overrides: str, cache: Path | None = None) -> tuple[float, float]:
-    """Run a generation; return its seconds and the rate (visits/s) of its last progress line."""
+def resident(session: int) -> int:
+    """Return the memory (bytes, shared pages counted once for each process) of all processes of a session."""
+    total = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                total += int((folder / "statm").read_text().split()[1]) * resource.getpagesize()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+    return total
+
+
+class Run(NamedTuple):
+    """What a generation took."""
+
+    seconds: float
+    rate: float  # visits/s of its last progress line
+    cpu: float  # seconds of all its processes
+    peak: int  # bytes of all its processes together, seen every 50 ms
+
+
+def timed(out: Path, *overrides: str, cache: Path | None = None) -> Run:
+    """Run a generation and measure it."""
     environment = os.environ | ({"SOS_CACHE_DIR": str(cache)} if cache else {})
-    start = time.perf_counter()
-    result = subprocess.run(command(out, *overrides), cwd=ROOT, env=environment, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    assert result.returncode == 0, result.stderr[-2000:]
-    rates = re.findall(r"([\d.]+)(k?) \w+/s", result.stderr)
+    before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command(out, *overrides),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+        while True:
+            try:
+                process.wait(0.05)
+                break
+            except subprocess.TimeoutExpired:
+                peak = max(peak, resident(process.pid))
+        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        errors.seek(0)
+        text = errors.read()
+    assert process.returncode == 0, text[-2000:]
+    rates = re.findall(r"([\d.]+)(k?) \w+/s", text)
     rate = float(rates[-1][0]) * (1000 if rates[-1][1] else 1) if rates else 0.0
-    return seconds, rate
+    return Run(seconds, rate, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak)
 
 
 def checksum(folder: Path) -> str:
@@ -58,22 +96,32 @@ def main() -> None:
     try:
         for kind in ("traces", "tokens"):
             few = ("generate.visits=1000", f"generate.kind={kind}")
-            cold, _ = timed(temporary / f"cold-{kind}", *few, cache=temporary / f"cache-{kind}")
+            cold = timed(temporary / f"cold-{kind}", *few, cache=temporary / f"cache-{kind}")
             warm = min(
-                timed(temporary / f"warm-{kind}-{k}", *few, cache=temporary / f"cache-{kind}")[0] for k in range(3)
+                timed(temporary / f"warm-{kind}-{k}", *few, cache=temporary / f"cache-{kind}").seconds for k in range(3)
             )
-            print(f"1,000 {kind}: cold start {cold:.1f} s, warm {warm:.2f} s", flush=True)
+            print(
+                f"1,000 {kind}: cold start {cold.seconds:.1f} s ({cold.cpu:.1f} s of CPU time), warm {warm:.2f} s",
+                flush=True,
+            )
         size = (f"generate.visits={options.visits}", *overrides)
-        seconds = {}
+        seconds: dict[int, list[float]] = {}
+        rates: dict[int, list[float]] = {}
         for workers in (1, 2, 1, 2):
             folder = temporary / f"workers-{workers}"
             shutil.rmtree(folder, ignore_errors=True)
-            took, rate = timed(folder, *size, f"generate.workers={workers}")
-            seconds.setdefault(workers, []).append(took)
-            print(f"{options.visits:,} visits, {workers} workers: {took:.1f} s, {rate:,.0f}/s in the loop", flush=True)
-        print(f"two processes are {min(seconds[1]) / min(seconds[2]):.2f} times one, start included")
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(f"peak memory of the largest process so far: {peak:.0f} MiB")
+            run = timed(folder, *size, f"generate.workers={workers}")
+            seconds.setdefault(workers, []).append(run.seconds)
+            rates.setdefault(workers, []).append(run.rate)
+            print(
+                f"{options.visits:,} visits, {workers} workers: {run.seconds:.1f} s, {run.rate:,.0f}/s in the loop, "
+                f"peak memory of all processes {run.peak / 2**20:.0f} MiB",
+                flush=True,
+            )
+        print(
+            f"two processes are {min(seconds[1]) / min(seconds[2]):.2f} times one, start included, and "
+            f"{max(rates[2]) / max(rates[1]):.2f} times in the loop"
+        )
         for part in (2, 0, 3, 1):
             timed(temporary / "parts", *size, "generate.parts=4", f"generate.part={part}")
         timed(temporary / "parts", *size, "generate.parts=4", "generate.merge=true")

@@ -71,7 +71,7 @@ def main() -> None:
 
     def ours(num: int) -> int:
         return sum(
-            len(source.chunk(start, start + options.chunk).tokens)
+            len(source.fill(start, start + options.chunk).tokens)
             for start, _ in zip(starts, range(0, num, options.chunk), strict=False)
         )
 
