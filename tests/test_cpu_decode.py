@@ -48,7 +48,7 @@ def test_it_decodes_as_the_modules_do(shape: str, temperature: float, monkeypatc
     rng = np.random.default_rng(4)
     prompts = [rng.integers(3, VOCAB, rng.integers(1, 30)) for _ in range(50)]
     options: dict[str, Any] = {"max_tokens": rng.integers(1, 60, 50), "temperature": temperature, "batch_size": 9}
-    assert CPUDecoder.fits(model)
+    assert model.fuses()
     fast = rollout(model, prompts, **options)
     monkeypatch.setattr(CPUDecoder, "fits", staticmethod(lambda model: False))
     slow = rollout(model, prompts, **options)
@@ -84,12 +84,12 @@ def test_its_logits_are_those_of_the_model(shape: str) -> None:
 
 
 def test_it_is_not_for_other_models() -> None:
-    assert not CPUDecoder.fits(make_model().to(torch.bfloat16))
+    assert not make_model().to(torch.bfloat16).fuses()
     hooked = make_model()
     hooked.blocks[0].register_forward_hook(lambda *_: None)
-    assert not CPUDecoder.fits(hooked)
+    assert not hooked.fuses()
     changed = make_model()
     changed.norm = torch.nn.LayerNorm(32)  # type: ignore[assignment]
-    assert not CPUDecoder.fits(changed)
+    assert not changed.fuses()
     with torch.autocast("cpu", torch.bfloat16):
-        assert not CPUDecoder.fits(make_model())
+        assert not make_model().fuses()

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sos.model.cpu_kernels import BLOCK_ROWS, Batch, Scratch, Weights, decode
-from sos.model.gpt import GPT, MLP, Attention, Block, RMSNorm, rotary
+from sos.model.gpt import GPT, Block, RMSNorm, rotary
 from sos.model.vectors import LANES
 
-MODULES = {GPT, Block, Attention, MLP, RMSNorm, nn.Linear, nn.Embedding, nn.Dropout, nn.ModuleList}
 PASSES = 64  # at most this many before Python has a turn
 PROMPT_ROWS = 60  # tokens of prompts read beside one token of each slot
 # Slots of a thread. While the weights stay in the processor's cache, more slots would only push out keys and values; larger
@@ -29,18 +28,6 @@ class CPUDecoder:
     """
 
     refill_share = 1_000  # one free slot is enough to refill
-
-    @staticmethod
-    def fits(model: GPT) -> bool:
-        """Whether this decodes the model as its own `forward` would.
-
-        False off the CPU, in another dtype, under autocast, and for a model with modules or hooks that are not GPT's.
-        """
-        return not torch.is_autocast_enabled("cpu") and (
-            all(w.dtype == torch.float32 and w.device.type == "cpu" for w in model.parameters())
-            and all(type(module) in MODULES for module in model.modules())
-            and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-        )
 
     def __init__(self, weights: Weights, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> None:
         self.weights, self.eos_id, self.temperature = weights, eos_id, temperature

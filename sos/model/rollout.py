@@ -102,9 +102,9 @@ def rollout(
     try:
         with torch.inference_mode():
             options = (min(batch_size, len(todo)), int(limits.max()), eos_id, temperature)
-            decoders: Sequence[Decoder] = [StepDecoder(model, *options)]
-            if CPUDecoder.fits(model):
-                decoders = cpu_decoders(model, *options)
+            decoders: Sequence[Decoder] = (
+                cpu_decoders(model, *options) if model.fuses() else [StepDecoder(model, *options)]
+            )
             queue = iter(todo.tolist())  # the workers share it: a list's iterator gives every item once
             workers = [_work(decoder, queue, prompts, limits, keys, eos_id, results) for decoder in decoders]
             _join(workers, queue, results, progress)
