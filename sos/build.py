@@ -16,6 +16,7 @@ from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.envs.countdown import Countdown
 from sos.search import Beam, BestFirst, DepthFirst, mix
+from sos.stream.codec import encode_prompt
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
 
@@ -79,7 +80,7 @@ def build_system(config: Config) -> System:
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max)
     splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
-    longest_prompt = dialect.prompt_ids([env.max_target, env.num_numbers, *[env.max_number] * env.num_numbers])
+    longest_prompt = encode_prompt(dialect, [env.max_target, env.num_numbers, *[env.max_number] * env.num_numbers])
     context = config.data.context
     if context <= len(longest_prompt):
         raise ValueError(

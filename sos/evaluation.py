@@ -24,6 +24,7 @@ from sos.judging import judge, legacy_metrics, pass_metrics, summarize, teacher_
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.problems import split_problems
+from sos.stream.codec import encode_prompt
 from sos.stream.text import annotate
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def evaluate(
         problems = _find_problems(system, eval_config, split)
         if not len(problems):
             continue
-        prompts = [np.array(system.dialect.prompt_ids(problem), np.int32) for problem in problems]
+        prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
         rollouts = _solve(model, prompts, eval_config, split, progress)
         judged = judge(system, problems, rollouts)
         flops = _flops(model, rollouts)

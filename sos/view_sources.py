@@ -23,6 +23,7 @@ from sos.entry import one_line
 from sos.envs.countdown import Countdown
 from sos.rng import fold, stream_key
 from sos.search.run import run_search
+from sos.stream.codec import encode_prompt
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import view_trace
 from sos.stream.vocab import BOS, EOS, PAD, SPECIALS
@@ -277,7 +278,7 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
         raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
-    prompts = [np.array(system.dialect.prompt_ids(problem.row), np.int32) for problem in problems]
+    prompts = [np.array(encode_prompt(system.dialect, problem.row), np.int32) for problem in problems]
     budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
     answers = rollout(model, prompts, max_tokens=budget)
     shown: list[Shown] = []

@@ -18,7 +18,7 @@ from sos.build import System, build_system
 from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
 from sos.data.published import published_strategies, published_text, trace_text
 from sos.data.splits import evaluation_problems
-from sos.stream.codec import encode
+from sos.stream.codec import encode, encode_prompt
 from sos.stream.dialect import Dialect
 
 CONFIG = Config(
@@ -63,7 +63,7 @@ def test_mistakes_and_nonsense_align_with_nothing_that_they_did_not_visit(system
     assert not found.values.any()
     assert not found.nearest.any()
     assert visited_states("nothing") == set()
-    prompt = np.array(system.dialect.prompt_ids(problems[0]))
+    prompt = np.array(encode_prompt(system.dialect, problems[0]))
     text = published_text(system.dialect, system.env, prompt)
     assert text == f"Current State: {problems[0][0]}:{problems[0][2:].tolist()}, Operations: []\n"
     assert visited_states(text) == {tuple(sorted(problems[0][2:].tolist()))}

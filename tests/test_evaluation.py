@@ -26,7 +26,7 @@ from sos.evaluation import Evaluation, evaluate, rollout_text, write_metrics
 from sos.judging import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
-from sos.stream.codec import encode
+from sos.stream.codec import encode, encode_prompt
 from sos.trace import Outcome
 
 PROBLEM = np.array([14, 3, 2, 3, 4], np.int32)
@@ -55,7 +55,7 @@ def model(system: System) -> GPT:
 
 def stream(system: System, text: str, finished: bool = True, problem: np.ndarray = PROBLEM) -> Rollout:
     """Return a rollout whose written part reads `text`."""
-    prompt = system.dialect.prompt_ids(problem)
+    prompt = encode_prompt(system.dialect, problem)
     written = system.dialect.vocab.tokenizer().encode(text, add_special_tokens=False).ids + [2] * finished
     return Rollout(np.array(prompt + written, np.int32), len(prompt), finished, np.zeros(len(written), np.float32))
 
@@ -237,7 +237,7 @@ def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
         assert curve["solved"][-1] == result.metrics[f"solve/{split}"]["value"] == arrays["solved"].mean()
         np.testing.assert_array_equal(goals >= 0, arrays["solved"])
         kept = [arrays["tokens"][start:stop] for start, stop in pairwise(arrays["offsets"])]
-        prompts = [system.dialect.prompt_ids(problem) for problem in arrays["problems"]]
+        prompts = [encode_prompt(system.dialect, problem) for problem in arrays["problems"]]
         assert [len(tokens) for tokens in kept] == (arrays["generated_tokens"] + [len(p) for p in prompts]).tolist()
         assert all(tokens[: len(p)].tolist() == p for tokens, p in zip(kept, prompts, strict=True))
     targets = result.arrays["val_target"]["problems"][:, 0]
@@ -393,7 +393,7 @@ def test_texts_mark_the_first_mistake_and_the_goal(system: System) -> None:
 
 
 def test_texts_show_anything(system: System) -> None:
-    prompt = system.dialect.prompt_ids(PROBLEM)
+    prompt = encode_prompt(system.dialect, PROBLEM)
     text = rollout_text(system, PROBLEM, [*prompt, -7, 2**40, *[5] * 30])
     assert "[unreadable from here:] <-7> <1099511627776> 2 2" in text
     assert "(and 8 more tokens)" in text

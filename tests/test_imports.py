@@ -53,3 +53,13 @@ def test_the_model_knows_nothing_of_search_or_training() -> None:
 def test_leaves_import_nothing_of_the_package() -> None:
     for leaf in LEAVES:
         assert not [n for n in modules()[leaf] if n.split(".")[0] == "sos"], leaf
+
+
+def test_no_module_imports_itself_round_about() -> None:
+    """No circles, imports inside functions and for type checkers included."""
+    found = modules()
+    graph = {module: {name for name in names if name in found} for module, names in found.items()}
+    while leaves := [module for module, names in graph.items() if not names & set(graph)]:
+        for module in leaves:
+            del graph[module]
+    assert not graph

@@ -19,7 +19,7 @@ from sos.rng import stream_key
 from sos.search import Beam, BestFirst, DepthFirst, mix
 from sos.search.frontier import new_work
 from sos.search.protocol import choose, search_chosen
-from sos.stream.codec import decode, encode
+from sos.stream.codec import decode, encode, encode_prompt
 from sos.stream.views import FULL, View
 from sos.trace import ACTION, Outcome, new_buffer, to_trace
 
@@ -109,7 +109,7 @@ def test_coverage_of_a_mixture_is_that_of_its_members(dialect_of) -> None:
         length = len(encode(dialect, trace)[0])
         assert found.solved[p] == (trace.outcome == Outcome.SOLVED)
         assert found.lengths[p] == (length if length <= 300 else -1)
-        assert found.prompts[p] == (len(dialect.prompt_ids(problem)) if length <= 300 else 0)
+        assert found.prompts[p] == (len(encode_prompt(dialect, problem)) if length <= 300 else 0)
     assert 0 < (found.lengths < 0).sum() < 60
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sos.stream.dialect import (
+from sos.stream.program import (
     BACKTRACK,
     EXPAND,
     FORMS,

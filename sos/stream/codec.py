@@ -59,7 +59,7 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
         size *= 4
 
 
-def encode_prompt(dialect: Dialect, problem: np.ndarray) -> list[int]:
+def encode_prompt(dialect: Dialect, problem: Any) -> list[int]:
     """Return the prompt ids of `problem`: `<bos>` and the root form."""
     problem = np.asarray(problem, np.int32)
     events = np.zeros((1, 5), np.int32)

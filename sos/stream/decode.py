@@ -9,7 +9,7 @@ from numba import njit
 
 from sos.envs import protocol as environment
 from sos.kernels import inlined, inner
-from sos.stream import dialect as d
+from sos.stream import program as d
 from sos.stream.reader import (
     ACTION_SEEN,
     COUNT_SLOT,

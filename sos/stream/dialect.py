@@ -21,61 +21,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
 
+from sos.stream.ambiguity import check
+from sos.stream.program import (
+    ACTION_NUMBER,
+    DEPTH,
+    FORMS,
+    HISTORY,
+    LITERAL,
+    MAX_TOKENS_PER_NUMBER,
+    NUMBERS,
+    PATH,
+    PROBLEM_NUMBER,
+    SYMBOL,
+    VALUE_NUMBER,
+    Program,
+)
 from sos.stream.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
-FORMS = (
-    "root",
-    "expand",
-    "generate",
-    "label",
-    "dead_end",
-    "goal",
-    "backtrack",
-    "jump",
-    "end_solved",
-    "end_exhausted",
-    "end_budget",
-    "end_empty",
-    "operation",
-)
-ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP = range(8)
-END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
 REQUIRED = tuple(f for f in FORMS if f not in ("label", "jump", "end_empty", "operation"))
-LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
 FIELD_NAMES = {"numbers": NUMBERS, "path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
 _ROW_CODES = {"problem": PROBLEM_NUMBER, "action": ACTION_NUMBER, "symbol": SYMBOL}
 _PIECES = re.compile(r"\{([a-z_]*)\}")
 _LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
-MAX_TOKENS_PER_NUMBER = 10
-
-
-class Program(NamedTuple):
-    """A compiled dialect, as arrays for the kernels.
-
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`; `present` bool
-    (13,); `symbols` int32: token id of each operator; the separators are int32 token ids.
-    """
-
-    code: np.ndarray
-    start: np.ndarray
-    present: np.ndarray
-    symbols: np.ndarray
-    separator: np.ndarray
-    path_separator: np.ndarray
-    operation_separator: np.ndarray
-    whole_max: int
-    runs: bool  # a number may be a run of digits
-    shared_visit: bool  # expand and backtrack have one wording
-    shared_end: bool  # so have a solved and an exhausted end
-    unnamed_leaves: bool  # the path of a leaf ends in 0
-    names_expanded: bool  # expand has a path
-    returns_by_depth: bool  # backtrack has a depth
-    max_event_tokens: int
 
 
 @dataclass(frozen=True)
@@ -101,12 +73,6 @@ class Dialect:
             words.append(self.vocab.tokens[token])
             previous_number = number
         return "".join(words)
-
-    def prompt_ids(self, problem: Any) -> list[int]:
-        """Return the prompt of the int32 (P,) `problem`: `<bos>` and the root form."""
-        from sos.stream.codec import encode_prompt
-
-        return encode_prompt(self, problem)
 
 
 def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
@@ -144,8 +110,6 @@ def load_dialect(name_or_path: str, env: Any, whole_max: int) -> Dialect:
 
 def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, where: str = "dialect") -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
-    from sos.stream.ambiguity import check
-
     known = {"name", "spacing", "separator", "path_separator", "operation", "operation_separator", "forms"}
     if unknown := sorted(set(source) - known):
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sos.kernels import inlined, inner, kernel
-from sos.stream import dialect as d
+from sos.stream import program as d
 from sos.stream.runs import SLACK, copy_run, fill_run
 from sos.stream.steps import ARGUMENT, CHANGING_START, CHANGING_STEP, CHANGING_STOP, NOTHING, PHRASE, PIECE, PLACE, SIZE
 from sos.stream.vocab import FIRST_NUMBER

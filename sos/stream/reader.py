@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from sos.kernels import inlined, inner
-from sos.stream import dialect as d
+from sos.stream import program as d
 from sos.stream.vocab import FIRST_NUMBER
 
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)

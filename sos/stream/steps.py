@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.stream import dialect as d
+from sos.stream import program as d
 from sos.stream.runs import SHORT, SLACK
 from sos.stream.vocab import FIRST_NUMBER
 

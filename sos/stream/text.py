@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.stream.codec import DecodeStatus
+from sos.stream.codec import DecodeStatus, encode_prompt
 from sos.stream.dialect import Dialect
 from sos.stream.verify import Error, verify_tokens
 from sos.stream.vocab import FIRST_NUMBER, SPECIALS
@@ -61,7 +61,7 @@ def annotate(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> st
     if first is not None:
         num = sum(map(bool, mistakes))
         count = f"{num} mistake{'s' * (num > 1)}, the first at event {first} ({mistakes[first]})"
-    posed = words(dialect, dialect.prompt_ids(problem)[1:])
+    posed = words(dialect, encode_prompt(dialect, problem)[1:])
     head = f"Problem: `{posed}`\n\nVerdict: **{result}**; {ending}; {count}."
     return "\n".join([head, "", "```text", *lines, "```", ""])
 

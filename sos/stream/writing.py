@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.kernels import inlined, inner
-from sos.stream.dialect import Program
+from sos.stream.program import Program
 from sos.stream.runs import SHORT, SLACK, copy_short
 from sos.stream.steps import number_tables, steps_of
 from sos.stream.vocab import FIRST_NUMBER

@@ -1,0 +1,51 @@
+"""What a dialect is compiled to: a program of forms and pieces, which encoder, decoder and the check of ambiguity read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+FORMS = (
+    "root",
+    "expand",
+    "generate",
+    "label",
+    "dead_end",
+    "goal",
+    "backtrack",
+    "jump",
+    "end_solved",
+    "end_exhausted",
+    "end_budget",
+    "end_empty",
+    "operation",
+)
+ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP = range(8)
+END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
+LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
+MAX_TOKENS_PER_NUMBER = 10
+
+
+class Program(NamedTuple):
+    """A compiled dialect, as arrays for the kernels.
+
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`; `present` bool
+    (13,); `symbols` int32: token id of each operator; the separators are int32 token ids.
+    """
+
+    code: np.ndarray
+    start: np.ndarray
+    present: np.ndarray
+    symbols: np.ndarray
+    separator: np.ndarray
+    path_separator: np.ndarray
+    operation_separator: np.ndarray
+    whole_max: int
+    runs: bool  # a number may be a run of digits
+    shared_visit: bool  # expand and backtrack have one wording
+    shared_end: bool  # so have a solved and an exhausted end
+    unnamed_leaves: bool  # the path of a leaf ends in 0
+    names_expanded: bool  # expand has a path
+    returns_by_depth: bool  # backtrack has a depth
+    max_event_tokens: int
