@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from sos.model.cpu_decode import CPUDecoder
 from sos.model.gpt import GPT, GPTConfig
 from sos.model.rollout import Rollout, rollout
 
@@ -205,5 +204,5 @@ def test_the_cpu_decoder_writes_what_the_modules_write(
     prompts = [rng.integers(3, VOCAB, rng.integers(1, 40)) for _ in range(20)]
     kwargs: dict[str, Any] = {"max_tokens": 30, "temperature": temperature, "batch_size": 16}
     found = rollout(small, prompts, **kwargs)
-    monkeypatch.setattr(CPUDecoder, "fits", staticmethod(lambda model: False))
+    monkeypatch.setattr(GPT, "fuses", lambda model: False)
     assert_same(found, rollout(small, prompts, **kwargs))

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from sos.model import step_decode
-from sos.model.cpu_decode import CPUDecoder
 from sos.model.gpt import GPT, GPTConfig
 from sos.model.rollout import Rollout, rollout
 from sos.model.step_decode import StepDecoder, choose, uniforms
@@ -61,7 +60,7 @@ def naive_greedy(model: GPT, prompt: np.ndarray, budget: int) -> Rollout:
 def test_steps_write_what_decoding_without_a_cache_writes(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, shape: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(CPUDecoder, "fits", staticmethod(lambda model: False))
+    monkeypatch.setattr(GPT, "fuses", lambda model: False)
     model, prompts = make_model(**shape).to(dtype), make_prompts()
     budgets = np.random.default_rng(2).integers(1, 40, len(prompts))
     expected = [naive_greedy(model, *one) for one in zip(prompts, budgets, strict=True)]
@@ -75,7 +74,7 @@ def test_sampled_steps_are_those_of_the_cpu_decoder(monkeypatch: pytest.MonkeyPa
     options: dict[str, Any] = {"max_tokens": 60, "temperature": 1.4, "seed": 5, "batch_size": 7}
     expected = rollout(model, prompts, **options)
     assert 0 < sum(r.finished for r in expected) < len(prompts)
-    monkeypatch.setattr(CPUDecoder, "fits", staticmethod(lambda model: False))
+    monkeypatch.setattr(GPT, "fuses", lambda model: False)
     monkeypatch.setattr(step_decode, "PASSES", passes)
     monkeypatch.setattr(step_decode, "SMALLEST_SPAN", 1)
     assert_same(rollout(model, prompts, **options), expected)

@@ -29,11 +29,6 @@ class CPUDecoder:
 
     refill_share = 1_000  # one free slot is enough to refill
 
-    @staticmethod
-    def fits(model: GPT) -> bool:
-        """Whether this decodes the model as its own `forward` would."""
-        return model.fuses()
-
     def __init__(self, weights: Weights, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> None:
         self.weights, self.eos_id, self.temperature = weights, eos_id, temperature
         max_rows = num_slots + PROMPT_ROWS

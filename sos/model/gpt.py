@@ -379,7 +379,7 @@ class GPT(nn.Module):
         return losses.view_as(targets_BT)
 
     def fuses(self) -> bool:
-        """Whether the operators of `sos.model.cpu_block` and `cpu_loss` compute what the modules would.
+        """Whether `sos.model.cpu_block`, `cpu_loss` and, in eval mode, `cpu_decode` compute what the modules would.
 
         So it is without dropout, for float32 weights on the CPU, and if there are no other modules, nor hooks.
         """

@@ -103,7 +103,7 @@ def rollout(
         with torch.inference_mode():
             options = (min(batch_size, len(todo)), int(limits.max()), eos_id, temperature)
             decoders: Sequence[Decoder] = (
-                cpu_decoders(model, *options) if CPUDecoder.fits(model) else [StepDecoder(model, *options)]
+                cpu_decoders(model, *options) if model.fuses() else [StepDecoder(model, *options)]
             )
             queue = iter(todo.tolist())  # the workers share it: a list's iterator gives every item once
             workers = [_work(decoder, queue, prompts, limits, keys, eos_id, results) for decoder in decoders]
