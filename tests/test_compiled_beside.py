@@ -1,0 +1,35 @@
+"""Kernels that compile in processes beside: they leave their code in the cache, and nobody behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import pytest
+
+from sos.config import Config
+from sos.generation import compiled_beside
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="nothing compiles beside on one core")
+
+
+def test_ready_waits_for_both_stages() -> None:
+    with compiled_beside(Config()) as ready:
+        processes = multiprocessing.active_children()
+        assert len(processes) == 2
+        ready()
+        assert [process.exitcode for process in processes] == [0, 0]
+
+
+def test_no_process_outlives_an_error() -> None:
+    with pytest.raises(ValueError, match="the job is refused"), compiled_beside(Config()):
+        processes = multiprocessing.active_children()
+        raise ValueError("the job is refused")
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_one_core_compiles_nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    with compiled_beside(Config()) as ready:
+        ready()
+        assert not multiprocessing.active_children()
