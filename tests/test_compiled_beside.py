@@ -22,9 +22,16 @@ def test_ready_waits_for_both_stages() -> None:
 
 
 def test_no_process_outlives_an_error() -> None:
-    with pytest.raises(ValueError, match="the job is refused"), compiled_beside(Config()):
-        processes = multiprocessing.active_children()
-        raise ValueError("the job is refused")
+    processes = []
+
+    def refuse() -> None:
+        with compiled_beside(Config()):
+            processes.extend(multiprocessing.active_children())
+            raise ValueError("the job is refused")
+
+    with pytest.raises(ValueError, match="the job is refused"):
+        refuse()
+    assert len(processes) == 2
     assert not any(process.is_alive() for process in processes)
 
 
