@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from naive_decode import assert_same, naive_greedy
 
 from sos.model.gpt import GPT, GPTConfig
 from sos.model.rollout import Rollout, rollout
@@ -34,29 +35,6 @@ def prompts() -> list[np.ndarray]:
     """Forty prompts of 1 to 12 tokens, uint16 as on disk."""
     rng = np.random.default_rng(1)
     return [rng.integers(3, VOCAB, rng.integers(1, 13)).astype(np.uint16) for _ in range(40)]
-
-
-def assert_same(left: list[Rollout], right: list[Rollout]) -> None:
-    """Check that two lists hold the same rollouts."""
-    assert len(left) == len(right)
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_array_equal(a.tokens, b.tokens)
-        assert (a.num_prompt, a.finished) == (b.num_prompt, b.finished)
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-3)
-
-
-def naive_greedy(model: GPT, prompt: np.ndarray, budget: int) -> Rollout:
-    """Decode one prompt without a cache."""
-    tokens, logprobs = prompt.astype(int).tolist(), []
-    for _ in range(min(budget, CONTEXT - len(prompt))):
-        with torch.no_grad():
-            row = model(torch.tensor([tokens]))[0, -1].log_softmax(-1)
-        tokens.append(int(row.argmax()))
-        logprobs.append(float(row.max()))
-        if tokens[-1] == EOS:
-            break
-    finished = bool(logprobs) and tokens[-1] == EOS
-    return Rollout(np.array(tokens, np.int32), len(prompt), finished, np.array(logprobs, np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from naive_decode import assert_same, naive_greedy
 
 from sos.model import step_decode
 from sos.model.gpt import GPT, GPTConfig
-from sos.model.rollout import Rollout, rollout
+from sos.model.rollout import rollout
 from sos.model.step_decode import StepDecoder, choose, uniforms
 from sos.rng import stream_key, uniform
 
@@ -34,25 +35,6 @@ def make_model(**overrides: Any) -> GPT:
 def make_prompts() -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     return [rng.integers(3, VOCAB, rng.integers(1, 100)).astype(np.uint16) for _ in range(12)]
-
-
-def assert_same(left: list[Rollout], right: list[Rollout]) -> None:
-    assert len(left) == len(right)
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_array_equal(a.tokens, b.tokens)
-        assert (a.num_prompt, a.finished) == (b.num_prompt, b.finished)
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-3)
-
-
-@torch.inference_mode()
-def naive_greedy(model: GPT, prompt: np.ndarray, budget: int) -> Rollout:
-    """Decode one prompt without a cache."""
-    tokens, logprobs = prompt.astype(int).tolist(), []
-    while len(logprobs) < min(budget, CONTEXT - len(prompt)) and EOS not in tokens[len(prompt) :]:
-        row = model(torch.tensor([tokens]))[0, -1].log_softmax(-1)
-        tokens.append(int(row.argmax()))
-        logprobs.append(float(row.max()))
-    return Rollout(np.array(tokens, np.int32), len(prompt), tokens[-1] == EOS, np.array(logprobs, np.float32))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # float64 takes the path of attention that CUDA takes
