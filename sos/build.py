@@ -47,9 +47,16 @@ def _single_strategy(config: StrategyConfig, env: Countdown) -> Any:
     threshold = config.threshold == "target"
     if config.name == "best_first":
         weight = round(config.depth_weight * env.heuristic_scale)
-        return BestFirst(heuristic, weight, threshold, config.skip_seen, config.max_nodes, config.look_ahead)
+        kept = config.skip_seen, config.max_nodes, config.look_ahead, config.skip_out_of_range
+        return BestFirst(heuristic, weight, threshold, *kept)
     return DepthFirst(
-        heuristic, threshold, config.skip_seen, config.announce_leaves, config.max_nodes, config.look_ahead
+        heuristic,
+        threshold,
+        config.skip_seen,
+        config.announce_leaves,
+        config.max_nodes,
+        config.look_ahead,
+        config.skip_out_of_range,
     )
 
 

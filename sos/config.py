@@ -81,6 +81,7 @@ class StrategyConfig:
     shuffle: bool = False  # beam: children in random order
     depth_weight: float = 0.0  # best_first: what a depth adds to the heuristic
     look_ahead: int = 0  # dfs, best_first: 1 writes no dead ends, 2 no nodes whose children are all dead ends
+    skip_out_of_range: bool = False  # dfs, best_first: no dead ends outside env.min_target to env.max_target
     max_nodes: int = 2000  # budget of expanded nodes
 
     def check(self, prefix: str) -> None:

@@ -38,16 +38,16 @@ class Stream(NamedTuple):
         return f"{self.dialect}, {'digits' if self.whole_max == 9 else f'whole to {self.whole_max}'}"
 
 
-STREAMS = (Stream("compact", 9), Stream("compact", 999), Stream("dense", 9), Stream("sos", 9))
+STREAMS = (Stream("compact", 9), Stream("compact", 999), Stream("checked", 999), Stream("dense", 9), Stream("sos", 9))
 
 
 def teachers() -> dict[str, Any]:
     """Return the teachers by name: searches that solve every solvable problem, given room."""
     named = {}
     for name, heuristic in (("generation order", 0), ("sum", SUM), ("mult", MULT), ("size", SIZE)):
-        for look_ahead in (0, 1, 2):
-            suffix = f", look-ahead {look_ahead}" if look_ahead else ""
-            named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead)
+        for look_ahead, in_range in ((0, False), (0, True), (1, False), (2, False)):
+            suffix = f", look-ahead {look_ahead}" if look_ahead else ", dead ends in range" if in_range else ""
+            named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead, in_range)
     return named
 
 

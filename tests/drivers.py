@@ -117,6 +117,7 @@ def all_searches() -> list[tuple[str, Any]]:
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),
         ("dfs-budget", DepthFirst(heuristic=1, use_threshold=False, max_nodes=7)),
         ("dfs-size-look-ahead", DepthFirst(3, False, True, False, 60, look_ahead=1)),
+        ("dfs-size-in-range", DepthFirst(3, False, True, False, 60, skip_out_of_range=True)),
         ("beam-1-mult", Beam(width=1, heuristic=2)),
         ("beam-3-inner-shuffled", Beam(width=3, visit_leaves=False, shuffle=True)),
         ("beam-budget", Beam(width=2, max_nodes=3)),

@@ -88,6 +88,11 @@ def hopeless(numbers: list[int], target: int, look_ahead: int, max_value: int) -
     return len(numbers) <= min(look_ahead, 2) and not solvable(numbers, target, max_value)
 
 
+def out_of_range(numbers: list[int], targets: range | None) -> bool:
+    """Say whether this is a leaf that none of the targets asks for."""
+    return targets is not None and len(numbers) == 1 and numbers[0] not in targets
+
+
 # Depth-first search
 
 
@@ -108,6 +113,7 @@ def depth_first(
     skip_seen: bool = False,
     announce_leaves: bool = True,
     look_ahead: int = 0,
+    targets: range | None = None,  # leaves outside are not written
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
 ) -> Found:
@@ -120,7 +126,7 @@ def depth_first(
     def kept_children(parent: list[int]) -> list[tuple[Action, list[int]]]:
         kept = []
         for action, child in successors(parent, max_value):
-            if hopeless(child, target, look_ahead, max_value):
+            if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
                 continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:
                 continue
@@ -256,6 +262,7 @@ def best_first(
     use_threshold: bool = False,
     skip_seen: bool = True,
     look_ahead: int = 0,
+    targets: range | None = None,  # leaves outside are not written
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
 ) -> Found:
@@ -275,7 +282,7 @@ def best_first(
         kept = []
         # The states that are kept are chosen in generation order, before they are sorted.
         for action, child in successors(frontier.found.states[parent], max_value):
-            if hopeless(child, target, look_ahead, max_value):
+            if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
                 continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:
                 continue

@@ -12,7 +12,7 @@ from drivers import GOLDEN, random_problem, readable, run_search, search_kernel
 from sos.envs.countdown import HEURISTICS, Countdown
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work
-from sos.trace import ACTION, KIND, Event, Outcome, Status, Trace, new_buffer
+from sos.trace import ACTION, KIND, VALUE, Event, Outcome, Status, Trace, new_buffer
 
 ENVS = {
     2: Countdown(num_numbers=2, max_number=20),
@@ -31,6 +31,7 @@ def naive_rows(strategy: DepthFirst, env: Countdown, problem: list[int]):
         skip_seen=strategy.skip_seen,
         announce_leaves=strategy.announce_leaves,
         look_ahead=strategy.look_ahead,
+        targets=range(env.min_target, env.max_target + 1) if strategy.skip_out_of_range else None,
         max_nodes=strategy.max_nodes,
         max_value=env.max_value,
     )
@@ -56,23 +57,27 @@ def test_every_event_agrees_with_the_oracle(num_numbers: int, heuristic: int, us
         strategy = DepthFirst(heuristic, use_threshold, skip_seen, announce_leaves, max_nodes)
         for _ in range({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers]):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
-    for look_ahead, skip_seen in product((1, 2), (False, True)):
-        strategy = DepthFirst(heuristic, use_threshold, skip_seen, True, 400, look_ahead)
+    for look_ahead, skip_seen, skip_out_of_range in product((0, 1, 2), (False, True), (False, True)):
+        strategy = DepthFirst(heuristic, use_threshold, skip_seen, True, 400, look_ahead, skip_out_of_range)
         for _ in range({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers]):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
     assert outcomes >= {Outcome.SOLVED, Outcome.BUDGET} or num_numbers == 2
 
 
+@pytest.mark.parametrize("skip_out_of_range", [False, True])
 @pytest.mark.parametrize("look_ahead", [0, 1, 2])
-def test_looking_ahead_keeps_the_search_exact(look_ahead: int) -> None:
+def test_what_is_not_written_keeps_the_search_exact(look_ahead: int, skip_out_of_range: bool) -> None:
     env = ENVS[3]
     rng = np.random.default_rng(4)
-    strategy = DepthFirst(3, use_threshold=False, skip_seen=True, look_ahead=look_ahead)
+    strategy = DepthFirst(3, False, True, look_ahead=look_ahead, skip_out_of_range=skip_out_of_range)
+    targets = range(env.min_target, env.max_target + 1)
     for _ in range(60):
         problem = random_problem(rng, env)
         trace = run_search(strategy, env, problem)
         assert (trace.outcome == Outcome.SOLVED) == naive.solvable(problem[2:], problem[0])
-        assert (trace.events[:, KIND] == Event.DEAD_END).sum() == 0 or look_ahead == 0
+        dead_ends = trace.events[trace.events[:, KIND] == Event.DEAD_END, VALUE]
+        assert len(dead_ends) == 0 or look_ahead == 0
+        assert all(value in targets for value in dead_ends) or not skip_out_of_range
 
 
 def test_limits_on_values_are_kept_where_the_numbers_exceed_them() -> None:

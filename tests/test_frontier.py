@@ -49,6 +49,8 @@ def naive_search(strategy: Any, env: Countdown, problem: list[int]) -> naive.Fou
     if isinstance(strategy, Beam):
         options["shuffle"] = shuffled(problem) if strategy.shuffle else None
         return naive.beam(problem[2:], problem[0], **options)
+    in_range = range(env.min_target, env.max_target + 1)
+    options["targets"] = in_range if options.pop("skip_out_of_range") else None
     options["depth_weight"] = Fraction(strategy.depth_weight, HEURISTIC_SCALE)
     return naive.best_first(problem[2:], problem[0], **options)
 
@@ -86,8 +88,8 @@ def test_every_event_of_a_best_first_search_agrees_with_the_oracle(num_numbers: 
         strategy = BestFirst(heuristic, depth_weight, use_threshold, skip_seen, max_nodes)
         for _ in range(2 if num_numbers < 5 else 1):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
-    for look_ahead in (1, 2):
-        strategy = BestFirst(3, -60, max_nodes=60, look_ahead=look_ahead)
+    for look_ahead, skip_out_of_range in product((0, 1, 2), (False, True)):
+        strategy = BestFirst(3, -60, max_nodes=60, look_ahead=look_ahead, skip_out_of_range=skip_out_of_range)
         outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
     assert outcomes >= {Outcome.SOLVED, Outcome.EXHAUSTED}
 

@@ -26,6 +26,7 @@ from sos.trace import ACTION, Outcome, new_buffer, to_trace
 ENV = Countdown(num_numbers=3, max_number=20)
 STRATEGIES = (
     DepthFirst(2, False, True, False, 50),
+    DepthFirst(3, False, True, False, 50, skip_out_of_range=True),
     Beam(2, 1, True, False, 40),
     BestFirst(1, -600, False, True, 30),
     DepthFirst(),

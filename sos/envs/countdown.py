@@ -331,6 +331,11 @@ def _hopeless(env, problem, state, look_ahead):
     return False
 
 
+@implements(protocol.out_of_range, Countdown)
+def _out_of_range(env, state):
+    return state[0] == 1 and not env.min_target <= state[1] <= env.max_target
+
+
 @implements(protocol.threshold, Countdown)
 def _threshold(env, problem):
     return problem[0] * HEURISTIC_SCALE

@@ -111,6 +111,11 @@ def hopeless(env, problem, state, look_ahead):
     return _interpreted("hopeless", type(env))(env, problem, state, look_ahead)
 
 
+def out_of_range(env, state):
+    """Say whether `state` is a leaf whose value no problem of `env` asks for."""
+    return _interpreted("out_of_range", type(env))(env, state)
+
+
 def threshold(env, problem):
     """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
     return _interpreted("threshold", type(env))(env, problem)

@@ -106,7 +106,9 @@ def _beam(strategy, env, problem, work, trace):
                 return OK
             expanded += 1
             add_visit(trace, node)
-            fill_frame(env, strategy.heuristic, False, False, 0, strategy.width, problem, work, 0, node, states[node])
+            fill_frame(
+                env, strategy.heuristic, False, False, 0, False, strategy.width, problem, work, 0, node, states[node]
+            )
             count = work.frame[0, COUNT_SLOT]
             if strategy.shuffle:
                 _shuffle(work.keys[0], count, problem_key, node)

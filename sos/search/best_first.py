@@ -34,8 +34,8 @@ class BestFirst(NamedTuple):
     """Best-first search over a heap ordered by (f, node): O(nodes x (children + log nodes)), memory O(nodes).
 
     `depth_weight` is in the heuristic's scale (`env.heuristic_scale` is one unit): 0 is greedy best-first search, a positive
-    weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen`, `look_ahead` and `max_nodes` are those of
-    `DepthFirst`. Every child is generated; leaves are judged at once and never visited.
+    weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen`, `look_ahead`, `skip_out_of_range`
+    and `max_nodes` are those of `DepthFirst`. Every child is generated; leaves are judged at once and never visited.
     """
 
     heuristic: int = 1
@@ -44,6 +44,7 @@ class BestFirst(NamedTuple):
     skip_seen: bool = True
     max_nodes: int = 1000
     look_ahead: int = 0
+    skip_out_of_range: bool = False
 
 
 @inner
@@ -75,6 +76,7 @@ def _best_first(strategy, env, problem, work, trace):
             strategy.use_threshold,
             strategy.skip_seen,
             strategy.look_ahead,
+            strategy.skip_out_of_range,
             ALL,
             problem,
             work,

@@ -29,7 +29,8 @@ class DepthFirst(NamedTuple):
     dropped. `announce_leaves` writes the return from every dead end, as the published text does; without it a dead end
     leaves the search at the parent. `max_nodes` bounds the expanded nodes: the search then ends with `BUDGET`. `look_ahead`
     drops what is seen to fail: with 1 a leaf that is no goal is not written, with 2 neither is a node whose children are all
-    such leaves.
+    such leaves. `skip_out_of_range` drops leaves that no problem of the environment asks for (Countdown: results outside the
+    range of targets); it never drops a goal.
     """
 
     heuristic: int = 1
@@ -38,6 +39,7 @@ class DepthFirst(NamedTuple):
     announce_leaves: bool = True
     max_nodes: int = 1000
     look_ahead: int = 0
+    skip_out_of_range: bool = False
 
 
 @implements(search, DepthFirst)
@@ -62,6 +64,7 @@ def _depth_first(strategy, env, problem, work, trace):
                 strategy.use_threshold,
                 strategy.skip_seen,
                 strategy.look_ahead,
+                strategy.skip_out_of_range,
                 ALL,
                 problem,
                 work,

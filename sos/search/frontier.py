@@ -129,11 +129,25 @@ def begin(env, heuristic, problem, work, trace):
 
 
 @inlined
-def fill_frame(env, heuristic, use_threshold, skip_seen, look_ahead, most, problem, work, depth, node, state):
+def fill_frame(
+    env,
+    heuristic,
+    use_threshold,
+    skip_seen,
+    look_ahead,
+    skip_out_of_range,
+    most,
+    problem,
+    work,
+    depth,
+    node,
+    state,
+):
     """Write the `most` best kept children of `state` into the frame at `depth`, best first; False if the table of states is full.
 
     With `use_threshold` a child above the environment's threshold is dropped, with `skip_seen` one whose canonical state was
-    kept before, with `look_ahead` one that the environment calls hopeless. Equal values stay in generation order.
+    kept before, with `look_ahead` one that the environment calls hopeless, with `skip_out_of_range` a leaf that no problem asks
+    for. Equal values stay in generation order.
     """
     moves = work.moves[depth]
     keys = work.keys[depth]
@@ -145,9 +159,11 @@ def fill_frame(env, heuristic, use_threshold, skip_seen, look_ahead, most, probl
         value = values[move]
         if value > limit:
             continue
-        if look_ahead > 0 or skip_seen:
+        if look_ahead > 0 or skip_seen or skip_out_of_range:
             environment.make_child(env, state, moves[move], work.action, work.child)
             if look_ahead > 0 and environment.hopeless(env, problem, work.child, look_ahead):
+                continue
+            if skip_out_of_range and environment.out_of_range(env, work.child):
                 continue
         if skip_seen:
             environment.canonical(env, work.child, work.row)

@@ -53,10 +53,11 @@ def _search_chosen(mixture, choice, env, problem, work, trace):
     o = mixture.options[choice]
     kind = mixture.kinds[choice]
     if kind == DEPTH_FIRST:
-        return search(DepthFirst(o[0], o[1] != 0, o[2] != 0, o[3] != 0, o[4], o[5]), env, problem, work, trace)
+        strategy = DepthFirst(o[0], o[1] != 0, o[2] != 0, o[3] != 0, o[4], o[5], o[6] != 0)
+        return search(strategy, env, problem, work, trace)
     if kind == BEAM:
         return search(Beam(o[0], o[1], o[2] != 0, o[3] != 0, o[4]), env, problem, work, trace)
-    return search(BestFirst(o[0], o[1], o[2] != 0, o[3] != 0, o[4], o[5]), env, problem, work, trace)
+    return search(BestFirst(o[0], o[1], o[2] != 0, o[3] != 0, o[4], o[5], o[6] != 0), env, problem, work, trace)
 
 
 def _first(strategy, key, index):
