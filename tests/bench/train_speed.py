@@ -1,8 +1,9 @@
 """Training steps beside nanoGPT's on the CPU, at equal shape, vocabulary and batch: tokens/s and useful tokens/s.
 
 Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--compile] [--steps 20] [key=value ...]`, the keys being those of
-train.py (default: its default run). `--peer` is model.py of a clone of github.com/karpathy/nanoGPT, whose step is as in
-its train.py: random rows, forward with the loss, backward, clip, AdamW. Without it only the rows of this package are timed.
+train.py (default: its default run with the peer's optimizer, AdamW; with `optim=muon` the optimizers are compared as well). `--peer`
+is model.py of a clone of github.com/karpathy/nanoGPT, whose step is as in its train.py: random rows, forward with the loss,
+backward, clip, AdamW. Without it only the rows of this package are timed.
 
 All variants take turns, step by step. Time is that of the process (all threads), medians, first steps not counted.
 `padded` is this package's model with one trace per row, as is usual without packing; useful tokens are those with a loss.
@@ -121,7 +122,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = to_object(compose("config", overrides=arguments.overrides))
+        same = [] if any(key.startswith("optim=") for key in arguments.overrides) else ["optim=adamw"]
+        config = to_object(compose("config", overrides=same + arguments.overrides))
     system, rows = build_system(config), rows_per_batch(config)
     gpt, source = gpt_config(config, len(system.dialect.vocab)), build_source(config, system)
     options = {"block": config.data.block, "prompt_loss": False, "match": "tokens", "amount": 10**9}
