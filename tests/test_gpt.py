@@ -13,7 +13,8 @@ from torch import Tensor
 
 import sos.model.gpt as gpt_module
 from sos.model import cpu_block
-from sos.model.gpt import GPT, IGNORE, PRESETS, GPTConfig, KVCache, RMSNorm, packed_mask, rotary
+from sos.model.attention import packed_mask, rotary
+from sos.model.gpt import GPT, IGNORE, PRESETS, GPTConfig, KVCache, RMSNorm
 from sos.model.packed_attention import packed_attention
 
 VOCAB, CONTEXT = 29, 48

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sos.model.attention import rotary
 from sos.model.cpu_kernels import BLOCK_ROWS, Batch, Scratch, Weights, decode
-from sos.model.gpt import GPT, Block, RMSNorm, rotary
+from sos.model.gpt import GPT, Block, RMSNorm
 from sos.model.vectors import LANES
 
 PASSES = 64  # at most this many before Python has a turn

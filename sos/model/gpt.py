@@ -1,4 +1,4 @@
-"""GPT: a decoder-only transformer in one file, with packed rows and a key/value cache.
+"""GPT: a decoder-only transformer, with packed rows and a key/value cache.
 
 Pre-norm blocks, RMSNorm, rotary positions, SwiGLU, no biases: the shape of Llama. It knows tokens, positions and
 document ids, and nothing about search, environments or training loops.
@@ -24,9 +24,7 @@ S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +33,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from sos.model import cpu_block, cpu_loss
+from sos.model.attention import Mask, TraceMask, attention, packed_mask, rotary, rotate
 from sos.model.decode import append_and_attend
 from sos.model.packed_attention import packed_attention
 
@@ -54,13 +52,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 IGNORE = -100  # a target without a loss
 ATTENTION_BACKENDS = ("auto", "sdpa", "flex", "numba")
-
-_compile = functools.cache(functools.partial(torch.compile, dynamic=False))  # FlexAttention wants fixed shapes
-
-
-def _compiled(function: Callable) -> Callable:
-    """Return the function compiled once per process, or as it is when the whole model is being compiled."""
-    return function if torch.compiler.is_compiling() else _compile(function)
 
 
 @dataclass
@@ -112,63 +103,6 @@ class GPTConfig:
     def mlp_hidden(self) -> int:
         """Hidden width of the SwiGLU: its three matrices weigh about as much as two of mlp_ratio * width."""
         return max(32, round(self.mlp_ratio * self.width * 2 / 3 / 32) * 32)
-
-
-@dataclass(frozen=True)
-class TraceMask:
-    """The mask of packed rows as `packed_attention` takes it."""
-
-    doc_ids_BT: Tensor
-    fused: bool = False  # blocks and losses as single operators, see `GPT.fuses`
-
-
-Mask = Tensor | BlockMask | TraceMask | None
-
-
-def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask | TraceMask:
-    """Return the mask of packed rows: a token sees itself and what came before it in its own document.
-
-    doc_ids_BT: ints; equal ids are one document, so padding (-1) sees only padding (or nothing) and no row is ever empty.
-    backend: "sdpa" gives a bool tensor (B, 1, T, T), True where attention is allowed; "flex" a BlockMask; "numba" a
-    TraceMask, for which a document is a run of equal ids.
-    """
-    if backend == "numba":
-        return TraceMask(doc_ids_BT)
-    num_rows, num_tokens = doc_ids_BT.shape
-    if backend == "flex":
-
-        def same_doc(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return (q >= k) & (doc_ids_BT[b, q] == doc_ids_BT[b, k])
-
-        return _compiled(create_block_mask)(same_doc, num_rows, None, num_tokens, num_tokens, device=doc_ids_BT.device)
-    causal_TT = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=doc_ids_BT.device).tril()
-    return ((doc_ids_BT[:, :, None] == doc_ids_BT[:, None, :]) & causal_TT)[:, None]
-
-
-def attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | BlockMask | None) -> Tensor:
-    """Return softmax(q k^T / sqrt(D)) v, shape (B, H, T, D); a mask of None means causal with T == S.
-
-    A bool mask goes to SDPA, the reference; a BlockMask goes to FlexAttention. (On a CPU a float mask is 1 to 3%
-    faster than a bool one but takes longer to build and must match the dtype of q.)
-    """
-    if isinstance(mask, BlockMask):
-        # torch 2.13 on the CPU, compiled, misreads views at an offset (k is the second half of a tensor): so no views.
-        q_BHTD, k_BHSD, v_BHSD = q_BHTD.contiguous(), k_BHSD.contiguous(), v_BHSD.contiguous()
-        return _compiled(flex_attention)(q_BHTD, k_BHSD, v_BHSD, block_mask=mask)
-    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=mask is None)
-
-
-def rotary(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Return (cos, sin) of the rotary angles, float32 of shape positions.shape + (1, D / 2), the 1 being for heads."""
-    pair = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device)
-    angles = positions[..., None, None].float() * theta ** (-pair / head_dim)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x_BTHD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + D / 2) of a query or key by the angle of its position, in float32."""
-    a, b = x_BTHD.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
 class KVCache:

@@ -79,7 +79,7 @@ def packed_attention(qkv_BTGD: Tensor, gains_2D: Tensor, cos: Tensor, sin: Tenso
     """Return softmax(q k^T / sqrt(D)) v of turned queries and keys, causal inside each trace, (B, T, H, D).
 
     All float32 on the CPU. gains_2D: queries and keys are RMS-normed per head and multiplied by these; (0, D): they are not.
-    cos, sin: (B or 1, T, 1, F), see `sos.model.gpt.rotary`. doc_ids_BT: ints; a trace is a run of equal ids >= 0; negative
+    cos, sin: (B or 1, T, 1, F), see `sos.model.attention.rotary`. doc_ids_BT: ints; a trace is a run of equal ids >= 0; negative
     ids are padding, whose output and gradient are 0. Differentiable once, in vectors and gains. O(H * D * sum of squared
     lengths); buffers of about 32 (T + 16) (H D + 4) bytes per thread. Raises ValueError for another device or dtype.
     """
