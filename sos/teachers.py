@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,15 +44,15 @@ STREAMS = (Stream("compact", 9), Stream("compact", 999), Stream("checked", 999),
 
 def teachers() -> dict[str, Any]:
     """Return the teachers by name: searches that solve every solvable problem, given room."""
-    named = {}
+    named: dict[str, Any] = {}
     for name, heuristic in (("generation order", 0), ("sum", SUM), ("mult", MULT), ("size", SIZE)):
         for look_ahead, in_range in ((0, False), (0, True), (1, False), (2, False)):
             suffix = f", look-ahead {look_ahead}" if look_ahead else ", dead ends in range" if in_range else ""
             named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead, in_range)
-    for bound in (300, 999):
-        for look_ahead in (0, 1):
-            suffix = f"look-ahead {look_ahead}" if look_ahead else "dead ends in range"
-            named[f"widening size, {bound}, {suffix}"] = Widening(SIZE, False, BUDGET, look_ahead, True, bound)
+    for name, heuristic in (("generation order", 0), ("size", SIZE)):
+        for bound, look_ahead in product((300, 999), (0, 1)):
+            suffix = "look-ahead 1" if look_ahead else "dead ends in range"
+            named[f"widening {name} from {bound}, {suffix}"] = Widening(heuristic, False, BUDGET, look_ahead, True, bound)
     return named
 
 
