@@ -23,7 +23,7 @@ class Widening(NamedTuple):
     root and generates more children of it in pass 2, which has no bound but that of the environment. A state is *open* if
     results above `bound` are in reach before its leaves (`reach`, a necessary condition). Pass 2 generates what was not seen
     before and once more, as a new node, each open state of pass 1; below a state that is not open the bound still holds, so
-    that no leaf above it is ever written.
+    that no leaf above it is ever written. A bound that no result can exceed leaves nothing to pass 2.
 
     The search is exact, like `DepthFirst` with `skip_seen` and the same options, for problems whose goal is at most `bound`:
     below a state that is not open pass 1 has seen all that leads to such a goal.
