@@ -52,7 +52,9 @@ def teachers() -> dict[str, Any]:
     for name, heuristic in (("generation order", 0), ("size", SIZE)):
         for bound, look_ahead in product((300, 999), (0, 1)):
             suffix = "look-ahead 1" if look_ahead else "dead ends in range"
-            named[f"widening {name} from {bound}, {suffix}"] = Widening(heuristic, False, BUDGET, look_ahead, True, bound)
+            named[f"widening {name} from {bound}, {suffix}"] = Widening(
+                heuristic, False, BUDGET, look_ahead, True, bound
+            )
     return named
 
 
