@@ -15,7 +15,7 @@ from sos.data.splits import Splits, make_splits
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.envs.countdown import Countdown
-from sos.search import Beam, BestFirst, DepthFirst, mix
+from sos.search import Beam, BestFirst, DepthFirst, Widening, mix
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
@@ -44,6 +44,15 @@ def _single_strategy(config: StrategyConfig, env: Countdown) -> Any:
     heuristic = env.heuristics.index(config.heuristic)
     if config.name == "beam":
         return Beam(config.width, heuristic, config.visit_leaves, config.shuffle, config.max_nodes)
+    if config.name == "widening":
+        return Widening(
+            heuristic,
+            config.announce_leaves,
+            config.max_nodes,
+            config.look_ahead,
+            config.skip_out_of_range,
+            config.bound,
+        )
     threshold = config.threshold == "target"
     if config.name == "best_first":
         weight = round(config.depth_weight * env.heuristic_scale)

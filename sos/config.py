@@ -64,7 +64,8 @@ class EnvConfig:
             raise ValueError(f"env.max_target must be at most 1000000, got {self.max_target}")
 
 
-STRATEGIES = ("dfs", "beam", "best_first")
+MEMBERS = ("dfs", "beam", "best_first")  # of a mixture, which compiles them all, whichever it draws
+STRATEGIES = (*MEMBERS, "widening")
 
 
 @dataclass
@@ -75,13 +76,14 @@ class StrategyConfig:
     heuristic: str = "sum"
     threshold: str = "none"  # dfs, best_first: "target" drops children whose heuristic is above the target
     skip_seen: bool = True  # dfs, best_first: no state twice
-    announce_leaves: bool = False  # dfs: write the return from every dead end
+    announce_leaves: bool = False  # dfs, widening: write the return from every dead end
     width: int = 5  # beam
     visit_leaves: bool = False  # beam: dead ends stay on the frontier, as the published code has it
     shuffle: bool = False  # beam: children in random order
     depth_weight: float = 0.0  # best_first: what a depth adds to the heuristic
-    look_ahead: int = 0  # dfs, best_first: 1 writes no dead ends, 2 no nodes whose children are all dead ends
-    skip_out_of_range: bool = False  # dfs, best_first: no dead ends outside env.min_target to env.max_target
+    look_ahead: int = 0  # all but beam: 1 writes no dead ends, 2 no nodes whose children are all dead ends
+    skip_out_of_range: bool = False  # all but beam: no dead ends outside env.min_target to env.max_target
+    bound: int = 300  # widening: the largest result of the first pass
     max_nodes: int = 2000  # budget of expanded nodes
 
     def check(self, prefix: str) -> None:
@@ -89,8 +91,8 @@ class StrategyConfig:
         _one_of(self, prefix, "name", STRATEGIES)
         _one_of(self, prefix, "heuristic", ("none", "sum", "mult", "size"))
         _one_of(self, prefix, "threshold", ("none", "target"))
-        if self.threshold != "none" and self.name == "beam":
-            raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name=beam")
+        if self.threshold != "none" and self.name in ("beam", "widening"):
+            raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name={self.name}")
         if self.threshold != "none" and self.heuristic not in ("sum", "mult"):
             raise ValueError(
                 f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got {self.heuristic}"
@@ -122,6 +124,7 @@ class SearchConfig(StrategyConfig):
         if not self.strategies:
             raise ValueError("search.strategies must name at least one strategy for search.name=mixture")
         for name, strategy in self.strategies.items():
+            _one_of(strategy, f"search.strategies.{name}", "name", MEMBERS)
             strategy.check(f"search.strategies.{name}")
         for name, weight in self.weights.items():
             if name not in self.strategies:
@@ -311,6 +314,10 @@ class Config:
             raise ValueError(
                 f"eval.splits: {whole[0]} needs whole searches, for which env.num_numbers={self.env.num_numbers} is too many "
                 f"(at most {MOST_NUMBERS_SEARCHED})"
+            )
+        if self.search.name == "widening" and self.search.bound < self.env.max_target:
+            raise ValueError(
+                f"search.bound={self.search.bound} must not be below env.max_target={self.env.max_target} for search.name=widening"
             )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
 from sos.entry import report
 from sos.envs.countdown import MULT, SIZE, SUM, Countdown
-from sos.search import DepthFirst, mix
+from sos.search import DepthFirst, Widening, mix
 from sos.stream.dialect import load_dialect
 
 CONTEXTS = (512, 1024, 2048, 4096, 8192)
@@ -43,11 +44,17 @@ STREAMS = (Stream("compact", 9), Stream("compact", 999), Stream("checked", 999),
 
 def teachers() -> dict[str, Any]:
     """Return the teachers by name: searches that solve every solvable problem, given room."""
-    named = {}
+    named: dict[str, Any] = {}
     for name, heuristic in (("generation order", 0), ("sum", SUM), ("mult", MULT), ("size", SIZE)):
         for look_ahead, in_range in ((0, False), (0, True), (1, False), (2, False)):
             suffix = f", look-ahead {look_ahead}" if look_ahead else ", dead ends in range" if in_range else ""
             named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead, in_range)
+    for name, heuristic in (("generation order", 0), ("size", SIZE)):
+        for bound, look_ahead in product((300, 999), (0, 1)):
+            suffix = "look-ahead 1" if look_ahead else "dead ends in range"
+            named[f"widening {name} from {bound}, {suffix}"] = Widening(
+                heuristic, False, BUDGET, look_ahead, True, bound
+            )
     return named
 
 
@@ -70,10 +77,9 @@ def cover(num_numbers: int, num_problems: int, named: dict[str, Any], streams: S
     for stream in streams:
         dialect = load_dialect(stream.dialect, env, stream.whole_max)
         for name, strategy in named.items():
-            # A mixture of one: kernels are compiled once for all strategies.
-            found = coverage(
-                env, mix([strategy], [1.0]), dialect, problems, max_tokens=CONTEXTS[-1], max_nodes=MAX_NODES
-            )
+            # A mixture of one: kernels are compiled once for all strategies that can be mixed.
+            searched = strategy if isinstance(strategy, Widening) else mix([strategy], [1.0])
+            found = coverage(env, searched, dialect, problems, max_tokens=CONTEXTS[-1], max_nodes=MAX_NODES)
             lengths = np.where(found.solved & (found.lengths >= 0), found.lengths, np.inf)
             fits = tuple(float((lengths <= context).mean()) for context in CONTEXTS)
             rows.append(Row(name, stream, float(found.solved.mean()), fits, float(np.median(lengths))))

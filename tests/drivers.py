@@ -20,6 +20,7 @@ from sos.search.best_first import BestFirst
 from sos.search.depth_first import DepthFirst
 from sos.search.frontier import new_work, pop_heap, push_heap
 from sos.search.protocol import search
+from sos.search.widening import Widening
 from sos.stream.codec import encode
 from sos.stream.dialect import Dialect
 from sos.stream.vocab import BOS, EOS, FIRST_NUMBER
@@ -121,6 +122,8 @@ def all_searches() -> list[tuple[str, Any]]:
         ("beam-1-mult", Beam(width=1, heuristic=2)),
         ("beam-3-inner-shuffled", Beam(width=3, visit_leaves=False, shuffle=True)),
         ("beam-budget", Beam(width=2, max_nodes=3)),
+        ("widening-size", Widening(3, False, 90, skip_out_of_range=True, bound=100)),
+        ("widening-look-ahead", Widening(1, look_ahead=1, max_nodes=90, bound=100)),
         ("best-first-deep", BestFirst(depth_weight=-3000, max_nodes=40)),
         ("best-first-all", BestFirst(heuristic=2, depth_weight=600, skip_seen=False, max_nodes=15)),
     ]

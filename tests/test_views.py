@@ -8,7 +8,7 @@ from drivers import run_search
 
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.countdown import Countdown
-from sos.search.depth_first import DepthFirst
+from sos.search import DepthFirst, Widening
 from sos.stream.codec import decode, encode
 from sos.stream.dialect import load_dialect
 from sos.stream.verify import Error, verify
@@ -19,6 +19,7 @@ ENV = Countdown(num_numbers=4)
 STRATEGIES = {
     "every return": DepthFirst(),
     "few returns": DepthFirst(heuristic=1, use_threshold=False, skip_seen=True, announce_leaves=False),
+    "two passes": Widening(heuristic=3, announce_leaves=False, skip_out_of_range=True, bound=100),
 }
 
 

@@ -336,6 +336,31 @@ def _out_of_range(env, state):
     return state[0] == 1 and not env.min_target <= state[1] <= env.max_target
 
 
+@implements(protocol.narrowed, Countdown)
+def _narrowed(env, largest):
+    return Countdown(
+        env.num_numbers, env.min_number, env.max_number, env.min_target, env.max_target, min(env.max_value, largest)
+    )
+
+
+@implements(protocol.reach, Countdown)
+def _reach(env, state):
+    # All numbers but one can be combined. A product is the most that they give, where a 1 can do as much as a 2 and a 0 nothing.
+    count = state[0]
+    least = np.int64(state[1])
+    for k in range(2, count + 1):
+        least = min(least, np.int64(state[k]))
+    most = np.int64(1)
+    spared = False
+    for k in range(1, count + 1):
+        value = np.int64(state[k])
+        if value == least and not spared:
+            spared = True
+        elif value > 0:
+            most = min(env.max_value, most * max(value, 2))
+    return most if count > 2 else np.int64(0)
+
+
 @implements(protocol.threshold, Countdown)
 def _threshold(env, problem):
     return problem[0] * HEURISTIC_SCALE

@@ -116,6 +116,16 @@ def out_of_range(env, state):
     return _interpreted("out_of_range", type(env))(env, state)
 
 
+def narrowed(env, largest):
+    """Return `env` with the rule that no action results in more than `largest`, where it does not have a stricter one."""
+    return _interpreted("narrowed", type(env))(env, largest)
+
+
+def reach(env, state):
+    """Return a number that no action's result exceeds on the way from `state` to any descendant but a leaf; 0 if all are leaves."""
+    return _interpreted("reach", type(env))(env, state)
+
+
 def threshold(env, problem):
     """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
     return _interpreted("threshold", type(env))(env, problem)

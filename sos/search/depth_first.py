@@ -13,7 +13,7 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
 from sos.search.frontier import ALL, COUNT_SLOT, NEXT_SLOT, NODE_SLOT, begin, count_child, fill_frame, write_child
-from sos.search.protocol import search
+from sos.search.protocol import options_of, rules, search, widen
 from sos.trace import Event, Outcome, Status, add_event
 
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
@@ -43,28 +43,36 @@ class DepthFirst(NamedTuple):
 
 
 @implements(search, DepthFirst)
-def _depth_first(strategy, env, problem, work, trace):
+def depth_first(strategy, env, problem, work, trace):
+    """Search as the DepthFirst `options` of `strategy` say, by its `rules`, which it may `widen`.
+
+    A pass by wider rules returns to the root and generates more children of it, numbered behind those that it has.
+    """
+    options = options_of(strategy)
     events, nodes, states, counts = trace
-    begin(env, strategy.heuristic, problem, work, trace)
+    begin(env, options.heuristic, problem, work, trace)
     depth = np.int64(-1)  # a literal would compile everything it is passed to twice
     node = np.int64(0)
     current = node
     expanded = 0
+    widened = False
+    root_rank = np.int64(0)
     visits = True
     while True:
         if visits:
             visits = False
-            expanded += 1
-            current = node
             depth += 1
-            add_event(trace, EXPAND, node, node, 0, 0)
+            if depth > 0 or not widened:
+                expanded += 1
+                current = node
+                add_event(trace, EXPAND, node, node, 0, 0)
             if not fill_frame(
-                env,
-                strategy.heuristic,
-                strategy.use_threshold,
-                strategy.skip_seen,
-                strategy.look_ahead,
-                strategy.skip_out_of_range,
+                rules(strategy, env, states[node], widened),
+                options.heuristic,
+                options.use_threshold,
+                options.skip_seen,
+                options.look_ahead,
+                options.skip_out_of_range,
                 ALL,
                 problem,
                 work,
@@ -74,24 +82,29 @@ def _depth_first(strategy, env, problem, work, trace):
             ):
                 return BUFFER_FULL
         frame = work.frame[depth]
-        rank = frame[NEXT_SLOT]
-        if rank == frame[COUNT_SLOT]:
+        slot = frame[NEXT_SLOT]
+        if slot == frame[COUNT_SLOT]:
             depth -= 1
             if depth < 0:
-                add_event(trace, END, -1, -1, EXHAUSTED, 0)
-                return OK
+                if widened or not widen(strategy, env, work):
+                    add_event(trace, END, -1, -1, EXHAUSTED, 0)
+                    return OK
+                widened = True
+                root_rank = slot
+                node = np.int64(0)
+                visits = True
             continue
         # Every turn adds at most four events and one node.
         if counts[0] + 5 > len(events) or counts[1] + 1 > len(nodes):
             return BUFFER_FULL
         parent = frame[NODE_SLOT]
-        node = write_child(env, work, depth, rank, parent, rank, trace)
+        node = write_child(env, work, depth, slot, parent, slot + (root_rank if depth == 0 else 0), trace)
         leaf = environment.is_leaf(env, states[node])
-        if not leaf and expanded >= strategy.max_nodes:
+        if not leaf and expanded >= options.max_nodes:
             add_event(trace, END, -1, -1, BUDGET, 0)
             return OK
         count_child(trace, node)
-        frame[NEXT_SLOT] = rank + 1
+        frame[NEXT_SLOT] = slot + 1
         if current != parent:
             add_event(trace, BACKTRACK, parent, parent, 0, 0)
             current = parent
@@ -104,7 +117,22 @@ def _depth_first(strategy, env, problem, work, trace):
                 add_event(trace, END, -1, -1, SOLVED, 0)
                 return OK
             add_event(trace, DEAD_END, node, node, value, 0)
-            if strategy.announce_leaves:
+            if options.announce_leaves:
                 current = node
         else:
             visits = True
+
+
+@implements(options_of, DepthFirst)
+def _options_of(strategy):
+    return strategy
+
+
+@implements(rules, DepthFirst)
+def _rules(strategy, env, state, widened):
+    return env
+
+
+@implements(widen, DepthFirst)
+def _widen(strategy, env, work):
+    return False

@@ -13,6 +13,7 @@ from sos.search.beam import Beam
 from sos.search.best_first import BestFirst
 from sos.search.depth_first import DepthFirst
 from sos.search.protocol import choose, search, search_chosen
+from sos.search.widening import Widening
 
 KINDS = (DepthFirst, Beam, BestFirst)
 DEPTH_FIRST, BEAM, BEST_FIRST = range(3)
@@ -68,6 +69,6 @@ def _itself(strategy, choice, env, problem, work, trace):
     return search(strategy, env, problem, work, trace)
 
 
-for _kind in KINDS:
+for _kind in (*KINDS, Widening):
     implements(choose, _kind)(_first)
     implements(search_chosen, _kind)(_itself)

@@ -13,6 +13,24 @@ def search(strategy, env, problem, work, trace):
     return _interpreted("search", type(strategy))(strategy, env, problem, work, trace)
 
 
+def options_of(strategy):
+    """Return the options of a depth-first search as a `DepthFirst`."""
+    return _interpreted("options_of", type(strategy))(strategy)
+
+
+def rules(strategy, env, state, widened):
+    """Return the environment whose rules a depth-first search keeps to for the children of `state`: `env` or a narrower one.
+
+    `widened` says whether `widen` was called.
+    """
+    return _interpreted("rules", type(strategy))(strategy, env, state, widened)
+
+
+def widen(strategy, env, work):
+    """Make `work` ready for another pass of an exhausted depth-first search, by wider rules; False where there is none."""
+    return _interpreted("widen", type(strategy))(strategy, env, work)
+
+
 def choose(strategy, key, index):
     """Return which strategy (int64) of a mixture problem `index` of the uint64 stream `key` is searched with.
 
