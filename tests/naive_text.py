@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from naive import INT32_MAX, after, holds, legal
+from naive import INT32_MAX, legal
+from naive_verify import after, holds
 
 
 class _Node:

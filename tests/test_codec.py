@@ -8,6 +8,7 @@ from functools import cache
 
 import naive
 import naive_text
+import naive_verify
 import numpy as np
 import pytest
 from drivers import (
@@ -267,7 +268,7 @@ def test_decode_is_total_and_verify_is_never_fooled(name: str, whole_max: int, d
         verdict, trace, align = verify_tokens(dialect, env, problem, damaged)
         assert trace.equals(decoded.trace)
         assert np.array_equal(align, decoded.align)
-        solved, codes = naive.verify(env, trace) if len(trace.events) else (False, [])
+        solved, codes = naive_verify.verify(env, trace) if len(trace.events) else (False, [])
         same_problem = np.array_equal(trace.problem, problem)
         assert verdict.errors.tolist() == codes
         assert verdict.solved == (solved and same_problem)

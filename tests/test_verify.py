@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import naive
 import naive_text
+import naive_verify
 import numpy as np
 import pytest
 from drivers import all_envs, all_searches, random_problem, read_jsonl, run_search, tokenize
@@ -257,7 +257,7 @@ def test_published_verdicts(reference, dialect_of) -> None:
         true = naive_text.solves(row["text"], numbers, target)
         assert verdict.solved == true, row["text"]
         if len(trace.events):
-            assert naive.verify(env, trace)[1] == verdict.errors.tolist()
+            assert naive_verify.verify(env, trace)[1] == verdict.errors.tolist()
         false_positives += bool(row["rating"]) and not true
     assert false_positives > 0
 
@@ -306,12 +306,12 @@ def assert_agreement(
     verdict = verify(env, trace)
     assert not verdict.errors.any()
     assert verdict.solved == (trace.outcome == Outcome.SOLVED)
-    assert naive.verify(env, trace) == (verdict.solved, verdict.errors.tolist())
+    assert naive_verify.verify(env, trace) == (verdict.solved, verdict.errors.tolist())
     num_solved, codes = int(verdict.solved), {0}
     for _ in range(num_damaged):
         wrong = damaged(rng, trace)
         verdict = verify(env, wrong)
-        assert naive.verify(env, wrong) == (verdict.solved, verdict.errors.tolist())
+        assert naive_verify.verify(env, wrong) == (verdict.solved, verdict.errors.tolist())
         assert verdict.solved == (verdict.goal_event >= 0)
         num_solved += verdict.solved
         codes |= set(verdict.errors.tolist())

@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import naive
 import naive_text
+import naive_verify
 from drivers import damage, judged_text, small_streams
 
 from sos.envs.countdown import Countdown
@@ -65,7 +65,7 @@ def main() -> None:
         if not verdict.solved and rng.random() > JUDGED:
             continue
         counts["judged"] += 1
-        solved, codes = naive.verify(env, trace)
+        solved, codes = naive_verify.verify(env, trace)
         solved = solved and np.array_equal(trace.problem, problem)
         text_solved = judge(judged_text(dialect, tokens), problem[2:].tolist(), int(problem[0]), env.max_value)
         counts["solved but rejected by the oracle"] += verdict.solved and not solved

@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import naive
+import naive_verify
 from drivers import all_envs, all_searches, random_problem, run_search
 from test_verify import damaged
 
@@ -44,7 +44,7 @@ def main() -> None:
             trace = damaged(rng, original)
         verdict = verify(env, trace)
         codes = verdict.errors.tolist()
-        agreed += naive.verify(env, trace) == (verdict.solved, codes)
+        agreed += naive_verify.verify(env, trace) == (verdict.solved, codes)
         solved += verdict.solved
         clean += not any(codes)
         events += len(codes)
