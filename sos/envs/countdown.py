@@ -142,61 +142,47 @@ def _leaf_value(env, state):
 def _successors(env, kind, problem, scratch, state, moves, values):
     count = np.int64(state[0])
     target = np.int64(problem[0])
+    scale = np.int64(0) if kind == NO_HEURISTIC else np.int64(HEURISTIC_SCALE)
+    if kind == SUM:
+        scale //= max(count - 1, 1)
     total = np.int64(0)
     for k in range(1, count + 1):
-        total += _cost(kind, target, scratch, np.int64(state[k]))
+        total += _cost(scratch, target, np.int64(state[k]))
     num = 0
     for i in range(1, count):
         x = np.int64(state[i])
-        rest_x = total - _cost(kind, target, scratch, x)
+        rest_x = total - _cost(scratch, target, x)
         for j in range(i + 1, count + 1):
             y = np.int64(state[j])
-            # What the numbers that stay add to the value; the sizes of numbers multiply.
-            rest = _other_sizes(state, i, j) if kind == SIZE else rest_x - _cost(kind, target, scratch, y)
+            rest = rest_x - _cost(scratch, target, y)
             place = i << 5 | j << 2
             large, small = max(x, y), min(x, y)
             # Each is written, and kept where it is legal. A number of the problem can itself be above the limit.
             moves[num] = (x + y) << 8 | place | ADD
-            values[num] = rest
+            values[num] = (rest + _cost(scratch, target, x + y)) * scale
             num += x + y <= env.max_value
             moves[num] = (x * y) << 8 | place | MULTIPLY
-            values[num] = rest
+            values[num] = (rest + _cost(scratch, target, x * y)) * scale
             num += x * y <= env.max_value
             moves[num] = (large - small) << 8 | place | SUBTRACT
-            values[num] = rest
+            values[num] = (rest + _cost(scratch, target, large - small)) * scale
             num += large - small <= env.max_value
             # Whole numbers below 2**31 are exact as floats, and so is whether their ratio is whole.
             ratio = np.int64(np.float64(large) / np.float64(max(small, 1)))
             moves[num] = ratio << 8 | place | DIVIDE
-            values[num] = rest
+            values[num] = (rest + _cost(scratch, target, ratio)) * scale
             num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
-    if kind == SUM:
-        scale = HEURISTIC_SCALE // max(count - 1, 1)
+    if kind == SIZE:
         for m in range(num):
-            values[m] = (values[m] + abs((moves[m] >> 8) - target)) * scale
-    elif kind == MULT:
-        for m in range(num):
-            values[m] = (values[m] + _nearest(scratch, target, moves[m] >> 8)) * HEURISTIC_SCALE
-    elif kind == SIZE:
-        for m in range(num):
-            values[m] = _capped_product(values[m], (moves[m] >> 8) + 1) * HEURISTIC_SCALE
+            others = _other_sizes(state, moves[m] >> 5 & 7, moves[m] >> 2 & 7)
+            values[m] = _capped_product(others, (moves[m] >> 8) + 1) * HEURISTIC_SCALE
     return num
 
 
 @inner
-def _nearest(scratch, target, value):
-    """Return the distance of `value` to the nearest factor of the target."""
-    return scratch[value] if value < target else value - target
-
-
-@inner
-def _cost(kind, target, scratch, value):
-    """Return what one number adds to the unscaled heuristic of a state."""
-    if kind == SUM:
-        return abs(value - target)
-    if kind == MULT:
-        return _nearest(scratch, target, value)
-    return np.int64(0)
+def _cost(scratch, target, value):
+    """Return what one number adds to the unscaled heuristic of a state: above the target it is the distance to it."""
+    return scratch[min(value, target)] + max(value - target, 0)
 
 
 @inner
@@ -229,16 +215,16 @@ def _make_child(env, state, move, action, child):
     action[1] = operator
     action[2] = x if swap else y
     action[3] = result
-    count = state[0]
+    # Without branches: all columns, the zeros behind the numbers too, are moved up by how many are left out before them.
+    width = len(child)
     k = 1
-    for m in range(1, count + 1):
-        if m != i and m != j:
-            child[k] = state[m]
-            k += 1
-    child[k] = result
-    child[0] = k
-    for m in range(k + 1, len(child)):
-        child[m] = 0
+    for m in range(1, width):
+        child[k] = state[m]
+        k += (m != i) & (m != j)
+    child[width - 2] = 0
+    child[width - 1] = 0
+    child[0] = state[0] - 1
+    child[state[0] - 1] = result
 
 
 @implements(protocol.apply_action, Countdown)
@@ -303,12 +289,13 @@ def _canonical(env, state, out):
 
 @implements(protocol.prepare, Countdown)
 def _prepare(env, kind, problem, scratch):
-    # The distance of each number below the target to the nearest factor in 2..target; a target below 2 stands for itself.
-    if kind != MULT:
-        return
+    # What each number up to the target costs: its distance to the target, or to the nearest factor of it in 2..target; a target
+    # below 2 stands for itself. Without a heuristic, and for sizes, that is computed like the sum and not used.
     target = np.int64(problem[0])
     for value in range(target + 1):
         scratch[value] = target - value
+    if kind != MULT:
+        return
     factor = 2
     while factor * factor <= target:
         if target % factor == 0:
