@@ -10,7 +10,7 @@ import numpy as np
 from sos.kernels import inlined, inner, kernel
 from sos.stream import program as d
 from sos.stream.runs import SLACK, copy_run, fill_run
-from sos.stream.steps import ARGUMENT, CHANGING_START, CHANGING_STEP, CHANGING_STOP, NOTHING, PHRASE, PIECE, PLACE, SIZE
+from sos.stream.steps import ARGUMENT, CHANGING_START, CHANGING_STEP, CHANGING_STOP, NOTHING, PHRASE, PIECE, PLACE, SIZE, STEP
 from sos.stream.vocab import FIRST_NUMBER
 from sos.stream.writing import (
     HISTORY_START,
@@ -144,12 +144,12 @@ def _put_operation(program, nodes, node, writing, tokens, t):
     """Write the action that generated `node`, as in a history."""
     steps = writing.steps
     for m in range(writing.step_start[OPERATION], writing.step_start[OPERATION + 1]):
-        t = copy_run(writing.literals, np.int64(steps[m, PLACE]), np.int64(steps[m, SIZE]), tokens, t)
-        field = steps[m, PIECE]
+        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
+        field = steps[STEP * m + PIECE]
         if field == PHRASE:
             t = _put_phrase(program, nodes, node, writing, tokens, t)
         elif field != NOTHING:
-            t = _put_action(program, field, np.int64(steps[m, ARGUMENT]), nodes, node, writing, tokens, t)
+            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
 
 
@@ -187,8 +187,8 @@ def _put_form(program, form, value, node, state, nodes, states, writing, tokens,
     """Write one form; return the position behind it."""
     steps = writing.steps
     for m in range(writing.step_start[form], writing.step_start[form + 1]):
-        t = copy_run(writing.literals, np.int64(steps[m, PLACE]), np.int64(steps[m, SIZE]), tokens, t)
-        field = steps[m, PIECE]
+        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
+        field = steps[STEP * m + PIECE]
         if field == PHRASE:
             t = _put_phrase(program, nodes, node, writing, tokens, t)
         elif field == NUMBERS:
@@ -200,7 +200,7 @@ def _put_form(program, form, value, node, state, nodes, states, writing, tokens,
         elif field == VALUE_NUMBER or field == DEPTH:
             t = put_number(value if field == VALUE_NUMBER else _depth(nodes, node), program, writing, tokens, t)
         elif field != NOTHING:
-            t = _put_action(program, field, np.int64(steps[m, ARGUMENT]), nodes, node, writing, tokens, t)
+            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
 
 
@@ -218,7 +218,7 @@ def _begin(program, problem, num_nodes, num_states, writing):
         lists[state, 0] = 0
     for r in range(len(writing.changing)):
         m = writing.changing[r, CHANGING_STEP]
-        place = np.int64(steps[m, PLACE])
+        place = np.int64(steps[STEP * m + PLACE])
         t = place
         for k in range(writing.changing[r, CHANGING_START], writing.changing[r, CHANGING_STOP]):
             argument = np.int64(writing.pieces[k, 1])
@@ -227,7 +227,7 @@ def _begin(program, problem, num_nodes, num_states, writing):
                 t += 1
             else:
                 t = put_number(np.int64(problem[argument]), program, writing, writing.literals, t)
-        steps[m, SIZE] = t - place
+        steps[STEP * m + SIZE] = t - place
 
 
 @inlined
