@@ -9,7 +9,7 @@ import numpy as np
 
 from sos.kernels import inlined, inner, kernel
 from sos.stream import program as d
-from sos.stream.runs import SLACK, copy_run, fill_run
+from sos.stream.runs import SLACK, copy_longer_run, copy_run, fill_run
 from sos.stream.steps import ARGUMENT, CHANGING_START, CHANGING_STEP, CHANGING_STOP, NOTHING, PHRASE, PIECE, PLACE, SIZE, STEP
 from sos.stream.vocab import FIRST_NUMBER
 from sos.stream.writing import (
@@ -293,7 +293,9 @@ def encode_traces(
             begin = t
             if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
                 # The same words again: a return says nothing but its node and state.
-                t = _put_again(told[node], VISIT_START, text, t)
+                row = told[node]
+                start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
+                t = copy_longer_run(text, start, size, text, t)
             else:
                 # An inner node has a second form where the dialect labels nodes.
                 num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace_states[state, 0] > 1 else 1

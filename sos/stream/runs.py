@@ -14,7 +14,7 @@ from numba.extending import intrinsic, overload
 
 from sos.kernels import INNER, inlined
 
-SHORT, LONG = 4, 16
+SHORT, LONG, LONGER = 4, 16, 64
 WIDE = SLACK = 64
 
 
@@ -44,6 +44,11 @@ def _copy_short(typingctx: Any, source: Any, start: Any, target: Any, at: Any) -
 @intrinsic
 def _copy_long(typingctx: Any, source: Any, start: Any, target: Any, at: Any) -> Any:
     return _copy(typingctx, source, start, target, at, LONG)
+
+
+@intrinsic
+def _copy_longer(typingctx: Any, source: Any, start: Any, target: Any, at: Any) -> Any:
+    return _copy(typingctx, source, start, target, at, LONGER)
 
 
 @intrinsic
@@ -90,6 +95,11 @@ def copy_long(source, start, target, at):
     target[at : at + LONG] = source[start : start + LONG].copy()
 
 
+def copy_longer(source, start, target, at):
+    """Copy LONGER tokens, uint16, from source[start:] to target[at:]."""
+    target[at : at + LONGER] = source[start : start + LONGER].copy()
+
+
 def copy_rest(source, start, target, at, count):
     """Copy `count` tokens, uint16, from source[start:] to target[at:]; the two may not overlap."""
     target[at : at + count] = source[start : start + count].copy()
@@ -115,6 +125,11 @@ def _long(source, start, target, at):
     return lambda source, start, target, at: _copy_long(source, start, target, at)
 
 
+@overload(copy_longer, jit_options=INNER)
+def _longer(source, start, target, at):
+    return lambda source, start, target, at: _copy_longer(source, start, target, at)
+
+
 @overload(copy_rest, jit_options=INNER)
 def _rest(source, start, target, at, count):
     return lambda source, start, target, at, count: _copy_rest(source, start, target, at, count)
@@ -127,6 +142,15 @@ def copy_run(source, start, count, target, at):
     if count > LONG:
         # A call: a loop would be unrolled wherever it is inlined, and take the registers from all that is around it.
         copy_rest(source, start + LONG, target, at + LONG, count - LONG)
+    return at + count
+
+
+@inlined
+def copy_longer_run(source, start, count, target, at):
+    """Like `copy_run`, for what is mostly longer than LONG."""
+    copy_longer(source, start, target, at)
+    if count > LONGER:
+        copy_rest(source, start + LONGER, target, at + LONGER, count - LONGER)
     return at + count
 
 
