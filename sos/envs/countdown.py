@@ -147,30 +147,30 @@ def _successors(env, kind, problem, scratch, state, moves, values):
         scale //= max(count - 1, 1)
     total = np.int64(0)
     for k in range(1, count + 1):
-        total += _cost(scratch, target, np.int64(state[k]))
+        total += _cost(kind, target, scratch, np.int64(state[k]))
     num = 0
     for i in range(1, count):
         x = np.int64(state[i])
-        rest_x = total - _cost(scratch, target, x)
+        rest_x = total - _cost(kind, target, scratch, x)
         for j in range(i + 1, count + 1):
             y = np.int64(state[j])
-            rest = rest_x - _cost(scratch, target, y)
+            rest = rest_x - _cost(kind, target, scratch, y)
             place = i << 5 | j << 2
             large, small = max(x, y), min(x, y)
             # Each is written, and kept where it is legal. A number of the problem can itself be above the limit.
             moves[num] = (x + y) << 8 | place | ADD
-            values[num] = (rest + _cost(scratch, target, x + y)) * scale
+            values[num] = (rest + _cost(kind, target, scratch, x + y)) * scale
             num += x + y <= env.max_value
             moves[num] = (x * y) << 8 | place | MULTIPLY
-            values[num] = (rest + _cost(scratch, target, x * y)) * scale
+            values[num] = (rest + _cost(kind, target, scratch, x * y)) * scale
             num += x * y <= env.max_value
             moves[num] = (large - small) << 8 | place | SUBTRACT
-            values[num] = (rest + _cost(scratch, target, large - small)) * scale
+            values[num] = (rest + _cost(kind, target, scratch, large - small)) * scale
             num += large - small <= env.max_value
             # Whole numbers below 2**31 are exact as floats, and so is whether their ratio is whole.
             ratio = np.int64(np.float64(large) / np.float64(max(small, 1)))
             moves[num] = ratio << 8 | place | DIVIDE
-            values[num] = (rest + _cost(scratch, target, ratio)) * scale
+            values[num] = (rest + _cost(kind, target, scratch, ratio)) * scale
             num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
     if kind == SIZE:
         for m in range(num):
@@ -180,9 +180,10 @@ def _successors(env, kind, problem, scratch, state, moves, values):
 
 
 @inner
-def _cost(scratch, target, value):
-    """Return what one number adds to the unscaled heuristic of a state: above the target it is the distance to it."""
-    return scratch[min(value, target)] + max(value - target, 0)
+def _cost(kind, target, scratch, value):
+    """Return what one number adds to the unscaled heuristic of a state; above the target it is the distance to it."""
+    below = scratch[min(value, target)] if kind == MULT else max(target - value, 0)
+    return below + max(value - target, 0)
 
 
 @inner
@@ -289,13 +290,12 @@ def _canonical(env, state, out):
 
 @implements(protocol.prepare, Countdown)
 def _prepare(env, kind, problem, scratch):
-    # What each number up to the target costs: its distance to the target, or to the nearest factor of it in 2..target; a target
-    # below 2 stands for itself. Without a heuristic, and for sizes, that is computed like the sum and not used.
+    # The distance of each number up to the target to the nearest factor in 2..target; a target below 2 stands for itself.
+    if kind != MULT:
+        return
     target = np.int64(problem[0])
     for value in range(target + 1):
         scratch[value] = target - value
-    if kind != MULT:
-        return
     factor = 2
     while factor * factor <= target:
         if target % factor == 0:
