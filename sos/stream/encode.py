@@ -10,7 +10,18 @@ import numpy as np
 from sos.kernels import inlined, inner, kernel
 from sos.stream import program as d
 from sos.stream.runs import SLACK, copy_longer_run, copy_run, fill_run
-from sos.stream.steps import ARGUMENT, CHANGING_START, CHANGING_STEP, CHANGING_STOP, NOTHING, PHRASE, PIECE, PLACE, SIZE, STEP
+from sos.stream.steps import (
+    ARGUMENT,
+    CHANGING_START,
+    CHANGING_STEP,
+    CHANGING_STOP,
+    NOTHING,
+    PHRASE,
+    PIECE,
+    PLACE,
+    SIZE,
+    STEP,
+)
 from sos.stream.vocab import FIRST_NUMBER
 from sos.stream.writing import (
     HISTORY_START,

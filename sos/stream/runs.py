@@ -57,11 +57,11 @@ def _copy_rest(typingctx: Any, source: Any, start: Any, target: Any, at: Any, co
         return None
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointers = [
-            builder.gep(context.make_array(signature.args[k])(context, builder, arguments[k]).data, [arguments[k + 1]])
-            for k in (2, 0)
-        ]
-        cgutils.raw_memcpy(builder, *pointers, arguments[4], 2)
+        def pointer(k: int) -> Any:
+            data = context.make_array(signature.args[k])(context, builder, arguments[k]).data
+            return builder.gep(data, [arguments[k + 1]])
+
+        cgutils.raw_memcpy(builder, pointer(2), pointer(0), arguments[4], 2)
         return context.get_dummy_value()
 
     return types.none(source, types.intp, target, types.intp, types.intp), codegen
