@@ -17,7 +17,7 @@ from sos.envs.countdown import HEURISTIC_SCALE, HEURISTICS, Countdown
 from sos.rng import below, fold
 from sos.search.beam import SHUFFLE_KEY, Beam
 from sos.search.best_first import BestFirst
-from sos.search.frontier import new_work
+from sos.search.frontier import _sort, new_work
 from sos.trace import ACTION, KIND, RANK, Event, Outcome, Status, Trace, new_buffer
 
 ENVS = {
@@ -149,3 +149,14 @@ def test_golden_traces(name: str, strategy: Any, target: int, numbers: list[int]
     trace = run_search(strategy, env, env.problem_row(target, numbers))
     assert (trace.events[:, KIND] == Event.BACKTRACK).sum() == 0
     assert readable(trace, dialect_of("compact", env, 9)) == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_keys_are_sorted_whatever_their_number() -> None:
+    rng = np.random.default_rng(0)
+    for count in range(41):
+        for high in (2 * count + 1, 2**60):
+            numbers = rng.choice(high, count, replace=False) if high < 100 else rng.integers(-high, high, count)
+            values, keys = np.zeros((2, 44), np.int64)
+            values[:count] = numbers
+            _sort(values, count, keys)
+            assert keys[:count].tolist() == sorted(numbers.tolist())

@@ -142,6 +142,9 @@ def _leaf_value(env, state):
 def _successors(env, kind, problem, scratch, state, moves, values):
     count = np.int64(state[0])
     target = np.int64(problem[0])
+    scale = np.int64(0) if kind == NO_HEURISTIC else np.int64(HEURISTIC_SCALE)
+    if kind == SUM:
+        scale //= max(count - 1, 1)
     total = np.int64(0)
     for k in range(1, count + 1):
         total += _cost(kind, target, scratch, np.int64(state[k]))
@@ -151,52 +154,36 @@ def _successors(env, kind, problem, scratch, state, moves, values):
         rest_x = total - _cost(kind, target, scratch, x)
         for j in range(i + 1, count + 1):
             y = np.int64(state[j])
-            # What the numbers that stay add to the value; the sizes of numbers multiply.
-            rest = _other_sizes(state, i, j) if kind == SIZE else rest_x - _cost(kind, target, scratch, y)
+            rest = rest_x - _cost(kind, target, scratch, y)
             place = i << 5 | j << 2
             large, small = max(x, y), min(x, y)
             # Each is written, and kept where it is legal. A number of the problem can itself be above the limit.
             moves[num] = (x + y) << 8 | place | ADD
-            values[num] = rest
+            values[num] = (rest + _cost(kind, target, scratch, x + y)) * scale
             num += x + y <= env.max_value
             moves[num] = (x * y) << 8 | place | MULTIPLY
-            values[num] = rest
+            values[num] = (rest + _cost(kind, target, scratch, x * y)) * scale
             num += x * y <= env.max_value
             moves[num] = (large - small) << 8 | place | SUBTRACT
-            values[num] = rest
+            values[num] = (rest + _cost(kind, target, scratch, large - small)) * scale
             num += large - small <= env.max_value
             # Whole numbers below 2**31 are exact as floats, and so is whether their ratio is whole.
             ratio = np.int64(np.float64(large) / np.float64(max(small, 1)))
             moves[num] = ratio << 8 | place | DIVIDE
-            values[num] = rest
+            values[num] = (rest + _cost(kind, target, scratch, ratio)) * scale
             num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
-    if kind == SUM:
-        scale = HEURISTIC_SCALE // max(count - 1, 1)
+    if kind == SIZE:
         for m in range(num):
-            values[m] = (values[m] + abs((moves[m] >> 8) - target)) * scale
-    elif kind == MULT:
-        for m in range(num):
-            values[m] = (values[m] + _nearest(scratch, target, moves[m] >> 8)) * HEURISTIC_SCALE
-    elif kind == SIZE:
-        for m in range(num):
-            values[m] = _capped_product(values[m], (moves[m] >> 8) + 1) * HEURISTIC_SCALE
+            others = _other_sizes(state, moves[m] >> 5 & 7, moves[m] >> 2 & 7)
+            values[m] = _capped_product(others, (moves[m] >> 8) + 1) * HEURISTIC_SCALE
     return num
 
 
 @inner
-def _nearest(scratch, target, value):
-    """Return the distance of `value` to the nearest factor of the target."""
-    return scratch[value] if value < target else value - target
-
-
-@inner
 def _cost(kind, target, scratch, value):
-    """Return what one number adds to the unscaled heuristic of a state."""
-    if kind == SUM:
-        return abs(value - target)
-    if kind == MULT:
-        return _nearest(scratch, target, value)
-    return np.int64(0)
+    """Return what one number adds to the unscaled heuristic of a state; above the target it is the distance to it."""
+    below = scratch[min(value, target)] if kind == MULT else max(target - value, 0)
+    return below + max(value - target, 0)
 
 
 @inner
@@ -229,16 +216,16 @@ def _make_child(env, state, move, action, child):
     action[1] = operator
     action[2] = x if swap else y
     action[3] = result
-    count = state[0]
+    # Without branches: all columns, the zeros behind the numbers too, are moved up by how many are left out before them.
+    width = len(child)
     k = 1
-    for m in range(1, count + 1):
-        if m != i and m != j:
-            child[k] = state[m]
-            k += 1
-    child[k] = result
-    child[0] = k
-    for m in range(k + 1, len(child)):
-        child[m] = 0
+    for m in range(1, width):
+        child[k] = state[m]
+        k += (m != i) & (m != j)
+    child[width - 2] = 0
+    child[width - 1] = 0
+    child[0] = state[0] - 1
+    child[state[0] - 1] = result
 
 
 @implements(protocol.apply_action, Countdown)
@@ -303,7 +290,7 @@ def _canonical(env, state, out):
 
 @implements(protocol.prepare, Countdown)
 def _prepare(env, kind, problem, scratch):
-    # The distance of each number below the target to the nearest factor in 2..target; a target below 2 stands for itself.
+    # The distance of each number up to the target to the nearest factor in 2..target; a target below 2 stands for itself.
     if kind != MULT:
         return
     target = np.int64(problem[0])

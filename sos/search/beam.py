@@ -70,12 +70,11 @@ def _push_sorted(work, size, first, count):
     """Push the nodes first..first + count - 1, the children of frame 0 in their written order, by value; ties keep that order."""
     keys, ranks = work.keys[0], work.ranks
     for rank in range(count):
-        value = keys[rank] >> KEY_BITS
-        m = rank
-        while m > 0 and keys[ranks[m - 1]] >> KEY_BITS > value:
-            ranks[m] = ranks[m - 1]
-            m -= 1
-        ranks[m] = rank
+        place = 0
+        for m in range(count):
+            value, other = keys[rank] >> KEY_BITS, keys[m] >> KEY_BITS
+            place += (other < value) | ((other == value) & (m < rank))
+        ranks[place] = rank
     for k in range(count):
         size = push_heap(work, size, keys[ranks[k]] >> KEY_BITS, first + ranks[k])
     return size

@@ -129,6 +129,28 @@ def begin(env, heuristic, problem, work, trace):
 
 
 @inlined
+def _sort(values, count, keys):
+    """Write the `count` distinct numbers of `values` into `keys` in ascending order, without branches; `values` is lost.
+
+    Both have room for four numbers at least. O(count**2), which for up to 40 numbers is faster than to branch.
+    """
+    if count <= 4:
+        for k in range(count, 4):
+            values[k] = NO_LIMIT
+        a, b = min(values[0], values[1]), max(values[0], values[1])
+        c, d = min(values[2], values[3]), max(values[2], values[3])
+        keys[0], most = min(a, c), max(a, c)
+        least, keys[3] = min(b, d), max(b, d)
+        keys[1], keys[2] = min(most, least), max(most, least)
+        return
+    for k in range(count):
+        rank = 0
+        for m in range(count):
+            rank += values[m] < values[k]
+        keys[rank] = values[k]
+
+
+@inlined
 def fill_frame(
     env,
     heuristic,
@@ -157,32 +179,24 @@ def fill_frame(
     kept = 0
     for move in range(num):
         value = values[move]
-        if value > limit:
-            continue
-        if look_ahead > 0 or skip_seen or skip_out_of_range:
+        stays = value <= limit
+        if stays and (look_ahead > 0 or skip_seen or skip_out_of_range):
             environment.make_child(env, state, moves[move], work.action, work.child)
             if look_ahead > 0 and environment.hopeless(env, problem, work.child, look_ahead):
                 continue
             if skip_out_of_range and environment.out_of_range(env, work.child):
                 continue
-        if skip_seen:
-            environment.canonical(env, work.child, work.row)
-            added = add_seen(work)
-            if added < 0:
-                return False
-            if added == 0:
-                continue
-        # Insertion from behind keeps equal values in generation order, for the number of the move is part of a key.
-        key = value << KEY_BITS | move
-        if kept < most:
-            kept += 1
-        elif key > keys[kept - 1]:
-            continue
-        m = kept - 1
-        while m > 0 and keys[m - 1] > key:
-            keys[m] = keys[m - 1]
-            m -= 1
-        keys[m] = key
+            if skip_seen:
+                environment.canonical(env, work.child, work.row)
+                added = add_seen(work)
+                if added < 0:
+                    return False
+                stays = added > 0
+        # Equal values stay in generation order, for the number of the move is part of a key.
+        values[kept] = value << KEY_BITS | move
+        kept += stays
+    _sort(values, kept, keys)
+    kept = min(kept, most)
     work.frame[depth, NODE_SLOT] = node
     work.frame[depth, NEXT_SLOT] = 0
     work.frame[depth, COUNT_SLOT] = kept
@@ -243,11 +257,11 @@ def pop_heap(work, size):
     value, node = values[size], nodes[size]
     if size == 0:
         return least
+    values[size] = NO_LIMIT  # so that the last child without a sibling is the lesser of two
     pos = 0
     child = 1
     while child < size:
-        if child + 1 < size and not values[child] < values[child + 1]:
-            child += 1
+        child += not values[child] < values[child + 1]
         values[pos] = values[child]
         nodes[pos] = nodes[child]
         pos = child

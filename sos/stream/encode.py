@@ -9,8 +9,19 @@ import numpy as np
 
 from sos.kernels import inlined, inner, kernel
 from sos.stream import program as d
-from sos.stream.runs import SLACK, copy_run, fill_run
-from sos.stream.steps import ARGUMENT, CHANGING_START, CHANGING_STEP, CHANGING_STOP, NOTHING, PHRASE, PIECE, PLACE, SIZE
+from sos.stream.runs import SLACK, copy_longer_run, copy_run, fill_run
+from sos.stream.steps import (
+    ARGUMENT,
+    CHANGING_START,
+    CHANGING_STEP,
+    CHANGING_STOP,
+    NOTHING,
+    PHRASE,
+    PIECE,
+    PLACE,
+    SIZE,
+    STEP,
+)
 from sos.stream.vocab import FIRST_NUMBER
 from sos.stream.writing import (
     HISTORY_START,
@@ -144,12 +155,12 @@ def _put_operation(program, nodes, node, writing, tokens, t):
     """Write the action that generated `node`, as in a history."""
     steps = writing.steps
     for m in range(writing.step_start[OPERATION], writing.step_start[OPERATION + 1]):
-        t = copy_run(writing.literals, np.int64(steps[m, PLACE]), np.int64(steps[m, SIZE]), tokens, t)
-        field = steps[m, PIECE]
+        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
+        field = steps[STEP * m + PIECE]
         if field == PHRASE:
             t = _put_phrase(program, nodes, node, writing, tokens, t)
         elif field != NOTHING:
-            t = _put_action(program, field, np.int64(steps[m, ARGUMENT]), nodes, node, writing, tokens, t)
+            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
 
 
@@ -187,8 +198,8 @@ def _put_form(program, form, value, node, state, nodes, states, writing, tokens,
     """Write one form; return the position behind it."""
     steps = writing.steps
     for m in range(writing.step_start[form], writing.step_start[form + 1]):
-        t = copy_run(writing.literals, np.int64(steps[m, PLACE]), np.int64(steps[m, SIZE]), tokens, t)
-        field = steps[m, PIECE]
+        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
+        field = steps[STEP * m + PIECE]
         if field == PHRASE:
             t = _put_phrase(program, nodes, node, writing, tokens, t)
         elif field == NUMBERS:
@@ -200,7 +211,7 @@ def _put_form(program, form, value, node, state, nodes, states, writing, tokens,
         elif field == VALUE_NUMBER or field == DEPTH:
             t = put_number(value if field == VALUE_NUMBER else _depth(nodes, node), program, writing, tokens, t)
         elif field != NOTHING:
-            t = _put_action(program, field, np.int64(steps[m, ARGUMENT]), nodes, node, writing, tokens, t)
+            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
 
 
@@ -218,7 +229,7 @@ def _begin(program, problem, num_nodes, num_states, writing):
         lists[state, 0] = 0
     for r in range(len(writing.changing)):
         m = writing.changing[r, CHANGING_STEP]
-        place = np.int64(steps[m, PLACE])
+        place = np.int64(steps[STEP * m + PLACE])
         t = place
         for k in range(writing.changing[r, CHANGING_START], writing.changing[r, CHANGING_STOP]):
             argument = np.int64(writing.pieces[k, 1])
@@ -227,7 +238,7 @@ def _begin(program, problem, num_nodes, num_states, writing):
                 t += 1
             else:
                 t = put_number(np.int64(problem[argument]), program, writing, writing.literals, t)
-        steps[m, SIZE] = t - place
+        steps[STEP * m + SIZE] = t - place
 
 
 @inlined
@@ -293,7 +304,9 @@ def encode_traces(
             begin = t
             if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
                 # The same words again: a return says nothing but its node and state.
-                t = _put_again(told[node], VISIT_START, text, t)
+                row = told[node]
+                start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
+                t = copy_longer_run(text, start, size, text, t)
             else:
                 # An inner node has a second form where the dialect labels nodes.
                 num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace_states[state, 0] > 1 else 1

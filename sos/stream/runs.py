@@ -9,12 +9,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from sos.kernels import INNER, inlined
 
-SHORT, LONG = 4, 16
-WIDE = SLACK = 32
+SHORT, LONG, LONGER = 4, 16, 64
+WIDE = SLACK = 64
 
 
 def _copy(typingctx: Any, source: Any, start: Any, target: Any, at: Any, size: int) -> Any:
@@ -46,6 +47,27 @@ def _copy_long(typingctx: Any, source: Any, start: Any, target: Any, at: Any) ->
 
 
 @intrinsic
+def _copy_longer(typingctx: Any, source: Any, start: Any, target: Any, at: Any) -> Any:
+    return _copy(typingctx, source, start, target, at, LONGER)
+
+
+@intrinsic
+def _copy_rest(typingctx: Any, source: Any, start: Any, target: Any, at: Any, count: Any) -> Any:
+    if not all(isinstance(a, types.Array) and a.dtype == types.uint16 and a.ndim == 1 for a in (source, target)):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def pointer(k: int) -> Any:
+            data = context.make_array(signature.args[k])(context, builder, arguments[k]).data
+            return builder.gep(data, [arguments[k + 1]])
+
+        cgutils.raw_memcpy(builder, pointer(2), pointer(0), arguments[4], 2)
+        return context.get_dummy_value()
+
+    return types.none(source, types.intp, target, types.intp, types.intp), codegen
+
+
+@intrinsic
 def _fill_wide(typingctx: Any, target: Any, at: Any, value: Any) -> Any:
     if not (isinstance(target, types.Array) and target.dtype == types.int8 and target.ndim == 1):
         return None
@@ -73,6 +95,16 @@ def copy_long(source, start, target, at):
     target[at : at + LONG] = source[start : start + LONG].copy()
 
 
+def copy_longer(source, start, target, at):
+    """Copy LONGER tokens, uint16, from source[start:] to target[at:]."""
+    target[at : at + LONGER] = source[start : start + LONGER].copy()
+
+
+def copy_rest(source, start, target, at, count):
+    """Copy `count` tokens, uint16, from source[start:] to target[at:]; the two may not overlap."""
+    target[at : at + count] = source[start : start + count].copy()
+
+
 def fill_wide(target, at, value):
     """Write `value` into WIDE entries of target, int8, from `at` on."""
     target[at : at + WIDE] = value
@@ -93,14 +125,32 @@ def _long(source, start, target, at):
     return lambda source, start, target, at: _copy_long(source, start, target, at)
 
 
+@overload(copy_longer, jit_options=INNER)
+def _longer(source, start, target, at):
+    return lambda source, start, target, at: _copy_longer(source, start, target, at)
+
+
+@overload(copy_rest, jit_options=INNER)
+def _rest(source, start, target, at, count):
+    return lambda source, start, target, at, count: _copy_rest(source, start, target, at, count)
+
+
 @inlined
 def copy_run(source, start, count, target, at):
     """Copy `count` tokens and up to SLACK behind them; return the position behind the run. `source` may be `target`."""
     copy_long(source, start, target, at)
-    k = LONG
-    while k < count:
-        copy_long(source, start + k, target, at + k)
-        k += LONG
+    if count > LONG:
+        # A call: a loop would be unrolled wherever it is inlined, and take the registers from all that is around it.
+        copy_rest(source, start + LONG, target, at + LONG, count - LONG)
+    return at + count
+
+
+@inlined
+def copy_longer_run(source, start, count, target, at):
+    """Like `copy_run`, for what is mostly longer than LONG."""
+    copy_longer(source, start, target, at)
+    if count > LONGER:
+        copy_rest(source, start + LONGER, target, at + LONGER, count - LONGER)
     return at + count
 
 

@@ -19,13 +19,14 @@ from sos.stream.vocab import FIRST_NUMBER
 
 PHRASE, NOTHING = 9, 10  # fields beside the pieces of a program
 PIECE, ARGUMENT, PLACE, SIZE = range(4)
+STEP = 4
 CHANGING_STEP, CHANGING_START, CHANGING_STOP = range(3)
 
 
 class Steps(NamedTuple):
     """What follows from a Program for the encoder. M = steps, K = pieces of runs, R = runs with numbers of the problem."""
 
-    steps: np.ndarray  # int32 (M, 4): field, its argument, place of the run before it in `literals` and its size
+    steps: np.ndarray  # int32 (STEP * M,): field, its argument, place of the run before it in `literals` and its size
     step_start: np.ndarray  # int32 (14,): form f is `steps[step_start[f]:step_start[f + 1]]`
     pieces: np.ndarray  # int32 (K, 2): a LITERAL or PROBLEM_NUMBER and its argument
     changing: np.ndarray  # int32 (R, 3): a step whose run is written anew for each trace, and its span of `pieces`
@@ -59,7 +60,7 @@ def _compile(code_bytes: bytes, start_bytes: bytes) -> Steps:
             steps.append([field, argument, place, len(run)])
         step_start.append(len(steps))
     return Steps(
-        np.array(steps, np.int32),
+        np.array(steps, np.int32).reshape(-1),
         np.array(step_start, np.int32),
         np.array(pieces, np.int32).reshape(-1, 2),
         np.array(changing, np.int32).reshape(-1, 3),
