@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol
-from sos.envs.countdown_four import four_reach, new_lanes
+from sos.envs.countdown_proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, pair_hits, reaches
 from sos.envs.protocol import implements
 from sos.kernels import inner
 from sos.rng import below, fold
 
-ADD, MULTIPLY, SUBTRACT, DIVIDE = range(4)
 OPERAND_A, OPERATOR, OPERAND_B, RESULT = range(4)
 HEURISTICS = ("none", "sum", "mult", "size")
 NO_HEURISTIC, SUM, MULT, SIZE = range(4)
@@ -29,13 +28,6 @@ MAX_NUMBERS = 6
 INT32_MAX = 2**31 - 1
 # A mean over 1 to 6 numbers times 60 is a whole number: heuristics stay exact integers.
 HEURISTIC_SCALE = 60
-
-
-class ProofWork(NamedTuple):
-    """Work space of `solvable`."""
-
-    frames: np.ndarray  # int64 (D, 9): the numbers in columns 0..5, then i, j, operator
-    lanes: np.ndarray  # see `four_reach`
 
 
 class Countdown(NamedTuple):
@@ -108,7 +100,7 @@ class Countdown(NamedTuple):
 
     def proof_work(self) -> ProofWork:
         """Allocate the work space of `solvable`."""
-        return ProofWork(np.zeros((self.num_numbers, 9), np.int64), new_lanes())
+        return new_proof_work(self.num_numbers)
 
     def problem_row(self, target: int, numbers: list[int]) -> list[int]:
         """Return the problem row for `numbers`, which must be `num_numbers` long."""
@@ -314,7 +306,7 @@ def _hopeless(env, problem, state, look_ahead):
     if state[0] == 1:
         return look_ahead >= 1 and state[1] != problem[0]
     if state[0] == 2:
-        return look_ahead >= 2 and not _pair_hits(np.int64(state[1]), np.int64(state[2]), problem[0], env.max_value)
+        return look_ahead >= 2 and not pair_hits(np.int64(state[1]), np.int64(state[2]), problem[0], env.max_value)
     return False
 
 
@@ -381,94 +373,6 @@ def _hash_key(env, key, problem):
     return h
 
 
-@inner
-def _pair_hits(x, y, target, max_value):
-    """Say whether one legal operation on x and y gives `target`."""
-    if target > max_value:
-        return False
-    if x < y:
-        x, y = y, x
-    if x - y == target or x + y == target or x * y == target:
-        return True
-    return y != 0 and x % y == 0 and x // y == target
-
-
 @implements(protocol.solvable, Countdown)
 def _solvable(env, problem, work):
-    """Depth-first over all operations with an explicit stack, down to four numbers that are decided at once; exact.
-
-    Complexity: 1, 35 and about 1700 decisions of four numbers for 4, 5 and 6 numbers.
-    """
-    frames = work.frames
-    num = env.num_numbers
-    target = problem[0]
-    max_value = env.max_value
-    base = 4 if num >= 4 and target >= 1 else 2
-    for k in range(num):
-        frames[0, k] = problem[k + 2]
-        if problem[k + 2] > max_value:
-            base = 2
-    if target > max_value:
-        return False
-    if num == base:
-        if base == 2:
-            return _pair_hits(frames[0, 0], frames[0, 1], target, max_value)
-        return four_reach(frames[0], target, max_value, work.lanes)
-    depth = 0
-    frames[0, 6] = 0
-    frames[0, 7] = 1
-    frames[0, 8] = 0
-    while depth >= 0:
-        frame = frames[depth]
-        count = num - depth
-        i = frame[6]
-        j = frame[7]
-        operator = frame[8]
-        if i >= count - 1:
-            depth -= 1
-            continue
-        # Advance the frame to its next operation before going down.
-        if operator < 3:
-            frame[8] = operator + 1
-        else:
-            frame[8] = 0
-            if j + 1 < count:
-                frame[7] = j + 1
-            else:
-                frame[6] = i + 1
-                frame[7] = i + 2
-        x = frame[i]
-        y = frame[j]
-        if x < y:
-            x, y = y, x
-        if operator == ADD:
-            result = x + y
-        elif operator == MULTIPLY:
-            result = x * y
-        elif operator == SUBTRACT:
-            result = x - y
-        else:
-            if y <= 1 or x % y != 0:
-                # Division by 1 gives the state that multiplication by 1 gave.
-                continue
-            result = x // y
-        if result > max_value:
-            continue
-        below_frame = frames[depth + 1]
-        k = 0
-        for m in range(count):
-            if m != i and m != j:
-                below_frame[k] = frame[m]
-                k += 1
-        below_frame[k] = result
-        if k + 1 > base:
-            depth += 1
-            below_frame[6] = 0
-            below_frame[7] = 1
-            below_frame[8] = 0
-        elif base == 2:
-            if _pair_hits(below_frame[0], below_frame[1], target, max_value):
-                return True
-        elif four_reach(below_frame, target, max_value, work.lanes):
-            return True
-    return False
+    return reaches(problem, env.max_value, work)
