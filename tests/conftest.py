@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 from drivers import REFERENCE
 from hypothesis import settings
+from shard_sets import copy, made, tokens  # noqa: F401 (fixtures)
 
 from sos.envs.countdown import Countdown
 from sos.stream.dialect import Dialect, load_dialect

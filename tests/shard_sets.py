@@ -1,0 +1,64 @@
+"""Small data sets on disk, and the fixtures that make them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sos.build import build_source, build_system
+from sos.config import config_from_dict
+from sos.generation import Job, generate, make_job
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"env": {"max_number": 12}, "data": {"block": 64}}
+VISITS, SIZE = 300, 50
+
+
+def job(folder: Path, kind: str = "tokens", values: dict | None = None, **options) -> Job:
+    options = {"split": "train", "visits": VISITS, "shard_size": SIZE} | options
+    return make_job(config_from_dict(values or SMALL), kind=kind, folder=folder, **options)
+
+
+def files(folder: Path) -> dict[str, str]:
+    paths = [p for p in folder.rglob("*") if p.is_file()]
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+@pytest.fixture(scope="module", params=["tokens", "traces"])
+def made(request, tmp_path_factory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param) / "set"
+    generate(job(folder, request.param))
+    return request.param, folder
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("training") / "set"
+    generate(job(folder))
+    return folder
+
+
+@pytest.fixture
+def copy(tokens, tmp_path) -> Path:
+    """A data set that a test may damage."""
+    return Path(shutil.copytree(tokens, tmp_path / "copy"))
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    size = ("env.max_number=12", "data.block=64", f"generate.visits={VISITS}", f"generate.shard_size={SIZE}")
+    return [sys.executable, "-m", "sos.generate", f"generate.out={folder}", *size, *overrides]
+
+
+def run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(command(folder, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+
+
+def reading(folder: Path):
+    config = config_from_dict(SMALL | {"data": {"match": "problems", "train_problems": 200, "block": 64}})
+    config.data.shards = str(folder)
+    return build_source(config, build_system(config))
