@@ -124,6 +124,14 @@ def test_matching_on_either_budget_will_do_and_one_batch_may_be_over(tmp_path: P
     assert not [finding for finding in findings(tmp_path / "small") if "budget" in finding]
 
 
+def test_an_arm_may_have_more_attempts(tmp_path: Path) -> None:
+    write_arms(tmp_path, SOUND)
+    for arm in SOUND:
+        pass_k = [1, 4, 64] if arm == "dose" else [1, 4]
+        change(tmp_path, f"{arm},*", config={"stream": {"view": arm}, "eval": {"pass_k": pass_k}})
+    assert findings(tmp_path) == []
+
+
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err == f"error: no such run folder: {tmp_path / 'none'}\n"
