@@ -32,7 +32,8 @@ def _without_wraparound(fix: Any) -> Any:
 
 
 MANGLED = "_ZN3sos"  # what the names of compiled functions of this package start with
-if hasattr(arrayobj, "fix_integer_index"):  # not part of numba's interface: without it kernels are slower, no less right
+# This function is no part of numba's interface: without it kernels are slower, no less right.
+if hasattr(arrayobj, "fix_integer_index"):
     arrayobj.fix_integer_index = _without_wraparound(arrayobj.fix_integer_index)
 
 OPTIONS: Any = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
