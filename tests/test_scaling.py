@@ -42,6 +42,14 @@ def test_a_prediction_holds_and_shows_how_much_hangs_on_one_run() -> None:
     text = markdown(points(), fit(points()), exact)
     assert text.count("\n| ") == 9
     assert "25.0M parameters, 400M tokens" in text
+    assert "at its limit" not in text
+
+
+def test_an_exponent_that_the_runs_do_not_determine_is_named() -> None:
+    steep = [p._replace(loss=(3e4 / p.parameters) ** 0.5 + (4e5 / p.tokens) ** 5) for p in points()]
+    text = markdown(steep, fit(steep), None)
+    assert "The exponent of tokens is at its limit" in text
+    assert "The exponent of parameters" not in text
 
 
 def test_the_figure_shows_runs_law_and_prediction(tmp_path: Path) -> None:

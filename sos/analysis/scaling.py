@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TAIL = 0.1  # the final loss is the mean over this last share of the steps
 MIN_SIZES, MIN_RUNS = 3, 6
+MIN_EXPONENT, MAX_EXPONENT = 0.01, 3.0  # of N and D; a fit that ends there is not determined by its runs
 
 
 class Point(NamedTuple):
@@ -122,7 +123,7 @@ def _fit(points: Sequence[Point]) -> Law:
         log_terms = x[1] * (x[0] - np.log(n)), x[3] * (x[2] - np.log(d))
         return np.logaddexp(*log_terms) - np.log(loss)
 
-    bounds = ([0, 0.01, 0, 0.01], [40, 3, 40, 3])
+    bounds = ([0, MIN_EXPONENT, 0, MIN_EXPONENT], [40, MAX_EXPONENT, 40, MAX_EXPONENT])
     starts = [[np.log(n).mean() - 2, alpha, np.log(d).mean() - 2, beta] for alpha in (0.2, 0.6) for beta in (0.2, 0.6)]
     found = min((least_squares(loss_residuals, start, bounds=bounds) for start in starts), key=lambda f: f.cost)
     log_a, alpha, log_b, beta = found.x
@@ -155,6 +156,9 @@ def markdown(points: Sequence[Point], law: Law, prediction: Prediction | None) -
         )
     lines += ["", f"loss = ({law.a:.3g} / N)^{law.alpha:.3f} + ({law.b:.3g} / D)^{law.beta:.3f}"]
     lines.append(f"solved = exp(-{law.c:.3g} loss^{law.p:.2f})")
+    for name, exponent in (("parameters", law.alpha), ("tokens", law.beta)):
+        if not 1.01 * MIN_EXPONENT < exponent < 0.99 * MAX_EXPONENT:
+            lines.append(f"The exponent of {name} is at its limit: these runs do not determine it.")
     if prediction is not None:
         low, high = prediction.loss_range
         lowest, highest = prediction.solve_range
