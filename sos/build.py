@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from sos.data.splits import Splits, make_splits
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.envs.countdown import Countdown
+from sos.model.shape import GPTConfig
 from sos.search import Beam, BestFirst, DepthFirst, Widening, mix
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
-
-if TYPE_CHECKING:
-    from sos.model.gpt import GPTConfig
 
 MAX_TRACE_NODES = 60_000
 
@@ -183,6 +181,4 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
 
 def gpt_config(config: Config, vocab_size: int) -> GPTConfig:
     """Return the model's config for a vocabulary. Raises ValueError for an impossible shape."""
-    from sos.model.gpt import GPTConfig  # torch takes seconds to import, and generation does without
-
     return GPTConfig(vocab_size=vocab_size, context=config.data.context, **dataclasses.asdict(config.model))

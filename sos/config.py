@@ -187,7 +187,7 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """The GPT's shape; see `sos.model.gpt.GPTConfig`, which checks it."""
+    """The GPT's shape; see `sos.model.shape.GPTConfig`, which checks it."""
 
     num_layers: int = 3
     num_heads: int = 3

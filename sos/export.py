@@ -19,7 +19,8 @@ from sos.stream.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sos.model.gpt import GPT, Block, GPTConfig
+    from sos.model.gpt import GPT, Block
+    from sos.model.shape import GPTConfig
 
 
 def hf_config(config: GPTConfig) -> dict[str, Any]:

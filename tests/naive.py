@@ -103,41 +103,25 @@ class Found(NamedTuple):
     states: list[list[int]]
 
 
-def depth_first(
+Child = tuple[Action, list[int]]
+
+
+def walk(
     numbers: list[int],
     target: int,
-    *,
-    heuristic_name: str = "sum",
-    use_threshold: bool = True,
-    skip_seen: bool = False,
-    announce_leaves: bool = True,
-    look_ahead: int = 0,
-    targets: range | None = None,  # leaves outside are not written
-    max_nodes: int = 1000,
-    max_value: int = INT32_MAX,
+    passes: list[Callable[[list[int]], list[Child]]],
+    announce_leaves: bool,
+    max_nodes: int,
 ) -> Found:
-    """Search recursively; the options are those of `DepthFirst`."""
+    """Search recursively, once for each of `passes`, which say what children are kept of a state, in their order."""
     found = Found([(EXPAND, 0, 0)], [(-1, 0, None)], [numbers])
-    seen: set[tuple[int, ...]] = set()
     at = 0  # where the searcher stands
     num_expanded = 1
 
-    def kept_children(parent: list[int]) -> list[tuple[Action, list[int]]]:
-        kept = []
-        for action, child in successors(parent, max_value):
-            if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
-                continue
-            if use_threshold and heuristic(heuristic_name, child, target) > target:
-                continue
-            if skip_seen and tuple(sorted(child)) in seen:
-                continue
-            seen.add(tuple(sorted(child)))
-            kept.append((action, child))
-        return sorted(kept, key=lambda item: heuristic(heuristic_name, item[1], target))
-
-    def visit(parent: int) -> int | None:
+    def visit(parent: int, kept_children: Callable[[list[int]], list[Child]]) -> int | None:
         nonlocal at, num_expanded
-        for rank, (action, child) in enumerate(kept_children(found.states[parent])):
+        num_children = sum(p == parent for p, _, _ in found.nodes)  # of an earlier pass
+        for rank, (action, child) in enumerate(kept_children(found.states[parent]), num_children):
             leaf = len(child) == 1
             if not leaf and num_expanded == max_nodes:
                 return BUDGET
@@ -158,14 +142,47 @@ def depth_first(
             found.events.append((EXPAND, node, 0))
             at = node
             num_expanded += 1
-            outcome = visit(node)
+            outcome = visit(node, kept_children)
             if outcome is not None:
                 return outcome
         return None
 
-    outcome = visit(0)
-    found.events.append((END, -1, EXHAUSTED if outcome is None else outcome))
+    outcomes = (visit(0, kept_children) for kept_children in passes)
+    outcome = next((outcome for outcome in outcomes if outcome is not None), EXHAUSTED)
+    found.events.append((END, -1, outcome))
     return found
+
+
+def depth_first(
+    numbers: list[int],
+    target: int,
+    *,
+    heuristic_name: str = "sum",
+    use_threshold: bool = True,
+    skip_seen: bool = False,
+    announce_leaves: bool = True,
+    look_ahead: int = 0,
+    targets: range | None = None,  # leaves outside are not written
+    max_nodes: int = 1000,
+    max_value: int = INT32_MAX,
+) -> Found:
+    """Search depth first; the options are those of `DepthFirst`."""
+    seen: set[tuple[int, ...]] = set()
+
+    def kept_children(parent: list[int]) -> list[Child]:
+        kept = []
+        for action, child in successors(parent, max_value):
+            if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
+                continue
+            if use_threshold and heuristic(heuristic_name, child, target) > target:
+                continue
+            if skip_seen and tuple(sorted(child)) in seen:
+                continue
+            seen.add(tuple(sorted(child)))
+            kept.append((action, child))
+        return sorted(kept, key=lambda item: heuristic(heuristic_name, item[1], target))
+
+    return walk(numbers, target, [kept_children], announce_leaves, max_nodes)
 
 
 # Searches with a frontier
@@ -198,11 +215,11 @@ class Frontier:
     def value(self, node: int) -> Fraction:
         return heuristic(self.heuristic_name, self.found.states[node], self.target)
 
-    def children(self, node: int) -> list[tuple[Action, list[int]]]:
+    def children(self, node: int) -> list[Child]:
         children = successors(self.found.states[node], self.max_value)
         return sorted(children, key=lambda item: heuristic(self.heuristic_name, item[1], self.target))
 
-    def generate(self, parent: int, children: list[tuple[Action, list[int]]]) -> tuple[list[int], bool]:
+    def generate(self, parent: int, children: list[Child]) -> tuple[list[int], bool]:
         """Generate the children; return their nodes and whether one is the goal, which is then the last."""
         first = len(self.found.nodes)
         for rank, (action, child) in enumerate(children):

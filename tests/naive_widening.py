@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
-from naive import (
-    BACKTRACK,
-    BUDGET,
-    DEAD_END,
-    END,
-    EXHAUSTED,
-    EXPAND,
-    GENERATE,
-    GOAL,
-    INT32_MAX,
-    SOLVED,
-    Action,
-    Found,
-    heuristic,
-    hopeless,
-    out_of_range,
-    successors,
-)
+from naive import INT32_MAX, Child, Found, heuristic, hopeless, out_of_range, successors, walk
 
 
 def reach(numbers: list[int], max_value: int = INT32_MAX) -> int:
@@ -51,17 +35,14 @@ def widening(
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
 ) -> Found:
-    """Search recursively, once with the bound and once without; the options are those of `Widening`."""
-    found = Found([(EXPAND, 0, 0)], [(-1, 0, None)], [numbers])
+    """Search depth first, once with the bound and once without; the options are those of `Widening`."""
     first: set[tuple[int, ...]] = set()  # states kept in pass 1
     second: set[tuple[int, ...]] = set()  # and in pass 2
-    at = 0  # where the searcher stands
-    num_expanded = 1
 
     def is_open(state: list[int]) -> bool:
         return reach(state, max_value) > bound
 
-    def kept_children(parent: list[int], last: bool) -> list[tuple[Action, list[int]]]:
+    def kept_children(parent: list[int], last: bool) -> list[Child]:
         kept = []
         for action, child in successors(parent, max_value):
             state = tuple(sorted(child))
@@ -75,37 +56,5 @@ def widening(
             kept.append((action, child))
         return sorted(kept, key=lambda item: heuristic(heuristic_name, item[1], target))
 
-    def visit(parent: int, last: bool) -> int | None:
-        nonlocal at, num_expanded
-        num_children = sum(p == parent for p, _, _ in found.nodes)  # of pass 1, where the parent is the root
-        for rank, (action, child) in enumerate(kept_children(found.states[parent], last), num_children):
-            leaf = len(child) == 1
-            if not leaf and num_expanded == max_nodes:
-                return BUDGET
-            if at != parent:
-                found.events.append((BACKTRACK, parent, 0))
-                at = parent
-            node = len(found.nodes)
-            found.nodes.append((parent, rank, action))
-            found.states.append(child)
-            found.events.append((GENERATE, node, 0))
-            if leaf and child[0] == target:
-                found.events.append((GOAL, node, target))
-                return SOLVED
-            if leaf:
-                found.events.append((DEAD_END, node, child[0]))
-                at = node if announce_leaves else parent
-                continue
-            found.events.append((EXPAND, node, 0))
-            at = node
-            num_expanded += 1
-            outcome = visit(node, last)
-            if outcome is not None:
-                return outcome
-        return None
-
-    outcome = visit(0, last=False)
-    if outcome is None:
-        outcome = visit(0, last=True)
-    found.events.append((END, -1, EXHAUSTED if outcome is None else outcome))
-    return found
+    passes = [partial(kept_children, last=last) for last in (False, True)]
+    return walk(numbers, target, passes, announce_leaves, max_nodes)

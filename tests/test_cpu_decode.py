@@ -10,8 +10,9 @@ import torch
 
 from sos.model.cpu_decode import CPUDecoder, pack
 from sos.model.cpu_kernels import plan_rows, read_rows
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
 from sos.model.rollout import rollout
+from sos.model.shape import GPTConfig
 
 VOCAB, CONTEXT, EOS = 37, 70, 2
 SHAPES: dict[str, dict[str, Any]] = {

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sos.export import export, hf_config, hf_weights, main
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
+from sos.model.shape import GPTConfig
 from sos.stream.vocab import Vocabulary
 
 VOCABULARY = Vocabulary(("+", "-", "="), 20, True)

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import sos.model.gpt as gpt_module
+import sos.model.shape as shape_module
 from sos.model import cpu_block
 from sos.model.attention import packed_mask, rotary
-from sos.model.gpt import GPT, IGNORE, PRESETS, GPTConfig, KVCache, RMSNorm
+from sos.model.cache import KVCache
+from sos.model.gpt import GPT, IGNORE, RMSNorm
 from sos.model.packed_attention import packed_attention
+from sos.model.shape import PRESETS, GPTConfig
 
 VOCAB, CONTEXT = 29, 48
 
@@ -228,7 +230,7 @@ def test_a_kept_cache_goes_on_and_a_refilled_slot_forgets() -> None:
 
 
 def test_presets_have_the_parameters_that_the_docstring_states() -> None:
-    rows = re.findall(r"^    (\w+) +(\d+) +(\d+) +(\d+) +(\d+\.\d{3})$", gpt_module.__doc__ or "", flags=re.MULTILINE)
+    rows = re.findall(r"^    (\w+) +(\d+) +(\d+) +(\d+) +(\d+\.\d{3})$", shape_module.__doc__ or "", flags=re.MULTILINE)
     assert [row[0] for row in rows] == list(PRESETS)
     for name, num_layers, width, num_heads, millions in rows:
         assert PRESETS[name] == {"num_layers": int(num_layers), "width": int(width), "num_heads": int(num_heads)}

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sos.config import OptimConfig
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
+from sos.model.shape import GPTConfig
 from sos.train.optim import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, Muon, build_optimizer, orthogonalize
 
 

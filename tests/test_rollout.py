@@ -10,8 +10,9 @@ import pytest
 import torch
 from naive_decode import assert_same, naive_greedy
 
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
+from sos.model.shape import GPTConfig
 
 VOCAB, CONTEXT, EOS = 29, 64, 2
 

@@ -10,8 +10,9 @@ import torch
 from naive_decode import assert_same, naive_greedy
 
 from sos.model import step_decode
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
 from sos.model.rollout import rollout
+from sos.model.shape import GPTConfig
 from sos.model.step_decode import StepDecoder, choose, uniforms
 from sos.rng import stream_key, uniform
 

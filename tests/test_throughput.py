@@ -10,7 +10,8 @@ import torch
 
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import Chunk
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
+from sos.model.shape import GPTConfig
 from sos.train.lit import packed_loss
 from sos.train.throughput import Window, trained_flops
 

@@ -3,30 +3,11 @@
 Pre-norm blocks, RMSNorm, rotary positions, SwiGLU, no biases: the shape of Llama. It knows tokens, positions and
 document ids, and nothing about search, environments or training loops.
 
-Sizes (`PRESETS`; parameters in millions, without the token embedding, which adds vocab_size x width):
-
-    name     layers  width  heads  parameters
-    nano          3     96      3       0.332
-    micro         4    128      4       0.804
-    mini          4    256      4       3.115
-    small         8    320      5       9.918
-    base          8    512      8      25.306
-    medium       12    768     12      84.954
-    paper        16   1024     16     200.836
-    large        24   1024     16     301.254
-
-`paper` has the shape of the Stream-of-Search paper's model, which counts 250M with its 50,257-token vocabulary; `large`
-is the classic 350M shape, counted in the same way.
-
 Shape suffixes: B rows, T tokens, C width, H heads, D head width, F hidden width of the MLP, V vocabulary, L layers,
 S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
 """
 
 from __future__ import annotations
-
-import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,129 +17,11 @@ from torch import Tensor, nn
 
 from sos.model import cpu_block, cpu_loss
 from sos.model.attention import Mask, TraceMask, attention, packed_mask, rotary, rotate
-from sos.model.decode import append_and_attend
+from sos.model.cache import CacheSlice, KVCache
 from sos.model.packed_attention import packed_attention
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "nano": {"num_layers": 3, "width": 96, "num_heads": 3},
-    "micro": {"num_layers": 4, "width": 128, "num_heads": 4},
-    "mini": {"num_layers": 4, "width": 256, "num_heads": 4},
-    "small": {"num_layers": 8, "width": 320, "num_heads": 5},
-    "base": {"num_layers": 8, "width": 512, "num_heads": 8},
-    "medium": {"num_layers": 12, "width": 768, "num_heads": 12},
-    "paper": {"num_layers": 16, "width": 1024, "num_heads": 16},
-    "large": {"num_layers": 24, "width": 1024, "num_heads": 16},
-}
+from sos.model.shape import GPTConfig
 
 IGNORE = -100  # a target without a loss
-ATTENTION_BACKENDS = ("auto", "sdpa", "flex", "numba")
-
-
-@dataclass
-class GPTConfig:
-    """Everything that decides the shape of a GPT. All values are plain, so `dataclasses.asdict` goes into a checkpoint.
-
-    `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
-    on the CPU), "numba" (`sos.model.packed_attention`: float32 on the CPU) or "auto", the fastest of those that can.
-    `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
-    per head, which bounds attention logits at high learning rates; at nano size it made no loss
-    lower. Raises ValueError with the key and the value when a setting is out of range.
-    """
-
-    vocab_size: int
-    context: int
-    num_layers: int = 3
-    num_heads: int = 3
-    width: int = 96
-    mlp_ratio: float = 4.0  # hidden width of a two-matrix MLP of the same size, in widths
-    rope_theta: float = 10000.0
-    dropout: float = 0.0
-    tie_embeddings: bool = True
-    qk_norm: bool = False
-    attention: str = "auto"
-
-    def __post_init__(self) -> None:
-        for key in ("vocab_size", "context", "num_layers", "num_heads", "width"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"model.{key} must be at least 1, got {getattr(self, key)}")
-        if self.width % (2 * self.num_heads):
-            raise ValueError(
-                f"model.width must be a multiple of 2 * model.num_heads (rotary positions turn pairs), "
-                f"got width {self.width} with {self.num_heads} heads"
-            )
-        for key in ("mlp_ratio", "rope_theta"):
-            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
-                raise ValueError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout must be in [0, 1), got {self.dropout}")
-        if self.attention not in ATTENTION_BACKENDS:
-            raise ValueError(f"model.attention must be one of {', '.join(ATTENTION_BACKENDS)}, got {self.attention!r}")
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.width // self.num_heads
-
-    @property
-    def mlp_hidden(self) -> int:
-        """Hidden width of the SwiGLU: its three matrices weigh about as much as two of mlp_ratio * width."""
-        return max(32, round(self.mlp_ratio * self.width * 2 / 3 / 32) * 32)
-
-
-class KVCache:
-    """Keys and values of up to `num_slots` traces, allocated once: two tensors (L, B, H, S, D).
-
-    The token at position p of a trace is stored at index p of its slot, and a query at position p sees indices 0..p.
-    So a slot needs no length: what lies beyond p is never seen, and a new trace starts by overwriting position 0.
-    """
-
-    def __init__(
-        self,
-        config: GPTConfig,
-        num_slots: int,
-        num_positions: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        shape = (config.num_layers, num_slots, config.num_heads, num_positions, config.head_dim)
-        self.k_LBHSD = torch.zeros(shape, device=device, dtype=dtype)
-        self.v_LBHSD = torch.zeros(shape, device=device, dtype=dtype)
-
-    @property
-    def num_slots(self) -> int:
-        """Number of traces the cache holds."""
-        return self.k_LBHSD.shape[1]
-
-    def keep(self, slots: Tensor) -> None:
-        """Keep only these slots (int64), in this order; frees the memory of the others."""
-        self.k_LBHSD = self.k_LBHSD[:, slots]
-        self.v_LBHSD = self.v_LBHSD[:, slots]
-
-
-@dataclass
-class CacheSlice:
-    """The part of a KVCache that one call of `GPT.forward_cached` works on."""
-
-    cache: KVCache
-    slots_B: Tensor | None  # int64; None: row b is slot b, which needs no copy
-    positions_BT: Tensor
-    span: int
-    mask_B1TS: Tensor  # bool, True where index s of the cache is not after position t
-
-    def attend(self, layer: int, q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
-        """Store new keys and values of a layer; return the attention to all of these rows' so far, (B, H, T, D)."""
-        k_BHSD, v_BHSD = self.cache.k_LBHSD[layer], self.cache.v_LBHSD[layer]
-        one_token_each = self.slots_B is None and self.positions_BT.shape[1] == 1
-        if one_token_each and k_BHSD.device.type == "cpu" and k_BHSD.dtype == v_BHTD.dtype == torch.float32:
-            q_BHD, k_BHD, v_BHD = (x_BHTD[:, :, 0] for x_BHTD in (q_BHTD, k_BHTD, v_BHTD))
-            return append_and_attend(q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, self.positions_BT[:, 0])[:, :, None]
-        rows = torch.arange(len(k_BHTD), device=k_BHTD.device) if self.slots_B is None else self.slots_B
-        where = (rows[:, None], slice(None), self.positions_BT)
-        k_BHSD[where] = k_BHTD.transpose(1, 2).to(k_BHSD.dtype)
-        v_BHSD[where] = v_BHTD.transpose(1, 2).to(v_BHSD.dtype)
-        if self.slots_B is not None:
-            k_BHSD, v_BHSD = k_BHSD[rows], v_BHSD[rows]
-        return attention(q_BHTD.type_as(k_BHSD), k_BHSD[:, :, : self.span], v_BHSD[:, :, : self.span], self.mask_B1TS)
 
 
 class RMSNorm(nn.Module):

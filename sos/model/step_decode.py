@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sos.model.gpt import GPT, KVCache
+from sos.model.cache import KVCache
+from sos.model.gpt import GPT
 
 PASSES = 8  # steps between two looks at what is complete
 SMALLEST_SPAN = 64

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from sos.config import OptimConfig
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
+from sos.model.shape import GPTConfig
 from sos.trace import Event
 from sos.train.optim import build_optimizer, whole
 

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from sos.export import export
-from sos.model.gpt import GPT, PRESETS, GPTConfig
+from sos.model.gpt import GPT
 from sos.model.rollout import rollout
+from sos.model.shape import PRESETS, GPTConfig
 from sos.stream.vocab import EOS, PAD
 
 VOCAB, PROMPT = 139, 8

@@ -30,7 +30,8 @@ from sos.config import Config, register, to_object
 from sos.data.module import PackedLoader
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import StreamSource
-from sos.model.gpt import GPT, GPTConfig
+from sos.model.gpt import GPT
+from sos.model.shape import GPTConfig
 from sos.pretrain import rows_per_batch
 from sos.train.lit import packed_loss
 from sos.train.optim import build_optimizer

@@ -1,0 +1,87 @@
+"""The shape of a GPT: everything that decides its size, and presets. Without torch, so that any part may import it.
+
+Sizes (`PRESETS`; parameters in millions, without the token embedding, which adds vocab_size x width):
+
+    name     layers  width  heads  parameters
+    nano          3     96      3       0.332
+    micro         4    128      4       0.804
+    mini          4    256      4       3.115
+    small         8    320      5       9.918
+    base          8    512      8      25.306
+    medium       12    768     12      84.954
+    paper        16   1024     16     200.836
+    large        24   1024     16     301.254
+
+`paper` has the shape of the Stream-of-Search paper's model, which counts 250M with its 50,257-token vocabulary; `large`
+is the classic 350M shape, counted in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"num_layers": 3, "width": 96, "num_heads": 3},
+    "micro": {"num_layers": 4, "width": 128, "num_heads": 4},
+    "mini": {"num_layers": 4, "width": 256, "num_heads": 4},
+    "small": {"num_layers": 8, "width": 320, "num_heads": 5},
+    "base": {"num_layers": 8, "width": 512, "num_heads": 8},
+    "medium": {"num_layers": 12, "width": 768, "num_heads": 12},
+    "paper": {"num_layers": 16, "width": 1024, "num_heads": 16},
+    "large": {"num_layers": 24, "width": 1024, "num_heads": 16},
+}
+
+ATTENTION_BACKENDS = ("auto", "sdpa", "flex", "numba")
+
+
+@dataclass
+class GPTConfig:
+    """Everything that decides the shape of a GPT. All values are plain, so `dataclasses.asdict` goes into a checkpoint.
+
+    `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
+    on the CPU), "numba" (`sos.model.packed_attention`: float32 on the CPU) or "auto", the fastest of those that can.
+    `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
+    per head, which bounds attention logits at high learning rates; at nano size it made no loss lower. Raises ValueError
+    with the key and the value when a setting is out of range.
+    """
+
+    vocab_size: int
+    context: int
+    num_layers: int = 3
+    num_heads: int = 3
+    width: int = 96
+    mlp_ratio: float = 4.0  # hidden width of a two-matrix MLP of the same size, in widths
+    rope_theta: float = 10000.0
+    dropout: float = 0.0
+    tie_embeddings: bool = True
+    qk_norm: bool = False
+    attention: str = "auto"
+
+    def __post_init__(self) -> None:
+        for key in ("vocab_size", "context", "num_layers", "num_heads", "width"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"model.{key} must be at least 1, got {getattr(self, key)}")
+        if self.width % (2 * self.num_heads):
+            raise ValueError(
+                f"model.width must be a multiple of 2 * model.num_heads (rotary positions turn pairs), "
+                f"got width {self.width} with {self.num_heads} heads"
+            )
+        for key in ("mlp_ratio", "rope_theta"):
+            if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
+                raise ValueError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout must be in [0, 1), got {self.dropout}")
+        if self.attention not in ATTENTION_BACKENDS:
+            raise ValueError(f"model.attention must be one of {', '.join(ATTENTION_BACKENDS)}, got {self.attention!r}")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.num_heads
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Hidden width of the SwiGLU: its three matrices weigh about as much as two of mlp_ratio * width."""
+        return max(32, round(self.mlp_ratio * self.width * 2 / 3 / 32) * 32)
