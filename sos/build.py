@@ -84,6 +84,7 @@ def build_env(config: Config) -> Countdown:
         config.env.min_target,
         config.env.max_target,
         config.env.max_value,
+        config.env.descending,
     )
 
 

@@ -43,6 +43,7 @@ class EnvConfig:
     min_target: int = 10
     max_target: int = 100
     max_value: int = 120
+    descending: bool = False  # list numbers in descending order, in problems and in states
 
     def __post_init__(self) -> None:
         _one_of(self, "env", "name", ("countdown",))
@@ -89,13 +90,17 @@ class StrategyConfig:
     def check(self, prefix: str) -> None:
         """Raise ValueError for an impossible value, its key behind `prefix`."""
         _one_of(self, prefix, "name", STRATEGIES)
-        _one_of(self, prefix, "heuristic", ("none", "sum", "mult", "size"))
+        _one_of(self, prefix, "heuristic", ("none", "sum", "mult", "size", "operator"))
         _one_of(self, prefix, "threshold", ("none", "target"))
         if self.threshold != "none" and self.name in ("beam", "widening"):
             raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name={self.name}")
         if self.threshold != "none" and self.heuristic not in ("sum", "mult"):
             raise ValueError(
                 f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got {self.heuristic}"
+            )
+        if self.heuristic == "operator" and self.name in ("beam", "best_first"):
+            raise ValueError(
+                f"{prefix}.heuristic=operator orders the children of a node, {prefix}.name={self.name} compares all nodes"
             )
         if self.look_ahead not in (0, 1, 2):
             raise ValueError(f"{prefix}.look_ahead must be 0, 1 or 2, got {self.look_ahead}")

@@ -31,13 +31,15 @@ def results(x: int, y: int) -> Iterator[Action]:
         yield large, "/", small, large // small
 
 
-def successors(numbers: list[int], max_value: int = INT32_MAX) -> list[tuple[Action, list[int]]]:
-    """Return (action, numbers) of every successor in generation order."""
+def successors(
+    numbers: list[int], max_value: int = INT32_MAX, descending: bool = False
+) -> list[tuple[Action, list[int]]]:
+    """Return (action, numbers) of every successor in generation order, perhaps with all numbers in descending order."""
     found = []
     for i, j in combinations(range(len(numbers)), 2):
         rest = [n for k, n in enumerate(numbers) if k not in (i, j)]
         found += [(action, [*rest, action[3]]) for action in results(numbers[i], numbers[j]) if action[3] <= max_value]
-    return found
+    return [(action, sorted(child, reverse=True)) for action, child in found] if descending else found
 
 
 def solvable(numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
@@ -70,6 +72,11 @@ def heuristic(name: str, numbers: list[int], target: int) -> Fraction:
         return Fraction(sum(abs(n - target) for n in numbers), len(numbers))
     factors = [f for f in range(2, target + 1) if target % f == 0]
     return Fraction(sum(min(abs(n - f) for f in factors) for n in numbers))
+
+
+def order(name: str, action: Action, child: list[int], target: int) -> Fraction:
+    """Return what the children of a state are sorted by: a heuristic of the child, or `operator` for / - + * of its action."""
+    return Fraction("/-+*".index(action[1])) if name == "operator" else heuristic(name, child, target)
 
 
 def legal(a: int, operator: str, b: int, max_value: int = INT32_MAX) -> int | None:
@@ -165,13 +172,14 @@ def depth_first(
     targets: range | None = None,  # leaves outside are not written
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
+    descending: bool = False,
 ) -> Found:
     """Search depth first; the options are those of `DepthFirst`."""
     seen: set[tuple[int, ...]] = set()
 
     def kept_children(parent: list[int]) -> list[Child]:
         kept = []
-        for action, child in successors(parent, max_value):
+        for action, child in successors(parent, max_value, descending):
             if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
                 continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:
@@ -180,7 +188,7 @@ def depth_first(
                 continue
             seen.add(tuple(sorted(child)))
             kept.append((action, child))
-        return sorted(kept, key=lambda item: heuristic(heuristic_name, item[1], target))
+        return sorted(kept, key=lambda item: order(heuristic_name, *item, target))
 
     return walk(numbers, target, [kept_children], announce_leaves, max_nodes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from naive import INT32_MAX, Child, Found, heuristic, hopeless, out_of_range, successors, walk
+from naive import INT32_MAX, Child, Found, hopeless, order, out_of_range, successors, walk
 
 
 def reach(numbers: list[int], max_value: int = INT32_MAX) -> int:
@@ -34,6 +34,7 @@ def widening(
     bound: int = 300,
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
+    descending: bool = False,
 ) -> Found:
     """Search depth first, once with the bound and once without; the options are those of `Widening`."""
     first: set[tuple[int, ...]] = set()  # states kept in pass 1
@@ -44,7 +45,7 @@ def widening(
 
     def kept_children(parent: list[int], last: bool) -> list[Child]:
         kept = []
-        for action, child in successors(parent, max_value):
+        for action, child in successors(parent, max_value, descending):
             state = tuple(sorted(child))
             if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
                 continue
@@ -54,7 +55,7 @@ def widening(
                 continue
             (second if last else first).add(state)
             kept.append((action, child))
-        return sorted(kept, key=lambda item: heuristic(heuristic_name, item[1], target))
+        return sorted(kept, key=lambda item: order(heuristic_name, *item, target))
 
     passes = [partial(kept_children, last=last) for last in (False, True)]
     return walk(numbers, target, passes, announce_leaves, max_nodes)

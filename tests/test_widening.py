@@ -40,6 +40,7 @@ def assert_same(strategy: Widening, env: Countdown, problem: list[int]) -> Trace
         bound=strategy.bound,
         max_nodes=strategy.max_nodes,
         max_value=env.max_value,
+        descending=env.descending,
     )
     events, nodes, states = naive.as_rows(found, env.state_width)
     assert trace.events.tolist() == events

@@ -2,7 +2,8 @@
 
 Each step replaces two numbers of the state by the result of one operation. Subtraction is larger minus smaller (0 is
 allowed), division is larger by smaller, exact and never by 0, and a result above `max_value` is outside the rules. The
-goal is a state whose only number is the target.
+goal is a state whose only number is the target. Numbers are listed as they were drawn and a result behind them; with
+`descending` all lists are in descending order, which says the same in a form that is easier to learn.
 
 Rows: problem = [target, count, numbers...], state = [count, numbers...] (zeros behind), action = [a, operator, b, result] with the
 operands in the order in which they are written.
@@ -21,8 +22,8 @@ from sos.kernels import inner
 from sos.rng import below, fold
 
 OPERAND_A, OPERATOR, OPERAND_B, RESULT = range(4)
-HEURISTICS = ("none", "sum", "mult", "size")
-NO_HEURISTIC, SUM, MULT, SIZE = range(4)
+HEURISTICS = ("none", "sum", "mult", "size", "operator")
+NO_HEURISTIC, SUM, MULT, SIZE, BY_OPERATOR = range(5)
 MAX_SIZE = 2**40
 MAX_NUMBERS = 6
 INT32_MAX = 2**31 - 1
@@ -39,6 +40,7 @@ class Countdown(NamedTuple):
     min_target: int = 10
     max_target: int = 100
     max_value: int = INT32_MAX
+    descending: bool = False
 
     @property
     def problem_width(self) -> int:
@@ -103,10 +105,10 @@ class Countdown(NamedTuple):
         return new_proof_work(self.num_numbers)
 
     def problem_row(self, target: int, numbers: list[int]) -> list[int]:
-        """Return the problem row for `numbers`, which must be `num_numbers` long."""
+        """Return the problem row for `numbers`, which must be `num_numbers` long, in the order in which it lists them."""
         if len(numbers) != self.num_numbers:
             raise ValueError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
-        return [target, len(numbers), *numbers]
+        return [target, len(numbers), *(sorted(numbers, reverse=True) if self.descending else numbers)]
 
 
 @implements(protocol.root_state, Countdown)
@@ -164,6 +166,10 @@ def _successors(env, kind, problem, scratch, state, moves, values):
             moves[num] = ratio << 8 | place | DIVIDE
             values[num] = (rest + _cost(kind, target, scratch, ratio)) * scale
             num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
+    if kind == BY_OPERATOR:
+        for m in range(num):
+            operator = moves[m] & 3
+            values[m] = (DIVIDE - operator if operator >= SUBTRACT else SUBTRACT + operator) * HEURISTIC_SCALE
     if kind == SIZE:
         for m in range(num):
             others = _other_sizes(state, moves[m] >> 5 & 7, moves[m] >> 2 & 7)
@@ -217,7 +223,18 @@ def _make_child(env, state, move, action, child):
     child[width - 2] = 0
     child[width - 1] = 0
     child[0] = state[0] - 1
-    child[state[0] - 1] = result
+    _put_last(env, child, state[0] - 1, result)
+
+
+@inner
+def _put_last(env, state, count, value):
+    """Make `value` number `count` of `state`, or give it its place among those before it where they are in descending order."""
+    k = count
+    if env.descending:
+        while k > 1 and state[k - 1] < value:
+            state[k] = state[k - 1]
+            k -= 1
+    state[k] = value
 
 
 @implements(protocol.apply_action, Countdown)
@@ -235,7 +252,7 @@ def _apply_action(env, state, action, child):
             child[k] = state[m]
             k += 1
     if k < len(child):
-        child[k] = action[3]
+        _put_last(env, child, k, action[3])
         k += 1
     child[0] = k - 1
     for m in range(k, len(child)):
@@ -318,7 +335,13 @@ def _out_of_range(env, state):
 @implements(protocol.narrowed, Countdown)
 def _narrowed(env, largest):
     return Countdown(
-        env.num_numbers, env.min_number, env.max_number, env.min_target, env.max_target, min(env.max_value, largest)
+        env.num_numbers,
+        env.min_number,
+        env.max_number,
+        env.min_target,
+        env.max_target,
+        min(env.max_value, largest),
+        env.descending,
     )
 
 
@@ -351,7 +374,8 @@ def _draw(env, key, goal, attempt, problem):
     problem[1] = env.num_numbers
     attempt_key = fold(key, attempt)
     for k in range(env.num_numbers):
-        problem[k + 2] = env.min_number + below(attempt_key, k, env.max_number - env.min_number + 1)
+        number = env.min_number + below(attempt_key, k, env.max_number - env.min_number + 1)
+        _put_last(env, problem[1:], k + 1, number)
 
 
 @implements(protocol.hash_key, Countdown)
