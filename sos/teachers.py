@@ -1,8 +1,8 @@
 """Tables of teachers: which share of solvable problems a search solves within a context, per strategy and dialect.
 
-Run `python -m sos.teachers [--numbers 3 4 5 6] [--problems 1000]`. The problems are the published task's (numbers 1..99, targets
-10..100, solvable); a stream counts when its search is solved and all of it fits the context. `python -m sos.strategies` is the like
-for the strategies of a config, such as the published twelve.
+Run `python -m sos.teachers [--numbers 3 4 5 6] [--problems 1000] [--max-value N] [--descending]`. The problems are the published
+task's (numbers 1..99, targets 10..100, solvable); a stream counts when its search is solved and all of it fits the context.
+`python -m sos.strategies` is the like for the strategies of a config, such as the published twelve.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
 from sos.entry import report
-from sos.envs.countdown import MULT, SIZE, SUM, Countdown
+from sos.envs.countdown import BY_OPERATOR, INT32_MAX, MULT, SIZE, SUM, Countdown
 from sos.search import DepthFirst, Widening, mix
 from sos.stream.dialect import load_dialect
 
@@ -45,7 +45,8 @@ STREAMS = (Stream("compact", 9), Stream("compact", 999), Stream("checked", 999),
 def teachers() -> dict[str, Any]:
     """Return the teachers by name: searches that solve every solvable problem, given room."""
     named: dict[str, Any] = {}
-    for name, heuristic in (("generation order", 0), ("sum", SUM), ("mult", MULT), ("size", SIZE)):
+    orders = {"generation order": 0, "sum": SUM, "mult": MULT, "size": SIZE, "operator": BY_OPERATOR}
+    for name, heuristic in orders.items():
         for look_ahead, in_range in ((0, False), (0, True), (1, False), (2, False)):
             suffix = f", look-ahead {look_ahead}" if look_ahead else ", dead ends in range" if in_range else ""
             named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead, in_range)
@@ -68,12 +69,11 @@ class Row(NamedTuple):
     median_tokens: float  # over all problems, infinite where too long or unsolved
 
 
-def cover(num_numbers: int, num_problems: int, named: dict[str, Any], streams: Sequence[Stream]) -> list[Row]:
-    """Measure every strategy with every stream on the same `num_problems` problems."""
-    env = Countdown(num_numbers=num_numbers)
+def cover(env: Countdown, num_problems: int, named: dict[str, Any], streams: Sequence[Stream]) -> list[Row]:
+    """Measure every strategy with every stream on the same `num_problems` problems of `env`."""
     problems = sample_problems(env, make_splits(env, 0.1, 0.0), "train", num_problems)
     rows = []
-    bar = tqdm(total=len(named) * len(streams), desc=f"{num_numbers} numbers", unit="row", leave=False)
+    bar = tqdm(total=len(named) * len(streams), desc=f"{env.num_numbers} numbers", unit="row", leave=False)
     for stream in streams:
         dialect = load_dialect(stream.dialect, env, stream.whole_max)
         for name, strategy in named.items():
@@ -108,8 +108,11 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--problems must be at least 1 and --numbers from 2 to 6, got {options.problems} and {options.numbers}"
         )
+    if not 100 <= options.max_value <= INT32_MAX:
+        raise ValueError(f"--max-value must be from 100, the largest target, to {INT32_MAX}, got {options.max_value}")
     for num in options.numbers:
-        rows = cover(num, options.problems, teachers(), STREAMS)
+        env = Countdown(num, max_value=options.max_value, descending=options.descending)
+        rows = cover(env, options.problems, teachers(), STREAMS)
         print(table(f"{num} numbers, {options.problems} solvable problems, %", rows), flush=True)
 
 
@@ -120,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--numbers", type=int, nargs="+", default=[3, 4, 5, 6], help="numbers per problem, 2 to 6")
     parser.add_argument("--problems", type=int, default=1000)
+    parser.add_argument("--max-value", type=int, default=INT32_MAX, help="the largest result")
+    parser.add_argument("--descending", action="store_true", help="list numbers in descending order")
     options = parser.parse_args(argv)
     return report(lambda: run(options))
 

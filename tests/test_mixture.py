@@ -125,6 +125,8 @@ def test_coverage_of_a_mixture_is_that_of_its_members(dialect_of) -> None:
         ("search.strategies.a.width must be at least 1, got 0", {"strategies": {"a": {"name": "beam", "width": 0}}}),
         ("search.strategies.a.name must be one of dfs, beam, best_first, got 'mixture'", {"strategies": {"a": {"name": "mixture"}}}),
         ("search.weights needs search.name=mixture, got 'dfs'", {"name": "dfs", "strategies": {}, "weights": {"a": 1.0}}),
+        ("search.heuristic=operator orders the children", {"name": "beam", "heuristic": "operator"}),
+        ("search.heuristic=operator orders the children", {"name": "best_first", "heuristic": "operator"}),
         ("search.threshold=target has no meaning for search.name=beam", {"name": "beam", "threshold": "target"}),
         ("search.threshold=target needs search.heuristic", {"name": "dfs", "threshold": "target", "heuristic": "none"}),
     ],

@@ -22,7 +22,7 @@ def test_shares_are_those_of_the_single_searches() -> None:
     assert len(named) == 4
     widening = "widening size from 300, look-ahead 1"
     named[widening] = teachers.teachers()[widening]
-    rows = cover(3, 20, named, STREAMS[-1:])
+    rows = cover(env, 20, named, STREAMS[-1:])
     dialect = load_dialect("sos", env, 9)
     for row in rows:
         traces = [run_search(named[row.teacher], env, problem) for problem in problems]
@@ -35,6 +35,18 @@ def test_shares_are_those_of_the_single_searches() -> None:
     medians = [row.median_tokens for row in rows[:4]]
     assert medians == sorted(medians, reverse=True)  # the further a search looks ahead, the less it writes
     assert len(table("title", rows).splitlines()) == 4 + len(rows)
+
+
+def test_the_order_of_the_numbers_changes_searches_by_operator() -> None:
+    env, named = Countdown(num_numbers=3, max_value=300), {"x": teachers.teachers()["dfs operator, look-ahead 1"]}
+    rows = [cover(e, 200, named, STREAMS[:1])[0] for e in (env, env._replace(descending=True))]
+    assert all(row.solved == 1.0 for row in rows)
+    assert rows[1].fits != rows[0].fits
+
+
+def test_an_impossible_limit_is_refused(capsys) -> None:
+    assert teachers.main(["--max-value", "99"]) == 2
+    assert "--max-value" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--numbers", "7"], ["--numbers", "1"], ["--problems", "0"]])
