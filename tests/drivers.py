@@ -118,11 +118,13 @@ def all_searches() -> list[tuple[str, Any]]:
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),
         ("dfs-budget", DepthFirst(heuristic=1, use_threshold=False, max_nodes=7)),
         ("dfs-size-look-ahead", DepthFirst(3, False, True, False, 60, look_ahead=1)),
+        ("dfs-operator", DepthFirst(4, False, True, False, 60)),
         ("dfs-size-in-range", DepthFirst(3, False, True, False, 60, skip_out_of_range=True)),
         ("beam-1-mult", Beam(width=1, heuristic=2)),
         ("beam-3-inner-shuffled", Beam(width=3, visit_leaves=False, shuffle=True)),
         ("beam-budget", Beam(width=2, max_nodes=3)),
         ("widening-size", Widening(3, False, 90, skip_out_of_range=True, bound=100)),
+        ("widening-operator", Widening(4, False, 90, bound=100)),
         ("widening-look-ahead", Widening(1, look_ahead=1, max_nodes=90, bound=100)),
         ("best-first-deep", BestFirst(depth_weight=-3000, max_nodes=40)),
         ("best-first-all", BestFirst(heuristic=2, depth_weight=600, skip_seen=False, max_nodes=15)),
@@ -136,6 +138,7 @@ def all_envs() -> list[tuple[str, Any]]:
     named += [
         ("countdown-2", Countdown(num_numbers=2)),
         ("countdown-3-small", Countdown(num_numbers=3, max_number=20, max_target=50, max_value=100)),
+        ("countdown-4-descending", Countdown(num_numbers=4, max_number=30, max_value=200, descending=True)),
         ("countdown-5", Countdown(num_numbers=5, max_number=12)),
     ]
     return named

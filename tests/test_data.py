@@ -66,6 +66,14 @@ def test_samples_do_not_depend_on_where_the_range_starts():
     assert not np.array_equal(whole, sample_problems(ENV, SPLITS, "train", 50, seed=4))
 
 
+def test_descending_problems_are_the_same_ones_sorted():
+    for split in ("train", "val", "val_target"):
+        drawn = sample_problems(ENV, SPLITS, split, 300)
+        listed = sample_problems(ENV._replace(descending=True), SPLITS, split, 300)
+        np.testing.assert_array_equal(listed[:, :2], drawn[:, :2])
+        np.testing.assert_array_equal(listed[:, 2:], -np.sort(-drawn[:, 2:], axis=1))
+
+
 def test_targets_are_uniform_and_unsolvable_problems_can_be_had():
     targets = sample_problems(ENV, SPLITS, "train", 3700)[:, 0]
     counts = np.array([(targets == t).sum() for t in SPLITS.targets])
