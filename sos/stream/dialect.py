@@ -45,7 +45,7 @@ from sos.stream.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
 REQUIRED = tuple(f for f in FORMS if f not in ("label", "jump", "end_empty", "operation"))
 FIELD_NAMES = {"numbers": NUMBERS, "path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
-_ROW_CODES = {"problem": PROBLEM_NUMBER, "action": ACTION_NUMBER, "symbol": SYMBOL}
+ROW_CODES = {"problem": PROBLEM_NUMBER, "action": ACTION_NUMBER, "symbol": SYMBOL}
 _PIECES = re.compile(r"\{([a-z_]*)\}")
 _LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
 
@@ -180,7 +180,7 @@ class _Compiler:
                 result.append((FIELD_NAMES[part], 0))
             elif part in self.env.fields:
                 row, column = self.env.fields[part]
-                result.append((_ROW_CODES[row], column))
+                result.append((ROW_CODES[row], column))
             else:
                 known = ", ".join([*self.env.fields, *FIELD_NAMES, "separator"])
                 raise ValueError(f"{self.where}: form {form!r} has the unknown field {{{part}}}; known are {known}")
@@ -192,7 +192,7 @@ class _Compiler:
                 )
         if form in ("generate", "operation"):
             for field, (row, column) in self.env.fields.items():
-                if row in ("action", "symbol") and (_ROW_CODES[row], column) not in result:
+                if row in ("action", "symbol") and (ROW_CODES[row], column) not in result:
                     raise ValueError(f"{self.where}: form {form!r} needs {{{field}}}: {template!r}")
         kinds = {kind for kind, _ in result}
         for need, text in _NEEDED.get(form, ()):
