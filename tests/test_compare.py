@@ -182,6 +182,16 @@ def test_keys_with_the_same_last_part_keep_their_full_name(tmp_path: Path) -> No
     assert labels(tmp_path)[0] == "model.width=64,search.width=2"
 
 
+def test_what_is_looked_at_beside_training_names_no_arm(tmp_path: Path) -> None:
+    for name, view, probe in (("a", "full", "0.1"), ("b", "dose", "0")):
+        changes = {"stream.view": view, "trainer.probe_every": probe, "eval.pass_k": f"[{len(probe)}]"}
+        write_run(tmp_path / name, changes, config={"stream": {"view": view}})
+    assert labels(tmp_path) == ["view=full", "view=dose"]
+    for name in "cd":
+        write_run(tmp_path / "alone" / name, {"eval.pass_k": f"[{ord(name)}]"})
+    assert labels(tmp_path / "alone") == ["pass_k=[99]", "pass_k=[100]"]
+
+
 def test_runs_that_differ_in_more_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"experiment": "x"}, 1, config={"optim": {"lr": 0.1}})
     write_run(tmp_path / "b", {"experiment": "x"}, 2, config={"optim": {"lr": 0.2}}, code_hash="other")
