@@ -74,7 +74,7 @@ def test_each_field_holds_what_the_trace_says(name: str, whole_max: int, dialect
 def test_what_cannot_be_read_is_refused(dialect_of) -> None:
     dialect = dialect_of("compact", ENV, 99)
     tokens, _, _ = encode(dialect, run_search(SEARCHES[0], ENV, [20, 3, 1, 2, 10]))
-    with pytest.raises(ValueError, match=rf"token {len(tokens) - 1} of {len(tokens) - 1}|cannot be read"):
+    with pytest.raises(ValueError, match=rf"token {len(tokens) - 1} of {len(tokens) + 2} cannot be read"):
         places(dialect, ENV, np.append(tokens[:-1], tokens[:3]))
 
 

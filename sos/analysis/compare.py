@@ -28,6 +28,7 @@ _COLUMNS = (  # of the table, in this order and where present; comparison.csv ho
     r"teacher/val",
 )
 
+# What is looked at beside training: it names no arm as long as anything else does.
 OBSERVING = ("trainer.probe_every", "trainer.probe_problems", "eval.pass_k", "eval.pass_k_problems")
 
 
@@ -164,7 +165,6 @@ def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
     keys = [key for key in overridden if len({run.setting(key) for run in runs}) > 1]
     if not overridden:
         keys = _differing_config(runs)
-    # What is looked at beside training names no arm, as long as anything else does.
     keys = [key for key in keys if key not in OBSERVING] or keys
     last = [key.rpartition(".")[2] for key in keys]
     names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]

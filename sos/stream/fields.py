@@ -12,10 +12,9 @@ from sos.stream.dialect import FIELD_NAMES, ROW_CODES, Dialect
 from sos.stream.vocab import FIRST_NUMBER
 from sos.trace import KIND, NODE, PARENT, Event, Trace
 
-TEXT, BEGIN = (
-    "text",
-    "begin",
-)  # a literal, and a literal that an event begins with: which event it is to be is decided there
+TEXT = "text"  # a literal
+BEGIN = "begin"  # a literal that an event begins with: which event it is to be is decided there
+_NAMES = {code: name for name, code in FIELD_NAMES.items()}
 FORMS_OF = {
     Event.EXPAND: (p.ROOT, p.EXPAND, p.BACKTRACK, p.JUMP),
     Event.GENERATE: (p.GENERATE,),
@@ -36,7 +35,7 @@ class Place(NamedTuple):
 
 
 def places(dialect: Dialect, env: Any, tokens: np.ndarray) -> list[Place]:
-    """Return the place of each token of a whole stream, its prompt and its end token included.
+    """Return the place of each token of a whole stream, int (T,), its prompt and its end token included. O(T).
 
     Raises ValueError where the dialect cannot read the stream to its end.
     """
@@ -78,7 +77,7 @@ def _fields(dialect: Dialect, names: dict[tuple[int, int], str], event: Event, t
 
 
 class _Reader:
-    """Reads forms from the front of `tokens`; `fields` are the fields of what is read."""
+    """Reads forms from the front of `tokens`; `fields` are the fields of what is read, one for each token."""
 
     def __init__(self, dialect: Dialect, names: dict[tuple[int, int], str], tokens: list[int]) -> None:
         self.dialect, self.program, self.names, self.tokens = dialect, dialect.program, names, tokens
@@ -141,6 +140,3 @@ class _Reader:
                 del self.fields[before:]
                 return count > 0
             count += 1
-
-
-_NAMES = {code: name for name, code in FIELD_NAMES.items()}
