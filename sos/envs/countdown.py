@@ -168,7 +168,7 @@ def _successors(env, kind, problem, scratch, state, moves, values):
             num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
     if kind == BY_OPERATOR:
         for m in range(num):
-            operator = moves[m] & 3
+            operator = moves[m] & 3  # in the order / - + *
             values[m] = (DIVIDE - operator if operator >= SUBTRACT else SUBTRACT + operator) * HEURISTIC_SCALE
     if kind == SIZE:
         for m in range(num):
