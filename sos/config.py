@@ -229,6 +229,10 @@ class OptimConfig:
         _at_least(self, "optim", 0, "weight_decay", "grad_clip")
 
 
+# As Lightning names them; float16 would need its losses scaled.
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "64-true")
+
+
 @dataclass
 class TrainerConfig:
     """Where and how Lightning runs."""
@@ -237,7 +241,7 @@ class TrainerConfig:
     devices: int = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "32-true"
+    precision: str = "32-true"  # any of PRECISIONS
     compile: bool = False
     batch_tokens: int = 2048  # positions in one optimizer step, over all ranks
     num_threads: int = 0  # 0: torch's choice
@@ -249,6 +253,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _one_of(self, "trainer", "accelerator", ("cpu", "gpu", "auto"))
         _one_of(self, "trainer", "strategy", ("auto", "ddp", "fsdp"))
+        _one_of(self, "trainer", "precision", PRECISIONS)
         _at_least(
             self,
             "trainer",

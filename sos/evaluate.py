@@ -92,9 +92,11 @@ def run(arguments: Sequence[str]) -> None:
         raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
 
     from sos.pretrain import progress_bars  # takes seconds to import: after everything that can be refused
+    from sos.train.precision import decoding
 
     update, close = progress_bars()
-    evaluation = evaluate(model, system, config.eval, progress=update)
+    with decoding(model.device, config.trainer.precision):
+        evaluation = evaluate(model, system, config.eval, progress=update)
     close()
 
     home = path.parent.parent if path.parent.name == "checkpoints" else path.parent

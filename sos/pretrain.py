@@ -25,10 +25,12 @@ from sos.config import Config, config_hash, to_dict
 from sos.data.module import StreamDataModule
 from sos.evaluation import Evaluation, evaluate, write_metrics
 from sos.folders import claim, set_aside, unfinished_checkpoint
+from sos.model.gpt import GPT
 from sos.provenance import Origin, write_provenance
 from sos.tensorboard import flatten, log_evaluation, log_start
 from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
+from sos.train.precision import decoding, set_matmul_precision
 from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
 from sos.train.throughput import Throughput
 
@@ -141,6 +143,7 @@ def pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None:
 def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None:
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
+    set_matmul_precision(config.trainer)
     system = build_system(config)
     rows = rows_per_batch(config)
     checkpoint = unfinished_checkpoint(folder, config_hash(config), source_hash())
@@ -191,8 +194,9 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
     }
     probe_eval = type(config.eval)(**probe_config)
 
-    def solve(model: torch.nn.Module) -> dict[str, Any]:
-        return evaluate(model, system, probe_eval, splits=PROBED).metrics  # type: ignore[arg-type]
+    def solve(model: GPT) -> dict[str, Any]:
+        with decoding(model.device, config.trainer.precision):
+            return evaluate(model, system, probe_eval, splits=PROBED).metrics
 
     if config.trainer.probe_every:
         probe = SolveProbe(lambda model: solve(model)["solve/val"]["value"], config.trainer.probe_every)
@@ -226,11 +230,13 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         sys.exit(-1)  # no result: submitit waits for the next attempt
     if stop.stopped_by:
         raise Interrupted(f"continue with: resume={folder / CHECKPOINTS / 'last.ckpt'}")
-    model = gathered(lit.model)
+    # At the end Lightning moves what it has trained to the CPU.
+    model = gathered(lit.model.to(trainer.strategy.root_device))
     if not trainer.is_global_zero:
         return None
     update, close = progress_bars()
-    evaluation = evaluate(model, system, config.eval, progress=update)
+    with decoding(model.device, config.trainer.precision):
+        evaluation = evaluate(model, system, config.eval, progress=update)
     close()
     train = {
         "tokens": data.cursor.tokens,

@@ -10,6 +10,7 @@ import torch
 from naive_decode import assert_same, naive_greedy
 
 from sos.model import step_decode
+from sos.model.cache import KVCache
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.model.shape import GPTConfig
@@ -49,6 +50,22 @@ def test_steps_write_what_decoding_without_a_cache_writes(
     expected = [naive_greedy(model, *one) for one in zip(prompts, budgets, strict=True)]
     for batch_size in (3, 12):
         assert_same(rollout(model, prompts, max_tokens=budgets, batch_size=batch_size), expected)
+
+
+def test_flex_attention_reads_of_each_slot_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots of many lengths, on both sides of a block's edge, with what would be seen if a step read too much."""
+    monkeypatch.setattr(GPT, "fuses", lambda model: False)
+    prompts = [*make_prompts(), np.arange(127) % 20 + 3, np.arange(128) % 20 + 3]
+    expected = rollout(make_model(), prompts, max_tokens=30, batch_size=5)
+    init = KVCache.__init__
+
+    def left_over(cache: KVCache, *arguments: Any) -> None:
+        init(cache, *arguments)
+        cache.k_LBHSD.fill_(1e3)
+        cache.v_LBHSD.fill_(1e3)
+
+    monkeypatch.setattr(KVCache, "__init__", left_over)
+    assert_same(rollout(make_model(attention="flex"), prompts, max_tokens=30, batch_size=5), expected)
 
 
 @pytest.mark.parametrize("passes", [1, 3])

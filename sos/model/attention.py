@@ -53,6 +53,27 @@ def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask | TraceM
     return ((doc_ids_BT[:, :, None] == doc_ids_BT[:, None, :]) & causal_TT)[:, None]
 
 
+def decoding_mask(positions_B: Tensor, num_positions: int) -> BlockMask:
+    """Return the mask of one query per row, which sees the cache's indices 0..positions_B[b] (int64) of `num_positions`.
+
+    Blocks of the cache behind a query are not read: a step costs what its traces are long, not what the longest one is.
+    """
+    size = 128
+    num_rows, num_blocks = len(positions_B), -(-num_positions // size)
+
+    def written(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return k <= positions_B[b]
+
+    return BlockMask.from_kv_blocks(
+        (positions_B // size + 1).int()[:, None, None],
+        torch.arange(num_blocks, dtype=torch.int32, device=positions_B.device).expand(num_rows, 1, 1, num_blocks),
+        BLOCK_SIZE=size,
+        mask_mod=written,
+        seq_lengths=(1, num_positions),
+        compute_q_blocks=False,
+    )
+
+
 def attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | BlockMask | None) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v, shape (B, H, T, D); a mask of None means causal with T == S.
 

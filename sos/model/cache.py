@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from sos.model.attention import attention
 from sos.model.decode import append_and_attend
@@ -39,6 +40,11 @@ class KVCache:
         """Number of traces the cache holds."""
         return self.k_LBHSD.shape[1]
 
+    @property
+    def num_positions(self) -> int:
+        """Largest number of tokens of a trace."""
+        return self.k_LBHSD.shape[3]
+
     def keep(self, slots: Tensor) -> None:
         """Keep only these slots (int64), in this order; frees the memory of the others."""
         self.k_LBHSD = self.k_LBHSD[:, slots]
@@ -53,7 +59,8 @@ class CacheSlice:
     slots_B: Tensor | None  # int64; None: row b is slot b, which needs no copy
     positions_BT: Tensor
     span: int
-    mask_B1TS: Tensor  # bool, True where index s of the cache is not after position t
+    # bool (B, 1, T, S), True where index s of the cache is not after position t, or the same in blocks
+    mask: Tensor | BlockMask
 
     def attend(self, layer: int, q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
         """Store new keys and values of a layer; return the attention to all of these rows' so far, (B, H, T, D)."""
@@ -66,6 +73,7 @@ class CacheSlice:
         where = (rows[:, None], slice(None), self.positions_BT)
         k_BHSD[where] = k_BHTD.transpose(1, 2).to(k_BHSD.dtype)
         v_BHSD[where] = v_BHTD.transpose(1, 2).to(v_BHSD.dtype)
+        k_BHSD, v_BHSD = k_BHSD[:, :, : self.span], v_BHSD[:, :, : self.span]
         if self.slots_B is not None:
             k_BHSD, v_BHSD = k_BHSD[rows], v_BHSD[rows]
-        return attention(q_BHTD.type_as(k_BHSD), k_BHSD[:, :, : self.span], v_BHSD[:, :, : self.span], self.mask_B1TS)
+        return attention(q_BHTD.type_as(k_BHSD), k_BHSD, v_BHSD, self.mask)

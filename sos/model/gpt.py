@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
 from sos.model import cpu_block, cpu_loss
-from sos.model.attention import Mask, TraceMask, attention, packed_mask, rotary, rotate
+from sos.model.attention import Mask, TraceMask, attention, decoding_mask, packed_mask, rotary, rotate
 from sos.model.cache import CacheSlice, KVCache
 from sos.model.packed_attention import packed_attention
 from sos.model.shape import GPTConfig
@@ -161,7 +162,7 @@ class GPT(nn.Module):
             positions_BT = torch.arange(num_tokens, device=tokens_BT.device)[None]
         mask = None
         if doc_ids_BT is not None:
-            mask = packed_mask(doc_ids_BT, self._attention_backend())
+            mask = packed_mask(doc_ids_BT, self.attention_backend())
             if isinstance(mask, TraceMask):
                 mask = TraceMask(doc_ids_BT, self.fuses())
         x_BTC = self._stream(tokens_BT, positions_BT, mask, None)
@@ -188,8 +189,8 @@ class GPT(nn.Module):
                 return False
         return all(w.dtype == torch.float32 and w.device.type == "cpu" and w.is_contiguous() for w in self.parameters())
 
-    def _attention_backend(self) -> str:
-        """The backend for packed rows where the weights are, in the dtype that attention will have."""
+    def attention_backend(self) -> str:
+        """Return the backend for packed rows where the weights are, in the dtype that attention will have."""
         if self.config.attention != "auto":
             return self.config.attention
         weight = self.embed.weight
@@ -213,12 +214,17 @@ class GPT(nn.Module):
         different ones. Shorter rows are padded on the right with any token at the positions that follow: what that
         leaves in the cache is overwritten before anything sees it. slots_B: int64, the slot of each row, all different;
         None: row b is slot b for all slots. span: attend to positions below this only; it must exceed every position.
-        None takes the largest position from the tensor (on CUDA this waits for the device).
+        None takes the largest position from the tensor (on CUDA this waits for the device). FlexAttention, which steps of one
+        token in every slot take where packed rows do, needs no span: it reads of each slot what is there.
         """
-        if span is None:
-            span = int(positions_BT.max()) + 1
-        mask_B1TS = (torch.arange(span, device=positions_BT.device) <= positions_BT[:, :, None])[:, None]
-        kept = CacheSlice(cache, slots_B, positions_BT, span, mask_B1TS)
+        mask: Tensor | BlockMask
+        if slots_B is None and positions_BT.shape[1] == 1 and self.attention_backend() == "flex":
+            span = cache.num_positions
+            mask = decoding_mask(positions_BT[:, 0], span)
+        else:
+            span = int(positions_BT.max()) + 1 if span is None else span
+            mask = (torch.arange(span, device=positions_BT.device) <= positions_BT[:, :, None])[:, None]
+        kept = CacheSlice(cache, slots_B, positions_BT, span, mask)
         return self.head(self.norm(self._stream(tokens_BT, positions_BT, None, kept)))
 
     def _stream(self, tokens_BT: Tensor, positions_BT: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
@@ -227,6 +233,11 @@ class GPT(nn.Module):
         for block in self.blocks:
             x_BTC = block(x_BTC, cos, sin, mask, cache)
         return x_BTC
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.weight.device
 
     def num_parameters(self) -> int:
         """Number of parameters, a tied embedding counted once."""

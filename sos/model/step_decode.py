@@ -1,8 +1,9 @@
 """Decoding by the model's own modules, on any device and in any dtype, in steps whose shapes do not depend on the data.
 
 A step writes one token in every slot: it reads and writes tensors that stay where they are, and nothing in it waits for the host. So
-on CUDA it is captured as a graph, one for each span of the cache (a power of two), and replayed. Capture is exercised by the
-tests where they find a CUDA device; its speed has not been measured yet.
+on CUDA it is captured as a graph and replayed. FlexAttention reads of every slot what its trace has written; other kernels read the
+same span of all slots, a power of two, and each has its graph. Capture is exercised by the tests where they find a CUDA device; its
+speed has not been measured yet.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class StepDecoder:
 
     def __init__(self, model: GPT, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> None:
         self.model, self.num_positions, self.eos_id, self.temperature = model, num_positions, eos_id, temperature
-        self.device = device = model.embed.weight.device
+        self.device = device = model.device
         self.autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if self.autocast else model.embed.weight.dtype
         self.cache = KVCache(model.config, num_slots, num_positions, device, dtype)
@@ -57,8 +58,10 @@ class StepDecoder:
 
     def run(self) -> None:
         """Take some steps; what is complete after them is not live any more."""
-        longest = int(self.lengths[self.live].max()) + PASSES - 1
-        span = min(max(SMALLEST_SPAN, 1 << (longest - 1).bit_length()), self.num_positions)
+        span = self.num_positions
+        if self.model.attention_backend() != "flex":
+            longest = int(self.lengths[self.live].max()) + PASSES - 1
+            span = min(max(SMALLEST_SPAN, 1 << (longest - 1).bit_length()), span)
         graph = self._graph(span) if self.device.type == "cuda" else None
         for _ in range(PASSES):
             if graph is None:

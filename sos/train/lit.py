@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from sos.config import OptimConfig
@@ -84,6 +84,17 @@ class LitGPT(L.LightningModule):
         if (self.global_step + 1) % self.log_every == 0:
             self._log_losses(loss, losses_BT.detach(), batch)
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients. Lightning would refuse: a fused optimizer could have float16 gradients to unscale."""
+        if gradient_clip_val:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def _log_losses(self, loss: Tensor, losses_BT: Tensor, batch: dict[str, Any]) -> None:
         self.log("loss/all", loss.detach(), sync_dist=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sos.model.gpt import GPT
+from sos.train.precision import DTYPES
 
 
 class Pause(Protocol):
@@ -103,8 +104,7 @@ class Throughput(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         device = trainer.strategy.root_device
-        half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "bf16-true": torch.bfloat16}
-        self.peak_flops = peak_flops(device, half.get(str(trainer.precision), torch.float32)) * trainer.world_size
+        self.peak_flops = peak_flops(device, DTYPES[str(trainer.precision)]) * trainer.world_size
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
