@@ -21,6 +21,8 @@ SETTINGS = {
     "default, solution paths": ["stream.view=solution_path"],
     "4 numbers, compact digits": [*PAPER, "stream.numbers=digits"],
     "4 numbers, published wording": [*PAPER, "stream=sos", "search=dfs_paper"],
+    "the speedrun": ["experiment=speedrun"],
+    "the speedrun, solution paths": ["experiment=speedrun", "stream.view=solution_path"],
 }
 VISITS, BLOCKS = 512, 7
 

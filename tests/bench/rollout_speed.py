@@ -1,10 +1,11 @@
-"""Rollouts beside Hugging Face `generate` on the CPU: equal weights, equal prompts, equal greedy tokens.
+"""Rollouts beside Hugging Face `generate`: equal weights, equal prompts, equal greedy tokens.
 
 Run `python tests/bench/rollout_speed.py [--preset nano] [--context 256] [--num-problems 256] [--batch-sizes 64,256]
-[--repeats 3]`; needs the extra `export`. The weights are random, with logits far apart and an end token that is likely
-enough for rollouts of many lengths. Both sides get every batch size and the best of each is compared; the two take turns,
-and a figure is the median of the repeats. Time is that of the process (all threads), so that other work on the machine
-weighs less.
+[--repeats 3] [--device cpu] [--precision 32-true] [--alone]`; needs the extra `export` unless it is run `--alone`, without the
+other side. The weights are random, with logits far apart and an end token that is likely enough for rollouts of many lengths
+(`--to-the-end`: of one length, the context). Both sides get every batch size and the best of each is compared; the two take turns,
+and a figure is the median of the repeats. On a CPU time is that of the process (all threads), so that other work on the
+machine weighs less.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.model.shape import PRESETS, GPTConfig
 from sos.stream.vocab import EOS, PAD
+from sos.train.precision import decoding
 
 VOCAB, PROMPT = 139, 8
 
 
-def make_model(preset: str, context: int) -> GPT:
-    """Return a random model whose greedy rollouts end at many lengths."""
+def make_model(preset: str, context: int, to_the_end: bool) -> GPT:
+    """Return a random model whose greedy rollouts end at many lengths, or only where the context does."""
     torch.manual_seed(0)
     model = GPT(GPTConfig(VOCAB, context, tie_embeddings=False, qk_norm=True, **PRESETS[preset])).eval()
     with torch.no_grad():
@@ -37,15 +39,16 @@ def make_model(preset: str, context: int) -> GPT:
             if name.endswith(("out.weight", "down.weight")):
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
         model.head.weight.mul_(30)
-        model.head.weight[EOS] *= 1.5
+        model.head.weight[EOS] *= 0.0 if to_the_end else 1.5
     return model
 
 
-def timed(work: Callable[[], list[np.ndarray]]) -> tuple[float, list[np.ndarray]]:
-    """Return the seconds that the process was busy, and what the work returned."""
-    started = time.process_time()
+def timed(work: Callable[[], list[np.ndarray]], device: str) -> tuple[float, list[np.ndarray]]:
+    """Return the seconds that it took (on a CPU: that the process was busy), and what the work returned."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    started = clock()
     result = work()
-    return time.process_time() - started, result
+    return clock() - started, result
 
 
 def main() -> None:
@@ -55,57 +58,61 @@ def main() -> None:
     parser.add_argument("--num-problems", type=int, default=256)
     parser.add_argument("--batch-sizes", default="64,256")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--to-the-end", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    model = make_model(arguments.preset, arguments.context, arguments.to_the_end).to(arguments.device)
+    if not arguments.alone:
+        from transformers import AutoModelForCausalLM
 
-    from transformers import AutoModelForCausalLM
-
-    model = make_model(arguments.preset, arguments.context)
-    with tempfile.TemporaryDirectory() as folder:
-        export(model, None, Path(folder) / "hf")
-        theirs = AutoModelForCausalLM.from_pretrained(Path(folder) / "hf").eval()
+        with tempfile.TemporaryDirectory() as folder:
+            export(model, None, Path(folder) / "hf")
+            theirs = AutoModelForCausalLM.from_pretrained(Path(folder) / "hf").eval().to(arguments.device)
     max_tokens = arguments.context - PROMPT
     prompts = np.random.default_rng(0).integers(3, VOCAB, (arguments.num_problems, PROMPT))
 
     def ours(batch_size: int) -> list[np.ndarray]:
-        return [r.tokens for r in rollout(model, list(prompts), max_tokens=max_tokens, batch_size=batch_size)]
+        with decoding(model.device, arguments.precision):
+            return [r.tokens for r in rollout(model, list(prompts), max_tokens=max_tokens, batch_size=batch_size)]
 
     def generate(batch_size: int) -> list[np.ndarray]:
         results = []
         for start in range(0, len(prompts), batch_size):
-            rows = torch.from_numpy(prompts[start : start + batch_size])
+            rows = torch.from_numpy(prompts[start : start + batch_size]).to(arguments.device)
             options = {"do_sample": False, "eos_token_id": EOS, "pad_token_id": PAD, "max_new_tokens": max_tokens}
-            with torch.inference_mode():
-                tokens = theirs.generate(rows, attention_mask=torch.ones_like(rows), **options).numpy()
+            with torch.inference_mode(), decoding(model.device, arguments.precision):
+                tokens = theirs.generate(rows, attention_mask=torch.ones_like(rows), **options).cpu().numpy()
             for row in tokens:
                 ends = np.flatnonzero(row[PROMPT:] == EOS)
                 results.append(row[: PROMPT + ends[0] + 1] if len(ends) else row)
         return results
 
-    ours(8)  # compiles the kernels
+    sides = {"sos": ours} if arguments.alone else {"sos": ours, "transformers": generate}
     sizes = [int(size) for size in arguments.batch_sizes.split(",")]
     rates: dict[tuple[str, int], list[float]] = {}
     outputs: dict[str, list[np.ndarray]] = {}
-    for _ in range(arguments.repeats):
+    for repeat in range(-1, arguments.repeats):  # the first one compiles kernels
         for size in sizes:
-            for name, decode in (("sos", ours), ("transformers", generate)):
-                seconds, tokens = timed(lambda decode=decode, size=size: decode(size))
+            for name, decode in sides.items():
+                seconds, tokens = timed(lambda decode=decode, size=size: decode(size), arguments.device)
                 written = sum(len(row) - PROMPT for row in tokens)
-                rates.setdefault((name, size), []).append(written / seconds)
+                if repeat >= 0:
+                    rates.setdefault((name, size), []).append(written / seconds)
                 outputs[name] = tokens
     lengths = np.array([len(row) - PROMPT for row in outputs["sos"]])
-    pairs = zip(outputs["sos"], outputs["transformers"], strict=True)
-    same = sum(np.array_equal(a, b) for a, b in pairs)
     print(
         f"{arguments.preset}: {len(lengths)} rollouts of {lengths.min()} to {lengths.max()} tokens, mean {lengths.mean():.0f}"
     )
-    print(f"equal token for token: {same} of {len(lengths)}")
     for (name, size), values in rates.items():
         print(f"{name:12} batch {size:4}: {statistics.median(values):9.0f} tokens/s")
-    best = {
-        name: max(statistics.median(v) for (n, _), v in rates.items() if n == name) for name in ("sos", "transformers")
-    }
-    print(f"ratio of the best: {best['sos'] / best['transformers']:.1f}")
+    if not arguments.alone:
+        pairs = zip(outputs["sos"], outputs["transformers"], strict=True)
+        print(f"equal token for token: {sum(np.array_equal(a, b) for a, b in pairs)} of {len(lengths)}")
+        best = {side: max(statistics.median(v) for (name, _), v in rates.items() if name == side) for side in sides}
+        print(f"ratio of the best: {best['sos'] / best['transformers']:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Training steps beside nanoGPT's on the CPU, at equal shape, vocabulary and batch: tokens/s and useful tokens/s.
+"""Training steps beside nanoGPT's, at equal shape, vocabulary and batch: tokens/s and useful tokens/s.
 
-Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--compile] [--steps 20] [key=value ...]`, the keys being those of
-train.py (default: its default run with the peer's optimizer, AdamW; with `optim=muon` the optimizers are compared as well). `--peer`
+Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--turns 20] [key=value ...]`, the keys being those of
+train.py (default: its default run with the peer's optimizer, AdamW; with `optim=muon` the optimizers are compared as well).
+`trainer.accelerator`, `trainer.precision` and `trainer.compile` hold for both, so `experiment=speedrun` compares on a GPU. `--peer`
 is model.py of a clone of github.com/karpathy/nanoGPT, whose step is as in its train.py: random rows, forward with the loss,
 backward, clip, AdamW. Without it only the rows of this package are timed.
 
-All variants take turns, step by step. Time is that of the process (all threads), medians, first steps not counted.
-`padded` is this package's model with one trace per row, as is usual without packing; useful tokens are those with a loss.
+All variants take turns: one step each on a CPU, in the time of the process (all threads); ten on a GPU, which then waits for
+the device. Medians of the turns, the first ones not counted. `padded` is this package's model with one trace per row, as is usual
+without packing; useful tokens are those with a loss; MFU as in `sos.train.throughput`, the peer's by its rows.
 """
 
 from __future__ import annotations
@@ -35,27 +37,45 @@ from sos.model.shape import GPTConfig
 from sos.pretrain import rows_per_batch
 from sos.train.lit import packed_loss
 from sos.train.optim import build_optimizer
+from sos.train.precision import DTYPES, set_matmul_precision
+from sos.train.throughput import peak_flops, trained_flops
 
 CONF = Path(__file__).parents[2] / "conf"
-Step = Callable[[], tuple[int, int]]  # trains once; returns (positions that hold a token, positions with a loss)
+Step = Callable[[], np.ndarray]  # trains once; returns (positions that hold a token, positions with a loss, flops)
 
 
-def our_step(config: Config, gpt: GPTConfig, batches: Iterator[dict[str, Any]], compiled: bool) -> Step:
+def computing(config: Config, device: torch.device) -> torch.autocast:
+    """Return the context of a forward pass."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.trainer.precision == "bf16-mixed")
+
+
+def now(device: torch.device) -> float:
+    """Return seconds, on a GPU when it has done what it was told."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def our_step(config: Config, gpt: GPTConfig, batches: Iterator[dict[str, Any]], device: torch.device) -> Step:
     """The computation of `LitGPT`, in a plain loop."""
     torch.manual_seed(0)
-    model = GPT(gpt)
+    model = GPT(gpt).to(device)
     optimizer = build_optimizer(model, model.blocks, config.optim, fused=True)
-    if compiled:
+    if config.trainer.compile:
         model.compile()
 
-    def step() -> tuple[int, int]:
-        batch = next(batches)
-        loss, _ = packed_loss(model, batch)
+    def step() -> np.ndarray:
+        host = next(batches)
+        batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in host.items()}
+        with computing(config, device):
+            loss, _ = packed_loss(model, batch)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip)
         optimizer.step()
-        return int((batch["doc_ids"] >= 0).sum()), batch["num_targets"]
+        tokens = int((host["doc_ids"] >= 0).sum())
+        return np.array([tokens, host["num_targets"], tokens * trained_flops(model, host)])
 
     return step
 
@@ -81,7 +101,7 @@ def padded_batches(source: StreamSource, rows_per_batch: int) -> Iterator[dict[s
         yield tensors | {"num_targets": int((batch.targets != IGNORE).sum())}
 
 
-def peer_step(path: str, config: Config, gpt: GPTConfig, rows: int, compiled: bool) -> Step:
+def peer_step(path: str, config: Config, gpt: GPTConfig, rows: int, device: torch.device) -> Step:
     """nanoGPT's loop on random crops of random data: every position is a target."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", path)
     assert spec is not None
@@ -91,23 +111,28 @@ def peer_step(path: str, config: Config, gpt: GPTConfig, rows: int, compiled: bo
     spec.loader.exec_module(module)
     torch.manual_seed(0)
     shape = {"n_layer": gpt.num_layers, "n_head": gpt.num_heads, "n_embd": gpt.width, "bias": False, "dropout": 0.0}
-    model = module.GPT(module.GPTConfig(block_size=gpt.context, vocab_size=gpt.vocab_size, **shape))
+    model = module.GPT(module.GPTConfig(block_size=gpt.context, vocab_size=gpt.vocab_size, **shape)).to(device)
     optim = config.optim
-    optimizer = model.configure_optimizers(optim.weight_decay, optim.lr, (optim.beta1, optim.beta2), "cpu")
-    if compiled:
+    optimizer = model.configure_optimizers(optim.weight_decay, optim.lr, (optim.beta1, optim.beta2), device.type)
+    if config.trainer.compile:
         model.compile()
+    num_tokens = rows * gpt.context
+    done = np.array([num_tokens, num_tokens, num_tokens * GPT(gpt).flops_per_token()])
     data = np.random.default_rng(0).integers(0, gpt.vocab_size, 1_000_000).astype(np.uint16)
 
-    def step() -> tuple[int, int]:
+    def step() -> np.ndarray:
         starts = torch.randint(len(data) - gpt.context, (rows,)).tolist()
         x = torch.stack([torch.from_numpy(data[i : i + gpt.context].astype(np.int64)) for i in starts])
         y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + gpt.context].astype(np.int64)) for i in starts])
-        _, loss = model(x, y)
+        if device.type == "cuda":
+            x, y = (z.pin_memory().to(device, non_blocking=True) for z in (x, y))
+        with computing(config, device):
+            _, loss = model(x, y)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), optim.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return x.numel(), x.numel()
+        return done
 
     return step
 
@@ -115,8 +140,7 @@ def peer_step(path: str, config: Config, gpt: GPTConfig, rows: int, compiled: bo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
@@ -125,39 +149,47 @@ def main() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         same = [] if any(key.startswith("optim=") for key in arguments.overrides) else ["optim=adamw"]
         config = to_object(compose("config", overrides=same + arguments.overrides))
+    set_matmul_precision(config.trainer)
+    device = torch.device("cpu" if config.trainer.accelerator == "cpu" else "cuda")
     system, rows = build_system(config), rows_per_batch(config)
     gpt, source = gpt_config(config, len(system.dialect.vocab)), build_source(config, system)
-    options = {"block": config.data.block, "prompt_loss": False, "match": "tokens", "amount": 10**9}
+    options = {"block": config.data.block, "prompt_loss": False, "match": "tokens", "amount": 10**12}
     packed = iter(PackedLoader(source, rows_per_batch=rows, **options))
     steps = {
-        "packed": our_step(config, gpt, packed, arguments.compile),
-        "padded": our_step(config, gpt, padded_batches(source, rows), arguments.compile),
+        "packed": our_step(config, gpt, packed, device),
+        "padded": our_step(config, gpt, padded_batches(source, rows), device),
     }
     if arguments.peer:
-        steps["nanoGPT"] = peer_step(arguments.peer, config, gpt, rows, arguments.compile)
+        steps["nanoGPT"] = peer_step(arguments.peer, config, gpt, rows, device)
+    steps_per_turn = 1 if device.type == "cpu" else 10
     times: dict[str, list[float]] = {name: [] for name in steps}
-    counts = {name: np.zeros(2) for name in steps}
-    for number in range(arguments.steps + 3):
+    counts = {name: np.zeros(3) for name in steps}
+    for number in range(arguments.turns + 3):
         for name, step in steps.items():
-            started = time.process_time()
-            done = step()
+            started = now(device)
+            done = sum((step() for _ in range(steps_per_turn)), np.zeros(3)) / steps_per_turn
+            seconds = (now(device) - started) / steps_per_turn
             if number >= 3:
-                times[name].append(time.process_time() - started)
-                counts[name] += done
-    print(f"{gpt.num_layers} layers, width {gpt.width}, {rows} rows of {gpt.context}, compiled: {arguments.compile}")
+                times[name].append(seconds)
+                counts[name] += done / arguments.turns
+    peak = peak_flops(device, DTYPES[config.trainer.precision])
+    print(
+        f"{gpt.num_layers} layers, width {gpt.width}, {rows} rows of {gpt.context}, compiled: {config.trainer.compile}"
+    )
     median = {name: statistics.median(values) for name, values in times.items()}
     rates = {name: rows * gpt.context / median[name] for name in steps}
-    useful = {name: counts[name][1] / arguments.steps / median[name] for name in steps}
+    useful = {name: counts[name][1] / median[name] for name in steps}
     for name in steps:
-        share = counts[name][0] / arguments.steps / rows / gpt.context
+        share = counts[name][0] / rows / gpt.context
+        mfu = f", MFU {counts[name][2] / median[name] / peak:.1%}" if peak else ""
         print(
             f"{name:8} {1e3 * median[name]:7.1f} ms  {rates[name]:8.0f} positions/s, {share:.0%} of them tokens, "
-            f"{useful[name]:8.0f} useful tokens/s"
+            f"{useful[name]:8.0f} useful tokens/s{mfu}"
         )
     print(f"useful tokens/s, packed to padded (same model): {useful['packed'] / useful['padded']:.2f}")
     if arguments.peer:
         print(f"positions/s, packed to nanoGPT: {rates['packed'] / rates['nanoGPT']:.2f}")
-        padding = counts["padded"][1] / arguments.steps / rows / gpt.context
+        padding = counts["padded"][1] / rows / gpt.context
         print(
             f"useful tokens/s, packed to nanoGPT padded to the context: {useful['packed'] / (rates['nanoGPT'] * padding):.2f}"
         )
