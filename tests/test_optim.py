@@ -56,6 +56,24 @@ def test_orthogonalizing_follows_the_quintic(shape):
     torch.testing.assert_close(orthogonalize(matrices).double(), x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(96, 256), (256, 96)])
+@pytest.mark.parametrize("coarse", ["dtype", "products"])
+def test_small_singular_values_do_no_harm_where_products_are_coarse(shape, coarse):
+    """The spectrum of a momentum: five powers of ten. In the smaller square bfloat16 would be off by several times the result."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(side, 96, generator=generator))[0] for side in shape)
+    matrix = (left * torch.logspace(0, -5, 96)) @ right.mT
+    if coarse == "dtype":
+        matrix = matrix.bfloat16()
+    expected = orthogonalize(matrix[None].double())
+    try:
+        torch.set_float32_matmul_precision("high" if coarse == "products" else "highest")  # a CPU's stay exact
+        found = orthogonalize(matrix[None]).double()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert (found - expected).norm() < (0.2 if coarse == "dtype" else 1e-4) * expected.norm()
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_parameter_is_in_one_group_and_gains_are_not_decayed(name):
     model = make_model()
