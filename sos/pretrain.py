@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
@@ -115,6 +116,16 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
     )
 
 
+def check_devices(config: Config) -> None:
+    """Raise ValueError if this machine has not the GPUs that the config asks for."""
+    options = config.trainer
+    found = max(CUDAAccelerator.auto_device_count(), MPSAccelerator.is_available())
+    if options.accelerator == "gpu" and found < options.devices:
+        raise ValueError(
+            f"trainer.accelerator=gpu with trainer.devices={options.devices}: this machine has {found}; trainer=cpu needs none"
+        )
+
+
 def rows_per_batch(config: Config) -> int:
     """Return the rows of one optimizer step over all ranks. Raises ValueError if there are fewer than ranks."""
     ranks = config.trainer.devices * config.trainer.num_nodes
@@ -144,6 +155,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
     set_matmul_precision(config.trainer)
+    check_devices(config)
     system = build_system(config)
     rows = rows_per_batch(config)
     checkpoint = unfinished_checkpoint(folder, config_hash(config), source_hash())

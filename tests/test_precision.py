@@ -1,4 +1,4 @@
-"""Tests of precisions: what trains in bfloat16, and what decodes in it."""
+"""Tests of devices and precisions: what trains in bfloat16, and what decodes in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sos import pretrain
-from sos.config import OptimConfig, TrainerConfig, register, to_object
+from sos.config import Config, OptimConfig, TrainerConfig, register, to_object
 from sos.evaluation import Evaluation, evaluate
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
@@ -95,6 +95,15 @@ def test_products_are_exact_where_weights_are(accelerator: str, precision: str, 
 def test_another_precision_is_refused() -> None:
     with pytest.raises(ValueError, match=r"trainer\.precision must be one of .*got '16-mixed'"):
         TrainerConfig(precision="16-mixed")
+
+
+def test_gpus_that_are_not_there_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrain.CUDAAccelerator, "auto_device_count", lambda: 2)
+    for devices in (1, 2):
+        pretrain.check_devices(Config(trainer=TrainerConfig(accelerator="gpu", devices=devices)))
+    pretrain.check_devices(Config(trainer=TrainerConfig(devices=8)))
+    with pytest.raises(ValueError, match=r"trainer\.devices=4: this machine has 2"):
+        pretrain.check_devices(Config(trainer=TrainerConfig(accelerator="gpu", devices=4)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="trains on a GPU")
