@@ -196,6 +196,7 @@ class ModelConfig:
 
     num_layers: int = 3
     num_heads: int = 3
+    num_kv_heads: int = 0  # 0: num_heads
     width: int = 96
     mlp_ratio: float = 4.0
     rope_theta: float = 10000.0

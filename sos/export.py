@@ -34,7 +34,7 @@ def hf_config(config: GPTConfig) -> dict[str, Any]:
         "intermediate_size": config.mlp_hidden,
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_heads,
+        "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_dim,
         "hidden_act": "silu",
         "max_position_embeddings": config.context,
@@ -66,7 +66,8 @@ def hf_weights(model: GPT) -> dict[str, Tensor]:
 
 def _block_weights(block: Block) -> dict[str, Tensor]:
     attention, mlp = block.attention, block.mlp
-    q, k, v = attention.qkv.weight.chunk(3)
+    heads = (attention.num_heads, attention.num_kv_heads, attention.num_kv_heads)
+    q, k, v = attention.qkv.weight.split([num * attention.head_dim for num in heads])
     gate, up = mlp.gate_up.weight.chunk(2)
     parts = {
         "input_layernorm": block.attention_norm.weight,

@@ -22,6 +22,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "one layer, one head": {"num_layers": 1, "num_heads": 1, "width": 32},
     "heads narrower than a vector": {"num_heads": 8, "width": 48},
     "heads wider than a vector": {"num_heads": 2, "width": 88, "qk_norm": True},
+    "shared keys and values": {"num_heads": 4, "num_kv_heads": 2, "width": 48, "qk_norm": True},
+    "one head of keys and values": {"num_heads": 3, "num_kv_heads": 1, "width": 66},
     "odd sizes": {"num_layers": 3, "num_heads": 3, "width": 66, "mlp_ratio": 2.5, "rope_theta": 100.0},
     "dropout, which decoding leaves out": {"dropout": 0.5},
 }

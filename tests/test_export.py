@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,9 @@ from sos.stream.vocab import Vocabulary
 VOCABULARY = Vocabulary(("+", "-", "="), 20, True)
 
 
-def make_model(**overrides: bool) -> GPT:
+def make_model(**overrides: Any) -> GPT:
     torch.manual_seed(0)
-    config = GPTConfig(len(VOCABULARY), 32, num_layers=2, num_heads=2, width=32, **overrides)  # type: ignore[arg-type]
+    config = GPTConfig(len(VOCABULARY), 32, **{"num_layers": 2, "num_heads": 2, "width": 32} | overrides)
     model = GPT(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # nothing zero, no gain of exactly 1
@@ -25,7 +26,9 @@ def make_model(**overrides: bool) -> GPT:
     return model
 
 
-@pytest.mark.parametrize("overrides", [{}, {"qk_norm": True}, {"tie_embeddings": False}])
+@pytest.mark.parametrize(
+    "overrides", [{}, {"qk_norm": True}, {"tie_embeddings": False}, {"num_heads": 4, "num_kv_heads": 2}]
+)
 def test_every_parameter_is_written_once(overrides: dict) -> None:
     model = make_model(**overrides)
     weights = hf_weights(model)
@@ -33,7 +36,9 @@ def test_every_parameter_is_written_once(overrides: dict) -> None:
     assert hf_config(model.config)["model_type"] == ("qwen3" if overrides.get("qk_norm") else "llama")
 
 
-@pytest.mark.parametrize("overrides", [{}, {"qk_norm": True}, {"tie_embeddings": False}])
+@pytest.mark.parametrize(
+    "overrides", [{}, {"qk_norm": True}, {"tie_embeddings": False}, {"num_heads": 4, "num_kv_heads": 2}]
+)
 def test_transformers_computes_the_same_logits(tmp_path: Path, overrides: dict) -> None:
     pytest.importorskip("safetensors")
     transformers = pytest.importorskip("transformers")

@@ -111,6 +111,8 @@ def random_documents(rows: int, num_tokens: int, longest: int) -> tuple[Tensor, 
         (700, 32, {"qk_norm": True, "tie_embeddings": False}),
         (100, 6, {"qk_norm": True}),
         (600, 2, {"num_heads": 3, "mlp_ratio": 0.5}),
+        (300, 20, {"num_heads": 4, "num_kv_heads": 2, "qk_norm": True}),
+        (90, 32, {"num_heads": 3, "num_kv_heads": 1}),
     ],
 )
 def test_the_cpu_kernels_agree_with_the_modules(
@@ -144,7 +146,7 @@ def test_the_cpu_kernels_agree_with_the_modules(
 def test_the_packed_kernel_refuses_other_dtypes() -> None:
     cos, sin = rotary(torch.arange(20)[None], 4, 10000.0)
     with pytest.raises(ValueError, match=r"numba.*bfloat16"):
-        packed_attention(torch.ones(2, 20, 6, 4).bfloat16(), torch.ones(0, 4), cos, sin, torch.zeros(2, 20))
+        packed_attention(torch.ones(2, 20, 6, 4).bfloat16(), 2, torch.ones(0, 4), cos, sin, torch.zeros(2, 20))
 
 
 def test_the_cpu_kernels_pass_the_checks_of_torch_operators() -> None:
@@ -155,7 +157,9 @@ def test_the_cpu_kernels_pass_the_checks_of_torch_operators() -> None:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape))).requires_grad_()
 
     for gains in (random(2, 4), random(0, 4)):
-        inputs = (random(2, 20, 6, 4), gains, cos, sin, doc_ids)
+        inputs = (random(2, 20, 6, 4), gains, torch.zeros(2), cos, sin, doc_ids)  # 2 heads; then 4 that share 1
+        torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
+        inputs = (random(2, 20, 6, 4), gains, torch.zeros(4), cos, sin, doc_ids)
         torch.library.opcheck(torch.ops.sos.packed_attention, inputs, rtol=1e-4, atol=1e-5)
         weights = (random(8), random(24, 8), gains, random(8, 8), random(8), random(64, 8), random(8, 32))
         inputs = (random(2, 20, 8), *weights, cos, sin, doc_ids)
@@ -167,8 +171,9 @@ def test_the_cpu_kernels_pass_the_checks_of_torch_operators() -> None:
     )
 
 
-def test_the_model_gives_the_same_losses_compiled() -> None:
-    model = make_model()
+@pytest.mark.parametrize("shape", [{}, {"num_heads": 4, "num_kv_heads": 2}])
+def test_the_model_gives_the_same_losses_compiled(shape: dict) -> None:
+    model = make_model(**shape)
     positions, doc_ids = random_documents(2, 40, 9)
     inputs = (tokens_of(2, 40), positions, doc_ids, tokens_of(2, 40, seed=2).where(doc_ids >= 0, IGNORE))
     results = []
@@ -190,15 +195,15 @@ def test_positions_count_relatively_and_default_to_the_row() -> None:
     assert (model(tokens) - stretched).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("qk_norm", [False, True])
-def test_cached_logits_agree_with_uncached_ones_at_random_lengths(qk_norm: bool) -> None:
-    model, generator = make_model(qk_norm=qk_norm), torch.Generator().manual_seed(4)
+@pytest.mark.parametrize("shape", [{}, {"qk_norm": True}, {"num_heads": 4, "num_kv_heads": 2}])
+def test_cached_logits_agree_with_uncached_ones_at_random_lengths(shape: dict) -> None:
+    model, generator = make_model(**shape), torch.Generator().manual_seed(4)
     num_slots = 5
     tokens = tokens_of(num_slots, CONTEXT)
     lengths = torch.randint(1, 20, (num_slots,), generator=generator)
     cache = KVCache(model.config, num_slots, CONTEXT)
-    cache.k_LBHSD.fill_(1e3)  # whatever a finished trace left behind must not be seen
-    cache.v_LBHSD.fill_(1e3)
+    cache.k_LBKSD.fill_(1e3)  # whatever a finished trace left behind must not be seen
+    cache.v_LBKSD.fill_(1e3)
     with torch.no_grad():
         expected = model(tokens)
         width = int(lengths.max())
@@ -227,6 +232,21 @@ def test_a_kept_cache_goes_on_and_a_refilled_slot_forgets() -> None:
         torch.testing.assert_close(logits, model(tokens[[2, 0]])[:, 10:], atol=1e-4, rtol=0)
         refilled = model.forward_cached(tokens[3:, :6], positions[:1, :6], cache, torch.tensor([1]))
         torch.testing.assert_close(refilled, model(tokens[3:, :6]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2])
+def test_shared_keys_and_values_are_those_of_a_model_that_repeats_them(num_kv_heads: int) -> None:
+    shared = make_model(num_heads=4, num_kv_heads=num_kv_heads, qk_norm=True)
+    whole = make_model(num_heads=4, qk_norm=True)
+    weights = shared.state_dict()
+    for key, weight in weights.items():
+        if key.endswith("qkv.weight"):
+            q, k, v = weight.view(-1, 8, 32).split((4, num_kv_heads, num_kv_heads))
+            repeated = (x.repeat_interleave(4 // num_kv_heads, dim=0) for x in (k, v))
+            weights[key] = torch.cat((q, *repeated)).view(-1, 32)
+    whole.load_state_dict(weights)
+    tokens = tokens_of(2, 30)
+    torch.testing.assert_close(shared(tokens), whole(tokens), atol=1e-5, rtol=1e-5)
 
 
 def test_presets_have_the_parameters_that_the_docstring_states() -> None:
@@ -309,6 +329,8 @@ def test_the_config_is_plain_data() -> None:
         ("num_layers", 0),
         ("num_heads", 0),
         ("num_heads", 5),
+        ("num_kv_heads", -1),
+        ("num_kv_heads", 3),
         ("width", 30),
         ("mlp_ratio", 0.0),
         ("mlp_ratio", float("nan")),

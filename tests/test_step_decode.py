@@ -40,7 +40,10 @@ def make_prompts() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # float64 takes the path of attention that CUDA takes
-@pytest.mark.parametrize("shape", [{}, {"qk_norm": True, "num_heads": 1}, {"width": 40, "num_layers": 1}])
+@pytest.mark.parametrize(
+    "shape",
+    [{}, {"qk_norm": True, "num_heads": 1}, {"width": 40, "num_layers": 1}, {"num_heads": 4, "num_kv_heads": 2}],
+)
 def test_steps_write_what_decoding_without_a_cache_writes(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, shape: dict[str, Any]
 ) -> None:
@@ -52,20 +55,23 @@ def test_steps_write_what_decoding_without_a_cache_writes(
         assert_same(rollout(model, prompts, max_tokens=budgets, batch_size=batch_size), expected)
 
 
-def test_flex_attention_reads_of_each_slot_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shape", [{}, {"num_heads": 4, "num_kv_heads": 2}])
+def test_flex_attention_reads_of_each_slot_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, shape: dict[str, Any]
+) -> None:
     """Slots of many lengths, on both sides of a block's edge, with what would be seen if a step read too much."""
     monkeypatch.setattr(GPT, "fuses", lambda model: False)
     prompts = [*make_prompts(), np.arange(127) % 20 + 3, np.arange(128) % 20 + 3]
-    expected = rollout(make_model(), prompts, max_tokens=30, batch_size=5)
+    expected = rollout(make_model(**shape), prompts, max_tokens=30, batch_size=5)
     init = KVCache.__init__
 
     def left_over(cache: KVCache, *arguments: Any) -> None:
         init(cache, *arguments)
-        cache.k_LBHSD.fill_(1e3)
-        cache.v_LBHSD.fill_(1e3)
+        cache.k_LBKSD.fill_(1e3)
+        cache.v_LBKSD.fill_(1e3)
 
     monkeypatch.setattr(KVCache, "__init__", left_over)
-    assert_same(rollout(make_model(attention="flex"), prompts, max_tokens=30, batch_size=5), expected)
+    assert_same(rollout(make_model(attention="flex", **shape), prompts, max_tokens=30, batch_size=5), expected)
 
 
 @pytest.mark.parametrize("passes", [1, 3])

@@ -74,17 +74,20 @@ def decoding_mask(positions_B: Tensor, num_positions: int) -> BlockMask:
     )
 
 
-def attention(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | BlockMask | None) -> Tensor:
+def attention(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Tensor | BlockMask | None) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v, shape (B, H, T, D); a mask of None means causal with T == S.
 
     A bool mask goes to SDPA, the reference; a BlockMask goes to FlexAttention. (On a CPU a float mask is 1 to 3%
     faster than a bool one but takes longer to build and must match the dtype of q.)
     """
+    shared = k_BKSD.shape[1] != q_BHTD.shape[1]
     if isinstance(mask, BlockMask):
         # torch 2.13 on the CPU, compiled, misreads views at an offset (k is the second half of a tensor): so no views.
-        q_BHTD, k_BHSD, v_BHSD = q_BHTD.contiguous(), k_BHSD.contiguous(), v_BHSD.contiguous()
-        return _compiled(flex_attention)(q_BHTD, k_BHSD, v_BHSD, block_mask=mask)
-    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=mask, is_causal=mask is None)
+        q_BHTD, k_BKSD, v_BKSD = q_BHTD.contiguous(), k_BKSD.contiguous(), v_BKSD.contiguous()
+        return _compiled(flex_attention)(q_BHTD, k_BKSD, v_BKSD, block_mask=mask, enable_gqa=shared)
+    return F.scaled_dot_product_attention(
+        q_BHTD, k_BKSD, v_BKSD, attn_mask=mask, is_causal=mask is None, enable_gqa=shared
+    )
 
 
 def rotary(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

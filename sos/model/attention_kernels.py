@@ -37,12 +37,12 @@ class Scratch(NamedTuple):
     """
 
     queries: np.ndarray  # (H, S + 16, X), normed, turned and scaled
-    keys: np.ndarray  # (H, S + 16, X), normed and turned
-    values: np.ndarray  # (H, S + 16, X)
+    keys: np.ndarray  # (K, S + 16, X), normed and turned
+    values: np.ndarray  # (K, S + 16, X)
     outs: np.ndarray  # (H, S + 16, X), the output, or the gradient of the queries
     grads: np.ndarray  # (H, S + 16, X), the gradient of the output
-    dkeys: np.ndarray  # (H, S + 16, X)
-    dvalues: np.ndarray  # (H, S + 16, X)
+    dkeys: np.ndarray  # (K, S + 16, X)
+    dvalues: np.ndarray  # (K, S + 16, X)
     queries_T: np.ndarray  # (X, 16)
     grads_T: np.ndarray  # (X, 16)
     scores: np.ndarray  # (S + 16, 16)
@@ -58,18 +58,18 @@ def up(size, step):
 
 
 @njit(cache=True, nogil=True)
-def _scratch(num_tokens, num_heads, head_dim, backward):
+def _scratch(num_tokens, num_heads, num_kv_heads, head_dim, backward):
     depth, padded, f = 2 * up(head_dim // 2, LANES), num_tokens + LANES, np.float32
-    size = num_heads * padded * depth
-    more = size if backward else 0
+    size, kv_size = num_heads * padded * depth, num_kv_heads * padded * depth
+    more, more_kv = (size, kv_size) if backward else (0, 0)
     return Scratch(
         np.empty(size, f),
-        np.empty(size, f),
-        np.empty(size, f),
+        np.empty(kv_size, f),
+        np.empty(kv_size, f),
         np.empty(size, f),
         np.empty(more, f),
-        np.empty(more, f),
-        np.empty(more, f),
+        np.empty(more_kv, f),
+        np.empty(more_kv, f),
         np.empty(LANES * depth, f),
         np.empty(LANES * depth, f),
         np.empty(padded * LANES, f),
@@ -149,16 +149,22 @@ def _read_trace(qkv, gains, cos, sin, at, num_tokens, num_heads, head_dim, scrat
     queries, keys, values = scratch.queries, scratch.keys, scratch.values
     depth = len(scratch.queries_T) // LANES
     pitch = len(queries) // num_heads
+    num_kv_heads = len(keys) // pitch
     one, scale = np.float32(1), np.float32(1 / math.sqrt(head_dim))
     for t in range(num_tokens):
+        q_at = (at + t) * qkv.shape[1] * head_dim
+        k_at = q_at + num_heads * head_dim
+        v_at = k_at + num_kv_heads * head_dim
         for h in range(num_heads):
-            q_at, y_at = ((at + t) * 3 * num_heads + h) * head_dim, h * pitch + t * depth
-            k_at = q_at + num_heads * head_dim
-            _turn(qkv, q_at, head_dim, gains, 0, cos, sin, at + t, scale, queries, y_at)
-            _turn(qkv, k_at, head_dim, gains, 1, cos, sin, at + t, one, keys, y_at)
-            _read(qkv, k_at + num_heads * head_dim, head_dim, values, y_at)
+            y_at = h * pitch + t * depth
+            _turn(qkv, q_at + h * head_dim, head_dim, gains, 0, cos, sin, at + t, scale, queries, y_at)
+        for h in range(num_kv_heads):
+            y_at = h * pitch + t * depth
+            _turn(qkv, k_at + h * head_dim, head_dim, gains, 1, cos, sin, at + t, one, keys, y_at)
+            _read(qkv, v_at + h * head_dim, head_dim, values, y_at)
     for h in range(num_heads):
         _clear(queries, h * pitch + num_tokens * depth, LANES * depth)
+    for h in range(num_kv_heads):
         _clear(keys, h * pitch + num_tokens * depth, ROWS * depth)
         _clear(values, h * pitch + num_tokens * depth, ROWS * depth)
 
@@ -185,7 +191,7 @@ def _hide(scores, start, end):
 
 
 @kernel
-def _forward_head(base, num_tokens, line, scratch):
+def _forward_head(base, kv_base, num_tokens, line, scratch):
     queries, keys, values, outs = scratch.queries, scratch.keys, scratch.values, scratch.outs
     queries_T, scores = scratch.queries_T, scratch.scores
     depth = len(queries_T) // LANES
@@ -194,7 +200,7 @@ def _forward_head(base, num_tokens, line, scratch):
         end = up(start + num, ROWS)
         _transpose(queries, base + start * depth, depth, queries_T)
         for key in range(0, end, ROWS):
-            set_product(scores, key * LANES, LANES, keys, base + key * depth, depth, 1, queries_T, 0, LANES, depth)
+            set_product(scores, key * LANES, LANES, keys, kv_base + key * depth, depth, 1, queries_T, 0, LANES, depth)
         _hide(scores, start, end)
         most = spread(np.float32(-np.inf))
         for key in range(end):
@@ -209,7 +215,7 @@ def _forward_head(base, num_tokens, line, scratch):
         for t in range(0, num, ROWS):
             for d in range(0, depth, LANES):
                 set_product(
-                    outs, base + (start + t) * depth + d, depth, scores, t, 1, LANES, values, base + d, depth, end
+                    outs, base + (start + t) * depth + d, depth, scores, t, 1, LANES, values, kv_base + d, depth, end
                 )
 
 
@@ -217,9 +223,10 @@ def _forward_head(base, num_tokens, line, scratch):
 def _forward_trace(qkv, gains, cos, sin, out, lse, at, num_tokens, num_heads, head_dim, scratch):
     depth = len(scratch.queries_T) // LANES
     pitch = len(scratch.queries) // num_heads
+    queries_each = len(scratch.queries) // len(scratch.keys)
     _read_trace(qkv, gains, cos, sin, at, num_tokens, num_heads, head_dim, scratch)
     for h in range(num_heads):
-        _forward_head(h * pitch, num_tokens, h * (pitch // depth), scratch)
+        _forward_head(h * pitch, h // queries_each * pitch, num_tokens, h * (pitch // depth), scratch)
     for t in range(num_tokens):
         for h in range(num_heads):
             line = h * (pitch // depth) + t
@@ -229,13 +236,12 @@ def _forward_trace(qkv, gains, cos, sin, out, lse, at, num_tokens, num_heads, he
 
 
 @kernel
-def _backward_head(base, num_tokens, line, scratch):
+def _backward_head(base, kv_base, num_tokens, line, scratch):
+    """Write the gradient of a head's queries, and add to those of its keys and values."""
     queries, keys, values, grads = scratch.queries, scratch.keys, scratch.values, scratch.grads
     queries_T, grads_T, scores, dscores = scratch.queries_T, scratch.grads_T, scratch.scores, scratch.dscores
     dqueries, dkeys, dvalues = scratch.outs, scratch.dkeys, scratch.dvalues
     depth = len(queries_T) // LANES
-    _clear(dkeys, base, (num_tokens + ROWS) * depth)
-    _clear(dvalues, base, (num_tokens + ROWS) * depth)
     for start in range(0, num_tokens, LANES):
         num = min(LANES, num_tokens - start)
         end = up(start + num, ROWS)
@@ -243,8 +249,9 @@ def _backward_head(base, num_tokens, line, scratch):
         _transpose(queries, q_at, depth, queries_T)
         _transpose(grads, q_at, depth, grads_T)
         for key in range(0, end, ROWS):
-            set_product(scores, key * LANES, LANES, keys, base + key * depth, depth, 1, queries_T, 0, LANES, depth)
-            set_product(dscores, key * LANES, LANES, values, base + key * depth, depth, 1, grads_T, 0, LANES, depth)
+            k_at = kv_base + key * depth
+            set_product(scores, key * LANES, LANES, keys, k_at, depth, 1, queries_T, 0, LANES, depth)
+            set_product(dscores, key * LANES, LANES, values, k_at, depth, 1, grads_T, 0, LANES, depth)
         _hide(scores, start, end)
         shift, drop = load(scratch.shift, line + start), load(scratch.total, line + start)
         for key in range(end):
@@ -253,14 +260,11 @@ def _backward_head(base, num_tokens, line, scratch):
             store(dscores, key * LANES, weights * (load(dscores, key * LANES) - drop))
         for d in range(0, depth, LANES):
             for t in range(0, num, ROWS):
-                set_product(dqueries, q_at + t * depth + d, depth, dscores, t, 1, LANES, keys, base + d, depth, end)
+                set_product(dqueries, q_at + t * depth + d, depth, dscores, t, 1, LANES, keys, kv_base + d, depth, end)
             for key in range(0, end, ROWS):
-                add_product(
-                    dvalues, base + key * depth + d, depth, scores, key * LANES, LANES, 1, grads, q_at + d, depth, num
-                )
-                add_product(
-                    dkeys, base + key * depth + d, depth, dscores, key * LANES, LANES, 1, queries, q_at + d, depth, num
-                )
+                k_at = kv_base + key * depth + d
+                add_product(dvalues, k_at, depth, scores, key * LANES, LANES, 1, grads, q_at + d, depth, num)
+                add_product(dkeys, k_at, depth, dscores, key * LANES, LANES, 1, queries, q_at + d, depth, num)
 
 
 @kernel
@@ -268,6 +272,7 @@ def _backward_trace(grad, qkv, gains, cos, sin, saved, dqkv, dgains, at, num_tok
     depth = len(scratch.queries_T) // LANES
     pitch = len(scratch.queries) // num_heads
     one, scale = np.float32(1), np.float32(1 / math.sqrt(head_dim))
+    queries_each, num_kv_heads = len(scratch.queries) // len(scratch.keys), len(scratch.keys) // pitch
     out, lse = saved
     _read_trace(qkv, gains, cos, sin, at, num_tokens, num_heads, head_dim, scratch)
     for t in range(num_tokens):
@@ -279,19 +284,26 @@ def _backward_trace(grad, qkv, gains, cos, sin, saved, dqkv, dgains, at, num_tok
                 dots += load_first(grad, y_at + d, head_dim - d) * load_first(out, y_at + d, head_dim - d)
             scratch.total[line] = sum_of(dots)
             scratch.shift[line] = lse[h, at + t]
+    for h in range(num_kv_heads):
+        _clear(scratch.dkeys, h * pitch, (num_tokens + ROWS) * depth)
+        _clear(scratch.dvalues, h * pitch, (num_tokens + ROWS) * depth)
     for h in range(num_heads):
         line = h * (pitch // depth)
         _clear(scratch.grads, (line + num_tokens) * depth, LANES * depth)
         _clear(scratch.total, line + num_tokens, LANES)
         _clear(scratch.shift, line + num_tokens, LANES)
-        _backward_head(h * pitch, num_tokens, line, scratch)
+        _backward_head(h * pitch, h // queries_each * pitch, num_tokens, line, scratch)
     for t in range(num_tokens):
+        q_at = (at + t) * qkv.shape[1] * head_dim
+        k_at = q_at + num_heads * head_dim
+        v_at = k_at + num_kv_heads * head_dim
         for h in range(num_heads):
-            q_at, y_at = ((at + t) * 3 * num_heads + h) * head_dim, h * pitch + t * depth
-            k_at = q_at + num_heads * head_dim
-            _turn_back(scratch.outs, y_at, qkv, q_at, head_dim, gains, 0, cos, sin, at + t, scale, dqkv, dgains)
-            _turn_back(scratch.dkeys, y_at, qkv, k_at, head_dim, gains, 1, cos, sin, at + t, one, dqkv, dgains)
-            _write(scratch.dvalues, y_at, one, head_dim, dqkv, k_at + num_heads * head_dim)
+            x_at, y_at = q_at + h * head_dim, h * pitch + t * depth
+            _turn_back(scratch.outs, y_at, qkv, x_at, head_dim, gains, 0, cos, sin, at + t, scale, dqkv, dgains)
+        for h in range(num_kv_heads):
+            x_at, y_at = k_at + h * head_dim, h * pitch + t * depth
+            _turn_back(scratch.dkeys, y_at, qkv, x_at, head_dim, gains, 1, cos, sin, at + t, one, dqkv, dgains)
+            _write(scratch.dvalues, y_at, one, head_dim, dqkv, v_at + h * head_dim)
 
 
 @kernel
@@ -354,7 +366,8 @@ def attend_rows(begin, end, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, ou
 
     gains_2D: of queries and keys, (0, D) for none. Arguments as in `packed_attention`, all contiguous.
     """
-    scratch = _scratch(out_BTHD.shape[1], out_BTHD.shape[2], out_BTHD.shape[3], False)
+    _, num_tokens, num_heads, head_dim = out_BTHD.shape
+    scratch = _scratch(num_tokens, num_heads, (qkv_BTGD.shape[2] - num_heads) // 2, head_dim, False)
     _forward_rows(begin, end, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, out_BTHD, lse_BHT, scratch)
 
 
@@ -363,6 +376,7 @@ def attend_rows_backward(
     begin, end, grad_BTHD, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, out_BTHD, lse_BHT, dqkv_BTGD, dgains_B2D
 ):
     """Write the gradients of rows begin..end - 1, those of the gains row by row; the weights are computed again."""
-    scratch = _scratch(out_BTHD.shape[1], out_BTHD.shape[2], out_BTHD.shape[3], True)
+    _, num_tokens, num_heads, head_dim = out_BTHD.shape
+    scratch = _scratch(num_tokens, num_heads, (qkv_BTGD.shape[2] - num_heads) // 2, head_dim, True)
     saved = (qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, out_BTHD, lse_BHT)
     _backward_rows(begin, end, grad_BTHD, *saved, dqkv_BTGD, dgains_B2D, scratch)

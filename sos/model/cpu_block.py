@@ -4,7 +4,7 @@ Modules and autograd read and write whole batches between small operations. Here
 that what lies between the matrix products stays in the cache, in buffers that are used again; norms and SwiGLU are one
 kernel each. The equations are those of `sos.model.gpt.Block`.
 
-Shape suffixes as in `sos.model.gpt`, N = rows of a part x T, E = 3 C, and F the hidden width.
+Shape suffixes as in `sos.model.gpt`, N = rows of a part x T, E = (H + 2 K) D, and F the hidden width.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _both(*tensors: Tensor) -> list[tuple[Tensor, np.ndarray]]:
 def _outputs(x_BTC: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the residual stream y after the block and in the middle, attended, qkv, gate_up, lse: not yet written."""
     (rows, num_tokens, width), head_dim, hidden = x_BTC.shape, weights[2].shape[1], weights[6].shape[1]
-    widths = (width, width, width, 3 * width, 2 * hidden)
+    widths = (width, width, width, len(weights[1]), 2 * hidden)
     y_BTC, mid_BTC, attended_BTC, qkv_BTE, gate_up_BT2F = (x_BTC.new_empty(rows, num_tokens, size) for size in widths)
     return y_BTC, mid_BTC, attended_BTC, qkv_BTE, gate_up_BT2F, x_BTC.new_empty(rows, width // head_dim, num_tokens)
 
@@ -200,7 +200,7 @@ def _backward(
     dattention_gain, dgains, dmlp_gain = as_arrays(dattention_gain_BC, dgains_B2D, dmlp_gain_BC)
     both = _both(grad_BTC.contiguous(), dx_BTC, x_BTC.contiguous(), mid_BTC, attended_BTC, qkv_BTE, gate_up_BT2F)
     step, parts = _parts(rows, num_tokens)
-    widths = (width, width, width, 3 * width, hidden, hidden, 2 * hidden)
+    widths = (width, width, width, len(qkv_EC), hidden, hidden, 2 * hidden)
     buffers = _both(*(torch.empty(step, num_tokens, size) for size in widths))
     for part in parts:
         num, tokens = part.stop - part.start, slice(part.start * num_tokens, part.stop * num_tokens)
@@ -235,7 +235,7 @@ _block = differentiable("block", _forward, _backward, _outputs, num_gradients=8)
 def block(x_BTC: Tensor, *weights: Tensor, cos: Tensor, sin: Tensor, doc_ids_BT: Tensor) -> Tensor:
     """Return the residual stream after a block, (B, T, C); differentiable once, in x and the weights.
 
-    weights: gain (C,) and qkv (3 C, C) of attention, gains (2, D) of queries and keys (or none: (0, D)), out (C, C);
+    weights: gain (C,) and qkv (E, C) of attention, gains (2, D) of queries and keys (or none: (0, D)), out (C, C);
     gain (C,), gate_up (2 F, C) and down (C, F) of the MLP. cos, sin, doc_ids_BT: see `packed_attention`.
     """
     shape = (*x_BTC.shape[:2], -1)

@@ -43,13 +43,13 @@ class CPUDecoder:
         def zeros(*shape: int) -> np.ndarray:
             return np.zeros(shape, np.float32)
 
-        cache = (num_slots, layers, heads // depth, _up(num_positions, LANES) * depth)
+        cache = (num_slots, layers, weights.num_kv_heads, _up(num_positions, LANES) * depth)
         self.scratch = Scratch(
-            keys_BLHX=zeros(*cache),
-            values_BLHX=zeros(*cache),
+            keys_BLKX=zeros(*cache),
+            values_BLKX=zeros(*cache),
             x_RC=zeros(rows * width),
             normed_RC=zeros(rows * width),
-            qkv_RE=zeros(rows * 3 * heads),
+            qkv_RG=zeros(rows * (weights.qkv_LX.shape[1] // width)),
             y_RE=zeros(rows * heads),
             gate_up_RF=zeros(rows * 2 * hidden),
             hidden_RF=zeros(rows * hidden),
@@ -138,6 +138,7 @@ def pack(model: GPT, num_positions: int) -> Weights:
     return Weights(
         width=config.width,
         head_dim=config.head_dim,
+        num_kv_heads=config.kv_heads,
         vocab_size=config.vocab_size,
         half_dim=half_dim,
         embed_VC=padded(_array(model.embed.weight), width),

@@ -4,8 +4,8 @@ A row is one token of one trace; a pass takes any mixture of rows of any traces,
 beside the others, without padding. After the embedding all is whole vectors: widths are padded with zeros to multiples of
 16 numbers (half a head at a time), rows to multiples of 6, which is what `_multiply` takes at once.
 
-Shape suffixes as in `sos.model.gpt`, R rows, S positions. X is what `sos.model.cpu_decode` packs: a matrix as
-(outputs / 16, inputs, 16), keys as (S / 16, D, 16), values as (S, D).
+Shape suffixes as in `sos.model.gpt`, R rows, S positions, E all heads, G queries, keys and values together. X is what
+`sos.model.cpu_decode` packs: a matrix as (outputs / 16, inputs, 16), keys as (S / 16, D, 16), values as (S, D).
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ _kernel: Any = njit(cache=True, **OPTIONS)
 class Weights(NamedTuple):
     """A GPT's weights, packed; all float32. Padded sizes: C the width, D a head, E all heads, F the hidden width, V the vocabulary."""
 
-    width: int  # these three are not padded
+    width: int  # what is an int is not padded
     head_dim: int
+    num_kv_heads: int
     vocab_size: int
     half_dim: int  # D / 2
     embed_VC: np.ndarray
     attention_norm_LC: np.ndarray
-    qkv_LX: np.ndarray  # C to 3 E: each head's low halves and high halves, queries, keys, then values
+    qkv_LX: np.ndarray  # C to G: each head's low halves and high halves, queries, keys, then values
     q_norm_LD: np.ndarray  # (L, 0) without norms
     k_norm_LD: np.ndarray
     out_LX: np.ndarray  # E to C
@@ -60,11 +61,11 @@ class Weights(NamedTuple):
 class Scratch(NamedTuple):
     """The cache of keys and values, and what a pass writes on its way; float32, the latter flat."""
 
-    keys_BLHX: np.ndarray
-    values_BLHX: np.ndarray
+    keys_BLKX: np.ndarray
+    values_BLKX: np.ndarray
     x_RC: np.ndarray
     normed_RC: np.ndarray
-    qkv_RE: np.ndarray  # 3 E
+    qkv_RG: np.ndarray
     y_RE: np.ndarray
     gate_up_RF: np.ndarray  # 2 F
     hidden_RF: np.ndarray
@@ -147,9 +148,10 @@ def plan_rows(batch):
 def read_rows(weights, scratch, batch, num_rows, num_wanted):
     """Append the rows to their traces; write the logits of the wanted ones into the first rows of `logits_RV`."""
     width, vocab = weights.embed_VC.shape[1], -(-weights.vocab_size // LANES) * LANES
-    num_layers, num_heads = scratch.keys_BLHX.shape[1:3]
-    heads, hidden = 2 * weights.half_dim * num_heads, weights.gate_up_LX.shape[1] // (2 * width)
-    x, normed, qkv, y = scratch.x_RC, scratch.normed_RC, scratch.qkv_RE, scratch.y_RE
+    num_layers = len(weights.qkv_LX)
+    heads, vectors = weights.out_LX.shape[1] // width, weights.qkv_LX.shape[1] // width
+    hidden = weights.gate_up_LX.shape[1] // (2 * width)
+    x, normed, qkv, y = scratch.x_RC, scratch.normed_RC, scratch.qkv_RG, scratch.y_RE
     num_blocks = -(-num_rows // BLOCK_ROWS)
     for r in range(num_blocks * BLOCK_ROWS):
         for c in range(0, width, LANES):
@@ -159,9 +161,10 @@ def read_rows(weights, scratch, batch, num_rows, num_wanted):
     for layer in range(num_layers):
         for r in range(num_blocks * BLOCK_ROWS):
             _norm(x, r * width, weights.width, weights.attention_norm_LC[layer], normed, r * width)
-        _multiply(normed, num_blocks, width, weights.qkv_LX[layer], 3 * heads, qkv, False)
+        _multiply(normed, num_blocks, width, weights.qkv_LX[layer], vectors, qkv, False)
         for r in range(num_rows):
-            _append_and_attend(weights, scratch, layer, r, batch.row_slots[r], batch.row_positions[r])
+            place = (layer, batch.row_slots[r], batch.row_positions[r])
+            _append_and_attend(weights, scratch, place, r * vectors, heads, r * heads)
         _multiply(y, num_blocks, heads, weights.out_LX[layer], width, x, True)
         for r in range(num_blocks * BLOCK_ROWS):
             _norm(x, r * width, weights.width, weights.mlp_norm_LC[layer], normed, r * width)
@@ -242,25 +245,31 @@ def _turn(x, start, half, head_dim, gain_D, cos_SD, sin_SD, angles, scale):
 
 
 @_kernel
-def _append_and_attend(weights, scratch, layer, row, slot, position):
-    """Store the row's keys and values in its slot, then write its attention over all that this holds. O(E * position)."""
-    half, qkv, scores = weights.half_dim, scratch.qkv_RE, scratch.scores_S
-    depth, num_heads = 2 * half, scratch.keys_BLHX.shape[2]
+def _append_and_attend(weights, scratch, place, start, heads, out_start):
+    """Store a row's keys and values at its (layer, slot, position), then write its attention over all that the slot holds.
+
+    start: where the row begins in `qkv_RG`; heads: E; out_start: where it begins in `y_RE`. O(E * position).
+    """
+    layer, slot, position = place
+    half, qkv, scores = weights.half_dim, scratch.qkv_RG, scratch.scores_S
+    depth, num_kv_heads = 2 * half, weights.num_kv_heads
     q_gain, k_gain = weights.q_norm_LD[layer], weights.k_norm_LD[layer]
     cos, sin, angles = weights.cos_SD, weights.sin_SD, position * half
     scale, one = np.float32(1) / np.sqrt(np.float32(weights.head_dim)), np.float32(1)
-    for h in range(num_heads):
-        q = (row * 3 * num_heads + h) * depth
-        k, v = q + num_heads * depth, q + 2 * num_heads * depth
-        keys, values = scratch.keys_BLHX[slot, layer, h], scratch.values_BLHX[slot, layer, h]
-        _turn(qkv, q, half, weights.head_dim, q_gain, cos, sin, angles, scale)
+    place_in_keys = position // LANES * depth * LANES + position % LANES
+    queries_each = heads // depth // num_kv_heads
+    for h in range(num_kv_heads):
+        k = start + heads + h * depth
+        v = k + num_kv_heads * depth
+        keys, values = scratch.keys_BLKX[slot, layer, h], scratch.values_BLKX[slot, layer, h]
         _turn(qkv, k, half, weights.head_dim, k_gain, cos, sin, angles, one)
-        place = position // LANES * depth * LANES + position % LANES
         for d in range(depth):
-            keys[place + d * LANES] = qkv[k + d]
+            keys[place_in_keys + d * LANES] = qkv[k + d]
         for d in range(0, depth, LANES):
             store(values, position * depth + d, load(qkv, v + d))
-        _attend(qkv, q, depth, keys, values, position + 1, scores, scratch.y_RE, (row * num_heads + h) * depth)
+        for at in range(h * queries_each * depth, (h + 1) * queries_each * depth, depth):
+            _turn(qkv, start + at, half, weights.head_dim, q_gain, cos, sin, angles, scale)
+            _attend(qkv, start + at, depth, keys, values, position + 1, scores, scratch.y_RE, out_start + at)
 
 
 @_kernel

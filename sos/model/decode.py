@@ -21,17 +21,18 @@ ROWS_PER_THREAD = 16  # below this, handing work to a thread costs more than it 
 
 
 def append_and_attend(
-    q_BHD: Tensor, k_BHD: Tensor, v_BHD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, positions_B: Tensor
+    q_BHD: Tensor, k_BKD: Tensor, v_BKD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, positions_B: Tensor
 ) -> Tensor:
     """Store a key and a value per row at its position; return attention over 0..position, float32 (B, H, D).
 
-    All tensors are float32 on the CPU (positions int64); the caches k_BHSD and v_BHSD are changed in place. Uses as
+    All tensors are float32 on the CPU (positions int64); the caches k_BKSD and v_BKSD are changed in place. H is a
+    multiple of K: as many queries in a row share a head of keys and values. Uses as
     many threads as torch (plain ones: numba's parallel loops spin, and crawl on a busy machine).
     O(H * D * sum of positions).
     """
     out_BHD = torch.empty(q_BHD.shape)
-    arrays = [x.contiguous().numpy() for x in (q_BHD, k_BHD, v_BHD)]
-    arrays += [k_BHSD.numpy(), v_BHSD.numpy(), positions_B.contiguous().numpy(), out_BHD.numpy()]
+    arrays = [x.contiguous().numpy() for x in (q_BHD, k_BKD, v_BKD)]
+    arrays += [k_BKSD.numpy(), v_BKSD.numpy(), positions_B.contiguous().numpy(), out_BHD.numpy()]
     in_parts(_append_and_attend, len(out_BHD), *arrays)
     return out_BHD
 
@@ -52,16 +53,18 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _append_and_attend(begin, end, q_BHD, k_BHD, v_BHD, k_BHSD, v_BHSD, positions_B, out_BHD):
+def _append_and_attend(begin, end, q_BHD, k_BKD, v_BKD, k_BKSD, v_BKSD, positions_B, out_BHD):
     num_heads, head_dim = q_BHD.shape[1:]
+    queries_each = num_heads // k_BKD.shape[1]
     scale = np.float32(1.0 / math.sqrt(head_dim))
     for i in range(begin * num_heads, end * num_heads):
         b, h = i // num_heads, i % num_heads
-        q, keys, values, out = q_BHD[b, h], k_BHSD[b, h], v_BHSD[b, h], out_BHD[b, h]
+        k = h // queries_each
+        q, keys, values, out = q_BHD[b, h], k_BKSD[b, k], v_BKSD[b, k], out_BHD[b, h]
         position = positions_B[b]
         for d in range(head_dim):
-            keys[position, d] = k_BHD[b, h, d]
-            values[position, d] = v_BHD[b, h, d]
+            keys[position, d] = k_BKD[b, k, d]
+            values[position, d] = v_BKD[b, k, d]
             out[d] = 0.0
 
         weights = np.empty(position + 1, np.float32)

@@ -3,8 +3,8 @@
 Pre-norm blocks, RMSNorm, rotary positions, SwiGLU, no biases: the shape of Llama. It knows tokens, positions and
 document ids, and nothing about search, environments or training loops.
 
-Shape suffixes: B rows, T tokens, C width, H heads, D head width, F hidden width of the MLP, V vocabulary, L layers,
-S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
+Shape suffixes: B rows, T tokens, C width, H heads, K heads of keys and values, D head width, F hidden width of the MLP, V vocabulary,
+L layers, S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Attention(nn.Module):
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.num_heads, self.head_dim = config.num_heads, config.head_dim
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.kv_heads, config.head_dim
+        self.qkv = nn.Linear(config.width, (self.num_heads + 2 * self.num_kv_heads) * self.head_dim, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
         self.q_norm = RMSNorm(config.head_dim) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim) if config.qk_norm else None
@@ -52,15 +52,16 @@ class Attention(nn.Module):
     def forward(self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         """Return what attention adds to the residual stream, (B, T, C)."""
         rows, num_tokens, width = x_BTC.shape
-        qkv = self.qkv(x_BTC).view(rows, num_tokens, 3 * self.num_heads, self.head_dim)
+        heads = (self.num_heads, self.num_kv_heads)
+        qkv = self.qkv(x_BTC).view(rows, num_tokens, -1, self.head_dim)
         if isinstance(mask, TraceMask):
-            y = packed_attention(qkv, self.gains(), cos, sin, mask.doc_ids_BT)
+            y = packed_attention(qkv, self.num_heads, self.gains(), cos, sin, mask.doc_ids_BT)
             return self.out(y.reshape(rows, num_tokens, width))
-        qk, v = qkv.split((2 * self.num_heads, self.num_heads), dim=2)
+        qk, v = qkv.split((sum(heads), self.num_kv_heads), dim=2)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = qk.chunk(2, dim=2)
+            q, k = qk.split(heads, dim=2)
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
-        q, k = rotate(qk, cos, sin).type_as(v).transpose(1, 2).chunk(2, dim=1)
+        q, k = rotate(qk, cos, sin).type_as(v).transpose(1, 2).split(heads, dim=1)
         v = v.transpose(1, 2)
         y = attention(q, k, v, mask) if cache is None else cache.attend(self.layer, q, k, v)
         return self.out(y.transpose(1, 2).reshape(rows, num_tokens, width).type_as(qkv))

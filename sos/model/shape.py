@@ -43,14 +43,16 @@ class GPTConfig:
     `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
     on the CPU), "numba" (`sos.model.packed_attention`: float32 on the CPU) or "auto", the fastest of those that can.
     `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
-    per head, which bounds attention logits at high learning rates; at nano size it made no loss lower. Raises ValueError
-    with the key and the value when a setting is out of range.
+    per head, which bounds attention logits at high learning rates; at nano size it made no loss lower. With `num_kv_heads` below
+    `num_heads` as many query heads each share keys and values (Ainslie et al. 2023, GQA), which decoding keeps and reads; 0
+    means no sharing. Raises ValueError with the key and the value when a setting is out of range.
     """
 
     vocab_size: int
     context: int
     num_layers: int = 3
     num_heads: int = 3
+    num_kv_heads: int = 0
     width: int = 96
     mlp_ratio: float = 4.0  # hidden width of a two-matrix MLP of the same size, in widths
     rope_theta: float = 10000.0
@@ -68,6 +70,10 @@ class GPTConfig:
                 f"model.width must be a multiple of 2 * model.num_heads (rotary positions turn pairs), "
                 f"got width {self.width} with {self.num_heads} heads"
             )
+        if self.num_kv_heads < 0 or self.num_heads % (self.num_kv_heads or 1):
+            raise ValueError(
+                f"model.num_kv_heads must be 0 or divide model.num_heads, got {self.num_kv_heads} with {self.num_heads} heads"
+            )
         for key in ("mlp_ratio", "rope_theta"):
             if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
                 raise ValueError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
@@ -80,6 +86,11 @@ class GPTConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.width // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of heads of keys and values."""
+        return self.num_kv_heads or self.num_heads
 
     @property
     def mlp_hidden(self) -> int:
