@@ -1,11 +1,11 @@
 """Rollouts beside Hugging Face `generate`: equal weights, equal prompts, equal greedy tokens.
 
-Run `python tests/bench/rollout_speed.py [--preset nano] [--context 256] [--num-problems 256] [--batch-sizes 64,256]
-[--repeats 3] [--device cpu] [--precision 32-true] [--alone]`; needs the extra `export` unless it is run `--alone`, without the
-other side. The weights are random, with logits far apart and an end token that is likely enough for rollouts of many lengths
-(`--to-the-end`: of one length, the context). Both sides get every batch size and the best of each is compared; the two take turns,
-and a figure is the median of the repeats. On a CPU time is that of the process (all threads), so that other work on the
-machine weighs less.
+Run `python tests/bench/rollout_speed.py [--preset nano] [--context 256] [--num-kv-heads 0] [--num-problems 256]
+[--batch-sizes 64,256] [--repeats 3] [--device cpu] [--precision 32-true] [--alone] [--to-the-end]`; needs the extra `export`, but
+not `--alone`, without the other side. The weights are random, with logits far apart and an end token that is likely enough for
+rollouts of many lengths (`--to-the-end`: of one length, the context). Both sides get every batch size and the best of each is
+compared; the two take turns, and a figure is the median of the repeats. On a CPU time is that of the process (all threads), so that
+other work on the machine weighs less.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from sos.train.precision import decoding
 VOCAB, PROMPT = 139, 8
 
 
-def make_model(preset: str, context: int, to_the_end: bool) -> GPT:
+def make_model(preset: str, context: int, num_kv_heads: int, to_the_end: bool) -> GPT:
     """Return a random model whose greedy rollouts end at many lengths, or only where the context does."""
     torch.manual_seed(0)
-    model = GPT(GPTConfig(VOCAB, context, tie_embeddings=False, qk_norm=True, **PRESETS[preset])).eval()
+    shape = PRESETS[preset] | {"tie_embeddings": False, "qk_norm": True, "num_kv_heads": num_kv_heads}
+    model = GPT(GPTConfig(VOCAB, context, **shape)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("out.weight", "down.weight")):
@@ -55,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--num-kv-heads", type=int, default=0)
     parser.add_argument("--num-problems", type=int, default=256)
     parser.add_argument("--batch-sizes", default="64,256")
     parser.add_argument("--repeats", type=int, default=3)
@@ -64,7 +66,9 @@ def main() -> None:
     parser.add_argument("--to-the-end", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = make_model(arguments.preset, arguments.context, arguments.to_the_end).to(arguments.device)
+    model = make_model(arguments.preset, arguments.context, arguments.num_kv_heads, arguments.to_the_end).to(
+        arguments.device
+    )
     if not arguments.alone:
         from transformers import AutoModelForCausalLM
 
