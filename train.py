@@ -49,7 +49,7 @@ def main(composed: DictConfig) -> float:
             raise
     if evaluation is None:  # another rank prints it
         return 0.0
-    print(f"\n{origin.name}\n{evaluation.table()}\n\nrun folder: {folder}")
+    print(f"\n{origin.name}\n{evaluation.table()}\n\n{evaluation.cost}\nrun folder: {folder}")
     return float(evaluation.metrics["solve/val"]["value"] or 0.0)
 
 

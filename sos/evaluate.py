@@ -117,7 +117,7 @@ def run(arguments: Sequence[str]) -> None:
         train=train,
         evaluation=evaluation,
     )
-    print(f"{path}\n{evaluation.table()}\n\nwrote {out}")
+    print(f"{path}\n{evaluation.table()}\n\n{evaluation.cost}\nwrote {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,20 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]  # called with (phase, problems done, problems in all)
 
 
+@dataclass
+class Cost:
+    """What an evaluation took, prompts not counted."""
+
+    seconds: float = 0.0
+    rollout_seconds: float = 0.0
+    rollouts: int = 0
+    generated_tokens: int = 0
+
+    def __str__(self) -> str:
+        rate = self.generated_tokens / self.rollout_seconds if self.rollout_seconds else 0.0
+        return f"evaluated in {self.seconds:.0f} s: {self.rollouts:,} rollouts, {self.generated_tokens:,} tokens at {rate:,.0f} tokens/s"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything measured. `metrics` keys end in the split; `arrays` maps a split to the arrays of its npz file."""
@@ -40,6 +55,7 @@ class Evaluation:
     budget_curve: dict[str, dict[str, list[float]]]
     arrays: dict[str, dict[str, np.ndarray]]  # rollout r is tokens[offsets[r]:offsets[r + 1]], its prompt included
     texts: tuple[str, ...]  # Markdown of some rollouts, shared out evenly over the splits
+    cost: Cost
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all."""
@@ -84,6 +100,7 @@ def evaluate(
     A split with fewer problems than asked for is used whole, with a warning; one without any is left out. Raises
     ValueError where the environment cannot supply a split's problems.
     """
+    started, cost = time.perf_counter(), Cost()
     metrics: dict[str, Metric] = {}
     curves, arrays, texts = {}, {}, []
     splits = eval_config.splits if splits is None else splits
@@ -92,7 +109,7 @@ def evaluate(
         if not len(problems):
             continue
         prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
-        rollouts = _solve(model, prompts, eval_config, split, progress)
+        rollouts = _solve(model, prompts, eval_config, split, cost, progress)
         judged = judge(system, problems, rollouts)
         flops = _flops(model, rollouts)
         found = summarize(judged)
@@ -103,7 +120,7 @@ def evaluate(
         if eval_config.pass_k:
             num_samples = max(eval_config.pass_k)
             chosen = slice(eval_config.pass_k_problems)
-            samples = _solve(model, prompts[chosen], eval_config, f"{split} pass@k", progress, num_samples)
+            samples = _solve(model, prompts[chosen], eval_config, f"{split} pass@k", cost, progress, num_samples)
             sampled = judge(system, problems[chosen].repeat(num_samples, 0), samples)
             found |= pass_metrics(sampled, _flops(model, samples), num_samples, eval_config.pass_k)
         metrics |= {f"{name}/{split}": metric for name, metric in found.items()}
@@ -123,7 +140,8 @@ def evaluate(
         share, rest = divmod(eval_config.num_rollout_texts, len(splits))
         for i in range(min(share + (number < rest), len(problems))):
             texts.append(f"## {split} {i}\n\n{rollout_text(system, problems[i], rollouts[i].tokens)}")
-    return Evaluation(metrics, curves, arrays, tuple(texts))
+    cost.seconds = time.perf_counter() - started
+    return Evaluation(metrics, curves, arrays, tuple(texts), cost)
 
 
 def _flops(model: GPT, rollouts: Sequence[Rollout]) -> np.ndarray:
@@ -153,12 +171,13 @@ def _solve(
     prompts: Sequence[np.ndarray],
     eval_config: EvalConfig,
     phase: str,
+    cost: Cost,
     progress: Progress | None,
     num_samples: int = 0,
 ) -> list[Rollout]:
-    """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each."""
-    count = max(1, num_samples)
-    return rollout(
+    """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each; add to the cost."""
+    count, started = max(1, num_samples), time.perf_counter()
+    rollouts = rollout(
         model,
         [prompt for prompt in prompts for _ in range(count)],
         max_tokens=model.config.context if eval_config.max_tokens is None else eval_config.max_tokens,
@@ -169,6 +188,10 @@ def _solve(
         batch_size=eval_config.batch_size,
         progress=None if progress is None else lambda done, total: progress(phase, done, total),
     )
+    cost.rollout_seconds += time.perf_counter() - started
+    cost.rollouts += len(rollouts)
+    cost.generated_tokens += sum(len(answer.tokens) - answer.num_prompt for answer in rollouts)
+    return rollouts
 
 
 def rollout_text(system: System, problem: np.ndarray, tokens: Any) -> str:
@@ -201,6 +224,7 @@ def write_metrics(
         "config_hash": config_hash,
         "code_hash": code_hash,
         "train": dict(train),
+        "evaluation": asdict(evaluation.cost),
         "metrics": evaluation.metrics,
         "budget_curve": evaluation.budget_curve,
     }

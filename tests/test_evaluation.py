@@ -322,6 +322,11 @@ def test_a_real_model_is_evaluated_the_same_twice(system: System, model: GPT) ->
     assert not any(name.startswith("pass") or name.endswith("val_target") for name in none_drawn.metrics)
     assert none_drawn.texts == ()
     assert none_drawn.arrays["val"]["problems"].tolist() == first.arrays["val"]["problems"].tolist()
+    assert none_drawn.cost.rollouts == 12
+    assert none_drawn.cost.generated_tokens == written.sum()
+    assert 0 < none_drawn.cost.rollout_seconds < none_drawn.cost.seconds
+    assert first.cost.rollouts == 2 * (12 + 3 * 2)
+    assert "36 rollouts" in str(first.cost)
 
 
 def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptureFixture) -> None:

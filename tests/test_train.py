@@ -79,6 +79,8 @@ def test_a_run_leaves_everything_behind(whole):
     assert 0 < train["mfu"] < 1
     assert 0 <= train["data_share"] < 1
     assert train["peak_memory_gb"] > 0.05
+    assert metrics["evaluation"]["rollouts"] == 32
+    assert 0 < metrics["evaluation"]["rollout_seconds"] < metrics["evaluation"]["seconds"]
     for name in ("config.yaml", "rollouts_val.npz", "rollouts_val_target.npz", "checkpoints/last.ckpt"):
         assert (whole / name).is_file()
     assert not (whole / "checkpoints" / "partial.ckpt").exists()
