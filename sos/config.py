@@ -175,6 +175,8 @@ class DataConfig:
     val_fraction: float = 0.1
     held_out_fraction: float = 0.12
     prompt_loss: bool = False
+    length_warmup: float = 0.0  # the share of the budget over which the longest stream grows to the context; 0: none
+    length_start: float = 0.25  # its length at the start, as a share of the context
     block: int = 2048  # visits that are packed together
     shards: str | None = (
         None  # a folder of token shards (sos.generate); null: streams are made on the fly, the same ones
@@ -185,7 +187,7 @@ class DataConfig:
         _one_of(self, "data", "match", ("tokens", "problems"))
         _at_least(self, "data", 1, "train_tokens", "train_problems", "block")
         _at_least(self, "data", 0, "num_problems")
-        _fraction(self, "data", "val_fraction", "held_out_fraction")
+        _fraction(self, "data", "val_fraction", "held_out_fraction", "length_warmup", "length_start")
         if self.val_fraction in (0.0, 1.0):
             raise ValueError(f"data.val_fraction must leave problems on both sides, got {self.val_fraction}")
 

@@ -44,7 +44,8 @@ class Cost:
 
     def __str__(self) -> str:
         rate = self.generated_tokens / self.rollout_seconds if self.rollout_seconds else 0.0
-        return f"evaluated in {self.seconds:.0f} s: {self.rollouts:,} rollouts, {self.generated_tokens:,} tokens at {rate:,.0f} tokens/s"
+        done = f"{self.rollouts:,} rollouts, {self.generated_tokens:,} tokens at {rate:,.0f} tokens/s"
+        return f"evaluated in {self.seconds:.0f} s: {done}"
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,8 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         prompt_loss=config.data.prompt_loss,
         match=config.data.match,
         amount=config.data.train_tokens if config.data.match == "tokens" else config.data.train_problems,
+        length_warmup=config.data.length_warmup,
+        length_start=config.data.length_start,
     )
     stop = StopOnSignal(config.trainer.log_every)
     checkpoints = Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every)

@@ -165,13 +165,50 @@ def test_prompt_loss_makes_the_prompt_a_target():
     assert ((rows.targets != IGNORE) == (rows.doc_ids >= 0)).all()
 
 
-def test_a_batch_sequence_continues_from_any_cursor():
-    batches = list(loader())
+@pytest.mark.parametrize("length_warmup", [0.0, 0.7])
+def test_a_batch_sequence_continues_from_any_cursor(length_warmup: float):
+    batches = list(loader(length_warmup=length_warmup))
     assert batches[-1]["cursor"]["tokens"] >= 40_000 > batches[-2]["cursor"]["tokens"]
     for at in (0, 3, len(batches) - 2):
-        rest = list(loader(cursor=Cursor(**batches[at]["cursor"])))
+        rest = list(loader(cursor=Cursor(**batches[at]["cursor"]), length_warmup=length_warmup))
         assert len(rest) == len(batches) - at - 1
         assert all(same_batches(a, b) for a, b in zip(batches[at + 1 :], rest, strict=True))
+
+
+@pytest.mark.parametrize("match", ["tokens", "problems"])
+def test_the_longest_stream_grows_over_the_warm_up(match: str):
+    amount = 40_000 if match == "tokens" else 1_000
+    batches = list(loader(match, amount, block=64, length_warmup=0.5, length_start=0.3))
+    limits = [batch["cursor"]["longest"] for batch in batches]
+    assert limits == sorted(limits)
+    assert limits[0] == round(0.3 * 256)
+    assert limits[-1] == 256
+    assert len(set(limits)) > 3
+    lengths = [int(batch["positions"].max()) + 1 for batch in batches]
+    assert all(length <= limit for length, limit in zip(lengths, limits, strict=True))
+    assert max(lengths[: len(lengths) // 4]) < max(lengths)
+    by_progress = loader(length_warmup=0.5, length_start=0.3)
+    assert [by_progress.longest(p) for p in (0.0, 0.25, 0.5, 0.9)] == [77, 166, 256, 256]
+    last = batches[-1]["cursor"]
+    if match == "problems":
+        assert last["streams"] + last["dropped"] == amount
+    with pytest.raises(ValueError, match=r"data\.length_start=0\.02: .* 5 tokens"):
+        list(loader(length_warmup=0.5, length_start=0.02))
+
+
+def test_streams_up_to_a_length_are_the_others_left_out():
+    chunk = source().chunk(0, 200)
+    shorter = chunk.up_to(60)
+    lengths = np.diff(chunk.offsets)
+    assert 0 < len(shorter.prompts) < len(lengths)
+    assert shorter.num_dropped == chunk.num_dropped + (lengths > 60).sum()
+    streams = [chunk.tokens[a:b].tolist() for a, b in pairwise(chunk.offsets) if b - a <= 60]
+    assert [shorter.tokens[a:b].tolist() for a, b in pairwise(shorter.offsets)] == streams
+    kinds = [chunk.kinds[a:b].tolist() for a, b in pairwise(chunk.offsets) if b - a <= 60]
+    assert [shorter.kinds[a:b].tolist() for a, b in pairwise(shorter.offsets)] == kinds
+    for name in ("prompts", "visits", "strategies"):
+        assert getattr(shorter, name).tolist() == getattr(chunk, name)[lengths <= 60].tolist()
+    assert chunk.up_to(256) is chunk
 
 
 def test_matching_on_problems_visits_exactly_that_many():

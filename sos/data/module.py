@@ -32,6 +32,7 @@ class Cursor:
     streams: int = 0
     dropped: int = 0  # visits of finished blocks whose stream did not fit
     data_seconds: float = 0.0
+    longest: int = 0  # tokens of a stream of this block at most; 0 at the start
 
 
 class PackedLoader:
@@ -40,6 +41,9 @@ class PackedLoader:
     A batch is a dict of tensors (B, C) `tokens, targets, positions, doc_ids, kinds` and of `num_targets` (over all ranks),
     `progress` (share of the budget used before the batch) and `cursor` (the state behind it, a dict). B is `rows_per_batch` /
     `world_size`. Blocks are made one at a time, while the device waits; `cursor` counts the seconds.
+
+    length_warmup: over this share of the budget the longest stream grows, block by block, from `length_start` of the context to
+    all of it (Li et al. 2022, sequence length warmup; here longer ones are left out rather than cut).
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class PackedLoader:
         prompt_loss: bool,
         match: str,
         amount: int,
+        length_warmup: float = 0.0,
+        length_start: float = 0.25,
         rank: int = 0,
         world_size: int = 1,
         cursor: Cursor | None = None,
@@ -61,6 +67,7 @@ class PackedLoader:
             )
         self.source, self.rows_per_batch, self.block = source, rows_per_batch, block
         self.prompt_loss, self.match, self.amount = prompt_loss, match, amount
+        self.length_warmup, self.length_start = length_warmup, length_start
         self.rank, self.world_size = rank, world_size
         self.cursor = cursor or Cursor()
         self._order_key = stream_key(source.seed, "rows")
@@ -69,13 +76,20 @@ class PackedLoader:
         """Blocks until the visits are used up, or None where tokens decide."""
         return -(-self.amount // self.block) if self.match == "problems" else None
 
-    def _rows(self, block: int) -> tuple[Rows, int]:
+    def longest(self, progress: float) -> int:
+        """Return how many tokens a stream of a block that is made now may have."""
+        grown = min(1.0, progress / self.length_warmup) if self.length_warmup else 1.0
+        return round(self.source.context * (self.length_start + (1.0 - self.length_start) * grown))
+
+    def _rows(self, block: int, longest: int) -> tuple[Rows, int]:
         start, stop = block * self.block, (block + 1) * self.block
         if self.match == "problems":
             stop = min(stop, self.amount)
-        chunk = self.source.fill(start, stop)
+        chunk = self.source.fill(start, stop).up_to(longest)
         if not len(chunk.prompts):
-            raise ValueError(f"data.context={self.source.context}: no stream of visits {start} to {stop} fits into it")
+            key = "context" if longest == self.source.context else "length_start"
+            value = getattr(self, key, self.source.context)
+            raise ValueError(f"data.{key}={value}: no stream of visits {start} to {stop} fits into {longest} tokens")
         return pack(
             chunk, self.source.context, np.uint64(fold(self._order_key, block)), self.prompt_loss
         ), chunk.num_dropped
@@ -95,7 +109,8 @@ class PackedLoader:
             return
         seconds = cursor.data_seconds
         started = time.perf_counter()
-        rows, dropped = self._rows(cursor.block)
+        longest = cursor.longest or self.longest(0.0)
+        rows, dropped = self._rows(cursor.block, longest)
         while True:
             progress = self.progress(cursor, len(rows.tokens))
             if progress >= 1.0:
@@ -112,12 +127,13 @@ class PackedLoader:
                     block, row, num_dropped = block + 1, 0, num_dropped + dropped
                     if block == last_block:
                         break
-                    rows, dropped = self._rows(block)
+                    longest = self.longest(progress)
+                    rows, dropped = self._rows(block, longest)
             batch = Rows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
             tokens = int((batch.doc_ids >= 0).sum())
             streams = int(((batch.positions == 0) & (batch.doc_ids >= 0)).sum())
             seconds += time.perf_counter() - started
-            cursor = Cursor(block, row, cursor.tokens + tokens, cursor.streams + streams, num_dropped, seconds)
+            cursor = Cursor(block, row, cursor.tokens + tokens, cursor.streams + streams, num_dropped, seconds, longest)
             num_targets = int((batch.targets != IGNORE).sum())
             yield {**self._tensors(batch), "num_targets": num_targets, "progress": progress, "cursor": asdict(cursor)}
             started = time.perf_counter()
@@ -148,6 +164,8 @@ class StreamDataModule(L.LightningDataModule):
         prompt_loss: bool,
         match: str,
         amount: int,
+        length_warmup: float = 0.0,
+        length_start: float = 0.25,
     ) -> None:
         super().__init__()
         self.source = source
@@ -157,6 +175,8 @@ class StreamDataModule(L.LightningDataModule):
             "prompt_loss": prompt_loss,
             "match": match,
             "amount": amount,
+            "length_warmup": length_warmup,
+            "length_start": length_start,
         }
         self.cursor = Cursor()
 

@@ -41,6 +41,23 @@ class Chunk(NamedTuple):
         np.ndarray
     )  # int32 (N,) which strategy of a mixture searched; an index into the source's `strategy_names`
 
+    def up_to(self, num_tokens: int) -> Chunk:
+        """Return the streams of at most `num_tokens` tokens; the others count as dropped."""
+        lengths = np.diff(self.offsets)
+        keep = lengths <= num_tokens
+        if keep.all():
+            return self
+        kept = np.repeat(keep, lengths)
+        return Chunk(
+            self.tokens[kept],
+            self.kinds[kept],
+            np.concatenate([[0], np.cumsum(lengths[keep])]),
+            self.prompts[keep],
+            self.visits[keep],
+            self.num_dropped + int((~keep).sum()),
+            self.strategies[keep],
+        )
+
 
 class ViewSpace(NamedTuple):
     """Buffers of `_view_traces`."""
