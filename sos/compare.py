@@ -1,4 +1,7 @@
-"""Compare finished runs: `python -m sos.compare RUNS... [--out FOLDER]`, and at the end of every multirun."""
+"""Compare finished runs: `python -m sos.compare RUNS... [--out FOLDER]`, and at the end of every multirun.
+
+RUNS are run folders or folders of run folders; `LABEL=FOLDER` names an arm, which else is what its overrides say.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ def run(options: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, or 2 for what the user can mend."""
     parser = argparse.ArgumentParser(prog="python -m sos.compare", description="Compare arms of finished runs.")
-    parser.add_argument("runs", nargs="+", metavar="RUNS", help="a run folder, or a folder searched for run folders")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUNS", help="a run folder, a folder searched for run folders, or LABEL=FOLDER"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="write comparison.csv, .md and .png and budget_curves.png here")
     parser.add_argument("--metric", nargs="+", action="extend", help="compare these metrics only, such as solve/val")
     parser.add_argument("--baseline", metavar="ARM", help="subtract this arm, by label or value (default: the first)")

@@ -162,6 +162,22 @@ def test_varying_config_makes_arms_without_overrides(tmp_path: Path) -> None:
     assert labels(tmp_path) == ["width=64", "width=96"]
 
 
+def test_the_user_may_label_the_arms(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        for view in ("full", "solution_path"):
+            write_run(tmp_path / view / str(seed), {"stream.view": view, "x": str(seed), "seed": str(seed)}, seed)
+    odd = tmp_path / "seed=1"  # as the runs of a multirun are called: no label
+    write_run(odd / "run", {"stream.view": "full"}, 3)
+    words = [f"whole searches={tmp_path / 'full'}", f"paths={tmp_path / 'solution_path'}"]
+    comparison = compare(load_runs(words), baseline="paths")
+    assert [(arm.label, len(arm.runs)) for arm in comparison.arms] == [("whole searches", 2), ("paths", 2)]
+    assert load_runs([odd])[0].label == ""
+    with pytest.raises(ValueError, match=r"seed=1/run has no label"):
+        compare(load_runs([*words, odd]))
+    with pytest.raises(ValueError, match=r"no such run folder: .*nowhere"):
+        load_runs([f"paths={tmp_path / 'nowhere'}"])
+
+
 def test_a_missing_override_is_taken_from_the_config(tmp_path: Path) -> None:
     write_run(tmp_path / "a", config={"stream": {"view": "full"}})
     write_run(tmp_path / "b", {"stream.view": "full"}, 2, config={"stream": {"view": "full"}})

@@ -160,7 +160,10 @@ def _check_problems(runs: Sequence[Run], allow: bool) -> list[str]:
 
 
 def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
-    """Return the arms, in the order of the sweep file or of first appearance."""
+    """Return the arms, in the order of the sweep file or of first appearance. Labels given by the user are the arms."""
+    labelled = [bool(run.label) for run in runs]
+    if any(labelled) and not all(labelled):
+        raise ValueError(f"{runs[labelled.index(False)].folder} has no label, which the others have: LABEL=FOLDER")
     overridden = dict.fromkeys(key for run in runs for key in run.overrides if key != "seed")
     keys = [key for key in overridden if len({run.setting(key) for run in runs}) > 1]
     if not overridden:
@@ -176,7 +179,7 @@ def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
         twins = [other for other in runs if sweep and other.arm == run.arm]
         shown = [(key, name) for key, name in zip(keys, names, strict=True) if not sweep or _varies(twins, key)]
         parts = [*([run.arm] if sweep else []), *(f"{name}={run.setting(key)}" for key, name in shown)]
-        label = ",".join(parts) or "all runs"
+        label = run.label or ",".join(parts) or "all runs"
         twin = next((other for other in members.setdefault(label, []) if other.seed == run.seed), None)
         if twin:
             differ = ", ".join(_differing_config([twin, run])) or "nothing"

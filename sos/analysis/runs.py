@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class Run:
     generated: dict[str, np.ndarray]  # split -> generated tokens, int32 (P,), in the same order
     code_hash: str | None
     sweep: dict[str, Any] | None  # what its sweep file says: name, question, primary, baseline, arms
+    label: str = ""  # of its arm, where the user names it
 
     @property
     def arm(self) -> str:
@@ -71,25 +72,33 @@ class Run:
 def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     """Read the runs in `paths`: run folders, or folders searched for run folders, in natural order of their names.
 
+    `LABEL=FOLDER` labels the runs of a folder (a folder whose own name has such a form is taken first).
     A run folder that holds config.yaml but no metrics.json is not finished: it is logged as a warning and left out.
     Raises ValueError, naming the file and the reason, for a path without runs, a damaged file or another schema, and
     when no run is finished.
     """
-    folders: dict[Path, Path] = {}  # keyed by the resolved path: a run named twice is one run
+    folders: dict[Path, tuple[Path, str]] = {}  # keyed by the resolved path: a run named twice is one run
     unfinished: dict[Path, Path] = {}
-    for path in map(Path, paths):
+    for word in map(str, paths):
+        label, path = _labelled(word)
         if not path.is_dir():
             raise ValueError(f"no such run folder: {path}")
         finished, begun = _find_runs(path)
         if not finished and not begun:
             raise ValueError(f"no run found in {path}: neither it nor a folder below it holds metrics.json")
-        folders |= {folder.resolve(): folder for folder in finished}
+        folders |= {folder.resolve(): (folder, label) for folder in finished}
         unfinished |= {folder.resolve(): folder for folder in begun}
     for folder in unfinished.values():
         _log.warning("unfinished run left out (config.yaml but no metrics.json): %s", folder)
     if not folders:
         raise ValueError(f"no finished run; unfinished: {', '.join(map(str, unfinished.values())) or 'none'}")
-    return [_load_run(folder) for folder in folders.values()]
+    return [replace(_load_run(folder), label=label) for folder, label in folders.values()]
+
+
+def _labelled(word: str) -> tuple[str, Path]:
+    """Return the label and the folder of LABEL=FOLDER; no label for a folder, or what could be none other."""
+    label, equals, place = word.partition("=")
+    return ("", Path(word)) if Path(word).is_dir() or not equals else (label, Path(place))
 
 
 def _find_runs(root: Path) -> tuple[list[Path], list[Path]]:
