@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
+from typing import Any
 
 import pytest
 
+from sos import generation
 from sos.config import Config
 from sos.generation import compiled_beside
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="nothing compiles beside on one core")
 
 
-def test_ready_waits_for_both_stages() -> None:
+def test_ready_waits_for_both_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiling = generation._compile
+
+    def slowly(*arguments: Any) -> None:  # with a warm cache a process could end before it is looked at
+        time.sleep(1)
+        compiling(*arguments)
+
+    monkeypatch.setattr(generation, "_compile", slowly)
     with compiled_beside(Config()) as ready:
         processes = multiprocessing.active_children()
         assert len(processes) == 2
@@ -21,7 +31,8 @@ def test_ready_waits_for_both_stages() -> None:
         assert [process.exitcode for process in processes] == [0, 0]
 
 
-def test_no_process_outlives_an_error() -> None:
+def test_no_process_outlives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "_compile", lambda *_: time.sleep(600))
     processes = []
 
     def refuse() -> None:

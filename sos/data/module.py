@@ -87,9 +87,9 @@ class PackedLoader:
             stop = min(stop, self.amount)
         chunk = self.source.fill(start, stop).up_to(longest)
         if not len(chunk.prompts):
-            key = "context" if longest == self.source.context else "length_start"
-            value = getattr(self, key, self.source.context)
-            raise ValueError(f"data.{key}={value}: no stream of visits {start} to {stop} fits into {longest} tokens")
+            context = self.source.context
+            at_first = "" if longest == context else f" and data.length_start={self.length_start} ({longest} tokens)"
+            raise ValueError(f"data.context={context}{at_first}: no stream of visits {start} to {stop} fits into it")
         return pack(
             chunk, self.source.context, np.uint64(fold(self._order_key, block)), self.prompt_loss
         ), chunk.num_dropped
