@@ -119,7 +119,7 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
 def check_devices(config: Config) -> None:
     """Raise ValueError if this machine has not the GPUs that the config asks for."""
     options = config.trainer
-    found = max(CUDAAccelerator.auto_device_count(), MPSAccelerator.is_available())
+    found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
     if options.accelerator == "gpu" and found < options.devices:
         raise ValueError(
             f"trainer.accelerator=gpu with trainer.devices={options.devices}: this machine has {found}; trainer=cpu needs none"

@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sos import pretrain
-from sos.config import Config, OptimConfig, TrainerConfig, register, to_object
+from sos.config import PRECISIONS, Config, OptimConfig, TrainerConfig, register, to_object
 from sos.evaluation import Evaluation, evaluate
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.provenance import Origin
 from sos.train.lit import LitGPT
-from sos.train.precision import decoding, set_matmul_precision
+from sos.train.precision import DTYPES, decoding, set_matmul_precision
 
 VOCAB, CONTEXT = 23, 16
 
@@ -92,7 +92,8 @@ def test_products_are_exact_where_weights_are(accelerator: str, precision: str, 
         torch.set_float32_matmul_precision("highest")
 
 
-def test_another_precision_is_refused() -> None:
+def test_every_precision_has_its_dtype_and_another_one_is_refused() -> None:
+    assert set(DTYPES) == set(PRECISIONS)
     with pytest.raises(ValueError, match=r"trainer\.precision must be one of .*got '16-mixed'"):
         TrainerConfig(precision="16-mixed")
 

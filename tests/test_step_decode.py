@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from naive_decode import assert_same, naive_greedy
+from torch.nn.attention.flex_attention import BlockMask
 
+from sos.model import cache as cache_module
 from sos.model import step_decode
+from sos.model.attention import attention
 from sos.model.cache import KVCache
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
@@ -70,8 +73,19 @@ def test_flex_attention_reads_of_each_slot_what_is_there(
         cache.k_LBKSD.fill_(1e3)
         cache.v_LBKSD.fill_(1e3)
 
+    masks = []
+
+    def seen(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | BlockMask | None) -> torch.Tensor:
+        if isinstance(mask, BlockMask):
+            masks.append(mask)
+        return attention(q, k, v, mask)
+
     monkeypatch.setattr(KVCache, "__init__", left_over)
+    monkeypatch.setattr(cache_module, "attention", seen)
     assert_same(rollout(make_model(attention="flex", **shape), prompts, max_tokens=30, batch_size=5), expected)
+    num_blocks = torch.stack([mask.kv_num_blocks.flatten() for mask in masks])
+    assert set(num_blocks.unique().tolist()) == {1, 2}  # of 128: each slot its own
+    assert (num_blocks.amin(1) < num_blocks.amax(1)).any()
 
 
 @pytest.mark.parametrize("passes", [1, 3])

@@ -65,7 +65,9 @@ class CacheSlice:
     def attend(self, layer: int, q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor) -> Tensor:
         """Store new keys and values of a layer; return the attention to all of these rows' so far, (B, H, T, D)."""
         k_BKSD, v_BKSD = self.cache.k_LBKSD[layer], self.cache.v_LBKSD[layer]
-        one_token_each = self.slots_B is None and self.positions_BT.shape[1] == 1
+        one_token_each = (
+            self.slots_B is None and self.positions_BT.shape[1] == 1 and not isinstance(self.mask, BlockMask)
+        )
         if one_token_each and k_BKSD.device.type == "cpu" and k_BKSD.dtype == v_BKTD.dtype == torch.float32:
             q_BHD, k_BKD, v_BKD = (x_BHTD[:, :, 0] for x_BHTD in (q_BHTD, k_BKTD, v_BKTD))
             return append_and_attend(q_BHD, k_BKD, v_BKD, k_BKSD, v_BKSD, self.positions_BT[:, 0])[:, :, None]
