@@ -179,7 +179,7 @@ class DataConfig:
     length_start: float = 0.25  # its length at the start, as a share of the context
     block: int = 2048  # visits that are packed together
     shards: str | None = (
-        None  # a folder of token shards (sos.generate); null: streams are made on the fly, the same ones
+        None  # a folder of token shards (sos.commands.generate); null: streams are made on the fly, the same ones
     )
 
     def __post_init__(self) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from drivers import REFERENCE
 from hypothesis import settings
+from places import REFERENCE
 from shard_sets import copy, made, tokens  # noqa: F401 (fixtures)
 
-from sos.envs.countdown import Countdown
-from sos.stream.dialect import Dialect, load_dialect
+from sos.envs.countdown.rules import Countdown
+from sos.stream.dialect.compile import Dialect, load_dialect
 
 settings.register_profile("sos", deadline=None, derandomize=True, database=None, max_examples=200)
 settings.load_profile("sos")

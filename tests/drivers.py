@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,21 @@ from numba import njit
 
 from sos.envs import ENVS
 from sos.envs import protocol as environment
-from sos.envs.countdown import Countdown
+from sos.envs.countdown.rules import Countdown
 from sos.search import SEARCHES
 from sos.search.beam import Beam
 from sos.search.best_first import BestFirst
 from sos.search.depth_first import DepthFirst
-from sos.search.frontier import new_work, pop_heap, push_heap
+from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
 from sos.search.widening import Widening
+from sos.search.work import new_work
 from sos.stream.codec import encode
-from sos.stream.dialect import Dialect
-from sos.stream.vocab import BOS, EOS, FIRST_NUMBER
+from sos.stream.dialect.compile import SHIPPED, Dialect
+from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER
 from sos.trace import ACTION, KIND, NODE, Event, Outcome, Status, Trace, new_buffer, to_trace
 
-GOLDEN = Path(__file__).parent / "golden"
-REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
-DIALECTS = sorted(Path(str(path)).stem for path in (resources.files("sos.stream") / "dialects").iterdir())
+DIALECTS = sorted(Path(str(path)).stem for path in SHIPPED.iterdir())
 MAX_NODES = 20_000
 
 

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-from sos.build import build_source, build_system
 from sos.config import config_from_dict
-from sos.generation import Job, generate, make_job
+from sos.datasets.make import Job, generate, make_job
+from sos.datasets.source import build_source
+from sos.system import build_system
 
-ROOT = Path(__file__).parents[1]
 SMALL = {"env": {"max_number": 12}, "data": {"block": 64}}
 VISITS, SIZE = 300, 50
 
@@ -51,7 +52,7 @@ def copy(tokens, tmp_path) -> Path:
 
 def command(folder: Path, *overrides: str) -> list[str]:
     size = ("env.max_number=12", "data.block=64", f"generate.visits={VISITS}", f"generate.shard_size={SIZE}")
-    return [sys.executable, "-m", "sos.generate", f"generate.out={folder}", *size, *overrides]
+    return [sys.executable, "-m", "sos.commands.generate", f"generate.out={folder}", *size, *overrides]
 
 
 def run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.analysis.intervals import wilson
+from sos.judge.intervals import wilson
 
 NUM = 200  # evaluation problems per run
 

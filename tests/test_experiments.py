@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from places import CONF
 
-from sos.build import build_system
 from sos.config import Config, register, to_object
 from sos.search import Mixture
+from sos.system import build_system
 
-CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(
     path.relative_to(CONF / "experiment").with_suffix("").as_posix() for path in (CONF / "experiment").rglob("*.yaml")
 )
@@ -63,7 +61,7 @@ def test_the_papers_arms_share_everything_but_their_subject() -> None:
     assert sos.env == op.env == compact.env
     assert sos.data == op.data == compact.data
     assert sos.model == op.model == compact.model
-    assert (sos.stream.dialect, sos.stream.view, sos.stream.numbers) == ("sos", "full", "digits")
+    assert (sos.stream.dialect.compile, sos.stream.view, sos.stream.numbers) == ("sos", "full", "digits")
     assert (op.stream.dialect, op.stream.view) == ("sos", "solution_path")
     assert (compact.stream.dialect, compact.search) == ("compact", sos.search)
     splits = build_system(sos).splits

@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 
 from sos.kernels import OPTIONS
-from sos.stream.runs import SLACK, copy_longer_run, copy_run, fill_run
+from sos.stream.write.spans import SLACK, copy_longer_run, copy_run, fill_run
 
 
 def _element(row, k):

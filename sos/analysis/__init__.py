@@ -1,1 +1,1 @@
-"""Analysis of finished runs: intervals, comparisons of arms and figures."""
+"""Statistics of finished runs: comparisons of arms, paired tests, figures, scaling laws, and what makes a table unsound."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sos.analysis.intervals import Interval, seed_interval, welch_interval, wilson
-from sos.analysis.runs import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
+from sos.judge.intervals import Interval, seed_interval, welch_interval, wilson
+from sos.runs.finished import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
 
 __all__ = ["Arm", "Cell", "Comparison", "compare", "load_runs"]
 

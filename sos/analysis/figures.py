@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sos.analysis.runs import is_rate
+from sos.runs.finished import is_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sos.analysis.intervals import Interval
+from sos.judge.intervals import Interval
 
 if TYPE_CHECKING:
     from sos.analysis.compare import Arm, Comparison

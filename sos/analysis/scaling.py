@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sos.analysis.figures import STYLE
-from sos.analysis.runs import Run
+from sos.runs.finished import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ from typing import Any
 
 from sos.analysis.compare import Arm, Comparison
 from sos.analysis.doctor import examine
-from sos.analysis.intervals import Interval
 from sos.analysis.paired import PairedTest, paired_tests
-from sos.analysis.runs import is_rate
+from sos.judge.intervals import Interval
+from sos.runs.finished import is_rate
 
 _NO_SCIPY = 'Paired tests are left out: scipy is not installed (pip install -e ".[analysis]").'
 _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$"} | {letter: "\\" + letter for letter in "&%$#_{}"}

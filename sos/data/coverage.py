@@ -9,11 +9,11 @@ import numpy as np
 from sos.data.traces import strategy_of
 from sos.kernels import kernel
 from sos.rng import stream_key
-from sos.search.frontier import SearchWork, new_work
 from sos.search.protocol import choose, search_chosen
-from sos.stream.dialect import Dialect
-from sos.stream.encode import ENCODE_ERRORS, encode_traces
-from sos.stream.writing import Writing, new_writing, tokens_size
+from sos.search.work import SearchWork, new_work
+from sos.stream.dialect.compile import Dialect
+from sos.stream.write.encode import ENCODE_ERRORS, encode_traces
+from sos.stream.write.space import Writing, new_writing, tokens_size
 from sos.trace import ACTION, VALUE, Outcome, Status, TraceBuffer, new_buffer
 
 OK = int(Status.OK)

@@ -20,11 +20,11 @@ from sos.data.traces import (
 )
 from sos.kernels import kernel
 from sos.rng import fold, stream_key
-from sos.search.frontier import SearchWork, new_work
-from sos.stream.dialect import Dialect
-from sos.stream.encode import ENCODE_ERRORS, NO_ROOM, OK, encode_traces
+from sos.search.work import SearchWork, new_work
+from sos.stream.dialect.compile import Dialect
 from sos.stream.views import FULL, ORACLE, View, apply_view
-from sos.stream.writing import new_writing, tokens_size
+from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, encode_traces
+from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import ACTION, TraceBuffer, new_buffer
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from sos.data.splits import SPLITS, Splits, sample
 from sos.kernels import inlined, inner, kernel
 from sos.rng import fold, permute, stream_key
-from sos.search.frontier import new_work
 from sos.search.protocol import choose, search_chosen
+from sos.search.work import new_work
 from sos.trace import ACTION, EVENT_COLUMNS, Status, Trace, TraceBuffer
 
 OK = int(Status.OK)

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 
-from sos.model import cpu_block, cpu_loss
 from sos.model.attention import Mask, TraceMask, attention, decoding_mask, packed_mask, rotary, rotate
 from sos.model.cache import CacheSlice, KVCache
-from sos.model.packed_attention import packed_attention
+from sos.model.cpu import block as cpu_block
+from sos.model.cpu import loss as cpu_loss
+from sos.model.cpu.attention import packed_attention
 from sos.model.shape import GPTConfig
 
 IGNORE = -100  # a target without a loss
@@ -178,7 +179,7 @@ class GPT(nn.Module):
         return losses.view_as(targets_BT)
 
     def fuses(self) -> bool:
-        """Whether `sos.model.cpu_block`, `cpu_loss` and, in eval mode, `cpu_decode` compute what the modules would.
+        """Whether `sos.model.cpu.block`, `cpu_loss` and, in eval mode, `cpu_decode` compute what the modules would.
 
         So it is without dropout, for float32 weights on the CPU, and if there are no other modules, nor hooks.
         """

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numba import njit
 
-from sos.model.cpu_decode import CPUDecoder, cpu_decoders
+from sos.model.cpu.decoder import CPUDecoder, cpu_decoders
 from sos.model.gpt import GPT
-from sos.model.step_decode import StepDecoder
+from sos.model.steps import StepDecoder
 from sos.rng import fold, stream_key
 
 Decoder = CPUDecoder | StepDecoder

@@ -41,7 +41,7 @@ class GPTConfig:
     """Everything that decides the shape of a GPT. All values are plain, so `dataclasses.asdict` goes into a checkpoint.
 
     `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
-    on the CPU), "numba" (`sos.model.packed_attention`: float32 on the CPU) or "auto", the fastest of those that can.
+    on the CPU), "numba" (`sos.model.cpu.attention`: float32 on the CPU) or "auto", the fastest of those that can.
     `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
     per head, which bounds attention logits at high learning rates; at nano size it made no loss lower. With `num_kv_heads` below
     `num_heads` as many query heads each share keys and values (Ainslie et al. 2023, GQA), which decoding keeps and reads; 0

@@ -14,18 +14,9 @@ from sos.envs import protocol as environment
 from sos.envs.protocol import implements
 from sos.kernels import inlined, inner
 from sos.rng import below, fold, stream_key
-from sos.search.frontier import (
-    COUNT_SLOT,
-    KEY_BITS,
-    add_visit,
-    begin,
-    count_child,
-    fill_frame,
-    pop_heap,
-    push_heap,
-    write_child,
-)
+from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
+from sos.search.work import COUNT_SLOT, KEY_BITS, add_visit, begin, count_child, fill_frame, write_child
 from sos.trace import Event, Outcome, Status, add_event
 
 GENERATE, DEAD_END, GOAL, END = (int(e) for e in (Event.GENERATE, Event.DEAD_END, Event.GOAL, Event.END))

@@ -12,8 +12,8 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.search.frontier import ALL, COUNT_SLOT, NEXT_SLOT, NODE_SLOT, begin, count_child, fill_frame, write_child
 from sos.search.protocol import options_of, rules, search, widen
+from sos.search.work import ALL, COUNT_SLOT, NEXT_SLOT, NODE_SLOT, begin, count_child, fill_frame, write_child
 from sos.trace import Event, Outcome, Status, add_event
 
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)

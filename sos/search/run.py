@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from sos.kernels import kernel
-from sos.search.frontier import new_work
 from sos.search.protocol import search_chosen
+from sos.search.work import new_work
 from sos.trace import ACTION, Status, Trace, new_buffer, to_trace
 
 

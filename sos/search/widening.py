@@ -12,8 +12,8 @@ from typing import NamedTuple
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
 from sos.search.depth_first import DepthFirst, depth_first
-from sos.search.frontier import add_seen, clear_seen
 from sos.search.protocol import options_of, rules, search, widen
+from sos.search.work import add_seen, clear_seen
 
 
 class Widening(NamedTuple):

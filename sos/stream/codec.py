@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.stream.decode import decode_kernel
-from sos.stream.dialect import Dialect
-from sos.stream.encode import ENCODE_ERRORS, OK, encode_traces
-from sos.stream.vocab import BOS
-from sos.stream.writing import new_writing, tokens_size
+from sos.stream.dialect.compile import Dialect
+from sos.stream.dialect.vocab import BOS
+from sos.stream.read.decode import decode_kernel
+from sos.stream.write.encode import ENCODE_ERRORS, OK, encode_traces
+from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import ACTION, Trace, new_buffer, to_trace
 
 

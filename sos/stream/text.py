@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sos.stream.codec import DecodeStatus, encode_prompt
-from sos.stream.dialect import Dialect
+from sos.stream.dialect.compile import Dialect
+from sos.stream.dialect.vocab import FIRST_NUMBER, SPECIALS
 from sos.stream.verify import Error, verify_tokens
-from sos.stream.vocab import FIRST_NUMBER, SPECIALS
 
 MALFORMED = "malformed"
 WIDEST = 72  # characters before the notes, where lines are not longer

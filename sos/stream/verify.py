@@ -18,7 +18,7 @@ from numba import njit
 from sos.envs import protocol as environment
 from sos.kernels import inlined, inner
 from sos.stream.codec import DecodeStatus, decode
-from sos.stream.dialect import Dialect
+from sos.stream.dialect.compile import Dialect
 from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Outcome, Trace
 
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)

@@ -20,8 +20,8 @@ import numpy as np
 from sos.kernels import inner, kernel
 from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
-from sos.search.frontier import new_work
 from sos.search.protocol import search
+from sos.search.work import new_work
 from sos.trace import (
     KIND,
     NODE,

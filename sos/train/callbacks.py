@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 from tqdm import tqdm
 
-from sos.data.module import Cursor
+from sos.data.loader import Cursor
 from sos.train.lit import gathered
 
 

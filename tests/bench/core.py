@@ -17,25 +17,25 @@ from numba import njit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import naive
 from drivers import random_problem, run_search, solvable_kernel
+from naive.search import search as naive
 
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource
-from sos.envs.countdown import HEURISTICS, Countdown
+from sos.envs.countdown.rules import HEURISTICS, Countdown
 from sos.search.beam import Beam
 from sos.search.depth_first import DepthFirst
-from sos.search.frontier import new_work
 from sos.search.mixture import mix
 from sos.search.protocol import search
+from sos.search.work import new_work
 from sos.stream.codec import encode
-from sos.stream.decode import decode_kernel
-from sos.stream.dialect import load_dialect
-from sos.stream.encode import encode_traces
-from sos.stream.runs import SLACK
+from sos.stream.dialect.compile import load_dialect
+from sos.stream.read.decode import decode_kernel
 from sos.stream.verify import verify_kernel
 from sos.stream.views import View
-from sos.stream.writing import new_writing
+from sos.stream.write.encode import encode_traces
+from sos.stream.write.space import new_writing
+from sos.stream.write.spans import SLACK
 from sos.trace import ACTION, Trace, new_buffer
 
 

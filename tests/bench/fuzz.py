@@ -17,13 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import naive_text
-import naive_verify
 from drivers import damage, judged_text, small_streams
+from naive.search import text as naive_text
+from naive.search import verify as naive_verify
 
-from sos.envs.countdown import Countdown
+from sos.envs.countdown.rules import Countdown
 from sos.stream.codec import DecodeStatus
-from sos.stream.dialect import load_dialect
+from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import verify_tokens
 
 JUDGED = 0.02  # of the arrays that are not solved

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from sos.build import build_source, build_system
 from sos.config import register, to_object
 from sos.data.packing import pack
+from sos.datasets.source import build_source
+from sos.system import build_system
 
 PAPER = ["env=countdown_paper", "env.max_value=9801", "data.context=4096"]
 SETTINGS = {

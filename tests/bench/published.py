@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from core import mixture_source
 
-from sos.envs.countdown import Countdown
+from sos.envs.countdown.rules import Countdown
 
 
 def peer_loop(folder: Path) -> Callable[[int], int]:

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sos.export import export
+from sos.interop.transformers import export
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.model.shape import PRESETS, GPTConfig
-from sos.stream.vocab import EOS, PAD
+from sos.stream.dialect.vocab import EOS, PAD
 from sos.train.precision import decoding
 
 VOCAB, PROMPT = 139, 8

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from drivers import solvable_kernel
 
 from sos.data.splits import make_splits, sample_problems
-from sos.envs.countdown import Countdown
+from sos.envs.countdown.rules import Countdown
 
 C_SEARCH = r"""
 static int solve(const long *numbers, int count, long target) {

@@ -27,17 +27,18 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from sos.build import build_source, build_system, gpt_config
 from sos.config import Config, register, to_object
-from sos.data.module import PackedLoader
+from sos.data.loader import PackedLoader
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import StreamSource
+from sos.datasets.source import build_source
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
-from sos.pretrain import rows_per_batch
+from sos.system import build_system, gpt_config
 from sos.train.lit import packed_loss
 from sos.train.optim import build_optimizer
 from sos.train.precision import DTYPES, set_matmul_precision
+from sos.train.pretrain import rows_per_batch
 from sos.train.throughput import peak_flops, trained_flops
 
 CONF = Path(__file__).parents[2] / "conf"

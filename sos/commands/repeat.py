@@ -1,0 +1,154 @@
+"""Repeat a run and check the result against its record: `python -m sos.commands.repeat RUN [--out FOLDER] [--keep-going]`.
+
+The run is made again from its resolved config, in `repeat` inside its folder unless told otherwise. On a CPU the weights must be
+equal bit for bit and all metrics the same numbers; elsewhere the differences are listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sos import source_hash
+from sos.commands.cli import report
+from sos.config import Config, config_from_dict, config_hash
+from sos.runs.folder import METRICS, PROVENANCE, read_json
+from sos.runs.provenance import Origin, versions
+
+SHOWN = 8  # differences listed by name
+# What a busy machine changes: seconds, rates and shares of time, peaks.
+MEASURES_TIME = re.compile(r"seconds|per_s$|^data_share$|^peak_|^mfu$")
+
+
+def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
+    """Return the config, provenance and metrics of a finished run. Raises ValueError, naming what is missing or does not fit."""
+    if not run.is_dir():
+        raise ValueError(f"no such run folder: {run}")
+    for name in (PROVENANCE, METRICS):
+        if not (run / name).is_file():
+            raise ValueError(f"{run} cannot be repeated: {name} is missing")
+    provenance, metrics = read_json(run / PROVENANCE), read_json(run / METRICS)
+    for name, content, keys in (
+        (PROVENANCE, provenance, ("data_hashes", "versions")),
+        (METRICS, metrics, ("config", "train")),
+    ):
+        if not all(isinstance(content.get(key), dict) for key in keys):
+            raise ValueError(f"damaged {run / name}: {' or '.join(keys)} is missing")
+    config = config_from_dict(metrics["config"] | {"resume": None})
+    if config_hash(config) != metrics.get("config_hash"):
+        raise ValueError(f"{run / METRICS}: the config does not fit its hash; was it edited?")
+    return config, provenance, metrics
+
+
+def changed_surroundings(provenance: dict[str, Any]) -> list[str]:
+    """Return what is not as it was when the run was made: the code and the versions of what it uses."""
+    lines = []
+    if provenance.get("code_hash") != source_hash():
+        commit = (provenance.get("git") or {}).get("commit")
+        lines.append(f"the code is another (the run was made at commit {commit or 'unknown'})")
+    now = versions()
+    for name, version in provenance["versions"].items():
+        if now.get(name) != version:
+            lines.append(f"{name} is {now.get(name)}, was {version}")
+    return lines
+
+
+def changed_data(config: Config, provenance: dict[str, Any]) -> list[str]:
+    """Return the parts of the data whose hashes are not those of the record."""
+    from sos.datasets.source import build_source
+    from sos.runs.provenance import data_hashes
+    from sos.system import build_system
+
+    system = build_system(config)
+    now = data_hashes(config, system, build_source(config, system))
+    old = provenance["data_hashes"]
+    return [
+        f"{name}: the data are others" for name in sorted(now.keys() | old.keys()) if now.get(name) != old.get(name)
+    ]
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Return what differs between two JSON values, by path; times do not count."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in dict.fromkeys([*old, *new]) if not MEASURES_TIME.search(key)]
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{prefix}/{key}")]
+    return [] if old == new else [f"{prefix.lstrip('/')}: {old} before, {new} now"]
+
+
+def compare_weights(run: Path, again: Path) -> tuple[int, list[str]]:
+    """Return the number of tensors and what differs between the last checkpoints of two runs."""
+    import torch
+
+    from sos.runs.checkpoint import load_checkpoint
+
+    old, new = (load_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict for folder in (run, again))
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old or name not in new:
+            lines.append(f"weight {name}: in one of the two only")
+        elif not torch.equal(old[name], new[name]):
+            same = old[name].shape == new[name].shape
+            largest = (old[name].double() - new[name].double()).abs().max().item() if same else float("inf")
+            lines.append(f"weight {name}: differs by up to {largest:.3g}")
+    return len(old), lines
+
+
+def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
+    """Make the run again in `out` and return what differs. Raises ValueError for what cannot be repeated as it was."""
+    config, provenance, metrics = read_record(run)
+    changed = [*changed_surroundings(provenance), *changed_data(config, provenance)]
+    for line in changed:
+        print(f"changed since: {line}", file=sys.stderr)
+    if changed and not keep_going:
+        raise ValueError(
+            f"{run} cannot be repeated as it was: {'; '.join(changed)} (--keep-going repeats it all the same)"
+        )
+
+    from sos.train.pretrain import pretrain
+
+    name = f"repeat of {provenance.get('name') or run.name}"
+    evaluation = pretrain(
+        config, out, Origin(name, metrics.get("overrides", {}), f"python -m sos.commands.repeat {run}")
+    )
+    if evaluation is None:  # another rank compares
+        return []
+    again = read_json(out / METRICS)
+    num, lines = compare_weights(run, out)
+    lines += [
+        line for key in ("train", "metrics", "budget_curve") for line in differences(metrics.get(key), again[key], key)
+    ]
+    if not lines:
+        print(f"the same: {num} weights bit for bit, {len(again['metrics'])} metrics")
+    return lines
+
+
+def run(options: argparse.Namespace) -> int:
+    """Repeat the run and print what differs; return 1 if anything does."""
+    lines = repeat(options.run, options.out or options.run / "repeat", options.keep_going)
+    for line in lines[:SHOWN]:
+        print(f"differs: {line}")
+    if len(lines) > SHOWN:
+        print(f"... and {len(lines) - SHOWN} more")
+    return 1 if lines else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0 for the same result, 1 for another, 2 for a run that cannot be repeated."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sos.commands.repeat", description="Repeat a run and check its result."
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="make it here (default: `repeat` in the run folder)")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="repeat it although code, versions or data have changed"
+    )
+    options = parser.parse_args(argv)
+    return report(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Search, serialize, pretrain, evaluate: `python train.py [key=value]`, `-m` for a sweep, `-m +sweep=NAME` for a file of conf/sweep."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sos.commands.cli import is_sweep_job, refusals, run
+from sos.compose import config_folder
+from sos.config import register, to_object
+from sos.runs import sweeper
+from sos.runs.folder import FAILED, record_failure
+from sos.runs.provenance import Origin
+
+
+def describe_run() -> tuple[Path, Origin]:
+    """Return the run's folder, and how it was asked for as Hydra has it. Raises ValueError for a sweep file without `-m`."""
+    hydra_config = HydraConfig.get()
+    typed = [override for override in hydra_config.overrides.task if "=" in override]
+    sweep = hydra_config.sweeper if "arms" in hydra_config.sweeper and hydra_config.sweeper.arms else None
+    folder = Path(hydra_config.runtime.output_dir)
+    if sweep is not None and sweep.arm is None:
+        raise ValueError(f"+sweep={sweep.name} is a sweep: python train.py -m +sweep={sweep.name}")
+    name = folder.name if is_sweep_job() or sweep is not None else hydra_config.job.override_dirname or "default"
+    return folder, Origin.of(name, typed, sweep, folder)
+
+
+def job(composed: DictConfig) -> float:
+    """Run one job and return its solve rate on `val`, for sweepers that optimize."""
+    with refusals():
+        config = to_object(composed)
+        folder, origin = describe_run()
+        (folder / FAILED).unlink(missing_ok=True)
+        try:
+            # Torch and Lightning take seconds to import: --help and --cfg do without them.
+            from omegaconf import OmegaConf
+
+            from sos.train.pretrain import pretrain
+
+            OmegaConf.save(composed, folder / "config.yaml", resolve=True)
+            evaluation = pretrain(config, folder, origin)
+        except Exception as error:
+            record_failure(folder, error)
+            raise
+    if evaluation is None:  # another rank prints it
+        return 0.0
+    print(f"\n{origin.name}\n{evaluation.table()}\n\n{evaluation.cost}\nrun folder: {folder}")
+    return float(evaluation.metrics["solve/val"]["value"] or 0.0)
+
+
+def main() -> int:
+    """Run what the command line says and return the exit status."""
+    register()
+    sweeper.register()
+    decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+    return run(decorate(job))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

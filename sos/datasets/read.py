@@ -1,0 +1,128 @@
+"""Reading data sets: token shards as the source of a training run, trace shards as traces."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sos.data.streams import Chunk
+from sos.data.traces import TraceChunk
+from sos.datasets.store import check_sums, first_difference, load_columns, open_complete, shard_folder
+
+OPEN_SHARDS = 4
+TOKEN_COLUMNS = ("tokens", "kinds", "offsets", "prompts", "visits", "strategies")
+TRACE_COLUMNS = ("problems", "events", "nodes", "states", "offsets", "visits", "strategies")
+
+
+class Shards:
+    """A complete data set, its shards opened and their checksums tested as they are needed.
+
+    Raises ValueError that names the folder where it is no complete data set of `kind`.
+    """
+
+    def __init__(self, folder: str | Path, kind: str) -> None:
+        self.folder = Path(folder)
+        self.manifest = open_complete(self.folder)
+        found = self.manifest["recipe"]["kind"]
+        if found != kind:
+            raise ValueError(f"{self.folder} holds {found}, not {kind}")
+        self._open: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self.manifest["num_shards"])
+
+    def columns(self, index: int) -> dict[str, np.ndarray]:
+        """Return the columns of a shard, mapped into memory. Raises ValueError that names a damaged shard."""
+        if index not in self._open:
+            record, path = self.manifest["shards"][index], shard_folder(self.folder, index)
+            check_sums(path, record)
+            self._open[index] = load_columns(path, record)
+            if len(self._open) > OPEN_SHARDS:
+                self._open.popitem(last=False)
+        return self._open[index]
+
+
+class ShardSource:
+    """Streams from token shards, with the interface of `StreamSource`: the same chunks, bit for bit.
+
+    `recipe` is what the run would generate; another one is refused by the key that differs.
+    """
+
+    def __init__(self, folder: str | Path, recipe: dict[str, Any], seed: int, context: int) -> None:
+        try:
+            self.shards = Shards(folder, "tokens")
+        except ValueError as error:
+            raise ValueError(f"data.shards: {error}") from error
+        found = first_difference(self.shards.manifest["recipe"], recipe)
+        if found:
+            key, old, new = found
+            raise ValueError(f"data.shards={folder} was made with {key}={old}, this run has {key}={new}")
+        self.seed, self.context = seed, context
+        self.strategy_names = tuple(self.shards.manifest["labels"]["strategies"])
+        self.visits, self._size = int(self.shards.manifest["visits"]), int(self.shards.manifest["shard_size"])
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the streams of visits `start` to `stop`. Raises ValueError where the data set ends before, or is damaged."""
+        if stop > self.visits:
+            raise ValueError(
+                f"data.shards={self.shards.folder} holds {self.visits} visits, and training asks for {start} to {stop}"
+            )
+        parts = [self._part(index, start, stop) for index in range(start // self._size, -(-stop // self._size))]
+        if not parts:
+            parts = [self._part(0, 0, 0)]
+        lengths = np.concatenate([np.diff(part["offsets"]) for part in parts])
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in TOKEN_COLUMNS if name != "offsets"}
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        return Chunk(offsets=offsets, num_dropped=stop - start - len(lengths), **joined)
+
+    fill = chunk  # of `StreamSource`
+
+    def _part(self, index: int, start: int, stop: int) -> dict[str, np.ndarray]:
+        columns = self.shards.columns(index)
+        first, last = (int(k) for k in np.searchsorted(columns["visits"], (start, stop)))
+        offsets = columns["offsets"][first : last + 1]
+        low, high = int(offsets[0]), int(offsets[-1])
+        rows = {name: columns[name][first:last] for name in ("prompts", "visits", "strategies")}
+        return rows | {"offsets": offsets, "tokens": columns["tokens"][low:high], "kinds": columns["kinds"][low:high]}
+
+    def check_budget(self, match: str, amount: int, block: int) -> None:
+        """Raise ValueError where the shards end before `amount` tokens or problem visits, read in whole blocks, are used."""
+        if match == "problems":
+            if amount > self.visits:
+                raise ValueError(
+                    f"data.shards={self.shards.folder} holds {self.visits} visits, "
+                    f"data.train_problems={amount} needs more"
+                )
+            return
+        whole = self.visits // block * block
+        positions = 0
+        for shard in self.shards.manifest["shards"]:
+            if shard["stop"] <= whole:
+                positions += shard["counts"]["tokens"] - shard["counts"]["streams"]
+            elif shard["start"] < whole:
+                part = self._part(shard["index"], shard["start"], whole)
+                positions += len(part["tokens"]) - len(part["visits"])
+        # The loader opens a block when the one before is used up, even where that was the last to be needed.
+        last = self.chunk(whole - block, whole) if whole else None
+        positions -= 0 if last is None else len(last.tokens) - len(last.visits)
+        if positions < amount:
+            raise ValueError(
+                f"data.shards={self.shards.folder} has too few visits: {self.visits} visits in blocks of {block} are good for "
+                f"data.train_tokens={positions} at most, got {amount}"
+            )
+
+
+def trace_chunk(columns: dict[str, np.ndarray], num_dropped: int) -> TraceChunk:
+    """Return the columns of a trace shard as a chunk."""
+    return TraceChunk(**{name: columns[name] for name in TRACE_COLUMNS}, num_dropped=num_dropped)
+
+
+def read_traces(folder: str | Path) -> Iterator[tuple[int, TraceChunk]]:
+    """Yield (shard number, chunk) of a trace data set. Raises ValueError where it is incomplete or damaged."""
+    shards = Shards(folder, "traces")
+    for index in range(len(shards)):
+        yield index, trace_chunk(shards.columns(index), int(shards.manifest["shards"][index]["counts"]["dropped"]))

@@ -1,0 +1,88 @@
+"""Where training streams and traces come from: made as they are asked for, or read from shards; and what decides them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from sos.config import Config, to_dict
+from sos.data.splits import make_splits
+from sos.data.streams import StreamSource
+from sos.data.traces import TraceSource
+from sos.datasets.read import ShardSource
+from sos.stream.dialect.compile import Dialect
+from sos.system import MAX_TRACE_NODES, System, build_env, build_strategy
+
+
+def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource:
+    """Return the training streams of a run: made as they are asked for, or read from `data.shards`, the same streams.
+
+    Raises ValueError for shards of another configuration, incomplete ones, and too few of them for the training budget.
+    """
+    if config.data.shards is not None:
+        source = ShardSource(
+            config.data.shards, recipe(config, "tokens", split, system.dialect), config.seed, system.context
+        )
+        data = config.data
+        source.check_budget(
+            data.match, data.train_tokens if data.match == "tokens" else data.train_problems, data.block
+        )
+        return source
+    return StreamSource(
+        system.env,
+        system.strategy,
+        system.view,
+        system.dialect,
+        system.splits,
+        system.context,
+        config.seed,
+        split=split,
+        num_problems=config.data.num_problems,
+        max_nodes=system.max_nodes,
+        strategy_names=system.strategy_names,
+    )
+
+
+def build_trace_source(config: Config, split: str = "train") -> TraceSource:
+    """Return the searches of a run, whatever view and dialect would make of them."""
+    env = build_env(config)
+    return TraceSource(
+        env,
+        build_strategy(config.search, env)[0],
+        make_splits(env, config.data.val_fraction, config.data.held_out_fraction),
+        config.seed,
+        split=split,
+        num_problems=config.data.num_problems,
+        max_nodes=MAX_TRACE_NODES,
+    )
+
+
+def dialect_hash(dialect: Dialect) -> str:
+    """Return 16 hex digits over the compiled dialect and its vocabulary: what tokens mean."""
+    digest = hashlib.sha256(dialect.vocab.to_json().encode())
+    for name, value in zip(dialect.program._fields, dialect.program, strict=True):
+        digest.update(name.encode() + np.asarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None) -> dict[str, Any]:
+    """Return what decides the content of a data set of `kind` "traces" or "tokens", as plain nested containers."""
+    values = to_dict(config)
+    data = ("num_problems", "val_fraction", "held_out_fraction", *(("context",) if kind == "tokens" else ()))
+    result = {
+        "kind": kind,
+        "split": split,
+        "seed": config.seed,
+        "env": values["env"],
+        "search": values["search"],
+        "data": {key: values["data"][key] for key in data},
+    }
+    if kind == "tokens":
+        assert dialect is not None
+        stream = values["stream"] | {"dialect": dialect.name, "dialect_hash": dialect_hash(dialect)}
+        if stream["view"] != "dose":
+            del stream["dose"]
+        result["stream"] = stream
+    return result

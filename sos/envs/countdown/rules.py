@@ -1,0 +1,402 @@
+"""Countdown: combine all numbers with + - * / to hit a target (Gandhi et al. 2024, section 3).
+
+Each step replaces two numbers of the state by the result of one operation. Subtraction is larger minus smaller (0 is
+allowed), division is larger by smaller, exact and never by 0, and a result above `max_value` is outside the rules. The
+goal is a state whose only number is the target. Numbers are listed as they were drawn and a result behind them; with
+`descending` all lists are in descending order, which says the same in a form that is easier to learn.
+
+Rows: problem = [target, count, numbers...], state = [count, numbers...] (zeros behind), action = [a, operator, b, result] with the
+operands in the order in which they are written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sos.envs import protocol
+from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, pair_hits, reaches
+from sos.envs.protocol import implements
+from sos.kernels import inner
+from sos.rng import below, fold
+
+OPERAND_A, OPERATOR, OPERAND_B, RESULT = range(4)
+HEURISTICS = ("none", "sum", "mult", "size", "operator")
+NO_HEURISTIC, SUM, MULT, SIZE, BY_OPERATOR = range(5)
+MAX_SIZE = 2**40
+MAX_NUMBERS = 6
+INT32_MAX = 2**31 - 1
+# A mean over 1 to 6 numbers times 60 is a whole number: heuristics stay exact integers.
+HEURISTIC_SCALE = 60
+
+
+class Countdown(NamedTuple):
+    """The rules and the sampler's ranges, all bounds inclusive."""
+
+    num_numbers: int = 4
+    min_number: int = 1
+    max_number: int = 99
+    min_target: int = 10
+    max_target: int = 100
+    max_value: int = INT32_MAX
+    descending: bool = False
+
+    @property
+    def problem_width(self) -> int:
+        return self.num_numbers + 2
+
+    @property
+    def state_width(self) -> int:
+        return self.num_numbers + 1
+
+    @property
+    def action_width(self) -> int:
+        return 4
+
+    @property
+    def max_children(self) -> int:
+        """Successors of the root at most: four results for each pair."""
+        return 2 * self.num_numbers * (self.num_numbers - 1)
+
+    @property
+    def max_depth(self) -> int:
+        return self.num_numbers - 1
+
+    @property
+    def scratch_size(self) -> int:
+        return self.max_target + 2
+
+    @property
+    def largest_number(self) -> int:
+        """The largest number that a true trace can hold."""
+        largest, product = max(self.max_target, self.max_number), 1
+        for _ in range(self.num_numbers):
+            product = min(product * max(self.max_number, 2), INT32_MAX)
+        return max(largest, min(product, self.max_value))
+
+    @property
+    def heuristics(self) -> tuple[str, ...]:
+        return HEURISTICS
+
+    @property
+    def heuristic_scale(self) -> int:
+        """What one unit of a heuristic is in its scaled integers."""
+        return HEURISTIC_SCALE
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The operators' texts, in the order of their codes."""
+        return ("+", "*", "-", "/")
+
+    @property
+    def fields(self) -> dict[str, tuple[str, int]]:
+        """Template field -> (row that holds it, column)."""
+        return {
+            "target": ("problem", 0),
+            "a": ("action", OPERAND_A),
+            "op": ("symbol", OPERATOR),
+            "b": ("action", OPERAND_B),
+            "result": ("action", RESULT),
+        }
+
+    def proof_work(self) -> ProofWork:
+        """Allocate the work space of `solvable`."""
+        return new_proof_work(self.num_numbers)
+
+    def problem_row(self, target: int, numbers: list[int]) -> list[int]:
+        """Return the problem row for `numbers`, which must be `num_numbers` long, in the order in which it lists them."""
+        if len(numbers) != self.num_numbers:
+            raise ValueError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
+        return [target, len(numbers), *(sorted(numbers, reverse=True) if self.descending else numbers)]
+
+
+@implements(protocol.root_state, Countdown)
+def _root_state(env, problem, state):
+    for k in range(env.num_numbers + 1):
+        state[k] = problem[k + 1]
+
+
+@implements(protocol.is_leaf, Countdown)
+def _is_leaf(env, state):
+    return state[0] == 1
+
+
+@implements(protocol.is_goal, Countdown)
+def _is_goal(env, problem, state):
+    return state[0] == 1 and state[1] == problem[0]
+
+
+@implements(protocol.leaf_value, Countdown)
+def _leaf_value(env, state):
+    return state[1]
+
+
+@implements(protocol.successors, Countdown)
+def _successors(env, kind, problem, scratch, state, moves, values):
+    count = np.int64(state[0])
+    target = np.int64(problem[0])
+    scale = np.int64(0) if kind == NO_HEURISTIC else np.int64(HEURISTIC_SCALE)
+    if kind == SUM:
+        scale //= max(count - 1, 1)
+    total = np.int64(0)
+    for k in range(1, count + 1):
+        total += _cost(kind, target, scratch, np.int64(state[k]))
+    num = 0
+    for i in range(1, count):
+        x = np.int64(state[i])
+        rest_x = total - _cost(kind, target, scratch, x)
+        for j in range(i + 1, count + 1):
+            y = np.int64(state[j])
+            rest = rest_x - _cost(kind, target, scratch, y)
+            place = i << 5 | j << 2
+            large, small = max(x, y), min(x, y)
+            # Each is written, and kept where it is legal. A number of the problem can itself be above the limit.
+            moves[num] = (x + y) << 8 | place | ADD
+            values[num] = (rest + _cost(kind, target, scratch, x + y)) * scale
+            num += x + y <= env.max_value
+            moves[num] = (x * y) << 8 | place | MULTIPLY
+            values[num] = (rest + _cost(kind, target, scratch, x * y)) * scale
+            num += x * y <= env.max_value
+            moves[num] = (large - small) << 8 | place | SUBTRACT
+            values[num] = (rest + _cost(kind, target, scratch, large - small)) * scale
+            num += large - small <= env.max_value
+            # Whole numbers below 2**31 are exact as floats, and so is whether their ratio is whole.
+            ratio = np.int64(np.float64(large) / np.float64(max(small, 1)))
+            moves[num] = ratio << 8 | place | DIVIDE
+            values[num] = (rest + _cost(kind, target, scratch, ratio)) * scale
+            num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
+    if kind == BY_OPERATOR:
+        for m in range(num):
+            operator = moves[m] & 3  # in the order / - + *
+            values[m] = (DIVIDE - operator if operator >= SUBTRACT else SUBTRACT + operator) * HEURISTIC_SCALE
+    if kind == SIZE:
+        for m in range(num):
+            others = _other_sizes(state, moves[m] >> 5 & 7, moves[m] >> 2 & 7)
+            values[m] = _capped_product(others, (moves[m] >> 8) + 1) * HEURISTIC_SCALE
+    return num
+
+
+@inner
+def _cost(kind, target, scratch, value):
+    """Return what one number adds to the unscaled heuristic of a state; above the target it is the distance to it."""
+    below = scratch[min(value, target)] if kind == MULT else max(target - value, 0)
+    return below + max(value - target, 0)
+
+
+@inner
+def _capped_product(total, factor):
+    # Both can be so large that their product would overflow.
+    return total * factor if factor <= MAX_SIZE // total else MAX_SIZE
+
+
+@inner
+def _other_sizes(state, i, j):
+    """Return the product of the numbers plus 1 but those at i and j, cut at a limit."""
+    total = np.int64(1)
+    for k in range(1, state[0] + 1):
+        if k != i and k != j:
+            total = _capped_product(total, np.int64(state[k]) + 1)
+    return total
+
+
+@implements(protocol.make_child, Countdown)
+def _make_child(env, state, move, action, child):
+    """The numbers but those at i and j, in order, then the result."""
+    result = move >> 8
+    i = move >> 5 & 7
+    j = move >> 2 & 7
+    operator = move & 3
+    x = state[i]
+    y = state[j]
+    swap = (operator >= SUBTRACT) & (x < y)
+    action[0] = y if swap else x
+    action[1] = operator
+    action[2] = x if swap else y
+    action[3] = result
+    # Without branches: all columns, the zeros behind the numbers too, are moved up by how many are left out before them.
+    width = len(child)
+    k = 1
+    for m in range(1, width):
+        child[k] = state[m]
+        k += (m != i) & (m != j)
+    child[width - 2] = 0
+    child[width - 1] = 0
+    child[0] = state[0] - 1
+    _put_last(env, child, state[0] - 1, result)
+
+
+@inner
+def _put_last(env, state, count, value):
+    """Make `value` number `count` of `state`, or give it its place among those before it where they are in descending order."""
+    k = count
+    if env.descending:
+        while k > 1 and state[k - 1] < value:
+            state[k] = state[k - 1]
+            k -= 1
+    state[k] = value
+
+
+@implements(protocol.apply_action, Countdown)
+def _apply_action(env, state, action, child):
+    need_a = True
+    need_b = True
+    k = 1
+    # Of equal numbers the first is taken; which one does not change the multiset, only the order it is listed in.
+    for m in range(1, state[0] + 1):
+        if need_a and state[m] == action[0]:
+            need_a = False
+        elif need_b and state[m] == action[2]:
+            need_b = False
+        elif k < len(child):
+            child[k] = state[m]
+            k += 1
+    if k < len(child):
+        _put_last(env, child, k, action[3])
+        k += 1
+    child[0] = k - 1
+    for m in range(k, len(child)):
+        child[m] = 0
+    return not need_a and not need_b
+
+
+@implements(protocol.check_action, Countdown)
+def _check_action(env, action):
+    a = action[0]
+    b = action[2]
+    operator = action[1]
+    if operator == ADD:
+        true = a + b
+    elif operator == MULTIPLY:
+        true = a * b
+    elif operator == SUBTRACT:
+        if a < b:
+            return 2
+        true = a - b
+    else:
+        if b == 0 or a < b or a % b != 0:
+            return 2
+        true = a // b
+    if true > env.max_value:
+        return 2
+    return 0 if true == action[3] else 1
+
+
+@implements(protocol.canonical, Countdown)
+def _canonical(env, state, out):
+    count = state[0]
+    out[0] = count
+    for k in range(1, count + 1):
+        value = state[k]
+        m = k
+        while m > 1 and out[m - 1] > value:
+            out[m] = out[m - 1]
+            m -= 1
+        out[m] = value
+    for k in range(count + 1, len(out)):
+        out[k] = 0
+
+
+@implements(protocol.prepare, Countdown)
+def _prepare(env, kind, problem, scratch):
+    # The distance of each number up to the target to the nearest factor in 2..target; a target below 2 stands for itself.
+    if kind != MULT:
+        return
+    target = np.int64(problem[0])
+    for value in range(target + 1):
+        scratch[value] = target - value
+    factor = 2
+    while factor * factor <= target:
+        if target % factor == 0:
+            scratch[factor] = 0
+            scratch[target // factor] = 0
+        factor += 1
+    for value in range(1, target):
+        scratch[value] = min(scratch[value], scratch[value - 1] + 1)
+    for value in range(target - 1, -1, -1):
+        scratch[value] = min(scratch[value], scratch[value + 1] + 1)
+
+
+@implements(protocol.hopeless, Countdown)
+def _hopeless(env, problem, state, look_ahead):
+    # A goal with two numbers left is one operation away.
+    if state[0] == 1:
+        return look_ahead >= 1 and state[1] != problem[0]
+    if state[0] == 2:
+        return look_ahead >= 2 and not pair_hits(np.int64(state[1]), np.int64(state[2]), problem[0], env.max_value)
+    return False
+
+
+@implements(protocol.out_of_range, Countdown)
+def _out_of_range(env, state):
+    return state[0] == 1 and not env.min_target <= state[1] <= env.max_target
+
+
+@implements(protocol.narrowed, Countdown)
+def _narrowed(env, largest):
+    return Countdown(
+        env.num_numbers,
+        env.min_number,
+        env.max_number,
+        env.min_target,
+        env.max_target,
+        min(env.max_value, largest),
+        env.descending,
+    )
+
+
+@implements(protocol.reach, Countdown)
+def _reach(env, state):
+    # All numbers but one can be combined. A product is the most that they give, where a 1 can do as much as a 2 and a 0 nothing.
+    count = state[0]
+    least = np.int64(state[1])
+    for k in range(2, count + 1):
+        least = min(least, np.int64(state[k]))
+    most = np.int64(1)
+    spared = False
+    for k in range(1, count + 1):
+        value = np.int64(state[k])
+        if value == least and not spared:
+            spared = True
+        elif value > 0:
+            most = min(env.max_value, most * max(value, 2))
+    return most if count > 2 else np.int64(0)
+
+
+@implements(protocol.threshold, Countdown)
+def _threshold(env, problem):
+    return problem[0] * HEURISTIC_SCALE
+
+
+@implements(protocol.draw, Countdown)
+def _draw(env, key, goal, attempt, problem):
+    problem[0] = goal
+    problem[1] = env.num_numbers
+    attempt_key = fold(key, attempt)
+    for k in range(env.num_numbers):
+        number = env.min_number + below(attempt_key, k, env.max_number - env.min_number + 1)
+        _put_last(env, problem[1:], k + 1, number)
+
+
+@implements(protocol.hash_key, Countdown)
+def _hash_key(env, key, problem):
+    # Fold the numbers in ascending order: the next larger value, once for each time it occurs.
+    h = key
+    last = -1
+    remaining = env.num_numbers
+    while remaining > 0:
+        smallest = INT32_MAX
+        for k in range(2, env.num_numbers + 2):
+            if last < problem[k] < smallest:
+                smallest = problem[k]
+        for k in range(2, env.num_numbers + 2):
+            if problem[k] == smallest:
+                h = fold(h, smallest)
+                remaining -= 1
+        last = smallest
+    return h
+
+
+@implements(protocol.solvable, Countdown)
+def _solvable(env, problem, work):
+    return reaches(problem, env.max_value, work)

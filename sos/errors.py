@@ -1,0 +1,42 @@
+"""Errors that are meant for users, and how any error is said in one line.
+
+Whatever a user can mend is a `UserError`: the command line shows its message alone. Every other exception is a bug of ours and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LAUNCHERS = re.compile(r"hydra/launcher[=/' ]*(joblib|submitit)|hydra_(joblib|submitit)_launcher")
+_EXTRAS = {"joblib": "joblib", "submitit": "slurm"}
+
+
+class UserError(ValueError):
+    """Something the user can mend: its message names the key or the file and the value."""
+
+
+class Failures(Exception):
+    """Some runs of a sweep failed; the message lists them."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception and its cause in one line; where a launcher is not installed, with the extra that holds it."""
+    from hydra.errors import HydraException
+
+    chain = (error, error.__cause__) if isinstance(error, HydraException) else (error,)
+    parts = [str(e).partition("Config search path:")[0] for e in chain if e]
+    lines = [line.strip() for part in parts for line in part.splitlines() if line.strip()]
+    text = "; ".join(line for line in dict.fromkeys(lines) if "_type=" not in line)
+    text = text.replace(":; ", ": ").removeprefix("In 'config': ")
+    missing = _LAUNCHERS.search(text)
+    if missing and isinstance(error, HydraException):
+        name = missing[1] or missing[2]
+        return f'the {name} launcher is not installed: pip install -e ".[{_EXTRAS[name]}]" ({text.partition(";")[0]})'
+    return text
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception in one line: the message of a ValueError, which is written for users, else with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"

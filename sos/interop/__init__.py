@@ -1,0 +1,1 @@
+"""To other tools: models for transformers, rows for datasets."""

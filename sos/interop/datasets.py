@@ -1,0 +1,181 @@
+"""A data set as JSON lines or Parquet: `python -m sos.interop.datasets data=FOLDER out=FILE.jsonl` (or `.parquet`) `[dialect=sos]`.
+
+Each row is a problem: `visit, nums, target, strategy, solved, text`; of traces also `outcome, num_nodes, num_events, solution`
+(the operations to the goal, in order), of tokens `input_ids` and `num_tokens`. `dialect` is what traces are written in, numbers
+as digits. Both files load with `datasets.load_dataset("json" or "parquet", data_files=FILE)`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sos.commands.cli import report_keyed
+from sos.config import Config, config_from_dict
+from sos.datasets.read import Shards, trace_chunk
+from sos.datasets.source import recipe
+from sos.datasets.store import first_difference
+from sos.files import written_whole
+from sos.stream.codec import decode, encode
+from sos.stream.dialect.compile import Dialect, load_dialect
+from sos.stream.verify import verify
+from sos.system import build_env, build_system
+from sos.trace import ACTION, KIND, NODE, PARENT, VALUE, Event, Outcome, Trace
+
+KEYS = ("data", "out", "dialect")
+Row = dict[str, Any]
+
+
+def config_of(manifest: dict[str, Any]) -> Config:
+    """Return the config that a manifest's recipe was made of. Raises ValueError for one of another schema."""
+    made = manifest["recipe"]
+    groups = {key: made[key] for key in ("seed", "env", "search", "data")}
+    stream = {k: v for k, v in made.get("stream", {}).items() if k != "dialect_hash"}
+    return config_from_dict(groups | ({"stream": stream} if stream else {}))
+
+
+def solution_of(trace: Trace, symbols: Sequence[str]) -> list[str]:
+    """Return the operations on the way to the goal, first to last; none where the search found no goal."""
+    goals = trace.events[trace.events[:, KIND] == Event.GOAL]
+    node, steps = (int(goals[0, NODE]) if len(goals) else 0), []
+    while node > 0:
+        a, operator, b, result = (int(x) for x in trace.nodes[node, ACTION : ACTION + 4])
+        steps.append(f"{a}{symbols[operator]}{b}={result}")
+        node = int(trace.nodes[node, PARENT])
+    return steps[::-1]
+
+
+def trace_rows(shards: Shards, dialect_name: str) -> Iterator[list[Row]]:
+    """Yield the rows of each shard of traces."""
+    env = build_env(config_of(shards.manifest))
+    dialect = load_dialect(dialect_name, env, 9)
+    names = shards.manifest["labels"]["strategies"]
+    for index in range(len(shards)):
+        chunk = trace_chunk(shards.columns(index), 0)
+        yield [
+            {
+                "visit": int(visit),
+                "nums": trace.problem[2:].tolist(),
+                "target": int(trace.problem[0]),
+                "strategy": names[int(strategy)],
+                "solved": trace.outcome == Outcome.SOLVED,
+                "outcome": Outcome(int(trace.events[-1, VALUE])).name.lower(),
+                "num_nodes": len(trace.nodes),
+                "num_events": len(trace.events),
+                "solution": solution_of(trace, env.symbols),
+                "text": text_of(dialect, encode(dialect, trace)[0]),
+            }
+            for visit, strategy, trace in zip(chunk.visits, chunk.strategies, chunk.traces(), strict=True)
+        ]
+
+
+def token_rows(shards: Shards) -> Iterator[list[Row]]:
+    """Yield the rows of each shard of tokens. Raises ValueError where the dialect now compiles to other tokens."""
+    config = config_of(shards.manifest)
+    system = build_system(config)
+    found = first_difference(
+        shards.manifest["recipe"], recipe(config, "tokens", shards.manifest["recipe"]["split"], system.dialect)
+    )
+    if found:
+        raise ValueError(f"{shards.folder} was made with {found[0]}={found[1]}, which is now {found[2]}")
+    names = shards.manifest["labels"]["strategies"]
+    for index in range(len(shards)):
+        columns = shards.columns(index)
+        offsets, rows = columns["offsets"], []
+        for k, visit in enumerate(columns["visits"]):
+            tokens = columns["tokens"][offsets[k] : offsets[k + 1]]
+            trace = decode(system.dialect, system.env, tokens).trace
+            rows.append(
+                {
+                    "visit": int(visit),
+                    "nums": trace.problem[2:].tolist(),
+                    "target": int(trace.problem[0]),
+                    "strategy": names[int(columns["strategies"][k])],
+                    "solved": verify(system.env, trace).solved,
+                    "num_tokens": len(tokens),
+                    "input_ids": tokens.tolist(),
+                    "text": text_of(system.dialect, tokens),
+                }
+            )
+        yield rows
+
+
+def text_of(dialect: Dialect, tokens: Any) -> str:
+    """Return the text of a stream, without its special tokens."""
+    return dialect.text(tokens[1:-1])
+
+
+def write_jsonl(path: Path, batches: Iterator[list[Row]]) -> int:
+    """Write one JSON object a line; return how many."""
+    num = 0
+    with open(path, "w", encoding="utf-8") as file:
+        for rows in batches:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+            num += len(rows)
+    return num
+
+
+def write_parquet(path: Path, batches: Iterator[list[Row]]) -> int:
+    """Write a row group for each shard; return the number of rows. Raises ValueError where pyarrow is missing."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ValueError('Parquet needs pyarrow: pip install -e ".[export]"') from error
+    num, writer = 0, None
+    for rows in batches:
+        if writer is None:
+            kinds: dict[type, Any] = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}
+            lists = {"nums": pa.list_(pa.int64()), "input_ids": pa.list_(pa.int32()), "solution": pa.list_(pa.string())}
+            schema = pa.schema([(key, lists.get(key) or kinds[type(value)]) for key, value in rows[0].items()])
+            writer = pq.ParquetWriter(path, schema)
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+        num += len(rows)
+    if writer is not None:
+        writer.close()
+    return num
+
+
+WRITERS: dict[str, Callable[[Path, Iterator[list[Row]]], int]] = {".jsonl": write_jsonl, ".parquet": write_parquet}
+
+
+def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
+    """Write a complete data set into one file, whole or not at all; return the number of rows.
+
+    Raises ValueError for a data set that is incomplete or damaged, a file name of neither kind, and a missing pyarrow.
+    """
+    if out.suffix not in WRITERS:
+        raise ValueError(f"out={out} must end in {' or '.join(WRITERS)}")
+    if not (folder / "manifest.json").is_file():
+        raise ValueError(f"data={folder}: no data set there")
+    kind = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"]["kind"]
+    shards = Shards(folder, kind)
+    batches = trace_rows(shards, dialect) if kind == "traces" else token_rows(shards)
+    with written_whole(out) as partial:
+        return WRITERS[out.suffix](partial, iter(tqdm(batches, total=len(shards), unit=" shards", desc=str(out))))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Export what the `key=value` arguments name. Raises ValueError for a key that is unknown or missing."""
+    options = dict(argument.partition("=")[::2] for argument in arguments)
+    if unknown := options.keys() - set(KEYS):
+        raise ValueError(f"unknown key {min(unknown)!r}; known are {', '.join(KEYS)}")
+    for key in ("data", "out"):
+        if not options.get(key):
+            raise ValueError(f"{key}=PATH is missing")
+    num = export_data(Path(options["data"]), Path(options["out"]), options.get("dialect") or "sos")
+    print(f"wrote {num} rows to {options['out']}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0, or 2 for what the user can mend."""
+    return report_keyed(run, __doc__, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""Evaluation: a model solves unseen problems, every rollout is replayed exactly, and all metrics get intervals.
+
+Intervals are 95% over problems: Wilson's for rates, normal for means. The problems are the same for every run of an
+environment. The headline is greedy; pass@k draws at `eval.temperature`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sos.config import EvalConfig
+from sos.files import written_whole
+from sos.judge.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
+from sos.judge.problems import split_problems
+from sos.judge.rollouts import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
+from sos.model.gpt import GPT
+from sos.model.rollout import Rollout, rollout
+from sos.stream.codec import encode_prompt
+from sos.stream.text import annotate
+from sos.system import System
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]  # called with (phase, problems done, problems in all)
+
+
+@dataclass
+class Cost:
+    """What an evaluation took, prompts not counted."""
+
+    seconds: float = 0.0
+    rollout_seconds: float = 0.0
+    rollouts: int = 0
+    generated_tokens: int = 0
+
+    def __str__(self) -> str:
+        rate = self.generated_tokens / self.rollout_seconds if self.rollout_seconds else 0.0
+        done = f"{self.rollouts:,} rollouts, {self.generated_tokens:,} tokens at {rate:,.0f} tokens/s"
+        return f"evaluated in {self.seconds:.0f} s: {done}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything measured. `metrics` keys end in the split; `arrays` maps a split to the arrays of its npz file."""
+
+    metrics: dict[str, Metric]
+    budget_curve: dict[str, dict[str, list[float]]]
+    arrays: dict[str, dict[str, np.ndarray]]  # rollout r is tokens[offsets[r]:offsets[r + 1]], its prompt included
+    texts: tuple[str, ...]  # Markdown of some rollouts, shared out evenly over the splits
+    cost: Cost
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all."""
+        folder = Path(folder)
+        for split, arrays in self.arrays.items():
+            with written_whole(folder / f"rollouts_{split}.npz") as partial, open(partial, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        if self.texts:
+            with written_whole(folder / "rollouts.md") as partial:
+                partial.write_text("\n".join(self.texts), encoding="utf-8")
+
+    def table(self) -> str:
+        """Return the main metrics as an aligned table, the splits side by side."""
+        splits = list(self.arrays)
+        ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
+        names = {"solved": "solve"} | (
+            {"sos_legacy": "legacy/solve"} if any(name.startswith("legacy/") for name in self.metrics) else {}
+        )
+        names |= {"teacher": "teacher"} | {f"pass@{k}": f"pass@{k}" for k in ks}
+        names |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
+        names |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
+        rows = [["", *splits], ["problems", *(str(self.metrics[f"solve/{split}"]["num"]) for split in splits)]]
+        rows += [
+            [title, *(format_metric(f"{name}/{split}", self.metrics[f"{name}/{split}"]) for split in splits)]
+            for title, name in names.items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def evaluate(
+    model: GPT,
+    system: System,
+    eval_config: EvalConfig,
+    *,
+    splits: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Let `model` solve problems of each split (default: those of the config), greedily and by samples, and measure.
+
+    A split with fewer problems than asked for is used whole, with a warning; one without any is left out. Raises
+    ValueError where the environment cannot supply a split's problems.
+    """
+    started, cost = time.perf_counter(), Cost()
+    metrics: dict[str, Metric] = {}
+    curves, arrays, texts = {}, {}, []
+    splits = eval_config.splits if splits is None else splits
+    for number, split in enumerate(splits):
+        problems = _find_problems(system, eval_config, split)
+        if not len(problems):
+            continue
+        prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
+        rollouts = _solve(model, prompts, eval_config, split, cost, progress)
+        judged = judge(system, problems, rollouts)
+        flops = _flops(model, rollouts)
+        found = summarize(judged)
+        found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
+        found["teacher"] = rate_metric(teacher_solves(system, problems, eval_config.max_tokens))
+        if eval_config.legacy:
+            found |= legacy_metrics(system, rollouts)
+        if eval_config.pass_k:
+            num_samples = max(eval_config.pass_k)
+            chosen = slice(eval_config.pass_k_problems)
+            samples = _solve(model, prompts[chosen], eval_config, f"{split} pass@k", cost, progress, num_samples)
+            sampled = judge(system, problems[chosen].repeat(num_samples, 0), samples)
+            found |= pass_metrics(sampled, _flops(model, samples), num_samples, eval_config.pass_k)
+        metrics |= {f"{name}/{split}": metric for name, metric in found.items()}
+        limit = max(1, min(system.context - min(map(len, prompts)), eval_config.max_tokens or system.context))
+        curves[split] = budget_curve(judged.tokens_to_goal, limit, eval_config.curve_points)
+        arrays[split] = {
+            "problems": problems,
+            "solved": judged.solved,
+            "generated_tokens": judged.generated_tokens,
+            "flops": flops,
+            "tokens_to_goal": judged.tokens_to_goal,
+            "num_errors": judged.num_errors,
+            "nodes": judged.nodes,
+            "tokens": np.concatenate([answer.tokens for answer in rollouts]).astype(np.uint16),
+            "offsets": np.cumsum([0, *(len(answer.tokens) for answer in rollouts)], dtype=np.int64),
+        }
+        share, rest = divmod(eval_config.num_rollout_texts, len(splits))
+        for i in range(min(share + (number < rest), len(problems))):
+            texts.append(f"## {split} {i}\n\n{rollout_text(system, problems[i], rollouts[i].tokens)}")
+    cost.seconds = time.perf_counter() - started
+    return Evaluation(metrics, curves, arrays, tuple(texts), cost)
+
+
+def _flops(model: GPT, rollouts: Sequence[Rollout]) -> np.ndarray:
+    """Return the operations that each rollout took, float64 (R,)."""
+    num_prompts = np.array([answer.num_prompt for answer in rollouts])
+    return model.answer_flops(num_prompts, np.array([len(answer.tokens) for answer in rollouts]) - num_prompts)
+
+
+def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.ndarray:
+    """Return the problems of a split, int32 (P, W), fewer than asked for (with a warning) where it has no more."""
+    if split == "val_target" and not len(system.splits.held_out):
+        log.warning("split %s: no target is held out, so that it is left out", split)
+        return np.zeros((0, system.env.problem_width), np.int32)
+    problems = split_problems(system, split, eval_config.num_problems, seed=eval_config.seed)
+    if len(problems) < eval_config.num_problems:
+        log.warning(
+            "split %s: eval.num_problems=%d asked for, %d distinct found",
+            split,
+            eval_config.num_problems,
+            len(problems),
+        )
+    return problems
+
+
+def _solve(
+    model: GPT,
+    prompts: Sequence[np.ndarray],
+    eval_config: EvalConfig,
+    phase: str,
+    cost: Cost,
+    progress: Progress | None,
+    num_samples: int = 0,
+) -> list[Rollout]:
+    """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each; add to the cost."""
+    count, started = max(1, num_samples), time.perf_counter()
+    rollouts = rollout(
+        model,
+        [prompt for prompt in prompts for _ in range(count)],
+        max_tokens=model.config.context if eval_config.max_tokens is None else eval_config.max_tokens,
+        temperature=eval_config.temperature if num_samples else 0.0,
+        seed=eval_config.seed,
+        problem_indices=np.repeat(np.arange(len(prompts)), count),
+        sample_indices=np.tile(np.arange(count), len(prompts)),
+        batch_size=eval_config.batch_size,
+        progress=None if progress is None else lambda done, total: progress(phase, done, total),
+    )
+    cost.rollout_seconds += time.perf_counter() - started
+    cost.rollouts += len(rollouts)
+    cost.generated_tokens += sum(len(answer.tokens) - answer.num_prompt for answer in rollouts)
+    return rollouts
+
+
+def rollout_text(system: System, problem: np.ndarray, tokens: Any) -> str:
+    """Return Markdown of one rollout, prompt included; see `sos.stream.text.annotate`."""
+    return annotate(system.dialect, system.env, problem, tokens)
+
+
+def write_metrics(
+    folder: str | os.PathLike[str],
+    *,
+    name: str,
+    overrides: Mapping[str, str],
+    seed: int,
+    config: Mapping[str, Any],
+    config_hash: str,
+    code_hash: str,
+    train: Mapping[str, float],
+    evaluation: Evaluation,
+) -> Path:
+    """Write metrics.json, which marks a run as finished, whole or not at all; return its path.
+
+    `config` is the nested resolved config and `train` the totals of training (`tokens`, `problems`, ...). Raises
+    ValueError for a number that JSON cannot hold (not finite).
+    """
+    content = {
+        "name": name,
+        "overrides": dict(overrides),
+        "seed": seed,
+        "config": dict(config),
+        "config_hash": config_hash,
+        "code_hash": code_hash,
+        "train": dict(train),
+        "evaluation": asdict(evaluation.cost),
+        "metrics": evaluation.metrics,
+        "budget_curve": evaluation.budget_curve,
+    }
+    path = Path(folder) / "metrics.json"
+    text = json.dumps(content, indent=1, allow_nan=False)
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path

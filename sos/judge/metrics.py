@@ -1,0 +1,68 @@
+"""Metrics with 95% intervals over problems: Wilson's for rates, normal for means, the delta method's for ratios."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from sos.judge.intervals import mean_interval, wilson
+from sos.runs.finished import is_rate
+
+Metric = dict[str, float | int | None]  # value, low, high (None where undefined) and num, the number of problems
+CURVE_START = 8  # generated tokens of the first point of a budget curve
+
+
+def rate_metric(successes: npt.ArrayLike) -> Metric:
+    """Return the share of true values of a bool (P,), P > 0."""
+    counted = np.asarray(successes, bool)
+    interval = wilson(int(counted.sum()), counted.size)
+    return {"value": float(counted.mean()), "low": interval.low, "high": interval.high, "num": counted.size}
+
+
+def mean_metric(values: npt.ArrayLike) -> Metric:
+    """Return the mean of numbers (P,), P > 0; without an interval for P = 1."""
+    sample = np.asarray(values, np.float64)
+    low, high = mean_interval(sample) or (None, None)
+    return {"value": float(sample.mean()), "low": low, "high": high, "num": sample.size}
+
+
+def chance_metric(chances: np.ndarray) -> Metric:
+    """Return the mean of estimated chances (P,), P > 0: its normal interval, or Wilson's where all are the same."""
+    metric = mean_metric(chances)
+    low, high = metric["low"], metric["high"]
+    if low is None or high is None or low == high:
+        low, high = wilson(float(chances.sum()), chances.size)
+    return metric | {"low": max(0.0, low), "high": min(1.0, high)}
+
+
+def ratio_metric(costs: np.ndarray, successes: np.ndarray) -> Metric:
+    """Return sum(costs) / sum(successes), both (P,), with the delta method's interval; None without a success."""
+    total = int(successes.sum())
+    if total == 0:
+        return {"value": None, "low": None, "high": None, "num": len(costs)}
+    value = float(costs.sum() / total)
+    # To first order the ratio varies as the mean of these: its own value plus scaled residuals that sum to 0.
+    linear = value + (costs - value * successes) * (len(costs) / total)
+    return mean_metric(linear) | {"value": value}
+
+
+def budget_curve(tokens_to_goal: np.ndarray, limit: int, num_points: int) -> dict[str, list[float]]:
+    """Return the share of problems solved within a budget of generated tokens, at log-spaced budgets up to `limit`.
+
+    Keys `tokens` and `solved`. Few budgets may round to the same number: there are `num_points` points at most.
+    """
+    grid = np.unique(np.rint(np.geomspace(limit, min(CURVE_START, limit), num_points)).astype(np.int64))
+    goals = np.sort(tokens_to_goal[tokens_to_goal >= 0])
+    solved = np.searchsorted(goals, grid, side="right") / len(tokens_to_goal)
+    return {"tokens": grid.tolist(), "solved": solved.tolist()}
+
+
+def format_metric(name: str, metric: Metric) -> str:
+    """Return a metric's value and interval as text: rates as percentages, means with two decimals, or one from 100 on."""
+    value, low, high = metric["value"], metric["low"], metric["high"]
+    if value is None:
+        return "-"
+    percent = is_rate(name)
+    scale, digits = (100, 1) if percent else (1, 1 if value >= 100 else 2)
+    interval = "" if low is None or high is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"{scale * value:.{digits}f}{'%' if percent else ''}{interval}"

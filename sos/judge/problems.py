@@ -1,0 +1,69 @@
+"""The problems of a split by name: the held-out splits, and two hard parts of `val`.
+
+- `difficult`: problems of `val` that none of the published twelve strategies solves.
+- `unsolved`: problems of `val` that the run's own teacher does not solve when it searches them; of a mixture the strategy is drawn
+  as for training data. A teacher that solves everything leaves none.
+
+Both are about whole searches, whatever their streams' length, and are distinct problems in the order of the `val` stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sos.config import EVAL_SPLITS
+from sos.data.coverage import outcomes
+from sos.data.splits import evaluation_problems, sample_problems
+from sos.published.records import full_tree_nodes, published_strategies
+from sos.rng import stream_key
+from sos.search import mix
+from sos.system import MAX_TRACE_NODES, System
+from sos.trace import Outcome
+
+DIFFICULT, UNSOLVED = "difficult", "unsolved"
+BLOCK = 1_000  # problems searched at a time, or as many as are wanted
+FIRST_BLOCKS, MOST_BLOCKS = 10, 300  # searched before giving up without any, and with too few
+assert {DIFFICULT, UNSOLVED} < set(EVAL_SPLITS)
+
+
+def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np.ndarray:
+    """Return `num` distinct problems of a split, int32 (num, P), or fewer where it seems to hold no more.
+
+    Raises ValueError where the environment has no problem to sample, or is too large for whole searches.
+    """
+    if split == DIFFICULT:
+        strategies = [mix([strategy], [1.0]) for strategy in published_strategies().values()]
+    elif split == UNSOLVED:
+        strategies = [system.strategy]
+    else:
+        return evaluation_problems(system.env, system.splits, split, num, seed=seed)
+    max_nodes = full_tree_nodes(system.env)
+    if max_nodes > MAX_TRACE_NODES:
+        raise ValueError(
+            f"split {split} needs whole searches, which can have {max_nodes} nodes (at most {MAX_TRACE_NODES})"
+        )
+    key = stream_key(seed, "val")
+
+    def unsolved_by_all(problems: np.ndarray, start: int) -> np.ndarray:
+        left = np.ones(len(problems), bool)
+        for strategy in strategies:
+            found = outcomes(system.env, strategy, problems, key=key, start=start, max_nodes=max_nodes)
+            left &= found != Outcome.SOLVED
+        return left
+
+    return _filter(system, num, seed, unsolved_by_all)
+
+
+def _filter(system: System, num: int, seed: int, keep: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+    """Return the first `num` distinct problems of the `val` stream that `keep(problems, number of the first)` marks."""
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    size = max(BLOCK, num)
+    for block in range(MOST_BLOCKS):
+        if len(found) >= num or (not found and block == FIRST_BLOCKS):
+            break
+        rows = sample_problems(system.env, system.splits, "val", size, seed=seed, start=block * size)
+        for row in rows[keep(rows, block * size)]:
+            found.setdefault((int(row[0]), *sorted(row[2:].tolist())), row)
+    return np.array(list(found.values())[:num], np.int32).reshape(-1, system.env.problem_width)

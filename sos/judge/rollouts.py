@@ -1,0 +1,122 @@
+"""Judging: rollouts are replayed exactly, and the teacher beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sos.data.coverage import coverage
+from sos.judge.intervals import pass_at_k
+from sos.judge.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
+from sos.model.rollout import Rollout
+from sos.published.metric import ERROR_KINDS, parse_tree, rate
+from sos.published.records import published_text
+from sos.stream.codec import DecodeStatus
+from sos.stream.verify import Error, verify_tokens
+from sos.system import System
+from sos.trace import KIND, Event
+
+ERRORS = [error for error in Error if error != Error.NONE]
+MALFORMED, UNFINISHED = "malformed", "unfinished"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the replay of R rollouts found; all arrays are over the rollouts."""
+
+    solved: np.ndarray  # bool (R,): at the first goal, whatever comes after it
+    wrong_goal: np.ndarray  # bool (R,): a goal was claimed, and the first such claim is false
+    generated_tokens: np.ndarray  # int32 (R,)
+    tokens_to_goal: np.ndarray  # int32 (R,): generated tokens up to the goal and with it; -1 if not solved
+    errors: np.ndarray  # int32 (R, len(Error)): events with each Error; column `NONE` counts the right ones
+    malformed: np.ndarray  # bool (R,): reading stopped at a token that no form of the dialect allows
+    unfinished: np.ndarray  # bool (R,): the budget ran out before the end token
+    nodes: np.ndarray  # int32 (R,): nodes expanded, the root included
+
+    @property
+    def num_errors(self) -> np.ndarray:
+        """Mistakes of each rollout, int32 (R,): its wrong events, and one more where it becomes unreadable."""
+        return (self.errors[:, 1:].sum(1) + self.malformed).astype(np.int32)
+
+
+def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Judgement:
+    """Decode and verify the rollouts, rollout r as an answer to `problems[r]` (int32 (R, P)). About 0.1 ms each."""
+    num = len(rollouts)
+    flags = np.zeros((4, num), bool)
+    counts = np.zeros((3, num), np.int32)
+    errors = np.zeros((num, len(Error)), np.int32)
+    for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
+        verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
+        kinds = trace.events[:, KIND]
+        wrong_goal = not verdict.solved and bool((kinds == Event.GOAL).any())
+        flags[:, r] = verdict.solved, wrong_goal, verdict.status == DecodeStatus.MALFORMED, not answer.finished
+        goal_end = int(np.flatnonzero(align == verdict.goal_event)[-1]) + 1 if verdict.solved else answer.num_prompt - 1
+        lengths = len(answer.tokens) - answer.num_prompt, goal_end - answer.num_prompt
+        counts[:, r] = *lengths, np.count_nonzero(kinds == Event.EXPAND)
+        errors[r] = np.bincount(verdict.errors, minlength=len(Error))
+    return Judgement(flags[0], flags[1], counts[0], counts[1], errors, flags[2], flags[3], counts[2])
+
+
+def summarize(judged: Judgement) -> dict[str, Metric]:
+    """Return the metrics of one greedy rollout per problem, without the split in their names."""
+    metrics = {"solve": rate_metric(judged.solved)}
+    metrics |= {f"error/{error.name.lower()}": mean_metric(judged.errors[:, error]) for error in ERRORS}
+    metrics[f"error/{MALFORMED}"] = rate_metric(judged.malformed)
+    metrics[f"error/{UNFINISHED}"] = rate_metric(judged.unfinished)
+    metrics["errors_per_trace"] = mean_metric(judged.num_errors)
+    metrics["first_goal_wrong"] = rate_metric(judged.wrong_goal)
+    metrics["tokens"] = mean_metric(judged.generated_tokens)
+    metrics["tokens_per_solved"] = ratio_metric(judged.generated_tokens, judged.solved)
+    metrics["nodes"] = mean_metric(judged.nodes)
+    return metrics
+
+
+def pass_metrics(judged: Judgement, flops: np.ndarray, num_samples: int, pass_k: Sequence[int]) -> dict[str, Metric]:
+    """Return pass@k and what k samples of a problem cost, from `num_samples` consecutive rollouts per problem.
+
+    `flops` (R,) are those of each rollout, its prompt included. Every k must be `num_samples` at most.
+    """
+    num_correct = judged.solved.reshape(-1, num_samples).sum(1)
+    tokens, flops = (costs.reshape(-1, num_samples).mean(1) for costs in (judged.generated_tokens, flops))
+    metrics = {f"pass@{k}": chance_metric(pass_at_k(num_samples, num_correct, k)) for k in pass_k}
+    metrics |= {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
+    return metrics | {f"pass_flops@{k}": mean_metric(k * flops) for k in pass_k}
+
+
+def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
+    """Return whether the training strategy solves each problem in a full stream that fits the context, bool (P,).
+
+    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each problem. Raises
+    ValueError where the dialect cannot write a trace.
+    """
+    found = coverage(
+        system.env,
+        system.strategy,
+        system.dialect,
+        problems,
+        max_tokens=system.context,
+        max_nodes=system.max_nodes,
+    )
+    limit = system.context if max_tokens is None else max_tokens
+    return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
+
+
+def legacy_metrics(system: System, rollouts: Sequence[Rollout]) -> dict[str, Metric]:
+    """Return the published metric and error counts of rollouts, written out in the published wording.
+
+    `legacy/solve` is the share with a rating above 0 (`sos_legacy`), `legacy/error/*` its parser's errors per trace. A few ms each. A
+    text on which the published code raises counts as not solved, and as one `other` error where its parser raises.
+    """
+    ratings = np.zeros(len(rollouts))
+    errors = np.zeros((len(rollouts), len(ERROR_KINDS)), np.int32)
+    for r, answer in enumerate(rollouts):
+        text = published_text(system.dialect, system.env, answer.tokens)
+        ratings[r] = rate(text).rating or 0.0
+        try:
+            errors[r] = list(parse_tree(text).num_errors.values())
+        except ValueError:
+            errors[r] = [kind == "other" for kind in ERROR_KINDS]
+    metrics = {"legacy/solve": rate_metric(ratings > 0), "legacy/rating": mean_metric(ratings)}
+    return metrics | {f"legacy/error/{kind}": mean_metric(errors[:, k]) for k, kind in enumerate(ERROR_KINDS)}

@@ -1,0 +1,1 @@
+"""What belongs to the published Stream of Search alone: its records, strategies, metric and alignment."""

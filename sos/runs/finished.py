@@ -1,0 +1,237 @@
+"""Finished runs: finding run folders and reading what they hold, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sos.judge.intervals import mean_interval
+from sos.runs.folder import PROVENANCE, read_json
+
+_log = logging.getLogger(__name__)
+
+_COLUMNS = ("num_errors", "solved", "generated_tokens")  # of the rollouts
+_REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train": dict, "metrics": dict}
+
+
+class Metric(NamedTuple):
+    """One measured number of one run; None where it is undefined, such as tokens per solved when none is solved."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    num: int  # problems
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as read from its folder."""
+
+    folder: Path
+    name: str
+    overrides: dict[str, str]
+    seed: int
+    config: dict[str, Any]
+    train: dict[str, float]  # tokens, problems, ...
+    metrics: dict[str, Metric]
+    budget_curve: dict[str, dict[str, list[float]]]  # split -> tokens (n,) and solved (n,)
+    problem_digests: dict[str, str]  # split -> hash of the evaluation problems, whatever their order
+    solved: dict[str, np.ndarray]  # split -> bool (P,), in an order that depends on the problems only
+    generated: dict[str, np.ndarray]  # split -> generated tokens, int32 (P,), in the same order
+    code_hash: str | None
+    sweep: dict[str, Any] | None  # what its sweep file says: name, question, primary, baseline, arms
+    label: str = ""  # of its arm, where the user names it
+
+    @property
+    def arm(self) -> str:
+        """The arm of its sweep file that the run belongs to; empty for other runs."""
+        return str((self.sweep or {}).get("arm") or "")
+
+    def setting(self, key: str) -> str:
+        """Return the value of an override as text, from the resolved config where it is one value in there."""
+        node: Any = self.config
+        for part in key.split("."):
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if node is None or isinstance(node, dict):  # a config group, such as `stream=dose`
+            return self.overrides.get(key, "null" if node is None else "default")
+        return as_text(node)
+
+
+def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
+    """Read the runs in `paths`: run folders, or folders searched for run folders, in natural order of their names.
+
+    `LABEL=FOLDER` labels the runs of a folder (a folder whose own name has such a form is taken first).
+    A run folder that holds config.yaml but no metrics.json is not finished: it is logged as a warning and left out.
+    Raises ValueError, naming the file and the reason, for a path without runs, a damaged file or another schema, and
+    when no run is finished.
+    """
+    folders: dict[Path, tuple[Path, str]] = {}  # keyed by the resolved path: a run named twice is one run
+    unfinished: dict[Path, Path] = {}
+    for word in map(str, paths):
+        label, path = _labelled(word)
+        if not path.is_dir():
+            raise ValueError(f"no such run folder: {path}")
+        finished, begun = _find_runs(path)
+        if not finished and not begun:
+            raise ValueError(f"no run found in {path}: neither it nor a folder below it holds metrics.json")
+        folders |= {folder.resolve(): (folder, label) for folder in finished}
+        unfinished |= {folder.resolve(): folder for folder in begun}
+    for folder in unfinished.values():
+        _log.warning("unfinished run left out (config.yaml but no metrics.json): %s", folder)
+    if not folders:
+        raise ValueError(f"no finished run; unfinished: {', '.join(map(str, unfinished.values())) or 'none'}")
+    return [replace(_load_run(folder), label=label) for folder, label in folders.values()]
+
+
+def _labelled(word: str) -> tuple[str, Path]:
+    """Return the label and the folder of LABEL=FOLDER; no label for a folder, or what could be none other."""
+    label, equals, place = word.partition("=")
+    return ("", Path(word)) if Path(word).is_dir() or not equals else (label, Path(place))
+
+
+def _find_runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the finished and the unfinished run folders at or below `root`; hidden folders are not searched."""
+    finished, begun = [], []
+    for place, subfolders, files in os.walk(root):
+        subfolders[:] = sorted((name for name in subfolders if not name.startswith(".")), key=natural_key)
+        if "metrics.json" in files:
+            finished.append(Path(place))
+            subfolders.clear()
+        elif "config.yaml" in files:
+            begun.append(Path(place))
+    return finished, [folder for folder in begun if not any(folder in run.parents for run in finished)]
+
+
+def _load_run(folder: Path) -> Run:
+    path = folder / "metrics.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # includes JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"damaged {path}: {error}") from error
+    complaint = _schema_complaint(content)
+    if complaint:
+        raise ValueError(f"{path} is not of this metric schema: {complaint}")
+    metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
+    digests, solved, generated = {}, {}, {}
+    for rollouts in sorted(folder.glob("rollouts_*.npz")):
+        split = rollouts.stem.removeprefix("rollouts_")
+        digests[split], columns = _read_rollouts(rollouts)
+        num_errors, solved[split], generated[split] = (columns[name] for name in _COLUMNS)
+        low, high = mean_interval(num_errors) or (None, None)
+        errors = Metric(float(num_errors.mean()), low, high, num_errors.size)
+        metrics.setdefault(f"errors_per_trace/{split}", errors)
+    return Run(
+        folder=folder,
+        name=content["name"],
+        overrides={key.lstrip("+"): str(value) for key, value in content["overrides"].items()},
+        seed=content["seed"],
+        config=content["config"],
+        train=content["train"],
+        metrics=metrics,
+        budget_curve=content.get("budget_curve") or {},
+        problem_digests=digests,
+        solved=solved,
+        generated=generated,
+        code_hash=content.get("code_hash"),
+        sweep=_read_sweep(folder),
+    )
+
+
+def _schema_complaint(content: Any) -> str | None:
+    """Return what is wrong with the content of a metrics.json, or None."""
+    if not isinstance(content, dict):
+        return f"it holds {type(content).__name__}, not an object"
+    for key, kind in _REQUIRED.items():
+        if not isinstance(content.get(key), kind):
+            got = type(content[key]).__name__ if key in content else "nothing"
+            return f"{key} must be {kind.__name__}, got {got}"
+    for key in ("tokens", "problems"):
+        if not _is_finite(content["train"].get(key)):
+            return f"train/{key} must be a number, got {content['train'].get(key)!r}"
+    if not content["metrics"]:
+        return "metrics is empty"
+    for name, entry in content["metrics"].items():
+        if not isinstance(entry, dict) or not {"value", "num"} <= entry.keys():
+            return f"metrics/{name} must hold value, low, high and num"
+        for key in Metric._fields:
+            if entry.get(key) is not None and not _is_number(entry[key]):
+                return f"metrics/{name}/{key} must be a number or null, got {entry[key]!r}"
+    curves = content.get("budget_curve") or {}
+    if not isinstance(curves, dict):
+        return f"budget_curve must be an object, got {type(curves).__name__}"
+    for split, curve in curves.items():
+        columns = [curve.get(key) for key in ("tokens", "solved")] if isinstance(curve, dict) else [None]
+        if not all(isinstance(column, list) and all(map(_is_finite, column)) for column in columns):
+            return f"budget_curve/{split} must hold lists of numbers, tokens and solved"
+        if len(curve["tokens"]) != len(curve["solved"]):
+            return f"budget_curve/{split} holds {len(curve['tokens'])} tokens and {len(curve['solved'])} solved"
+    return None
+
+
+def _read_metric(entry: dict[str, Any]) -> Metric:
+    """Return a checked entry, with NaN and infinity as None."""
+    value, low, high = (entry[key] if _is_finite(entry.get(key)) else None for key in ("value", "low", "high"))
+    return Metric(value, low, high, int(entry["num"] or 0))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
+
+
+def _read_sweep(folder: Path) -> dict[str, Any] | None:
+    """Return what provenance.json says about the sweep of a run, or None for a run of no sweep file."""
+    sweep = read_json(folder / PROVENANCE).get("sweep")
+    whole = isinstance(sweep, dict) and {"name", "arm", "arms"} <= sweep.keys() and isinstance(sweep["arms"], list)
+    return sweep if whole else None
+
+
+def _read_rollouts(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Return a hash of the problems, whatever their order, and the columns (P,), in an order that only they decide."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            problems, columns = arrays["problems"], {name: arrays[name] for name in _COLUMNS}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"damaged {path}: {error}") from error
+    shapes = {name: column.shape for name, column in columns.items()}
+    if problems.ndim != 2 or not problems.size or any(shape != problems.shape[:1] for shape in shapes.values()):
+        raise ValueError(f"damaged {path}: problems {problems.shape} do not match {shapes}")
+    order = np.lexsort(problems.T)
+    rows = problems[order].astype("<i8")
+    digest = hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()
+    return digest, {name: column[order] for name, column in columns.items()}
+
+
+def is_counted(metric: str) -> bool:
+    """Tell whether a metric is a number of problems divided by the number of all; other errors are counts per trace."""
+    return metric.startswith(("solve/", "legacy/solve/", "teacher/", "error/malformed/", "error/unfinished/"))
+
+
+def is_rate(metric: str) -> bool:
+    """Tell whether a metric is a fraction, shown as a percentage."""
+    return is_counted(metric) or metric.startswith("pass@")
+
+
+def as_text(value: Any) -> str:
+    """Return a config value as it is written in YAML: null, true, 0.5, full."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def natural_key(name: str) -> list[tuple[str, int]]:
+    """Return a sort key that puts 2 before 10."""
+    return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name)]

@@ -1,0 +1,111 @@
+"""Provenance: what a run was made of, written into its folder before it starts as `provenance.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sos import ROOT, source_hash
+from sos.config import Config, config_hash
+from sos.files import written_whole
+from sos.runs.folder import PROVENANCE
+from sos.runs.sweep import quoted, shell
+
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from sos.datasets.read import ShardSource
+    from sos.system import System
+from sos.data.streams import StreamSource
+
+_PACKAGES = ("torch", "lightning", "numpy", "numba", "tokenizers", "hydra-core", "tensorboard")
+DIFF = "git.diff"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a run was asked for."""
+
+    name: str
+    overrides: dict[str, str] = field(default_factory=dict)
+    command: str = ""  # that repeats it, into the same folder
+    sweep: dict[str, Any] | None = None  # name, question, primary, baseline, arms (names, in order) and this run's arm
+
+    @classmethod
+    def of(cls, name: str, typed: Sequence[str], sweep: Mapping[str, Any] | None, folder: Path) -> Origin:
+        """Build from the typed overrides and, for a run of a sweep file, the composed `hydra.sweeper`."""
+        overrides = dict(override.lstrip("+~").split("=", 1) for override in typed)
+        overrides.pop("sweep", None)
+        extra = []
+        record = None
+        if sweep is not None:
+            record = {key: sweep[key] for key in ("name", "question", "primary", "baseline", "arm")}
+            record["arms"] = list(sweep["arms"])
+            extra = [f"hydra.sweeper.arm={sweep['arm']}"]
+        if folder.is_relative_to(Path.cwd()):
+            folder = folder.relative_to(Path.cwd())
+        command = shell("python", "train.py", *typed, *extra, f"hydra.run.dir={quoted(str(folder))}")
+        return cls(name, overrides, command, record)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide results."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES}
+
+
+def git_state(repository: Path = ROOT.parent) -> tuple[dict[str, Any] | None, str]:
+    """Return (commit, dirty flag and untracked files; the difference to the commit), or (None, "") outside a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(repository), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        untracked = git("ls-files", "--others", "--exclude-standard").splitlines()
+        difference = git("diff", "HEAD", "--binary")
+    except (OSError, subprocess.SubprocessError):
+        return None, ""
+    return {"commit": commit, "dirty": bool(difference or untracked), "untracked": untracked[:100]}, difference
+
+
+def data_hashes(config: Config, system: System, source: StreamSource | ShardSource) -> dict[str, str]:
+    """Return hashes of the first block of training streams and of the evaluation problems of each split."""
+    from sos.data.splits import evaluation_problems
+
+    chunk = source.chunk(0, config.data.block)
+    digest = hashlib.sha256(chunk.offsets.astype("<i8").tobytes() + chunk.tokens.astype("<u2").tobytes())
+    hashes = {"train": digest.hexdigest()}
+    for split in ("val", "val_target"):
+        if split == "val_target" and not len(system.splits.held_out):
+            continue
+        problems = evaluation_problems(
+            system.env, system.splits, split, config.eval.num_problems, seed=config.eval.seed
+        )
+        hashes[split] = hashlib.sha256(problems.astype("<i4").tobytes()).hexdigest()
+    return hashes
+
+
+def write_provenance(
+    folder: Path, config: Config, origin: Origin, system: System, source: StreamSource | ShardSource
+) -> None:
+    """Write provenance.json, and git.diff where the code differs from its commit."""
+    state, difference = git_state()
+    content = asdict(origin) | {
+        "config_hash": config_hash(config),
+        "code_hash": source_hash(),
+        "seeds": {"run": config.seed, "evaluation": config.eval.seed},
+        "versions": versions(),
+        "machine": {"platform": platform.platform(), "processor": platform.machine()},
+        "git": state,
+        "data_hashes": data_hashes(config, system, source),
+    }
+    with written_whole(folder / PROVENANCE) as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if difference:
+        (folder / DIFF).write_text(difference, encoding="utf-8")

@@ -1,0 +1,133 @@
+"""Sweeps as files: the jobs of a sweep, which of them are done, and what is said about those that failed.
+
+A sweep file (`conf/sweep/*.yaml`) fills `hydra.sweeper`, which `sos.runs.sweeper` runs with any launcher.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sos.config import Config, config_hash
+from sos.runs.folder import failure_reason, is_finished
+
+
+@dataclass
+class ArmSweeperConf:
+    """`hydra.sweeper`, which a file in conf/sweep fills."""
+
+    _target_: str = "sos.runs.sweeper.ArmSweeper"
+    name: str | None = None  # of the sweep, and of its folder
+    question: str = ""
+    primary: str = "solve/val"  # the metric that answers the question
+    baseline: str | None = None  # the arm that the others are compared with; null: the first
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name: overrides
+    seeds: list[int] = field(default_factory=list)
+    arm: str | None = None  # set in each job: the arm that it belongs to
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    overrides: tuple[str, ...]  # as they could be typed
+    arm: str | None
+    folder: Path
+    config: Config
+
+    def is_finished(self, code_hash: str) -> bool:
+        return is_finished(self.folder, config_hash(self.config), code_hash)
+
+    def command(self) -> str:
+        """Return the command that runs this job alone, in its own folder."""
+        arm = [f"hydra.sweeper.arm={self.arm}"] if self.arm else []
+        return shell("python", "train.py", *self.overrides, *arm, f"hydra.run.dir={quoted(str(self.folder))}")
+
+
+def shell(*words: str) -> str:
+    """Return words as a command line; Hydra's quotes go into double ones, which is easier to read than what shlex does."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
+    )
+
+
+def quoted(text: str) -> str:
+    """Return text as a value in Hydra's override grammar."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def key_of(override: str) -> str:
+    """Return the key of `key=value`, without the signs of Hydra's grammar."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def expand(
+    typed: Sequence[Sequence[str]], arms: Mapping[str, Sequence[str]], seeds: Sequence[int]
+) -> list[tuple[str | None, tuple[str, ...]]]:
+    """Return (arm, overrides) of every run: the typed alternatives times the arms times the seeds, seed by seed.
+
+    `typed` holds the alternatives of each typed override. A typed seed replaces `seeds`. Raises ValueError where an arm and the
+    command line set the same key, and for an arm that is not a list of `key=value`.
+    """
+    for arm, overrides in arms.items():
+        for override in overrides:
+            if "=" not in override or override.startswith("hydra"):
+                raise ValueError(f"sweep: arm {arm} holds {override!r}, which is not key=value")
+            clash = next((other[0] for other in typed if key_of(other[0]) == key_of(override)), None)
+            if clash:
+                raise ValueError(f"sweep: {clash} was typed, but arm {arm} decides {key_of(override)}")
+    fixed = [alternatives for alternatives in typed if key_of(alternatives[0]) != "seed"]
+    seeded = [alternatives for alternatives in typed if key_of(alternatives[0]) == "seed"]
+    if not seeded and seeds:
+        seeded = [[f"seed={seed}" for seed in seeds]]
+    jobs: list[tuple[str | None, tuple[str, ...]]] = []
+    named: list[tuple[str | None, Sequence[str]]] = [*arms.items()] or [(None, ())]
+    for seed in itertools.product(*seeded):
+        for name, overrides in named:
+            jobs += [(name, (*values, *overrides, *seed)) for values in itertools.product(*fixed)]
+    return jobs
+
+
+def folder_name(arm: str, overrides: Sequence[str], known: Sequence[str]) -> str:
+    """Return the name of a run's folder, which is its name in TensorBoard too: the arm and what varies besides.
+
+    `known` are the overrides that the arm implies or that all runs of the sweep share.
+    """
+    rest = sorted(o for o in overrides if o not in known and key_of(o) != "sweep")
+    return ",".join([arm, *rest]).replace("/", "_")
+
+
+def list_failures(jobs: Sequence[Job], code_hash: str, launcher_error: str | None = None) -> list[str]:
+    """Return the lines to print about the jobs that have no result: their reason and the command that runs them alone."""
+    failed = [job for job in jobs if not job.is_finished(code_hash)]
+    if not failed:
+        return []
+    lines = [f"{len(failed)} of {len(jobs)} runs failed:"]
+    for job in failed:
+        lines += [f"- {job.folder.name}: {failure_reason(job.folder)}", f"    {job.command()}"]
+    if launcher_error:
+        lines.append(f"the launcher said: {launcher_error}")
+    return [*lines, "the finished runs are kept: the same sweep command runs only what is missing"]
+
+
+def check_ranks(config: Config, launcher: Any) -> None:
+    """Refuse a job with several processes where the launcher starts one: its children would start the sweep again.
+
+    Raises ValueError. `launcher` is the composed `hydra.launcher`.
+    """
+    ranks = (config.trainer.devices, config.trainer.num_nodes)
+    started = (launcher.get("tasks_per_node", 1), launcher.get("nodes", 1))
+    is_slurm = str(launcher.get("_target_", "")).endswith("SlurmLauncher")
+    if ranks != (1, 1) and (not is_slurm or started != ranks):
+        raise ValueError(
+            f"trainer.devices={ranks[0]} trainer.num_nodes={ranks[1]} in a sweep needs a launcher that starts as many tasks: "
+            "hydra/launcher=slurm_node or slurm_nodes, or one device per run"
+        )
+    if is_slurm and ranks == (1, 1) and started != (1, 1):
+        raise ValueError(f"hydra.launcher starts {started[0]} tasks on {started[1]} nodes, this run has one device")

@@ -1,0 +1,190 @@
+"""Refuses ambiguous dialects: no form may be a prefix of another, and every field must end where its successor begins.
+
+Each form is a small nondeterministic automaton over token ids, with `NUMBER` standing for any number token. Forms that start
+alike are compared by walking both automata together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sos.stream.dialect.program import (
+    BACKTRACK,
+    EXPAND,
+    FORMS,
+    HISTORY,
+    LITERAL,
+    NUMBERS,
+    OPERATION,
+    PATH,
+    ROOT,
+    SYMBOL,
+    Program,
+)
+from sos.stream.dialect.vocab import Vocabulary
+
+NUMBER = -1
+
+
+class _Automaton:
+    """States 0..size-1, start 0; `edges[state]` holds (symbol, next), symbol None for a free move."""
+
+    def __init__(self) -> None:
+        self.edges: list[list[tuple[int | None, int]]] = [[]]
+        self.end = 0
+
+    def new(self) -> int:
+        self.edges.append([])
+        return len(self.edges) - 1
+
+    def step(self, symbols: Iterable[int | None]) -> None:
+        after = self.new()
+        for symbol in symbols:
+            self.edges[self.end].append((symbol, after))
+        self.end = after
+
+    def closure(self, states: Iterable[int]) -> frozenset[int]:
+        seen, stack = set(states), list(states)
+        while stack:
+            for symbol, after in self.edges[stack.pop()]:
+                if symbol is None and after not in seen:
+                    seen.add(after)
+                    stack.append(after)
+        return frozenset(seen)
+
+    def moves(self, states: frozenset[int]) -> list[tuple[int, int]]:
+        return [(symbol, after) for state in states for symbol, after in self.edges[state] if symbol is not None]
+
+
+def _number(machine: _Automaton, single: bool) -> None:
+    machine.step([NUMBER])
+    if not single:
+        machine.edges[machine.end].append((NUMBER, machine.end))
+
+
+def _code(program: Program, form: int) -> list[list[int]]:
+    return program.code[program.start[form] : program.start[form + 1]].tolist()
+
+
+def _build(program: Program, code: list[list[int]], single: bool) -> _Automaton:
+    machine = _Automaton()
+    _append(machine, program, code, single)
+    return machine
+
+
+def _append(machine: _Automaton, program: Program, code: list[list[int]], single: bool) -> None:
+    for kind, argument in code:
+        if kind == LITERAL:
+            machine.step([argument])
+        elif kind == SYMBOL:
+            machine.step(program.symbols.tolist())
+        elif kind in (NUMBERS, PATH, HISTORY):
+            first = machine.end
+            if kind == HISTORY:
+                _append(machine, program, _code(program, OPERATION), single)
+            else:
+                _number(machine, single)
+            last = machine.end
+            for token in _separator(program, kind):
+                machine.step([token])
+            machine.edges[machine.end].append((None, first))
+            machine.end = last
+            machine.step([None])
+            if kind == HISTORY:  # may be empty
+                machine.edges[first].append((None, machine.end))
+        else:
+            _number(machine, single)
+
+
+def _separator(program: Program, kind: int) -> list[int]:
+    chosen = {NUMBERS: program.separator, PATH: program.path_separator, HISTORY: program.operation_separator}[kind]
+    return chosen.tolist()
+
+
+def _overlap(a: int, b: int, vocab: Vocabulary) -> bool:
+    return a == b or (a == NUMBER and vocab.is_number(b)) or (b == NUMBER and vocab.is_number(a))
+
+
+def _is_prefix(a: _Automaton, b: _Automaton, vocab: Vocabulary) -> bool:
+    """Say whether some text of `a` is a text of `b` or the beginning of one."""
+    start = (a.closure([0]), b.closure([0]))
+    seen, stack = {start}, [start]
+    while stack:
+        states_a, states_b = stack.pop()
+        if a.end in states_a:
+            return True
+        for symbol_a, after_a in a.moves(states_a):
+            for symbol_b, after_b in b.moves(states_b):
+                if _overlap(symbol_a, symbol_b, vocab):
+                    pair = (a.closure([after_a]), b.closure([after_b]))
+                    if pair not in seen:
+                        seen.add(pair)
+                        stack.append(pair)
+    return False
+
+
+def _first(machine: _Automaton) -> set[int]:
+    return {symbol for symbol, _ in machine.moves(machine.closure([0]))}
+
+
+def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabulary, single: bool) -> None:
+    """Raise ValueError, naming the clashing templates, unless every stream has exactly one reading.
+
+    `single` says that every number of a true trace is one token. The decoder is greedy and deterministic: it suffices that
+    no form is a prefix of another and that no field can go on where its successor could begin.
+    """
+    present = [f for f in range(len(FORMS)) if program.present[f] and f not in (ROOT, OPERATION)]
+    machines = {f: _build(program, _code(program, f), single) for f in present}
+    for a in present:
+        for b in present:
+            if a == b or ({a, b} == {EXPAND, BACKTRACK} and program.shared_visit):
+                continue
+            if {FORMS[a], FORMS[b]} == {"end_solved", "end_exhausted"} and program.shared_end:
+                continue  # one wording: an end right after the goal is the solved one
+            if _is_prefix(machines[a], machines[b], vocab):
+                raise ValueError(
+                    f"{where} is ambiguous: form {FORMS[a]!r} {templates[FORMS[a]]!r} can be the beginning of "
+                    f"form {FORMS[b]!r} {templates[FORMS[b]]!r}"
+                )
+    after_form = set().union(*(_first(machines[f]) for f in present))
+    for f in [*present, ROOT, *([OPERATION] if program.present[OPERATION] else [])]:
+        _check_fields(where, f, templates[FORMS[f]], program, vocab, single, after_form)
+
+
+def _check_fields(
+    where: str, form: int, template: str, program: Program, vocab: Vocabulary, single: bool, after_form: set[int]
+) -> None:
+    code = _code(program, form)
+    for k, (kind, _) in enumerate(code):
+        if kind in (LITERAL, SYMBOL):
+            continue
+        goes_on: set[int] = set() if single else {NUMBER}
+        if kind == HISTORY and not program.present[OPERATION]:
+            raise ValueError(f"{where}: form {FORMS[form]!r} uses {{operations}} but the key 'operation' is missing")
+        if kind in (NUMBERS, PATH, HISTORY):
+            separator = _separator(program, kind)
+            if kind != HISTORY and not separator and not single:
+                raise ValueError(
+                    f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but numbers "
+                    f"above {vocab.whole_max} take several tokens; set a separator or raise stream.whole_max"
+                )
+            item = _first(_build(program, _code(program, OPERATION), single)) if kind == HISTORY else {NUMBER}
+            goes_on |= {separator[0]} if separator else item
+            if kind == HISTORY:
+                goes_on |= item
+        rest = code[k + 1 :]
+        if rest:
+            follows = _first(_build(program, rest, single))
+        elif form == OPERATION:  # what follows the last one is checked where the history stands
+            separator = _separator(program, HISTORY)
+            follows = {separator[0]} if separator else _first(_build(program, code, single))
+        else:
+            follows = after_form
+        for a in goes_on:
+            for b in follows:
+                if _overlap(a, b, vocab):
+                    text = "a number" if a == NUMBER else repr(vocab.tokens[a])
+                    raise ValueError(
+                        f"{where} is ambiguous: in form {FORMS[form]!r} {template!r} field {k + 1} can be continued by {text}, "
+                        "and so can what follows it"
+                    )

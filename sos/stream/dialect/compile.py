@@ -1,0 +1,281 @@
+"""Dialects: one YAML of templates per kind of event, compiled to a program for the encoder and the decoder.
+
+A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `a`, `op`, `b`,
+`result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an ancestor), `value` (the
+number of a dead end or goal), `operations` (the actions from the root), `separator` (the separator's own text).
+
+`expand` is the visit of the node generated last, unless it names its node by a path; `backtrack` returns to an ancestor by its
+`depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`. Without it, and without
+the optional `end_empty`, a dialect cannot write the traces that need them.
+
+The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves go without a
+name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings it is (the published wording).
+
+A dialect in which two streams could share one text is refused with the templates that clash (`sos.stream.dialect.ambiguity`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sos.stream.dialect.ambiguity import check
+from sos.stream.dialect.program import (
+    ACTION_NUMBER,
+    DEPTH,
+    FORMS,
+    HISTORY,
+    LITERAL,
+    MAX_TOKENS_PER_NUMBER,
+    NUMBERS,
+    PATH,
+    PROBLEM_NUMBER,
+    SYMBOL,
+    VALUE_NUMBER,
+    Program,
+)
+from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
+
+SHIPPED = resources.files("sos.stream.dialect") / "yaml" / "countdown"
+REQUIRED = tuple(f for f in FORMS if f not in ("label", "jump", "end_empty", "operation"))
+FIELD_NAMES = {"numbers": NUMBERS, "path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
+ROW_CODES = {"problem": PROBLEM_NUMBER, "action": ACTION_NUMBER, "symbol": SYMBOL}
+_PIECES = re.compile(r"\{([a-z_]*)\}")
+_LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A compiled dialect: its program, its vocabulary and its templates."""
+
+    name: str
+    program: Program
+    vocab: Vocabulary
+    templates: dict[str, str]
+
+    def text(self, tokens: Any) -> str:
+        """Return the text of token ids, special tokens left out. Its tokenizer gives the same ids back."""
+        words: list[str] = []
+        joined = bool(len(self.program.separator)) or not self.vocab.spaced
+        previous_number = False
+        for token in (int(t) for t in tokens):
+            if token < FIRST_NUMBER:
+                continue
+            number = self.vocab.is_number(token)
+            if self.vocab.spaced and words and not (joined and number and previous_number):
+                words.append(" ")
+            words.append(self.vocab.tokens[token])
+            previous_number = number
+        return "".join(words)
+
+
+def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """Read a dialect's YAML by the name of a shipped one or by path; return (where it came from, its fields)."""
+    shipped = SHIPPED / f"{name_or_path}.yaml"
+    if shipped.is_file():
+        where, text = f"dialect {name_or_path}", shipped.read_text()
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            names = sorted(p.name[:-5] for p in SHIPPED.iterdir() if p.name.endswith(".yaml"))
+            raise ValueError(
+                f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
+            )
+        where, text = f"dialect file {name_or_path}", path.read_text()
+    try:
+        source = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(source, dict) or not isinstance(source.get("forms"), dict):
+        raise ValueError(f"{where}: needs a mapping with the key 'forms'")
+    return where, source
+
+
+def load_dialect(name_or_path: str, env: Any, whole_max: int) -> Dialect:
+    """Load and compile a dialect for `env`, with numbers up to `whole_max` as one token each.
+
+    Raises ValueError that names the dialect and the template for an unknown key or field, a missing template or an ambiguity.
+    """
+    where, source = load_source(name_or_path)
+    return compile_dialect(source, env, whole_max, where=where)
+
+
+def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, where: str = "dialect") -> Dialect:
+    """Compile the fields of a dialect's YAML; see `load_dialect`."""
+    known = {"name", "spacing", "separator", "path_separator", "operation", "operation_separator", "forms"}
+    if unknown := sorted(set(source) - known):
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    templates = dict(source["forms"])
+    if "operation" in source:
+        templates["operation"] = source["operation"]
+    for form, template in templates.items():
+        if not isinstance(template, str):  # such as nothing behind the colon, which is None
+            raise ValueError(f"{where}: form {form!r} must be a text, got {template!r}")
+    if unknown := sorted(set(templates) - set(FORMS)):
+        raise ValueError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
+    if missing := [f for f in REQUIRED if f not in templates]:
+        raise ValueError(f"{where}: form {missing[0]!r} is missing")
+    spacing = source.get("spacing", "literal")
+    if spacing not in ("free", "literal"):
+        raise ValueError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
+    separator = str(source.get("separator", "auto"))
+    # Ranks of children are numbers, too.
+    single = max(env.largest_number, env.max_children) <= whole_max
+    if separator == "auto":
+        separator = "" if single else ","
+    compiler = _Compiler(where, env, spacing == "free", separator, whole_max)
+    pieces = {name: compiler.pieces(name, template) for name, template in templates.items()}
+    separators = [
+        compiler.literal(text)
+        for text in (separator, str(source.get("path_separator", ",")), str(source.get("operation_separator", ",")))
+    ]
+    for symbol in env.symbols:
+        compiler.symbol(symbol)
+    vocab = Vocabulary(tuple(compiler.symbols), whole_max, compiler.free)
+    program = _assemble(pieces, separators, env, vocab, not single)
+    check(where, templates, program, vocab, single)
+    return Dialect(str(source.get("name", "dialect")), program, vocab, templates)
+
+
+class _Compiler:
+    """Splits templates into pieces; a literal piece is the text of one token."""
+
+    def __init__(self, where: str, env: Any, free: bool, separator: str, whole_max: int) -> None:
+        self.where, self.env, self.free, self.separator, self.whole_max = where, env, free, separator, whole_max
+        self.symbols: list[str] = []
+
+    def symbol(self, text: str) -> None:
+        if text in SPECIALS:
+            raise ValueError(f"{self.where}: {text!r} is a special token and cannot be part of a text")
+        if text.isascii() and text.isdigit():
+            if text != str(int(text)) or int(text) > self.whole_max:
+                raise ValueError(
+                    f"{self.where}: {text!r} is a number without a token of its own; spell it or raise stream.whole_max"
+                )
+        elif text not in self.symbols:
+            self.symbols.append(text)
+
+    def literal(self, text: str) -> list[str]:
+        words = text.split() if self.free else _LITERAL_TOKENS.findall(text)
+        for word in words:
+            self.symbol(word)
+        return words
+
+    def pieces(self, form: str, template: str) -> list[tuple[int, Any]]:
+        result: list[tuple[int, Any]] = []
+        for k, part in enumerate(_PIECES.split(template)):
+            if k % 2 == 0:
+                result += [(LITERAL, word) for word in self.literal(part)]
+            elif part == "separator":
+                result += [(LITERAL, word) for word in self.literal(self.separator)]
+            elif part in FIELD_NAMES:
+                result.append((FIELD_NAMES[part], 0))
+            elif part in self.env.fields:
+                row, column = self.env.fields[part]
+                result.append((ROW_CODES[row], column))
+            else:
+                known = ", ".join([*self.env.fields, *FIELD_NAMES, "separator"])
+                raise ValueError(f"{self.where}: form {form!r} has the unknown field {{{part}}}; known are {known}")
+        allowed = _ALLOWED.get(form, _ALLOWED_ELSEWHERE)
+        for kind, _ in result:
+            if kind not in allowed:
+                raise ValueError(
+                    f"{self.where}: form {form!r} cannot hold the field {{{_FIELD_TEXT[kind]}}}: {template!r}"
+                )
+        if form in ("generate", "operation"):
+            for field, (row, column) in self.env.fields.items():
+                if row in ("action", "symbol") and (ROW_CODES[row], column) not in result:
+                    raise ValueError(f"{self.where}: form {form!r} needs {{{field}}}: {template!r}")
+        kinds = {kind for kind, _ in result}
+        for need, text in _NEEDED.get(form, ()):
+            if not kinds & need:
+                raise ValueError(f"{self.where}: form {form!r} needs {text}: {template!r}")
+        return result
+
+
+_FIELD_TEXT = {
+    PROBLEM_NUMBER: "target",
+    ACTION_NUMBER: "result",
+    SYMBOL: "op",
+    NUMBERS: "numbers",
+    PATH: "path",
+    DEPTH: "depth",
+    VALUE_NUMBER: "value",
+    HISTORY: "operations",
+}
+_ACTION_KINDS = {ACTION_NUMBER, SYMBOL}
+_VISIT = {LITERAL, PROBLEM_NUMBER, NUMBERS, PATH, DEPTH, HISTORY}
+_ALLOWED_ELSEWHERE: set[int] = {LITERAL}
+_ALLOWED = {
+    "root": {LITERAL, PROBLEM_NUMBER, NUMBERS, HISTORY},
+    "expand": _VISIT - {DEPTH},
+    "jump": _VISIT - {DEPTH},
+    "backtrack": _VISIT,
+    "generate": {LITERAL, NUMBERS, PROBLEM_NUMBER} | _ACTION_KINDS,
+    "label": {LITERAL, NUMBERS, PROBLEM_NUMBER, PATH} | _ACTION_KINDS,
+    "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
+    "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
+    "operation": {LITERAL} | _ACTION_KINDS,
+}
+_NEEDED = {
+    "root": (({NUMBERS}, "{numbers}"), ({PROBLEM_NUMBER}, "{target}")),
+    "backtrack": (({PATH, DEPTH}, "{path} or {depth}"),),
+    "label": (({PATH}, "{path}"),),
+    "jump": (({PATH}, "{path}"),),
+}
+
+
+def _assemble(
+    pieces: dict[str, list[tuple[int, Any]]], separators: list[list[str]], env: Any, vocab: Vocabulary, runs: bool
+) -> Program:
+    def token(word: str) -> int:
+        return vocab.ids[word]
+
+    code: list[tuple[int, int]] = []
+    start = [0]
+    longest = 0
+    list_size = MAX_TOKENS_PER_NUMBER + max(len(s) for s in separators)
+    operation_size = MAX_TOKENS_PER_NUMBER * (len(pieces.get("operation", [])) + 1)
+    sizes = {
+        NUMBERS: env.state_width * list_size,
+        PATH: (env.max_depth + 2) * list_size,
+        HISTORY: env.max_depth * (operation_size + list_size),
+    }
+    for form in FORMS:
+        body = [(kind, token(arg) if kind == LITERAL else int(arg)) for kind, arg in pieces.get(form, [])]
+        if form == "root":
+            body = [(LITERAL, BOS), *body]
+        elif form.startswith("end_"):
+            body = [*body, (LITERAL, EOS)]
+        code += body
+        start.append(len(code))
+        longest = max(
+            longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
+        )
+    visits = [pieces[form] for form in ("expand", "backtrack", "jump") if form in pieces]
+    with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
+    separator, path_separator, operation_separator = (np.array([token(w) for w in s], np.int32) for s in separators)
+    return Program(
+        np.array(code, np.int32).reshape(-1, 2),
+        np.array(start, np.int32),
+        np.array([f in pieces for f in FORMS]),
+        np.array([token(s) for s in env.symbols], np.int32),
+        separator,
+        path_separator,
+        operation_separator,
+        vocab.whole_max,
+        runs,
+        pieces["expand"] == pieces["backtrack"],
+        pieces["end_solved"] == pieces["end_exhausted"],
+        "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
+        any(kind == PATH for kind, _ in pieces["expand"]),
+        any(kind == DEPTH for kind, _ in pieces["backtrack"]),
+        2 * longest,  # a generated node's two forms
+    )

@@ -1,0 +1,1 @@
+"""Reading tokens as a trace; total: any array gives a trace so far, an error code and a position."""

@@ -1,0 +1,247 @@
+"""Reads one form of a compiled dialect at a position of a token array, into registers; total over token arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sos.kernels import inlined, inner
+from sos.stream.dialect import program as d
+from sos.stream.dialect.vocab import FIRST_NUMBER
+
+LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
+FORM_ROOT, OPERATION = d.ROOT, d.OPERATION
+INT32_MAX = 2**31 - 1
+PATH_CAPACITY = 16
+# Scalars of a reading: what the fields of the form at hand said.
+DEPTH_SLOT, VALUE_SLOT, COUNT_SLOT, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST = range(8)
+
+
+class Reading(NamedTuple):
+    """Registers of the form being read (int64): scalars (8,), the state, path, action and history it stated."""
+
+    scalars: np.ndarray
+    state: np.ndarray  # (W,): count and numbers
+    path: np.ndarray  # (16,)
+    problem: np.ndarray  # (P,)
+    action: np.ndarray  # (A,)
+    history: np.ndarray  # (16, A)
+
+
+@njit(cache=True, nogil=True)
+def new_reading(problem_width, state_width, action_width):
+    """Allocate registers."""
+    return Reading(
+        np.zeros(8, np.int64),
+        np.zeros(state_width, np.int64),
+        np.zeros(PATH_CAPACITY, np.int64),
+        np.zeros(problem_width, np.int64),
+        np.zeros(action_width, np.int64),
+        np.zeros((PATH_CAPACITY, action_width), np.int64),
+    )
+
+
+@inner
+def _read_number(whole_max, runs, tokens, pos):
+    """Read the number at `pos`; return (value, position behind it), or (-1, offending position)."""
+    if pos >= len(tokens):
+        return -1, pos
+    first = tokens[pos] - FIRST_NUMBER
+    if first < 0 or first > whole_max:
+        return -1, pos
+    if not runs or first > 9 or first == 0 or pos + 1 >= len(tokens):
+        return first, pos + 1
+    second = tokens[pos + 1] - FIRST_NUMBER
+    if second < 0 or second > 9:
+        return first, pos + 1
+    value = first
+    start = pos
+    pos += 1
+    while pos < len(tokens):
+        digit = tokens[pos] - FIRST_NUMBER
+        if digit < 0 or digit > 9:
+            break
+        value = value * 10 + digit
+        if value > INT32_MAX:
+            return -1, pos
+        pos += 1
+    if value <= whole_max:
+        return -1, start + 1  # a number that has a token of its own is not written as digits
+    return value, pos
+
+
+@inner
+def _fail(scalars, pos):
+    """Note how far the best attempt came; return the mark of failure."""
+    if pos > scalars[FURTHEST]:
+        scalars[FURTHEST] = pos
+    return -1
+
+
+@inner
+def _matches(separator, tokens, pos, scalars):
+    for k in range(len(separator)):
+        if pos + k >= len(tokens) or tokens[pos + k] != separator[k]:
+            _fail(scalars, pos + k)
+            return False
+    return True
+
+
+@inner
+def _read_action_piece(symbols, whole_max, runs, kind, column, tokens, pos, action, seen, scalars):
+    """Read one number or operator of an action into `action`; the second reading of a column is compared."""
+    if kind == SYMBOL:
+        value = -1
+        if pos < len(tokens):
+            for k in range(len(symbols)):
+                if tokens[pos] == symbols[k]:
+                    value = k
+        if value < 0:
+            return _fail(scalars, pos), seen
+        after = pos + 1
+    else:
+        value, after = _read_number(whole_max, runs, tokens, pos)
+        if value < 0:
+            return _fail(scalars, after), seen
+    if seen & (1 << column):
+        if action[column] != value:
+            scalars[QUOTES] = 1
+    else:
+        action[column] = value
+    return after, seen | (1 << column)
+
+
+@inlined
+def _read_operation(program, tokens, pos, action, reading):
+    """Read one item of a history into `action`; return the position behind it or -1."""
+    seen = 0
+    for pc in range(program.start[OPERATION], program.start[OPERATION + 1]):
+        kind = program.code[pc, 0]
+        if kind == LITERAL:
+            if pos >= len(tokens) or tokens[pos] != program.code[pc, 1]:
+                return _fail(reading.scalars, pos)
+            pos += 1
+        else:
+            pos, seen = _read_action_piece(
+                program.symbols, program.whole_max, program.runs, kind, program.code[pc, 1], tokens, pos, action, seen,
+                reading.scalars,
+            )  # fmt: skip
+            if pos < 0:
+                return -1
+    return pos
+
+
+@inlined
+def _read_history(program, tokens, pos, reading):
+    """Read a list of operations, which may be empty; return the position behind it or -1."""
+    count = 0
+    while True:
+        row = min(count, len(reading.history) - 1)
+        after = _read_operation(program, tokens, pos, reading.history[row], reading)
+        if after < 0:
+            if count == 0:
+                break
+            return -1
+        count += 1
+        pos = after
+        if not _matches(program.operation_separator, tokens, pos, reading.scalars):
+            break
+        pos += len(program.operation_separator)
+    reading.scalars[HISTORY_SLOT] = count
+    return pos
+
+
+@inlined
+def _read_numbers(program, tokens, pos, reading):
+    """Read the stated numbers; return the position behind them or -1. More than a state holds do not match."""
+    count = 0
+    while True:
+        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+        if value < 0:
+            if count > 0 and len(program.separator) == 0:
+                break
+            return _fail(reading.scalars, after)
+        if count + 1 >= len(reading.state):
+            return _fail(reading.scalars, pos)
+        count += 1
+        reading.state[count] = value
+        pos = after
+        if not _matches(program.separator, tokens, pos, reading.scalars):
+            break
+        pos += len(program.separator)
+    for k in range(count + 1, len(reading.state)):
+        reading.state[k] = 0
+    reading.state[0] = count
+    reading.scalars[COUNT_SLOT] = count
+    return pos
+
+
+@inlined
+def _read_path(program, tokens, pos, reading):
+    """Read child indices, the root's 0 first; return the position behind them or -1."""
+    count = 0
+    while True:
+        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+        if value < 0:
+            return _fail(reading.scalars, after)
+        if count < PATH_CAPACITY:
+            reading.path[count] = value
+        count += 1
+        pos = after
+        if not _matches(program.path_separator, tokens, pos, reading.scalars):
+            break
+        pos += len(program.path_separator)
+    reading.scalars[PATH_SLOT] = count
+    return pos
+
+
+@inlined
+def read_form(program, form, problem, tokens, pos, reading):
+    """Try to read `form` at `pos` into the registers; return the position behind it or -1."""
+    scalars = reading.scalars
+    scalars[DEPTH_SLOT] = -1
+    scalars[VALUE_SLOT] = -1
+    scalars[COUNT_SLOT] = 0
+    scalars[PATH_SLOT] = 0
+    scalars[HISTORY_SLOT] = -1
+    scalars[ACTION_SEEN] = 0
+    scalars[QUOTES] = 0
+    if program.start[form] == program.start[form + 1]:
+        return -1
+    for pc in range(program.start[form], program.start[form + 1]):
+        kind = program.code[pc, 0]
+        argument = program.code[pc, 1]
+        if kind == LITERAL:
+            if pos >= len(tokens) or tokens[pos] != argument:
+                return _fail(reading.scalars, pos)
+            pos += 1
+        elif kind == ACTION_NUMBER or kind == SYMBOL:
+            pos, seen = _read_action_piece(
+                program.symbols, program.whole_max, program.runs, kind, argument, tokens, pos, reading.action,
+                scalars[ACTION_SEEN], scalars,
+            )  # fmt: skip
+            scalars[ACTION_SEEN] = seen
+        elif kind == NUMBERS:
+            pos = _read_numbers(program, tokens, pos, reading)
+        elif kind == PATH:
+            pos = _read_path(program, tokens, pos, reading)
+        elif kind == HISTORY:
+            pos = _read_history(program, tokens, pos, reading)
+        else:
+            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+            if value < 0:
+                return _fail(reading.scalars, after)
+            pos = after
+            if kind == DEPTH:
+                scalars[DEPTH_SLOT] = value
+            elif kind == VALUE_NUMBER:
+                scalars[VALUE_SLOT] = value
+            elif form == FORM_ROOT:
+                reading.problem[argument] = value
+            elif value != problem[argument]:
+                scalars[QUOTES] = 1
+        if pos < 0:
+            return -1
+    return pos

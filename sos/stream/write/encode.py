@@ -1,0 +1,333 @@
+"""The encoder's kernels: write traces as tokens in one pass over a compiled dialect's steps.
+
+What a trace says twice is written once and copied: the words of a visit, an action, the numbers of a state, a path and a history.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sos.kernels import inlined, inner, kernel
+from sos.stream.dialect import program as d
+from sos.stream.dialect.vocab import FIRST_NUMBER
+from sos.stream.write.space import (
+    HISTORY_START,
+    HISTORY_STOP,
+    PATH_START,
+    PATH_STOP,
+    PHRASE_START,
+    PHRASE_STOP,
+    STATE_TOLD,
+    VISIT_START,
+    VISIT_STOP,
+    put_number,
+)
+from sos.stream.write.spans import SLACK, copy_longer_run, copy_run, fill_run
+from sos.stream.write.steps import (
+    ARGUMENT,
+    CHANGING_START,
+    CHANGING_STEP,
+    CHANGING_STOP,
+    NOTHING,
+    PHRASE,
+    PIECE,
+    PLACE,
+    SIZE,
+    STEP,
+)
+from sos.trace import ACTION, KIND, NODE, PARENT, RANK, STATE, VALUE, Event
+
+LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
+EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
+FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
+OPERATION, END_SOLVED = d.OPERATION, d.END_SOLVED
+FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED)
+
+OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM = 0, -1, -2, -3, -4
+ENCODE_ERRORS = {
+    NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no ancestor of "
+    "the current one",
+    NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace expands "
+    "another one",
+    NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
+}
+
+
+@inlined
+def _depth(nodes, node):
+    depth = 0
+    ancestor = nodes[node, PARENT]
+    while ancestor >= 0:
+        ancestor = nodes[ancestor, PARENT]
+        depth += 1
+    return depth
+
+
+@inlined
+def _ancestor(nodes, node, steps):
+    for _ in range(steps):
+        node = np.int64(nodes[node, PARENT])
+    return node
+
+
+@inlined
+def _put_again(row, start, tokens, t):
+    """Copy the span of tokens in columns `start` and `start` + 1 of `row`."""
+    return copy_run(tokens, np.int64(row[start]), np.int64(row[start + 1] - row[start]), tokens, t)
+
+
+@inlined
+def _put_separator(separator, tokens, t):
+    for m in range(len(separator)):
+        tokens[t] = separator[m]
+        t += 1
+    return t
+
+
+@inlined
+def _put_path(program, nodes, node, leaf, writing, tokens, t):
+    """Write the child indices from the root to `node`, a `leaf` perhaps without its own."""
+    told = writing.told
+    unnamed = leaf and program.unnamed_leaves
+    start = t
+    top = node
+    depth = 0
+    while nodes[top, PARENT] >= 0 and (told[top, PATH_START] == 0 or (unnamed and depth == 0)):
+        top = np.int64(nodes[top, PARENT])
+        depth += 1
+    if told[top, PATH_START] > 0:
+        t = _put_again(told[top], PATH_START, tokens, t)
+    else:
+        tokens[t] = FIRST_NUMBER
+        t += 1
+    for step in range(depth - 1, -1, -1):
+        t = _put_separator(program.path_separator, tokens, t)
+        rank = np.int64(0)
+        if step > 0 or not unnamed:
+            rank = np.int64(nodes[_ancestor(nodes, node, step), RANK])
+        t = put_number(rank, program, writing, tokens, t)
+    if not unnamed:
+        told[node, PATH_START] = start
+        told[node, PATH_STOP] = t
+    return t
+
+
+@inlined
+def put_numbers(program, states, state, writing, tokens, t):
+    """Write the numbers of a state."""
+    span = writing.lists[state]
+    if span[0] > 0:
+        return _put_again(span, 0, tokens, t)
+    span[0] = t
+    for k in range(1, states[state, 0] + 1):
+        if k > 1:
+            t = _put_separator(program.separator, tokens, t)
+        t = put_number(np.int64(states[state, k]), program, writing, tokens, t)
+    span[1] = t
+    return t
+
+
+@inlined
+def _put_phrase(program, nodes, node, writing, tokens, t):
+    """Write what a generation says of the action that generated `node`."""
+    row = writing.told[node]
+    if row[PHRASE_START] > 0:
+        return _put_again(row, PHRASE_START, tokens, t)
+    row[PHRASE_START] = t
+    phrase = writing.phrase
+    for k in range(len(phrase)):
+        t = _put_action(program, phrase[k, 0], np.int64(phrase[k, 1]), nodes, node, writing, tokens, t)
+    row[PHRASE_STOP] = t
+    return t
+
+
+@inlined
+def _put_action(program, piece, argument, nodes, node, writing, tokens, t):
+    """Write a literal, or one column of the action that generated `node`."""
+    if piece == ACTION_NUMBER:
+        return put_number(np.int64(nodes[node, ACTION + argument]), program, writing, tokens, t)
+    tokens[t] = argument if piece == LITERAL else program.symbols[nodes[node, ACTION + argument]]
+    return t + 1
+
+
+@inlined
+def _put_operation(program, nodes, node, writing, tokens, t):
+    """Write the action that generated `node`, as in a history."""
+    steps = writing.steps
+    for m in range(writing.step_start[OPERATION], writing.step_start[OPERATION + 1]):
+        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
+        field = steps[STEP * m + PIECE]
+        if field == PHRASE:
+            t = _put_phrase(program, nodes, node, writing, tokens, t)
+        elif field != NOTHING:
+            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
+    return t
+
+
+@inlined
+def _put_history(program, nodes, node, writing, tokens, t):
+    """Write the actions from the root to `node`."""
+    told = writing.told
+    start = t
+    top = node
+    depth = 0
+    while nodes[top, PARENT] >= 0 and told[top, HISTORY_START] == 0:
+        top = np.int64(nodes[top, PARENT])
+        depth += 1
+    if told[top, HISTORY_STOP] > told[top, HISTORY_START]:
+        t = _put_again(told[top], HISTORY_START, tokens, t)
+    for step in range(depth - 1, -1, -1):
+        if t > start:
+            t = _put_separator(program.operation_separator, tokens, t)
+        t = _put_operation(program, nodes, _ancestor(nodes, node, step), writing, tokens, t)
+    told[node, HISTORY_START] = start
+    told[node, HISTORY_STOP] = t
+    return t
+
+
+@inner
+def _is_ancestor(nodes, ancestor, node):
+    """Say whether `ancestor` lies on the way from the root to `node`."""
+    while node >= 0 and node != ancestor:
+        node = np.int64(nodes[node, PARENT])
+    return node >= 0
+
+
+@inlined
+def _put_form(program, form, value, node, state, nodes, states, writing, tokens, t):
+    """Write one form; return the position behind it."""
+    steps = writing.steps
+    for m in range(writing.step_start[form], writing.step_start[form + 1]):
+        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
+        field = steps[STEP * m + PIECE]
+        if field == PHRASE:
+            t = _put_phrase(program, nodes, node, writing, tokens, t)
+        elif field == NUMBERS:
+            t = put_numbers(program, states, state, writing, tokens, t)
+        elif field == PATH:
+            t = _put_path(program, nodes, node, states[state, 0] <= 1, writing, tokens, t)
+        elif field == HISTORY:
+            t = _put_history(program, nodes, node, writing, tokens, t)
+        elif field == VALUE_NUMBER or field == DEPTH:
+            t = put_number(value if field == VALUE_NUMBER else _depth(nodes, node), program, writing, tokens, t)
+        elif field != NOTHING:
+            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
+    return t
+
+
+@inner
+def _begin(program, problem, num_nodes, num_states, writing):
+    """Forget the trace before, and write the numbers of `problem` into the runs that hold them."""
+    told, lists, steps = writing.told, writing.lists, writing.steps
+    for node in range(num_nodes):
+        told[node, STATE_TOLD] = 0
+        told[node, HISTORY_START] = 0
+        told[node, HISTORY_STOP] = 0
+        told[node, PHRASE_START] = 0
+        told[node, PATH_START] = 0
+    for state in range(num_states):
+        lists[state, 0] = 0
+    for r in range(len(writing.changing)):
+        m = writing.changing[r, CHANGING_STEP]
+        place = np.int64(steps[STEP * m + PLACE])
+        t = place
+        for k in range(writing.changing[r, CHANGING_START], writing.changing[r, CHANGING_STOP]):
+            argument = np.int64(writing.pieces[k, 1])
+            if writing.pieces[k, 0] == LITERAL:
+                writing.literals[t] = argument
+                t += 1
+            else:
+                t = put_number(np.int64(problem[argument]), program, writing, writing.literals, t)
+        steps[STEP * m + SIZE] = t - place
+
+
+@inlined
+def _form_of(program, events, e, node, nodes, current):
+    """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands before."""
+    kind = events[e, KIND]
+    if kind == EXPAND:
+        if e == 0:
+            return FORM_ROOT
+        if not program.names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
+            return FORM_JUMP if program.present[FORM_JUMP] else NOT_JUST_GENERATED
+        return FORM_BACKTRACK if program.shared_visit else FORM_EXPAND
+    if kind == BACKTRACK:
+        if program.returns_by_depth and not _is_ancestor(nodes, node, current):
+            return FORM_JUMP if program.present[FORM_JUMP] else NOT_AN_ANCESTOR
+        return FORM_BACKTRACK
+    if kind == END:
+        form = END_SOLVED + events[e, VALUE]
+        return form if program.present[form] else NO_END
+    return FORM_OF_KIND[kind]
+
+
+@kernel
+def encode_traces(
+    program, context, problems, events, nodes, states, offsets, start, stop, writing, tokens, kinds, streams, prompts, kept, num
+):  # fmt: skip
+    """Append the streams of traces `start` to `stop`: rows of `problems`, and spans `offsets` int64 (N + 1, 3) of the other arrays.
+
+    Written are `tokens` uint16 and `kinds` int8, the kind of the event that each belongs to, both of `tokens_size`; for each stream
+    behind the first `num` where it stops (`streams` int64), its prompt tokens (`prompts`) and its trace (`kept`); and of the last
+    trace where each event's tokens stop (`writing.stops`). A stream of more than `context` tokens is dropped.
+
+    Returns (streams, dropped, trace reached, status, event): the status is `OK`, `NO_ROOM` where `tokens` and `kinds` are too short, or
+    an error of the encoder at that event. `writing` must be `program`'s. O(tokens).
+    """
+    dropped = 0
+    stops, told = writing.stops, writing.told
+    used = streams[num]
+    for k in range(start, stop):
+        if used + context + program.max_event_tokens + SLACK > len(tokens):
+            return num, dropped, k, NO_ROOM, 0
+        first, after = offsets[k], offsets[k + 1]
+        trace_events = events[first[0] : after[0]]
+        trace_nodes = nodes[first[1] : after[1]]
+        trace_states = states[first[2] : after[2]]
+        text, text_kinds = tokens[used:], kinds[used:]
+        _begin(program, problems[k], len(trace_nodes), len(trace_states), writing)
+        t = np.int64(0)  # a literal would compile everything it is passed to twice
+        prompt = current = np.int64(0)
+        for e in range(len(trace_events)):
+            if t > context:
+                break
+            kind = trace_events[e, KIND]
+            node = max(np.int64(trace_events[e, NODE]), 0)
+            state = max(np.int64(trace_events[e, STATE]), 0)
+            form = np.int64(_form_of(program, trace_events, e, node, trace_nodes, current))
+            if form < 0:
+                return num, dropped, k, form, e
+            if kind == EXPAND or kind == BACKTRACK:
+                current = node
+            elif kind == GENERATE:
+                current = np.int64(trace_nodes[node, PARENT])
+            begin = t
+            if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
+                # The same words again: a return says nothing but its node and state.
+                row = told[node]
+                start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
+                t = copy_longer_run(text, start, size, text, t)
+            else:
+                # An inner node has a second form where the dialect labels nodes.
+                num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace_states[state, 0] > 1 else 1
+                for _ in range(num_forms):
+                    value = np.int64(trace_events[e, VALUE])
+                    t = _put_form(program, form, value, node, state, trace_nodes, trace_states, writing, text, t)
+                    if form == FORM_BACKTRACK:
+                        told[node, STATE_TOLD] = state + 1
+                        told[node, VISIT_START] = begin
+                        told[node, VISIT_STOP] = t
+                    form = np.int64(FORM_LABEL)
+            if e == 0:
+                prompt = t
+            fill_run(text_kinds, begin, t, np.int8(kind))
+            stops[e] = t
+        if t > context:
+            dropped += 1
+            continue
+        used += t
+        streams[num + 1] = used
+        prompts[num] = prompt
+        kept[num] = k
+        num += 1
+    return num, dropped, stop, OK, 0

@@ -1,0 +1,84 @@
+"""What a run writes to TensorBoard besides its losses: hyperparameters, the layout of the custom charts, and the final result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # they take seconds to import
+    import lightning as L
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from sos.judge.evaluation import Evaluation
+
+# Charts that hold the curves of all chosen runs: tags are regular expressions.
+LAYOUT = {
+    "Are the mistakes worth anything?": {
+        "solved against training tokens": ["Multiline", ["solve_by_tokens/probe", "solve_by_tokens/val$"]],
+        "solved against training tokens, held-out targets": ["Multiline", ["solve_by_tokens/val_target"]],
+        "loss against training tokens": ["Multiline", ["loss_by_tokens/all"]],
+        "loss against training problems": ["Multiline", ["loss_by_problems/all"]],
+    },
+    "What is hard to learn?": {
+        "loss by kind of event": ["Multiline", ["loss/kind/.*"]],
+        "mistakes on val": ["Multiline", ["errors_per_trace/val$", "first_goal_wrong/val$", "error/unfinished/val$"]],
+    },
+    "Speed": {
+        "tokens per second": ["Multiline", ["throughput/tokens_per_s"]],
+        "share of the time that data takes": ["Multiline", ["throughput/data_share"]],
+    },
+}
+
+
+def log_start(trainer: L.Trainer, config: dict[str, Any], arm: str, before: dict[str, Any]) -> None:
+    """Write the layout, and the hyperparameters with what the untrained model does, which the final result replaces.
+
+    TensorBoard shows the first few keys by name only: what tells the runs of a sweep apart is repeated as `arm...`.
+    """
+    first = {"arm": arm or "none", "arm.match": config["data"]["match"], "arm.seed": config["seed"]}
+    first["arm.view"] = config["stream"]["view"]
+    logger = tensorboard(trainer)
+    logger.experiment.add_custom_scalars(LAYOUT)
+    logger.log_hyperparams(first | flatten(config | {"resume": "none"}), before)
+
+
+def tensorboard(trainer: L.Trainer) -> TensorBoardLogger:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    logger = trainer.logger
+    assert isinstance(logger, TensorBoardLogger)
+    return logger
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dict with dotted keys; lists become text, None becomes "none"."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            result[prefix + key] = " ".join(str(v) for v in value)
+        else:
+            result[prefix + key] = "none" if value is None else value
+    return result
+
+
+def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view: str) -> None:
+    """Write the final metrics, rollouts as text and the budget curve as a figure to TensorBoard."""
+    from sos.analysis.figures import budget_panels_figure
+
+    logger = tensorboard(trainer)
+    values = {key: metric["value"] for key, metric in evaluation.metrics.items() if metric["value"] is not None}
+    logger.log_metrics(values, step=trainer.global_step)
+    logger.log_metrics(
+        {f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step
+    )
+    writer = logger.experiment
+    for key, value in values.items():
+        if key.startswith("solve/"):
+            writer.add_scalar(f"solve_by_tokens/{key.removeprefix('solve/')}", value, tokens)
+    for number, text in enumerate(evaluation.texts):
+        writer.add_text(f"rollouts/{number}", text, trainer.global_step)
+    panels = {split: {view: curve} for split, curve in evaluation.budget_curve.items()}
+    writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
+    logger.save()
+    writer.flush()

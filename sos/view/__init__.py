@@ -1,0 +1,1 @@
+"""The page that shows searches, and where what it shows comes from."""

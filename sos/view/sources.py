@@ -1,0 +1,332 @@
+"""Where the traces of a page come from: searches, models' rollouts and files; see `sos.commands.view` for the keys."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sos.compose import combinations, compose
+from sos.config import Config, config_from_dict, to_dict
+from sos.data.splits import SPLITS, evaluation_problems, sample_problems
+from sos.data.traces import strategy_of
+from sos.datasets.files import parse_trace, read_json
+from sos.envs.countdown.rules import Countdown
+from sos.rng import fold, stream_key
+from sos.search.run import run_search
+from sos.stream.codec import encode_prompt
+from sos.stream.dialect.compile import Dialect, load_dialect
+from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
+from sos.stream.views import view_trace
+from sos.system import MAX_TRACE_NODES, System, build_system
+from sos.view.page import TraceStream, from_tokens, from_trace
+
+Shown = tuple[Dialect, Any, TraceStream]
+
+
+def parse_problem(text: str, system: System) -> np.ndarray:
+    """Return the row int32 (P,) of `[target,number,...]`. Raises ValueError that names what the env does not allow."""
+    try:
+        target, *numbers = (int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(","))
+    except ValueError:
+        raise ValueError(f"problem must be [target,number,...], got {text}") from None
+    env = system.env
+    if len(numbers) != env.num_numbers:
+        raise ValueError(
+            f"problem={text} has {len(numbers)} numbers, env.num_numbers={env.num_numbers}: change one of them"
+        )
+    check_ranges(target, numbers, system, f"problem={text}")
+    return np.array(env.problem_row(target, numbers), np.int32)
+
+
+def check_ranges(target: int, numbers: Sequence[int], system: System, where: str) -> None:
+    """Refuse what the environment's work space is not made for."""
+    env = system.env
+    for name, value, low, high in (
+        ("target", target, env.min_target, env.max_target),
+        *(("number", number, env.min_number, env.max_number) for number in numbers),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"{where}: {name} {value} is outside env.min_{name}={low} and env.max_{name}={high}")
+
+
+def parse_indices(options: dict[str, str]) -> tuple[str, list[int]]:
+    """Return the split and the indices, by default `val` and 0."""
+    split = options.get("split", "val")
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split}")
+    text = options.get("index", "0")
+    try:
+        indices = [int(part) for part in text.strip("[]").split(",")]
+    except ValueError:
+        raise ValueError(f"index must be numbers from 0 up, separated by commas, got {text}") from None
+    if min(indices) < 0:
+        raise ValueError(f"index must not be negative, got {text}")
+    return split, indices
+
+
+class Problem(NamedTuple):
+    """A problem, and its number in a split; a problem that was typed counts as number 0 of `train`."""
+
+    row: np.ndarray  # int32 (P,)
+    split: str = "train"
+    number: int = 0
+    name: str = ""
+
+    def titled(self, title: str) -> str:
+        """Return a trace's title, with the name that tells problems apart."""
+        return " · ".join(filter(None, (self.name, title)))
+
+
+def find_problems(config: Config, system: System, options: dict[str, str]) -> list[Problem]:
+    """Return the problems that the arguments name."""
+    if "problem" in options:
+        return [Problem(parse_problem(options["problem"], system))]
+    split, indices = parse_indices(options)
+    if split == "val_target" and not len(system.splits.held_out):
+        raise ValueError("split=val_target: no target is held out (data.held_out_fraction=0)")
+    if split == "train":
+        found = {
+            index: sample_problems(system.env, system.splits, split, 1, seed=config.seed, start=index)[0]
+            for index in indices
+        }
+    else:
+        rows = evaluation_problems(system.env, system.splits, split, max(indices) + 1, seed=config.eval.seed)
+        if max(indices) >= len(rows):
+            raise ValueError(f"index={max(indices)}: split {split} holds {len(rows)} distinct problems")
+        found = {index: rows[index] for index in indices}
+    return [Problem(row, split, index, f"{split} {index}") for index, row in found.items()]
+
+
+def search_trace(config: Config, system: System, problem: Problem, title: str) -> Shown:
+    """Search a problem as a run with this config does for its problem of that number, view and draw of a mixture included."""
+    choice = int(strategy_of(system.strategy, stream_key(config.seed, problem.split), problem.number))
+    trace = run_search(system.strategy, system.env, problem.row, MAX_TRACE_NODES, choice)
+    dose_key = int(fold(stream_key(config.seed, "dose"), problem.number))
+    trace = view_trace(system.view, system.env, trace, dose_key, MAX_TRACE_NODES)
+    strategy = describe_search(config) if len(system.strategy_names) == 1 else system.strategy_names[choice]
+    detail = f"{strategy}, {config.stream.view}, {system.dialect.name}"
+    return system.dialect, system.env, from_trace(system.dialect, system.env, trace, problem.titled(title), detail)
+
+
+def describe_search(config: Config) -> str:
+    """Return the strategy's name and what it orders children by."""
+    name, heuristic = config.search.name, config.search.heuristic
+    return name if name == "mixture" or heuristic == "none" else f"{name} ({heuristic})"
+
+
+def from_searches(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    """Return the strategies' searches for the problems that the arguments name."""
+    shown = []
+    for chosen, swept in combinations(overrides):
+        config = compose(chosen)
+        system = build_system(config)
+        title = swept or f"{describe_search(config)}, {config.stream.view}"
+        shown += [search_trace(config, system, problem, title) for problem in find_problems(config, system, options)]
+    return shown
+
+
+def _teachers(config: Config, overrides: Sequence[str]) -> list[tuple[str, Config]]:
+    """Return (name, config) of the searches to put beside a model: the run's own, or those of the `search` keys given."""
+    for override in overrides:
+        if not override.startswith(("search=", "search.")):
+            raise ValueError(
+                f"{override} has no place here: the run says it; only search keys, the teacher's, can be given"
+            )
+    if not overrides:
+        return [(f"teacher {describe_search(config)}", config)]
+    return [
+        (
+            f"teacher {swept or chosen[0]}",
+            config_from_dict(to_dict(config) | {"search": to_dict(compose(chosen))["search"]}),
+        )
+        for chosen, swept in combinations(overrides)
+    ]
+
+
+def _with_teachers(config: Config, problem: Problem, options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    choice = options.get("teacher", "true").lower()
+    if choice not in ("true", "false"):
+        raise ValueError(f"teacher must be true or false, got {options['teacher']}")
+    if choice == "false":
+        return []
+    return [
+        search_trace(teacher, build_system(teacher), problem, title) for title, teacher in _teachers(config, overrides)
+    ]
+
+
+def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    """Return what models wrote, from a run's rollouts or a checkpoint, each followed by the teacher's searches."""
+    if "checkpoint" in options:
+        return _from_checkpoint(options, overrides)
+    if "problem" in options:
+        raise ValueError("rollout=RUN holds the problems of its evaluation; use checkpoint=RUN for one of your own")
+    from sos.runs.finished import load_runs
+
+    split, indices = parse_indices(options)
+    runs = load_runs([options["rollout"]])
+    shown: list[Shown] = []
+    loaded = [(run, config_from_dict(run.config), *read_rollouts(run.folder, split)) for run in runs]
+    for index in indices:
+        seen: set[tuple[int, ...]] = set()
+        for run, config, rows, streams in loaded:
+            if index >= len(rows):
+                raise ValueError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {split}")
+            system = build_system(config)
+            problem = Problem(rows[index], split, index, f"{split} {index}")
+            check_ranges(int(problem.row[0]), problem.row[2:].tolist(), system, f"{run.folder}, problem {index}")
+            title = problem.titled(f"model {run.name}" if len(runs) > 1 else "model")
+            answer = from_tokens(
+                system.dialect, system.env, problem.row, streams[index], title, f"run {run.folder.name}"
+            )
+            shown.append((system.dialect, system.env, answer))
+            if tuple(problem.row.tolist()) not in seen:  # one teacher for runs on the same problem
+                seen.add(tuple(problem.row.tolist()))
+                shown += _with_teachers(config, problem, options, overrides)
+    return shown
+
+
+def read_rollouts(folder: Path, split: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return problems int32 (N, P) and the streams that the model wrote for them. Raises ValueError that names the file."""
+    path = folder / f"rollouts_{split}.npz"
+    if not path.is_file():
+        raise ValueError(f"no rollouts of split {split}: {path} does not exist")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not {"tokens", "offsets"} <= set(arrays.files):
+                raise LookupError
+            problems, tokens, offsets = arrays["problems"], arrays["tokens"], arrays["offsets"]
+    except LookupError:
+        raise ValueError(
+            f"{path} keeps no tokens (an older version wrote it); write it anew: python -m sos.commands.evaluate checkpoint={folder}"
+        ) from None
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"damaged {path}: {error}") from error
+    if problems.ndim != 2 or offsets.shape != (len(problems) + 1,) or tokens.ndim != 1 or offsets[-1] != len(tokens):
+        raise ValueError(f"damaged {path}: problems {problems.shape}, tokens {tokens.shape}, offsets {offsets.shape}")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise ValueError(f"damaged {path}: offsets do not ascend from 0")
+    return problems.astype(np.int32), np.split(tokens, offsets[1:-1])
+
+
+def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    from sos.model.rollout import rollout
+    from sos.runs.checkpoint import load_checkpoint, load_model
+
+    path = Path(options["checkpoint"])
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt"
+    loaded = load_checkpoint(path)
+    try:
+        config = config_from_dict(loaded.config)
+    except ValueError as error:
+        raise ValueError(f"{path} was written under another schema: {error}") from error
+    system = build_system(config)
+    problems = find_problems(config, system, options)
+    model = load_model(loaded, system)
+    device = options.get("device", "cpu")
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
+        raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
+    prompts = [np.array(encode_prompt(system.dialect, problem.row), np.int32) for problem in problems]
+    budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
+    answers = rollout(model, prompts, max_tokens=budget)
+    shown: list[Shown] = []
+    for problem, answer in zip(problems, answers, strict=True):
+        title, detail = problem.titled("model"), f"checkpoint {path}, greedy"
+        trace = from_tokens(system.dialect, system.env, problem.row, answer.tokens, title, detail)
+        shown.append((system.dialect, system.env, trace))
+        shown += _with_teachers(config, problem, options, overrides)
+    return shown
+
+
+def from_files(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    """Return the streams of a file, read in the config's dialect."""
+    chosen = list(combinations(overrides))
+    if len(chosen) > 1:
+        raise ValueError(f"a file is read in one dialect, and {len(chosen)} combinations of values are given")
+    if {"split", "index"} & options.keys():
+        raise ValueError("tokens and text take problem=[target,numbers...], not split and index")
+    system = build_system(compose(chosen[0][0]))
+    problem = parse_problem(options["problem"], system) if "problem" in options else None
+    path = Path(options.get("tokens") or options["text"])
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    try:
+        content = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text: {error}") from error
+    streams = _read_integers(path, content) if "tokens" in options else [_tokenize(path, content, system.dialect)]
+    shown: list[Shown] = []
+    for number, stream in enumerate(streams):
+        title = path.name if len(streams) == 1 else f"{path.name} {number}"
+        trace = from_tokens(system.dialect, system.env, problem, stream, title, f"dialect: {system.dialect.name}")
+        shown.append((system.dialect, system.env, trace))
+    return shown
+
+
+def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
+    """Return the traces number `index` of a file of traces (see `sos.datasets.files`), written in the config's dialect."""
+    path = Path(options["traces"])
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if {"split", "problem"} & options.keys():
+        raise ValueError("traces takes index, not split and problem")
+    _, indices = parse_indices(options)
+    values = dict(zip(range(max(indices) + 1), read_json(path), strict=False))
+    shown: list[Shown] = []
+    for index in indices:
+        if index not in values:
+            raise ValueError(f"index={index}: {path} holds {len(values)} traces")
+        line, value = values[index]
+        try:
+            if isinstance(value, ValueError):
+                raise value
+            trace, strategy = parse_trace(value)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from error
+        for chosen, swept in combinations(overrides):
+            config = compose(chosen)
+            env = Countdown(num_numbers=int(trace.problem[1]))
+            whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
+            dialect = load_dialect(config.stream.dialect, env, whole_max)
+            title = " · ".join(filter(None, (f"trace {index}", strategy, swept)))
+            detail = f"{path.name}, {dialect.name}"
+            shown.append((dialect, env, from_trace(dialect, env, trace, title, detail)))
+    return shown
+
+
+def _read_integers(path: Path, content: str) -> list[list[int]]:
+    """Return the integers of every line that is not empty; a line may be a JSON list."""
+    streams = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            stream = json.loads(f"[{','.join(line.strip().strip('[]').replace(',', ' ').split())}]")
+        except ValueError:
+            stream = [None]
+        if not all(type(token) is int and abs(token) < 2**63 for token in stream):
+            raise ValueError(f"{path}, line {number}: not integers: {line.strip()[:60]}")
+        streams.append(stream)
+    if not streams:
+        raise ValueError(f"{path} holds no tokens")
+    return streams
+
+
+def _tokenize(path: Path, text: str, dialect: Dialect) -> list[int]:
+    """Return the ids of a text. Raises ValueError that names the first character that no token covers."""
+    encoding = dialect.vocab.tokenizer().encode(text)
+    ids = list(encoding.ids)
+    for token, (start, stop) in zip(ids, encoding.offsets, strict=True):
+        if token == PAD and text[start:stop] != SPECIALS[PAD]:
+            raise ValueError(f"{path}: {text[start:stop]!r} at character {start} is no token of dialect {dialect.name}")
+    if not ids:
+        raise ValueError(f"{path} holds no tokens")
+    return ([] if ids[0] == BOS else [BOS]) + ids + ([] if EOS in ids else [EOS])

@@ -1,0 +1,385 @@
+"""Comparison of synthetic run folders: arms, table values, written files, and every error by name."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from places import ROOT
+from synthetic_runs import NUM, counted, problems, write_run, write_sweep
+
+from sos.analysis.compare import Comparison, compare, load_runs
+from sos.analysis.figures import VIEW_COLOURS, arms_figure, budget_curve_figure, budget_panels_figure, colours
+from sos.analysis.tables import markdown, write
+from sos.commands.compare import main
+from sos.judge.intervals import seed_interval, welch_interval, wilson
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    return write_sweep(tmp_path / "sweep")
+
+
+def cells(text: str, metric: str, arm: str) -> list[str]:
+    """Return the row of `arm` in the block of `metric`, as stripped cells."""
+    block = next(block for block in text.split("\n\n") if block.startswith(f"| {metric}"))
+    row = next(line for line in block.splitlines() if line.startswith(f"| {arm} "))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_arms_and_intervals(sweep: Path) -> None:
+    comparison = compare(load_runs([sweep]))
+    assert [arm.label for arm in comparison.arms] == ["view=full", "view=solution_path", "view=dose"]
+    assert [[run.seed for run in arm.runs] for arm in comparison.arms] == [[1, 2]] * 3
+    assert comparison.baseline == "view=full"
+    assert comparison.cells["view=full", "solve/val"].difference is None
+    cell = comparison.cells["view=solution_path", "solve/val"]
+    assert cell.values == (0.6, 0.62)
+    assert cell.mean == pytest.approx(0.61)
+    assert cell.over_seeds == seed_interval([0.6, 0.62])
+    assert (cell.num, cell.over_problems) == (400, wilson(244, 400))
+    assert cell.difference == pytest.approx(0.61 - 0.725)
+    assert cell.difference_over_seeds == welch_interval([0.6, 0.62], [0.7, 0.75])
+
+
+def test_table_values(sweep: Path) -> None:
+    text = markdown(compare(load_runs([sweep])))
+    summary = cells(text, "arm", "view=solution_path")
+    # arm, seeds, tokens, problems, solve/val, solve/val_target, pass@4, errors per trace, tokens per solved, nodes
+    assert summary[:4] == ["view=solution_path", "2", "10.6M", "98.0k"]
+    assert summary[4:] == [
+        "61.0 ± 12.7",
+        "30.5 ± 6.4",
+        "80.0 ± 0.0",
+        "0.50 ± 0.00",
+        "301.5 ± 6.35",
+        "18.00 ± 0.00",
+        "95.0",
+    ]
+    details = cells(text, "solve/val,", "view=solution_path")
+    assert details == ["view=solution_path", "61.0", "[48.3, 73.7]", "[56.1, 65.7]", "-11.5 [-31.4, 8.4]"]
+    assert cells(text, "solve/val,", "view=full")[-1] == ""
+    assert "The arms are matched on training tokens and training problems." in text
+    assert len({len(line) for line in text.split("\n\n")[0].splitlines()}) == 1  # aligned
+
+
+def test_means_pool_their_standard_errors_and_the_teacher_counts_once(sweep: Path) -> None:
+    comparison = compare(load_runs([sweep]))
+    pooled = comparison.cells["view=full", "pass@4/val"].over_problems
+    assert pooled == pytest.approx((0.8 - 0.05 / np.sqrt(2), 0.8 + 0.05 / np.sqrt(2)))
+    assert comparison.cells["view=full", "nodes/val"].over_problems is None
+    teacher = comparison.cells["view=full", "teacher/val"]
+    assert (teacher.num, teacher.over_problems) == (NUM, wilson(190, NUM))
+    errors = comparison.cells["view=full", "errors_per_trace/val"]
+    assert errors.mean == 0.5
+    assert errors.num == 2 * NUM
+
+
+@pytest.mark.parametrize("wanted", ["solution_path", "view=solution_path"])
+def test_baseline(sweep: Path, wanted: str) -> None:
+    comparison = compare(load_runs([sweep]), ["solve/val"], wanted)
+    assert comparison.baseline == "view=solution_path"
+    assert comparison.cells["view=full", "solve/val"].difference == pytest.approx(0.115)
+    assert comparison.metrics == comparison.columns == ("solve/val",)
+
+
+def test_csv_parses_back(sweep: Path, tmp_path: Path) -> None:
+    comparison = compare(load_runs([sweep]))
+    write(comparison, tmp_path / "out")
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * len(comparison.metrics)
+    assert {row["metric"] for row in rows} >= {"solve/val", "error/arithmetic/val", "errors_per_trace/val"}
+    for row in rows:
+        cell = comparison.cells[row["arm"], row["metric"]]
+        assert float(row["mean"]) == cell.mean
+        assert int(row["num_seeds"]) == 2
+        assert int(row["num_problems"]) == cell.num
+        assert row["arm"] == f"view={row['stream.view']}"
+        assert row["baseline"] == "view=full"
+        assert cell.over_seeds == (float(row["seeds_low"]), float(row["seeds_high"]))
+        for name, interval in (("problems", cell.over_problems), ("difference", cell.difference_over_seeds)):
+            ends = [row[f"{name}_low"], row[f"{name}_high"]]
+            assert ends == ["", ""] if interval is None else interval == tuple(map(float, ends))
+        assert float(row["train_tokens"]) == 10_600_000
+
+
+def test_written_files(sweep: Path, tmp_path: Path) -> None:
+    comparison = compare(load_runs([sweep]))
+    paths = write(comparison, tmp_path / "deep" / "out")
+    figures = [
+        f"{name}.{kind}" for name in ("comparison", "budget_curves", "accuracy_tokens") for kind in ("png", "pdf")
+    ]
+    assert [path.name for path in paths] == ["comparison.csv", "comparison.tex", "comparison.md", *figures]
+    for path in paths[3:]:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF")
+        assert path.stat().st_size > 5000
+    text = paths[2].read_text(encoding="utf-8")
+    assert markdown(comparison) in text
+    assert "(comparison.png)" in text
+    assert "(budget_curves.png)" in text
+
+
+def test_no_budget_figure_without_curves(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", budget_curve=None)
+    paths = write(compare(load_runs([tmp_path])), tmp_path / "out")
+    assert {path.stem for path in paths} == {"comparison"}
+    assert "budget_curves" not in paths[2].read_text(encoding="utf-8")
+
+
+def test_budget_curves_over_seeds_at_shared_budgets(tmp_path: Path) -> None:
+    for seed, (tokens, solved) in enumerate([([8, 16, 32], [0.1, 0.2, 0.4]), ([16, 32, 64], [0.3, 0.5, 0.6])]):
+        write_run(tmp_path / str(seed), seed=seed, budget_curve={"val": {"tokens": tokens, "solved": solved}})
+    curve = compare(load_runs([tmp_path])).budget_curves("val")["all runs"]
+    assert curve["tokens"] == [16, 32]
+    assert curve["solved"] == pytest.approx([0.25, 0.45])
+    assert (curve["low"], curve["high"]) == ([0.2, 0.4], [0.3, 0.5])
+    assert compare(load_runs([tmp_path])).budget_curves("other") == {}
+
+
+# --- which runs make an arm ---
+
+
+def labels(*folders: Path) -> list[str]:
+    return [arm.label for arm in compare(load_runs(folders)).arms]
+
+
+def test_equal_overrides_make_one_arm(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path / str(seed), {"stream.view": "full", "seed": str(seed)}, seed)
+    comparison = compare(load_runs([tmp_path]))
+    assert [arm.label for arm in comparison.arms] == ["all runs"]
+    assert "minus" not in markdown(comparison)
+
+
+def test_varying_config_makes_arms_without_overrides(tmp_path: Path) -> None:
+    for seed, width in ((1, 64), (1, 96), (2, 64)):
+        config = {"seed": seed, "name": f"{width}-{seed}", "out_dir": f"runs/{width}", "model": {"width": width}}
+        write_run(tmp_path / f"{width}-{seed}", {"seed": str(seed)}, seed, config=config)
+    assert labels(tmp_path) == ["width=64", "width=96"]
+
+
+def test_the_user_may_label_the_arms(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        for view in ("full", "solution_path"):
+            write_run(tmp_path / view / str(seed), {"stream.view": view, "x": str(seed), "seed": str(seed)}, seed)
+    odd = tmp_path / "seed=1"  # as the runs of a multirun are called: no label
+    write_run(odd / "run", {"stream.view": "full"}, 3)
+    words = [f"whole searches={tmp_path / 'full'}", f"paths={tmp_path / 'solution_path'}"]
+    comparison = compare(load_runs(words), baseline="paths")
+    assert [(arm.label, len(arm.runs)) for arm in comparison.arms] == [("whole searches", 2), ("paths", 2)]
+    assert load_runs([odd])[0].label == ""
+    with pytest.raises(ValueError, match=r"seed=1/run has no label"):
+        compare(load_runs([*words, odd]))
+    with pytest.raises(ValueError, match=r"no such run folder: .*nowhere"):
+        load_runs([f"paths={tmp_path / 'nowhere'}"])
+
+
+def test_a_missing_override_is_taken_from_the_config(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", config={"stream": {"view": "full"}})
+    write_run(tmp_path / "b", {"stream.view": "full"}, 2, config={"stream": {"view": "full"}})
+    write_run(tmp_path / "c", {"stream.view": "dose"}, config={"stream": {"view": "dose"}})
+    assert labels(tmp_path) == ["view=full", "view=dose"]
+
+
+def test_values_come_from_the_config_and_groups_from_the_override(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"+p": "0.50", "stream": "dose"}, 1, config={"p": 0.5, "stream": {"view": "dose"}})
+    write_run(tmp_path / "b", {"+p": ".5", "stream": "dose"}, 2, config={"p": 0.5, "stream": {"view": "dose"}})
+    write_run(tmp_path / "c", {"+p": "0.5"}, 1, config={"p": 0.5, "stream": {"view": "full"}})
+    assert labels(tmp_path) == ["stream=dose", "stream=default"]
+
+
+def test_keys_with_the_same_last_part_keep_their_full_name(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"model.width": "64", "search.width": "2"})
+    write_run(tmp_path / "b", {"model.width": "96", "search.width": "4"})
+    assert labels(tmp_path)[0] == "model.width=64,search.width=2"
+
+
+def test_what_is_looked_at_beside_training_names_no_arm(tmp_path: Path) -> None:
+    for name, view, probe in (("a", "full", "0.1"), ("b", "dose", "0")):
+        changes = {"stream.view": view, "trainer.probe_every": probe, "eval.pass_k": f"[{len(probe)}]"}
+        write_run(tmp_path / name, changes, config={"stream": {"view": view}})
+    assert labels(tmp_path) == ["view=full", "view=dose"]
+    for name in "cd":
+        write_run(tmp_path / "alone" / name, {"eval.pass_k": f"[{ord(name)}]"})
+    assert labels(tmp_path / "alone") == ["pass_k=[99]", "pass_k=[100]"]
+
+
+def test_runs_that_differ_in_more_are_noted(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"experiment": "x"}, 1, config={"optim": {"lr": 0.1}})
+    write_run(tmp_path / "b", {"experiment": "x"}, 2, config={"optim": {"lr": 0.2}}, code_hash="other")
+    text = markdown(compare(load_runs([tmp_path])))
+    assert "Within 'all runs' the runs also differ in optim.lr." in text
+    assert "different versions of the code" in text
+
+
+def test_unmatched_arms_are_noted(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"view": "full"})
+    write_run(tmp_path / "b", {"view": "dose"}, train={"tokens": 1000, "problems": 950})
+    text = markdown(compare(load_runs([tmp_path])))
+    assert "matched on neither training tokens nor problems" in text
+    assert cells(text, "arm", "view=dose")[2:4] == ["1.0k", "950"]
+    assert cells(text, "solve/val,", "view=dose")[2:] == ["one seed", "[43.1, 56.9]", "+0.0 (one seed)"]
+
+
+def test_undefined_metrics_are_shown_as_such(tmp_path: Path) -> None:
+    undefined = {"value": None, "low": None, "high": None, "num": 0}
+    for view, seed, entry in (("full", 1, undefined), ("full", 2, counted(9)), ("dose", 1, undefined)):
+        metrics = {"solve/val": counted(50), "pass@4/val": entry, "tokens_per_solved/val": undefined}
+        write_run(tmp_path / f"{view}{seed}", {"view": view, "seed": str(seed)}, seed, metrics=metrics)
+    comparison = compare(load_runs([tmp_path]), baseline="full")
+    text = markdown(comparison)
+    assert cells(text, "arm", "view=full")[5] == "4.5 (1 of 2 seeds)"
+    assert cells(text, "pass@4/val,", "view=dose")[1:] == ["-", "-", "-", "-"]
+    write(comparison, tmp_path / "out")
+    write(compare(load_runs([tmp_path]), ["tokens_per_solved/val"]), tmp_path / "other")
+
+
+def test_unknown_metric_names_are_shown_where_none_is_known(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", metrics={"solve/test": counted(50)})
+    assert compare(load_runs([tmp_path]), ["solve/test"]).columns == ("solve/test",)
+    (tmp_path / "a" / "rollouts_val.npz").unlink()
+    assert compare(load_runs([tmp_path])).columns == ("solve/test",)
+
+
+# --- errors ---
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(ValueError, match="no finished run"):
+        compare([])
+
+
+def test_different_problems(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"view": "full"})
+    b = write_run(tmp_path / "b", {"view": "dose"}, evaluated=problems() + 1)
+    runs = load_runs([tmp_path])
+    with pytest.raises(ValueError, match=f"different val problems: {a} and {b}"):
+        compare(runs)
+    assert "different val problems" in markdown(compare(runs, allow_different_problems=True))
+
+
+def test_the_order_of_the_problems_does_not_matter_but_their_number_does(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"view": "full"})
+    write_run(tmp_path / "b", {"view": "dose"}, evaluated=problems()[::-1])
+    assert labels(tmp_path) == ["view=full", "view=dose"]
+    write_run(tmp_path / "c", {"view": "redundant"}, evaluated=problems(100))
+    with pytest.raises(ValueError, match="different val problems"):
+        labels(tmp_path)
+
+
+def test_a_seed_twice_in_an_arm(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"experiment": "x"}, 1, config={"lr": 1})
+    b = write_run(tmp_path / "b", {"experiment": "x"}, 1, config={"lr": 2})
+    with pytest.raises(ValueError, match=f"seed 1 twice in the arm 'all runs': {a} and {b} differ in lr"):
+        compare(load_runs([tmp_path]))
+
+
+def test_unknown_metric_or_baseline(sweep: Path) -> None:
+    runs = load_runs([sweep])
+    with pytest.raises(ValueError, match=r"no run has the metric solve/vall; there are .*solve/val"):
+        compare(runs, ["solve/vall"])
+    with pytest.raises(ValueError, match="baseline 'ful' is no arm; there are view=full"):
+        compare(runs, baseline="ful")
+
+
+def test_ambiguous_baseline(tmp_path: Path) -> None:
+    for p in ("0.1", "0.2"):
+        write_run(tmp_path / p, {"view": "dose", "p": p})
+    write_run(tmp_path / "full", {"view": "full"})
+    with pytest.raises(ValueError, match="baseline 'dose' fits several arms"):
+        compare(load_runs([tmp_path]), baseline="dose")
+
+
+# --- the command ---
+
+
+def test_command(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    options = ["--out", str(out), "--metric", "solve/val", "nodes/val", "--metric", "teacher/val", "--baseline", "dose"]
+    assert main([str(sweep), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "minus view=dose, points" in printed
+    assert f"wrote {out / 'comparison.csv'}" in printed
+    assert "pass@4" not in printed
+    assert (out / "comparison.png").exists()
+
+
+def test_command_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = write_run(tmp_path / "a", {"view": "full"})
+    b = write_run(tmp_path / "b", {"view": "dose"}, evaluated=problems() + 1)
+    assert main([str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: different val problems: {a} and {b}")
+    assert printed.err.count("\n") == 1
+    assert main([str(tmp_path), "--allow-different-problems"]) == 0
+    assert main([str(a), "--out", str(a / "metrics.json")]) == 2  # a file is in the way
+
+
+def test_command_as_a_module_warns_of_unfinished_runs(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.yaml").write_text("")
+    command = [sys.executable, "-m", "sos.commands.compare", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.strip() == (
+        f"warning: unfinished run left out (config.yaml but no metrics.json): {tmp_path / 'b'}"
+    )
+    assert "50.0" in done.stdout
+
+
+# --- figures ---
+
+
+def test_a_view_has_its_colour_in_every_label() -> None:
+    for view, colour in VIEW_COLOURS.items():
+        assert colours([view]) == {view: colour}
+        assert colours(["width=64", f"stream.view={view},p=1"])[f"stream.view={view},p=1"] == colour
+    assert colours(["dose=0.5"])["dose=0.5"] not in VIEW_COLOURS.values()
+    shades = colours([f"view=dose,p={p}" for p in range(4)])
+    assert len(set(shades.values())) == 4
+    assert len(set(colours([*VIEW_COLOURS, "a", "b", "c"]).values())) == 8
+
+
+def test_budget_curve_figure() -> None:
+    curves: dict[str, dict[str, list[float]]] = {
+        "full": {"tokens": [8, 16, 32, 64], "solved": [0.1, 0.2, 0.5, 0.6]},
+        "val": {"tokens": [8, 16], "solved": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]},
+    }
+    (axes,) = budget_curve_figure(curves).axes
+    assert axes.get_xscale() == "log"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("generated tokens per problem", "solved, % of problems")
+    line = axes.lines[0]
+    assert line.get_color() == VIEW_COLOURS["full"]
+    assert np.asarray(line.get_ydata()) == pytest.approx([10, 20, 50, 60])
+    assert len(axes.collections) == 1  # the band of the second curve
+    even: dict[str, dict[str, list[float]]] = {"full": {"tokens": [100, 200, 300, 400], "solved": [0.1, 0.2, 0.5, 0.6]}}
+    assert budget_panels_figure({"val": even, "val_target": even}).axes[1].get_xscale() == "linear"
+    with pytest.raises(ValueError, match="no curve"):
+        budget_curve_figure({})
+
+
+def inside(comparison: Comparison) -> bool:
+    """Tell whether all text of the arms figure lies within its canvas."""
+    figure = arms_figure(comparison)
+    figure.draw_without_rendering()
+    canvas = figure.bbox
+    texts = [text for axes in figure.axes for text in (axes.title, *axes.get_yticklabels(), axes.xaxis.label)]
+    boxes = [text.get_window_extent() for text in [*texts, *figure.legends[0].get_texts()]]
+    return all(canvas.x0 <= b.x0 and b.x1 <= canvas.x1 and canvas.y0 <= b.y0 and b.y1 <= canvas.y1 for b in boxes)
+
+
+def test_arms_figure_shows_every_arm_within_its_canvas(sweep: Path, tmp_path: Path) -> None:
+    comparison = compare(load_runs([sweep]))
+    first = arms_figure(comparison).axes[0]
+    assert [label.get_text() for label in first.get_yticklabels()] == [arm.label for arm in comparison.arms]
+    assert first.get_title(loc="left") == "held-out number sets"
+    assert first.lines[0].get_xdata() == pytest.approx([100 * end for end in wilson(290, 400)])
+    assert inside(comparison)
+    write_run(tmp_path / "one" / "a", metrics={"solve/val": counted(50)})
+    assert inside(compare(load_runs([tmp_path / "one"]), ["solve/val"]))

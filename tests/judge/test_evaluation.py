@@ -1,0 +1,420 @@
+"""Tests of the evaluation: exact metrics on hand-made rollouts, the teacher, the curve, the files and the texts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drivers import run_search
+
+import sos.judge.evaluation as evaluation_module
+from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig, StreamConfig
+from sos.data.splits import sample_problems
+from sos.judge.evaluation import Evaluation, evaluate, rollout_text, write_metrics
+from sos.judge.intervals import wilson
+from sos.judge.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
+from sos.judge.rollouts import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
+from sos.model.gpt import GPT
+from sos.model.rollout import Rollout
+from sos.runs.finished import load_runs
+from sos.stream.codec import encode, encode_prompt
+from sos.system import System, build_system, gpt_config
+from sos.trace import Outcome
+
+PROBLEM = np.array([14, 3, 2, 3, 4], np.int32)
+PERFECT = "3 * 4 = 12 [ 2 12 ] 2 + 12 = 14 !"
+DETOUR = f"2 + 3 = 6 [ 4 6 ] 4 + 6 = 10 x < 0 [ 2 3 4 ] {PERFECT}"  # 2 + 3 is 5
+UNREADABLE = "3 * 4 = 12 ] ["
+FALSE_GOAL = "2 + 3 = 5 [ 4 5 ] 4 + 5 = 9 !"
+CUT = "2 + 3 ="
+ENV = EnvConfig(max_target=50, max_value=100)
+CONFIG = Config(
+    env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3, held_out_fraction=0.1)
+)
+CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
+
+
+@pytest.fixture(scope="module")
+def system() -> System:
+    return build_system(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def model(system: System) -> GPT:
+    torch.manual_seed(0)
+    return GPT(gpt_config(CONFIG, len(system.dialect.vocab)))
+
+
+def stream(system: System, text: str, finished: bool = True, problem: np.ndarray = PROBLEM) -> Rollout:
+    """Return a rollout whose written part reads `text`."""
+    prompt = encode_prompt(system.dialect, problem)
+    written = system.dialect.vocab.tokenizer().encode(text, add_special_tokens=False).ids + [2] * finished
+    return Rollout(np.array(prompt + written, np.int32), len(prompt), finished, np.zeros(len(written), np.float32))
+
+
+def hand_made(system: System) -> list[Rollout]:
+    """Return five rollouts for PROBLEM: solved, solved after a slip, unreadable, false goal, cut."""
+    ended = [stream(system, text) for text in (PERFECT, DETOUR, FALSE_GOAL)]
+    return [*ended[:2], stream(system, UNREADABLE, False), ended[2], stream(system, CUT, False)]
+
+
+def teacher_stream(system: System, problem: np.ndarray) -> tuple[np.ndarray, int, bool]:
+    """Return (tokens, prompt tokens, solved) of the strategy's own search, by the slow road."""
+    trace = run_search(system.strategy, system.env, problem)
+    tokens, _, num_prompt = encode(system.dialect, trace)
+    return tokens, num_prompt, trace.outcome == Outcome.SOLVED
+
+
+def perfect_rollout(system: System, gibberish: int = 0) -> Any:
+    """Return a stand-in for `rollout` that writes the teacher's streams, every `gibberish`-th answer nonsense."""
+
+    def play(model: Any, prompts: Sequence[np.ndarray], *, max_tokens: int, progress: Any, **_: Any) -> list[Rollout]:
+        rollouts = []
+        for number, prompt in enumerate(prompts):
+            numbers = [system.dialect.vocab.tokens[token] for token in prompt[1:]]
+            *values, _, target, _ = numbers  # the compact prompt: numbers > target :
+            tokens, num_prompt, _ = teacher_stream(
+                system, np.array(system.env.problem_row(int(target), [int(v) for v in values]), np.int32)
+            )
+            limit = min(system.context, num_prompt + max_tokens)
+            written = tokens[:limit].astype(np.int32)
+            if gibberish and number % gibberish == 0:
+                written[num_prompt:] = 0
+            rollouts.append(Rollout(written, num_prompt, len(tokens) <= limit, np.zeros(0, np.float32)))
+        if progress:
+            progress(len(prompts), len(prompts))
+        return rollouts
+
+    return play
+
+
+def test_hand_made_rollouts_are_judged_exactly(system: System) -> None:
+    judged = judge(system, np.stack([PROBLEM] * 5), hand_made(system))
+    assert judged.solved.tolist() == [True, True, False, False, False]
+    assert judged.wrong_goal.tolist() == [False, False, False, True, False]
+    assert judged.generated_tokens.tolist() == [16, 38, 7, 16, 4]
+    assert judged.tokens_to_goal.tolist() == [15, 37, -1, -1, -1]
+    assert judged.num_errors.tolist() == [0, 1, 1, 1, 0]
+    assert judged.malformed.tolist() == [False, False, True, False, False]
+    assert judged.unfinished.tolist() == [False, False, True, False, True]
+    assert judged.nodes.tolist() == [2, 3, 1, 2, 1]
+
+
+def test_metrics_of_hand_made_rollouts(system: System) -> None:
+    metrics = summarize(judge(system, np.stack([PROBLEM] * 5), hand_made(system)))
+    nonzero = {name: metric["value"] for name, metric in metrics.items() if metric["value"]}
+    assert nonzero == pytest.approx(
+        {
+            "solve": 0.4,
+            "error/arithmetic": 0.2,
+            "error/false_goal": 0.2,
+            "error/malformed": 0.2,
+            "error/unfinished": 0.4,
+            "errors_per_trace": 0.6,
+            "first_goal_wrong": 0.2,
+            "tokens": 16.2,
+            "tokens_per_solved": 40.5,
+            "nodes": 1.8,
+        }
+    )
+    kinds = [name for name in metrics if name.startswith("error/")]
+    assert len(kinds) == 15  # 13 kinds of wrong events, malformed and unfinished
+    parts = sum(metrics[name]["value"] for name in kinds if name != "error/unfinished")
+    assert parts == pytest.approx(metrics["errors_per_trace"]["value"])
+    assert all(metric["num"] == 5 for metric in metrics.values())
+    low, high = wilson(2, 5)
+    assert metrics["solve"] == {"value": 0.4, "low": low, "high": high, "num": 5}
+
+
+def test_a_stream_that_answers_another_problem_is_not_solved(system: System) -> None:
+    other = np.array([24, 3, 2, 3, 4], np.int32)
+    assert not judge(system, other[None], [stream(system, PERFECT)]).solved[0]
+
+
+def test_intervals() -> None:
+    assert rate_metric(np.array([True, False]))["value"] == 0.5
+    metric = mean_metric([1.0, 2.0, 3.0, 4.0])
+    half = 1.959964 * np.std([1, 2, 3, 4], ddof=1) / 2
+    assert (metric["low"], metric["high"]) == pytest.approx((2.5 - half, 2.5 + half), rel=1e-5)
+    assert mean_metric([3])["low"] is None
+    # Chances that are all 0 still leave doubt, and no interval leaves [0, 1].
+    assert chance_metric(np.zeros(10))["high"] == wilson(0, 10).high
+    nearly = chance_metric(np.array([1.0] * 9 + [0.9]))
+    assert nearly["high"] == 1.0
+    assert nearly["low"] > 0.96
+
+
+def test_a_ratio_has_the_interval_that_resampling_gives() -> None:
+    rng = np.random.default_rng(0)
+    solved = rng.random(1000) < 0.6
+    costs = np.where(solved, rng.integers(20, 60, 1000), 200)
+    metric = ratio_metric(costs, solved)
+    assert metric["value"] == pytest.approx(costs.sum() / solved.sum())
+    draws = rng.integers(0, 1000, (2000, 1000))
+    low, high = np.percentile(costs[draws].sum(1) / solved[draws].sum(1), [2.5, 97.5])
+    assert (metric["low"], metric["high"]) == pytest.approx((low, high), rel=0.03)
+    assert ratio_metric(costs, np.zeros(1000, bool)) == {"value": None, "low": None, "high": None, "num": 1000}
+
+
+def test_pass_at_k_by_hand(system: System) -> None:
+    # Two problems, four samples each: one of four solved, then three of four.
+    good, bad = stream(system, PERFECT), stream(system, CUT, False)
+    judged = judge(system, np.stack([PROBLEM] * 8), [good, bad, bad, bad, good, good, bad, good])
+    metrics = pass_metrics(judged, np.full(8, 2.5), 4, [1, 2, 4])
+    values = {name: metric["value"] for name, metric in metrics.items()}
+    assert values == pytest.approx(
+        {
+            "pass@1": (1 / 4 + 3 / 4) / 2,
+            "pass@2": (1 - 3 / 6 + 1) / 2,
+            "pass@4": 1.0,
+            "pass_tokens@1": 10.0,
+            "pass_tokens@2": 20.0,
+            "pass_tokens@4": 40.0,
+            "pass_flops@1": 2.5,
+            "pass_flops@2": 5.0,
+            "pass_flops@4": 10.0,
+        }
+    )
+    assert all(metric["num"] == 2 for metric in metrics.values())
+
+
+def test_budget_curve_counts_solutions_within_a_budget() -> None:
+    goals = np.array([15, 37, -1, -1, 64], np.int32)
+    curve = budget_curve(goals, 64, 7)
+    assert curve["tokens"][0] == 8
+    assert curve["tokens"][-1] == 64
+    assert curve["solved"] == [((goals >= 0) & (goals <= budget)).mean() for budget in curve["tokens"]]
+    assert budget_curve(goals, 64, 1) == {"tokens": [64], "solved": [0.6]}
+    assert budget_curve(goals, 5, 10) == {"tokens": [5], "solved": [0.0]}
+    json.dumps(curve)
+
+
+@pytest.mark.parametrize("max_tokens", [None, 40])
+def test_teacher_agrees_with_the_search_itself(system: System, max_tokens: int | None) -> None:
+    problems = sample_problems(system.env, system.splits, "val", 100, seed=3)
+    tight = replace(system, context=60)
+    expected = []
+    for problem in problems:
+        tokens, num_prompt, solved = teacher_stream(system, problem)
+        fits = len(tokens) <= 60 and (max_tokens is None or len(tokens) - num_prompt <= max_tokens)
+        expected.append(solved and fits)
+    found = teacher_solves(tight, problems, max_tokens)
+    assert found.tolist() == expected
+    assert 0 < found.sum() < 100
+
+
+def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
+    system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system, gibberish=4))
+    wanted = EvalConfig(num_problems=60, pass_k=[1, 2], pass_k_problems=10, num_rollout_texts=3)
+    seen: list[tuple[str, int, int]] = []
+    model = GPT(gpt_config(CONFIG, 200))
+    result = evaluate(model, system, wanted, progress=lambda *call: seen.append(call))
+
+    assert seen == [("val", 60, 60), ("val pass@k", 20, 20), ("val_target", 60, 60), ("val_target pass@k", 20, 20)]
+    for split in ("val", "val_target"):
+        arrays = result.arrays[split]
+        solvable = teacher_solves(system, arrays["problems"])
+        readable = np.arange(60) % 4 != 0
+        np.testing.assert_array_equal(arrays["solved"], solvable & readable)
+        assert result.metrics[f"teacher/{split}"]["value"] == solvable.mean() < 1
+        assert result.metrics[f"error/malformed/{split}"]["value"] == 0.25
+        assert result.metrics[f"errors_per_trace/{split}"]["value"] == 0.25
+        assert result.metrics[f"pass@2/{split}"]["num"] == 10
+        curve = result.budget_curve[split]
+        goals = arrays["tokens_to_goal"]
+        assert curve["solved"] == [((goals >= 0) & (goals <= budget)).mean() for budget in curve["tokens"]]
+        assert curve["solved"] == sorted(curve["solved"])
+        assert curve["solved"][-1] == result.metrics[f"solve/{split}"]["value"] == arrays["solved"].mean()
+        np.testing.assert_array_equal(goals >= 0, arrays["solved"])
+        kept = [arrays["tokens"][start:stop] for start, stop in pairwise(arrays["offsets"])]
+        prompts = [encode_prompt(system.dialect, problem) for problem in arrays["problems"]]
+        assert [len(tokens) for tokens in kept] == (arrays["generated_tokens"] + [len(p) for p in prompts]).tolist()
+        assert all(tokens[: len(p)].tolist() == p for tokens, p in zip(kept, prompts, strict=True))
+    targets = result.arrays["val_target"]["problems"][:, 0]
+    assert set(targets) <= set(system.splits.held_out.tolist())
+    assert [text.splitlines()[0] for text in result.texts] == ["## val 0", "## val 1", "## val_target 0"]
+
+    check_files(result, tmp_path / "run")
+
+
+def check_files(result: Evaluation, folder: Path) -> None:
+    """Write the files of a run and read them back as the comparison does."""
+    result.write(folder)
+    write_metrics(
+        folder,
+        name="view=full",
+        overrides={"stream.view": "full"},
+        seed=1,
+        config={"seed": 1},
+        config_hash="c0",
+        code_hash="5e",
+        train={"tokens": 10, "problems": 2},
+        evaluation=result,
+    )
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "metrics.json",
+        "rollouts.md",
+        "rollouts_val.npz",
+        "rollouts_val_target.npz",
+    ]
+    with np.load(folder / "rollouts_val.npz") as stored:
+        for name, array in result.arrays["val"].items():
+            np.testing.assert_array_equal(stored[name], array)
+        dtypes = {name: stored[name].dtype.name for name in stored}
+    integers = ("problems", "generated_tokens", "tokens_to_goal", "num_errors", "nodes")
+    assert dtypes == {"solved": "bool"} | dict.fromkeys(integers, "int32") | {
+        "flops": "float64",
+        "tokens": "uint16",
+        "offsets": "int64",
+    }
+    (run,) = load_runs([folder])
+    assert run.budget_curve == result.budget_curve
+    assert {name: metric._asdict() for name, metric in run.metrics.items()} == result.metrics
+
+
+def test_the_published_metric_beside_ours(system: System) -> None:
+    metrics = legacy_metrics(system, hand_made(system))
+    values = {name: metric["value"] for name, metric in metrics.items()}
+    # Written out in the published wording: only the first two reach a goal that is the target.
+    assert values["legacy/solve"] == 0.4
+    assert values["legacy/error/arithmetic"] == 0.2
+    assert metrics["legacy/solve"] == rate_metric([True, True, False, False, False])
+    perfect = 1 - 3 / 48
+    assert values["legacy/rating"] == pytest.approx((perfect + 1 - 5 / 48) / 5)
+
+
+def test_splits_and_the_published_metric_are_asked_for(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
+    wanted = EvalConfig(splits=["difficult", "val"], legacy=True, num_problems=10, pass_k=[], num_rollout_texts=2)
+    model = GPT(gpt_config(CONFIG, 200))
+    result = evaluate(model, system, wanted)
+    assert list(result.arrays) == ["difficult", "val"]
+    assert result.table().splitlines()[3].startswith("sos_legacy  ")
+    for split in result.arrays:
+        # Its judge passes all that ours does, where the whole stream fits.
+        assert result.metrics[f"legacy/solve/{split}"]["value"] == result.metrics[f"solve/{split}"]["value"] > 0
+        assert result.metrics[f"legacy/error/other/{split}"]["value"] == 0
+    assert "sos_legacy" not in evaluate(model, system, replace(wanted, legacy=False, splits=["val"])).table()
+
+
+def test_a_real_model_is_evaluated_the_same_twice(system: System, model: GPT) -> None:
+    wanted = EvalConfig(num_problems=12, batch_size=5, max_tokens=9, pass_k=[2], pass_k_problems=3, num_rollout_texts=1)
+    first = evaluate(model, system, wanted)
+    second = evaluate(model, system, replace(wanted, batch_size=64))
+    assert first.metrics == second.metrics
+    assert first.texts == second.texts
+    assert first.arrays["val"]["generated_tokens"].max() <= 9
+    assert first.budget_curve["val"]["tokens"] == [8, 9]
+    written = first.arrays["val"]["generated_tokens"]
+    prompts = np.diff(first.arrays["val"]["offsets"]) - written
+    assert first.metrics["flops/val"]["value"] == pytest.approx(model.answer_flops(prompts, written).mean())
+    none_drawn = evaluate(model, system, replace(wanted, pass_k=[], num_rollout_texts=0), splits=["val"])
+    assert not any(name.startswith("pass") or name.endswith("val_target") for name in none_drawn.metrics)
+    assert none_drawn.texts == ()
+    assert none_drawn.arrays["val"]["problems"].tolist() == first.arrays["val"]["problems"].tolist()
+    assert none_drawn.cost.rollouts == 12
+    assert none_drawn.cost.generated_tokens == written.sum()
+    assert 0 < none_drawn.cost.rollout_seconds < none_drawn.cost.seconds
+    assert first.cost.rollouts == 2 * (12 + 3 * 2)
+    assert "36 rollouts" in str(first.cost)
+
+
+def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptureFixture) -> None:
+    env = EnvConfig(num_numbers=3, max_number=4, min_target=10, max_target=12, max_value=100)
+    small = build_system(replace(CONFIG, env=env, data=DataConfig(context=64, val_fraction=0.5, held_out_fraction=0.0)))
+    wanted = EvalConfig(num_problems=200, max_tokens=2, pass_k=[], num_rollout_texts=0)
+    with caplog.at_level(logging.WARNING):
+        result = evaluate(model, small, wanted)
+    num = result.metrics["solve/val"]["num"]
+    assert 0 < num < 60
+    assert list(result.arrays) == ["val"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"split val: eval.num_problems=200 asked for, {num} distinct found"
+    assert said[1].startswith("split val_target: no target is held out")
+    assert "val_target" not in result.table()
+
+
+def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
+    result = evaluate(
+        GPT(gpt_config(CONFIG, 200)),
+        system,
+        EvalConfig(num_problems=40, pass_k=[4, 1], pass_k_problems=5, num_rollout_texts=0),
+    )
+    lines = result.table().splitlines()
+    titles = ["problems", "solved", "teacher", "pass@1", "pass@4", "errors", "unfinished", "tokens", "nodes"]
+    assert [line.split()[0] for line in lines] == ["val", *titles]
+    column = lines[0].index("val_target")
+    assert all(line[column - 2 : column] == "  " and line[column] != " " for line in lines)
+    solved = result.metrics["solve/val"]
+    assert f"{100 * solved['value']:.1f}% [{100 * solved['low']:.1f}, {100 * solved['high']:.1f}]" in lines[2]
+    nothing = replace(result, metrics=result.metrics | {"tokens_per_solved/val": ratio_metric(np.ones(2), np.zeros(2))})
+    assert nothing.table().splitlines()[-2].split()[:4] == ["tokens", "per", "solved", "-"]
+
+
+def text_lines(system: System, rollout: Rollout) -> tuple[str, list[str]]:
+    """Return the verdict and the event lines of a rollout's text."""
+    _, _, verdict, _, _, *lines, fence = rollout_text(system, PROBLEM, rollout.tokens).splitlines()
+    assert fence == "```"
+    return verdict, lines
+
+
+def test_texts_mark_the_first_mistake_and_the_goal(system: System) -> None:
+    solved, slip, unreadable, false_goal, cut = hand_made(system)
+    verdict, lines = text_lines(system, solved)
+    assert verdict == "Verdict: **solved with 15 of 16 generated tokens**; ends as solved; no mistake."
+    assert [line.split(maxsplit=2)[0] for line in lines] == ["0", "1", "2", "3", "*", "5"]
+    assert lines[1].endswith("3 * 4 = 12")
+    assert lines[4].split() == ["*", "4", "!", "goal"]
+
+    verdict, lines = text_lines(system, slip)
+    assert verdict.endswith("ends as solved; 1 mistake, the first at event 1 (arithmetic).")
+    assert [line for line in lines if "→" in line] == [lines[1]]
+    assert lines[1].startswith("→   1  2 + 3 = 6 ")
+    assert lines[1].endswith("← arithmetic")
+    assert lines[-2].endswith("goal")
+
+    verdict, lines = text_lines(system, unreadable)
+    assert verdict == "Verdict: **not solved**; becomes unreadable; 1 mistake, the first at event 2 (malformed)."
+    assert lines[2] == "→   2  [unreadable from here:] ] [  ← malformed"
+
+    verdict, lines = text_lines(system, false_goal)
+    assert lines[4].split() == ["→", "4", "!", "←", "false_goal"]
+    assert not any(line.startswith("*") for line in lines)
+
+    verdict, lines = text_lines(system, cut)
+    assert verdict == "Verdict: **not solved**; never ends; no mistake."
+    assert lines[1].split(maxsplit=1) == ["1", "2 + 3 ="]
+
+
+def test_texts_show_anything(system: System) -> None:
+    prompt = encode_prompt(system.dialect, PROBLEM)
+    text = rollout_text(system, PROBLEM, [*prompt, -7, 2**40, *[5] * 30])
+    assert "[unreadable from here:] <-7> <1099511627776> 2 2" in text
+    assert "(and 8 more tokens)" in text
+    assert "not solved" in rollout_text(system, PROBLEM, [])
+    assert "unreadable" in rollout_text(system, PROBLEM, [9, 9])
+
+
+def test_texts_of_the_published_wording_have_one_line_per_event() -> None:
+    system = build_system(
+        replace(CONFIG, stream=StreamConfig(dialect="sos", numbers="digits"), data=DataConfig(context=2048))
+    )
+    tokens, _, solved = teacher_stream(system, PROBLEM)
+    assert solved
+    trace = run_search(system.strategy, system.env, PROBLEM)
+    text = rollout_text(system, PROBLEM, tokens)
+    lines = text.split("```text\n")[1].split("\n```")[0].splitlines()
+    assert len(lines) == len(trace.events)
+    assert "no mistake" in text
+    assert "Goal Reached" in lines[-2]

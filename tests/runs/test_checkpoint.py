@@ -1,0 +1,227 @@
+"""Tests of reading checkpoints and of `python -m sos.commands.evaluate`: what works, and one clear line for what does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sos.commands.evaluate import main
+from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
+from sos.model.gpt import GPT
+from sos.runs.checkpoint import load_checkpoint, load_model
+from sos.runs.finished import load_runs
+from sos.system import System, build_system, gpt_config
+
+CONFIG = Config(env=EnvConfig(max_target=50, max_value=100), data=DataConfig(context=64))
+CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
+
+
+@pytest.fixture(scope="module")
+def system() -> System:
+    return build_system(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def model(system: System) -> GPT:
+    torch.manual_seed(0)
+    return GPT(gpt_config(CONFIG, len(system.dialect.vocab)))
+
+
+@pytest.fixture
+def content(system: System, model: GPT) -> dict[str, Any]:
+    """Return what a training run stores."""
+    return {
+        "global_step": 70,
+        "hyper_parameters": {"config": to_dict(CONFIG), "vocabulary": system.dialect.vocab.to_json()},
+        "state_dict": {f"model.{name}": weight for name, weight in model.state_dict().items()},
+        "StreamDataModule": {"tokens": 9000, "streams": 120},
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder / "last.ckpt"
+
+
+def test_a_checkpoint_gives_back_its_model(system: System, model: GPT, content: dict[str, Any], path: Path) -> None:
+    torch.save(content, path)
+    loaded = load_checkpoint(path)
+    assert loaded.config == to_dict(CONFIG)
+    assert loaded.train == {"steps": 70, "tokens": 9000, "problems": 120}
+    tokens = torch.arange(20)[None]
+    with torch.inference_mode():
+        assert torch.equal(load_model(loaded, system)(tokens), model(tokens))
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no such checkpoint: .*nothing\.ckpt$"):
+        load_checkpoint(tmp_path / "nothing.ckpt")
+    with pytest.raises(ValueError, match=r"no such checkpoint: .* \(a folder; name the file in it\)"):
+        load_checkpoint(tmp_path)
+
+
+def test_damaged_files_are_refused_by_name(content: dict[str, Any], path: Path) -> None:
+    torch.save(content, path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    sizes = [0, 1, 100, len(whole) // 2, len(whole) - 1]
+    for size in sizes:
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"damaged or cut short.*last\.ckpt"):
+            load_checkpoint(path)
+    refused = 0
+    for position in rng.integers(0, len(whole), 60):
+        flipped = bytearray(whole)
+        flipped[position] ^= 0xFF
+        path.write_bytes(flipped)
+        try:
+            weights = load_checkpoint(path).state_dict
+        except ValueError as error:
+            assert "last.ckpt" in str(error)  # noqa: PT017 (some flips hit padding between the entries)
+            refused += 1
+        else:
+            assert all(
+                torch.equal(weights[name.removeprefix("model.")], w) for name, w in content["state_dict"].items()
+            )
+    assert refused > 40
+
+
+def test_other_files_are_refused_by_name(content: dict[str, Any], path: Path) -> None:
+    path.write_text("not a checkpoint")
+    with pytest.raises(ValueError, match=r"no checkpoint: .*last\.ckpt"):
+        load_checkpoint(path)
+    with path.open("wb") as file:
+        np.savez(file, weights=np.zeros(3))
+    with pytest.raises(ValueError, match=r"last\.ckpt"):
+        load_checkpoint(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match=r"last\.ckpt is not a checkpoint of sos: it holds list"):
+        load_checkpoint(path)
+    torch.save({"path": path}, path)
+    with pytest.raises(ValueError, match="more than tensors and plain values"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", ["hyper_parameters", "state_dict", "config", "vocabulary"])
+def test_missing_keys_are_named(content: dict[str, Any], path: Path, key: str) -> None:
+    (content if key in content else content["hyper_parameters"]).pop(key)
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"last\.ckpt is not a checkpoint of sos: .*{key} is missing"):
+        load_checkpoint(path)
+
+
+def test_no_weights(content: dict[str, Any], path: Path) -> None:
+    torch.save(content | {"state_dict": {"other": torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match="no weights of the model"):
+        load_checkpoint(path)
+
+
+def test_another_vocabulary_is_refused(system: System, content: dict[str, Any], path: Path) -> None:
+    torch.save(content, path)
+    loaded = load_checkpoint(path)
+    digits = build_system(replace(CONFIG, stream=StreamConfig(numbers="digits")))
+    with pytest.raises(ValueError, match=r"another vocabulary: its token 13 is '10', and '>' in dialect compact"):
+        load_model(loaded, digits)
+    symbols = json.loads(loaded.vocabulary) | {"symbols": [*system.dialect.vocab.symbols, "extra"]}
+    longer = replace(loaded, vocabulary=json.dumps(symbols))
+    with pytest.raises(ValueError, match="is 'extra', and missing in dialect compact"):
+        load_model(longer, system)
+    with pytest.raises(ValueError, match="its vocabulary cannot be read"):
+        load_model(replace(loaded, vocabulary="{}"), system)
+
+
+def test_weights_of_another_shape_are_refused(system: System, content: dict[str, Any], path: Path) -> None:
+    torch.save(content, path)
+    loaded = load_checkpoint(path)
+    name = "embed.weight"
+    wide = replace(loaded, state_dict=loaded.state_dict | {name: torch.zeros(5, 16)})
+    with pytest.raises(
+        ValueError, match=rf"last\.ckpt does not fit its own config: weight {name} is \(5, 16\), the model"
+    ):
+        load_model(wide, system)
+    few = replace(loaded, state_dict={k: v for k, v in loaded.state_dict.items() if k != name})
+    with pytest.raises(ValueError, match=f"weight {name} is none, the model has"):
+        load_model(few, system)
+
+
+def test_evaluate_writes_a_finished_run(
+    content: dict[str, Any], path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torch.save(content, path)
+    home = path.parent.parent
+    earlier = {"name": "seed=1", "overrides": {"seed": "1"}, "train": {"tokens": 9000, "steps": 70, "seconds": 8.5}}
+    (home / "metrics.json").write_text(json.dumps(earlier))
+    arguments = ["eval.num_problems=6", "eval.pass_k=[]", "eval.max_tokens=5", "device=cpu"]
+    assert main([f"checkpoint={path}", *arguments]) == 0
+    output = capsys.readouterr().out
+    assert "solved" in output
+    assert output.endswith(f"wrote {home / 'evaluation'}\n")
+    (run,) = load_runs([home / "evaluation"])
+    assert (run.name, run.seed) == ("seed=1", 1)
+    assert run.overrides == {"seed": "1"} | dict(argument.split("=") for argument in arguments[:3])
+    assert run.train["seconds"] == 8.5
+    assert run.train["problems"] == 120
+    assert run.metrics["solve/val"].num == 6
+    assert run.config["eval"]["max_tokens"] == 5
+
+    # A run folder will do, and the totals of another step are not taken over.
+    (home / "metrics.json").write_text(json.dumps(earlier | {"train": {"steps": 9, "seconds": 1.0}}))
+    assert main([f"checkpoint={home}", *arguments, f"out={tmp_path / 'elsewhere'}"]) == 0
+    (run,) = load_runs([tmp_path / "elsewhere"])
+    assert "seconds" not in run.train
+    assert run.problem_digests == load_runs([home / "evaluation"])[0].problem_digests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "checkpoint=PATH is missing"),
+        (["checkpoint"], "arguments are key=value, got 'checkpoint'"),
+        (["checkpoint=a", "seed=2"], "unknown key 'seed'; known are checkpoint, out, device and eval.*"),
+        (["checkpoint=nowhere.ckpt"], "no such checkpoint: nowhere.ckpt"),
+        (["checkpoint=RUN", "eval.num_problem=2"], "num_problem"),
+        (["checkpoint=RUN", "eval.num_problems=many"], "eval.num_problems"),
+        (["checkpoint=RUN", "eval.num_problems=0"], "eval.num_problems must be at least 1, got 0"),
+        (["checkpoint=RUN", "eval.pass_k=[1,"], "cannot read eval.pass_k"),
+        (["checkpoint=RUN", "device=abacus"], "device=abacus"),
+    ],
+)
+def test_mistakes_of_the_user_take_one_line(
+    arguments: list[str], complaint: str, content: dict[str, Any], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, path)
+    assert main([argument.replace("RUN", str(path)) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+def test_an_older_schema_names_the_file_and_the_key(
+    content: dict[str, Any], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content["hyper_parameters"]["config"]["search"]["beam"] = 5
+    torch.save(content, path)
+    assert main([f"checkpoint={path}"]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert "beam" in error
+
+
+def test_as_a_command() -> None:
+    command = [sys.executable, "-m", "sos.commands.evaluate"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "checkpoint=PATH" in shown.stdout
+    failed = subprocess.run([*command, "checkpoints=x"], capture_output=True, text=True)
+    complaint = "error: unknown key 'checkpoints'; known are checkpoint, out, device and eval.*\n"
+    assert (failed.returncode, failed.stderr) == (2, complaint)

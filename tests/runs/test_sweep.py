@@ -1,0 +1,293 @@
+"""Sweeps as files: which runs they are made of, what is refused, and what a failing run does to the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from places import ROOT
+
+from sos.config import Config
+from sos.runs.folder import claim, failure_reason, is_finished, record_failure, set_aside, unfinished_checkpoint
+from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, quoted, shell
+
+SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "train.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+
+
+# --- what a sweep is made of ---
+
+
+def test_a_sweep_is_the_typed_alternatives_times_arms_times_seeds() -> None:
+    arms = {"full": ["stream.view=full"], "path": ["stream.view=solution_path", "data.match=problems"]}
+    jobs = expand([["+sweep=x"], ["a=1", "a=2"]], arms, [1, 2])
+    assert len(jobs) == len(set(jobs)) == 8
+    assert jobs[0] == ("full", ("+sweep=x", "a=1", "stream.view=full", "seed=1"))
+    assert jobs[2] == ("path", ("+sweep=x", "a=1", "stream.view=solution_path", "data.match=problems", "seed=1"))
+    assert [overrides[-1] for _, overrides in jobs] == ["seed=1"] * 4 + ["seed=2"] * 4
+    assert len(expand([["seed=7"]], arms, [1, 2, 3])) == 2
+    assert expand([["a=1", "a=2"]], {}, []) == [(None, ("a=1",)), (None, ("a=2",))]
+
+
+def test_an_arm_and_the_command_line_may_not_disagree() -> None:
+    with pytest.raises(ValueError, match=r"stream\.view=full was typed, but arm path decides stream\.view"):
+        expand([["stream.view=full"]], {"path": ["stream.view=solution_path"]}, [1])
+    for bad in ("stream.view", "hydra.run.dir=x"):
+        with pytest.raises(ValueError, match=f"arm path holds '{bad}'"):
+            expand([], {"path": [bad]}, [1])
+
+
+def test_names_show_the_arm_and_what_varies() -> None:
+    overrides = ("+sweep=x", "experiment=smoke", "a/b=1", "v=full", "seed=3")
+    assert folder_name("full", overrides, ("v=full", "experiment=smoke")) == "full,a_b=1,seed=3"
+
+
+def test_commands_survive_the_shell_and_the_grammar(tmp_path: Path) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    word = f"k={quoted('a,b=c (d)')}"
+    printed = subprocess.run(
+        f"printf '%s\n' {shell(word, 'x=[1]', 'p=$HOME')}", shell=True, capture_output=True, text=True
+    )
+    assert printed.stdout.splitlines() == [word, "x=[1]", "p=$HOME"]
+    for text in ("a,b=c (d)", "it's"):
+        assert OverridesParser.create().parse_override(f"k={quoted(text)}").value() == text
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from sos.config import register, to_object
+    from sos.runs.sweep import ArmSweeperConf
+
+    content = yaml.safe_load((ROOT / "conf" / "sweep" / f"{name}.yaml").read_text())
+    assert content["name"] == name
+    assert content["question"].endswith("?")
+    assert len(content["seeds"]) >= 3
+    assert content["baseline"] in (None, *content["arms"])
+    assert content.keys() <= set(ArmSweeperConf.__dataclass_fields__)
+    register()
+    seen = []
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for overrides in content["arms"].values():
+            seen.append(to_object(compose("config", overrides)))
+    assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "expected"),
+    [
+        ("slurm_cpu", [], {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": None}),
+        ("slurm_gpu", ["trainer=gpu"], {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 1}),
+        ("slurm_node", ["trainer=ddp", "trainer.devices=8"], {"nodes": 1, "tasks_per_node": 8, "gpus_per_node": 8}),
+        (
+            "slurm_nodes",
+            ["trainer=fsdp", "trainer.devices=4", "trainer.num_nodes=3"],
+            {"nodes": 3, "tasks_per_node": 4},
+        ),
+        ("parallel", [], {"n_jobs": 2}),
+    ],
+)
+def test_launcher_presets_start_what_the_trainer_needs(preset: str, overrides: list[str], expected: dict) -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf, open_dict, read_write
+
+    from sos.config import register, to_object
+
+    plugin = "joblib" if preset == "parallel" else "submitit"
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose("config", [f"hydra/launcher={preset}", *overrides], return_hydra_config=True)
+    launcher = composed.hydra.launcher
+    assert {key: launcher[key] for key in expected} == expected
+    if plugin == "submitit":
+        assert launcher["signal_delay_s"] >= 60
+        assert launcher["max_num_timeout"] > 0
+        assert launcher["mem_gb"]
+        with read_write(composed), open_dict(composed):
+            target = OmegaConf.to_container(launcher, resolve=True)
+            del composed["hydra"]
+        check_ranks(to_object(composed), target)
+
+
+def test_several_processes_need_a_launcher_that_starts_them() -> None:
+    one, two = Config(), Config()
+    two.trainer.devices = 2
+    slurm = {"_target_": "hydra_plugins.x.SlurmLauncher", "tasks_per_node": 2, "nodes": 1}
+    check_ranks(one, {"_target_": "hydra_plugins.x.BasicLauncher"})
+    check_ranks(two, slurm)
+    for config, launcher in ((two, {"_target_": "BasicLauncher"}), (two, slurm | {"nodes": 2}), (one, slurm)):
+        with pytest.raises(ValueError, match="device"):
+            check_ranks(config, launcher)
+
+
+# --- folders ---
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with claim(tmp_path / "a", "run"):
+        with (
+            pytest.raises(ValueError, match=f"another run is writing into {tmp_path / 'a'} .process"),
+            claim(tmp_path / "a", "run"),
+        ):
+            pass
+        with claim(tmp_path / "b", "run"):
+            pass
+    with claim(tmp_path / "a", "run"):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write into"), claim(tmp_path / "file" / "x", "run"):
+        pass
+
+
+def test_results_and_attempts_count_for_their_own_config_and_code_only(tmp_path: Path) -> None:
+    assert not is_finished(tmp_path, "c", "d")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_text("")
+    (tmp_path / "provenance.json").write_text(json.dumps({"config_hash": "c", "code_hash": "d"}))
+    assert unfinished_checkpoint(tmp_path, "c", "d") == tmp_path / "checkpoints" / "last.ckpt"
+    assert unfinished_checkpoint(tmp_path, "c", "other") is None
+    (tmp_path / "metrics.json").write_text(json.dumps({"config_hash": "c", "code_hash": "d"}))
+    assert is_finished(tmp_path, "c", "d")
+    assert not is_finished(tmp_path, "other", "d")
+    assert unfinished_checkpoint(tmp_path, "c", "d") is None
+    for content in ('{"config_hash": "c"', "[]", "null"):
+        (tmp_path / "metrics.json").write_text(content)
+        assert not is_finished(tmp_path, "c", "d")
+
+
+def test_what_another_run_left_is_moved_aside_not_lost(tmp_path: Path) -> None:
+    assert set_aside(tmp_path) is None
+    for number in range(2):
+        for name in ("provenance.json", "metrics.json", "events.out.tfevents.1", "train.log", "config.yaml"):
+            (tmp_path / name).write_text(str(number))
+        assert set_aside(tmp_path) == tmp_path / ".earlier" / str(number)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".earlier", "config.yaml", "train.log"]
+    assert (tmp_path / ".earlier" / "1" / "metrics.json").read_text() == "1"
+
+
+def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
+    jobs = [Job((f"seed={seed}",), "full", tmp_path / f"full,seed={seed}", Config(seed=seed)) for seed in range(4)]
+    for job in jobs[1:]:
+        job.folder.mkdir()
+        (job.folder / "config.yaml").write_text("")
+    from sos.config import config_hash
+
+    (jobs[1].folder / "metrics.json").write_text(
+        json.dumps({"config_hash": config_hash(jobs[1].config), "code_hash": "x"})
+    )
+    record_failure(jobs[2].folder, ValueError("data.context=16:\nnothing fits"))
+    text = "\n".join(list_failures(jobs, "x", "job 3 was cancelled"))
+    assert text.startswith("3 of 4 runs failed:\n- full,seed=0: never started\n")
+    assert "full,seed=1" not in text
+    assert "- full,seed=2: data.context=16: nothing fits\n" in text
+    assert "- full,seed=3: ended without a reason" in text
+    assert f"""python train.py seed=3 hydra.sweeper.arm=full "hydra.run.dir='{jobs[3].folder}'\"""" in text
+    assert "the launcher said: job 3 was cancelled" in text
+    assert list_failures(jobs[1:2], "x") == []
+    record_failure(tmp_path, RuntimeError("CUDA out of memory"))
+    assert failure_reason(tmp_path) == "RuntimeError: CUDA out of memory"
+
+
+# --- the command line ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "+sweep=nope"], "Could not find 'sweep/nope'; Available options in 'sweep': " + "; ".join(SWEEPS)),
+        (["+sweep=view"], "+sweep=view is a sweep: python train.py -m +sweep=view"),
+        (["-m", "+sweep=view", "data.context=3"], "solution_path,seed=1: data.context must be at least 16, got 3"),
+        (["-m", "+sweep=view,size"], "one sweep at a time: +sweep=NAME"),
+        (["-m", "seed=1,2", "trainer=ddp"], "trainer.devices=2 trainer.num_nodes=1 in a sweep needs a launcher"),
+    ],
+)
+def test_bad_sweeps_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = train(*arguments, f"hydra.sweep.dir={tmp_path}", f"hydra.run.dir={tmp_path}")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"error: {message}")
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
+HIDE = """
+import pkgutil
+walk = pkgutil.walk_packages
+def without_launchers(*args, **options):
+    return (found for found in walk(*args, **options) if "_launcher" not in found[1] or "basic" in found[1])
+pkgutil.walk_packages = without_launchers
+"""
+
+
+@pytest.mark.parametrize(
+    ("launcher", "extra"), [("parallel", "joblib"), ("slurm_gpu", "slurm"), ("submitit_local", "slurm")]
+)
+def test_a_launcher_that_is_not_installed_names_the_extra(launcher: str, extra: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [
+        sys.executable,
+        "train.py",
+        "-m",
+        "+sweep=view",
+        f"hydra/launcher={launcher}",
+        f"hydra.sweep.dir={tmp_path}",
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=env)
+    assert result.returncode == 2, result.stderr[-2000:]
+    assert result.stderr.count("\n") == 1
+    assert "launcher is not installed" in result.stderr
+    assert f'pip install -e ".[{extra}]"' in result.stderr
+
+
+def test_a_mistyped_launcher_is_not_taken_for_a_missing_one() -> None:
+    result = train("-m", "+sweep=view", "hydra/launcher=slurm")
+    assert result.returncode == 2
+    assert "Could not find 'hydra/launcher/slurm'; Available options in 'hydra/launcher': basic;" in result.stderr
+    assert "pip install" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_failing_run_ends_neither_the_sweep_nor_the_comparison(tmp_path: Path) -> None:
+    """One arm cannot fit its streams; the others run, run once, and a change of the command is refused."""
+    home = tmp_path / "sweep"
+    sweep = ["-m", "+sweep=redundant", *SMOKE, f"hydra.sweep.dir={home}", "seed=1"]
+    first = train(*sweep, "data.context=64,16")
+    assert first.returncode == 1, first.stderr[-3000:]
+    assert "3 of 6 runs failed:" in first.stderr
+    assert "- full,data.context=16,seed=1: data.context=16: no stream of visits 0 to 128 fits into it" in first.stderr
+    assert "solution_path" in (home / "comparison.md").read_text()
+    done = sorted(home.glob("*context=64*/metrics.json"))
+    before = [path.stat().st_mtime_ns for path in done]
+    assert len(done) == 3
+
+    alone = next(line for line in first.stderr.splitlines() if "hydra.sweeper.arm=full" in line)
+    alone = alone.replace("python", sys.executable, 1).replace("context=16", "context=72")
+    result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr[-3000:]
+    record = json.loads((home / "full,data.context=72,seed=1" / "provenance.json").read_text())
+    assert record["sweep"]["arm"] == "full"
+
+    with claim(home, "sweep"):
+        second = train(*sweep, "data.context=64")
+    assert second.returncode == 2
+    assert "another sweep is writing into" in second.stderr
+    third = train(*sweep, "data.context=64")
+    assert third.returncode == 2
+    assert "choose another hydra.sweep.dir" in third.stderr
+    fourth = train(*sweep, "data.context=64,72", "hydra/launcher=basic")
+    assert fourth.returncode == 0, fourth.stderr[-3000:]
+    assert "4 of 6 runs are finished already" in fourth.stdout
+    assert [path.stat().st_mtime_ns for path in done] == before

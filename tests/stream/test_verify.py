@@ -1,0 +1,359 @@
+"""Verification: every kind of error injected and found, against the oracle, and never fooled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drivers import all_envs, all_searches, random_problem, read_jsonl, run_search, tokenize
+from naive.search import text as naive_text
+from naive.search import verify as naive_verify
+
+from sos.envs.countdown.rules import Countdown
+from sos.search.depth_first import DepthFirst
+from sos.stream.codec import DecodeStatus
+from sos.stream.verify import Error, Verdict, verify, verify_tokens
+from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Outcome, Trace
+
+ENV = Countdown(num_numbers=3, max_value=500)
+PROBLEM = np.array([19, 3, 4, 6, 9], np.int32)
+SOS = """\
+Current State: 19:[4, 6, 9], Operations: []
+Exploring Operation: 4+6=10, Resulting Numbers: [9, 10]
+Generated Node #0,0: 19:[9, 10] Operation: 4+6=10
+Moving to Node #0,0
+Current State: 19:[9, 10], Operations: ['4+6=10']
+Exploring Operation: 9*10=90, Resulting Numbers: [90]
+90,19 unequal: No Solution
+Moving to Node #0,0
+Current State: 19:[9, 10], Operations: ['4+6=10']
+Exploring Operation: 9+10=19, Resulting Numbers: [19]
+19,19 equal: Goal Reached
+"""
+COMPACT = "4,6,9 > 19 : 4+6=10, [9,10] 9*10=90, x < 1 [9,10] 9+10=19, !"
+# Events: 0 root, 1 generate, 2 expand, 3 generate, 4 dead end, 5 backtrack, 6 generate, 7 goal, 8 end.
+GOAL_LINE = "19,19 equal: Goal Reached\n"
+
+
+def judge(dialect_of, text: str, *, name: str = "sos", env: Countdown = ENV, problem: np.ndarray = PROBLEM) -> Verdict:
+    dialect = dialect_of(name, env, 9)
+    return verify_tokens(dialect, env, problem, tokenize(dialect.vocab.tokenizer(), text))[0]
+
+
+def found(verdict: Verdict) -> dict[int, Error]:
+    return {e: Error(code) for e, code in enumerate(verdict.errors) if code}
+
+
+def swapped(text: str, *changes: tuple[str, str]) -> str:
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_undamaged_examples_are_right(dialect_of) -> None:
+    for name, text in (("sos", SOS), ("compact", COMPACT)):
+        verdict = judge(dialect_of, text, name=name)
+        assert (verdict.solved, found(verdict), verdict.goal_event, verdict.status) == (True, {}, 7, DecodeStatus.OK)
+
+
+MOVE = "Moving to Node #0,0\nCurrent State: 19:"
+IN_SOS = [
+    # (error, event, solved, changes)
+    (Error.ORDER, 8, True, [(GOAL_LINE, GOAL_LINE + "19,19 equal: Goal Reached\n")]),
+    (Error.ORDER, 3, True, [("Exploring Operation: 9*10=90, Resulting Numbers: [90]\n90,19", "10,19")]),
+    (Error.JUMP, 5, False, [("Solution\nMoving to Node #0,0", "Solution\nMoving to Node #0,7")]),
+    (Error.OPERAND, 3, True, [("9*10=90, Resulting Numbers: [90]\n90,", "9*11=99, Resulting Numbers: [99]\n99,")]),
+    (Error.ILLEGAL, 3, True, [("9*10=90, Resulting Numbers: [90]\n90,", "9-10=1, Resulting Numbers: [1]\n1,")]),
+    (Error.ILLEGAL, 3, True, [("9*10=90, Resulting Numbers: [90]\n90,", "10/9=1, Resulting Numbers: [1]\n1,")]),
+    (Error.ARITHMETIC, 3, True, [("9*10=90, Resulting Numbers: [90]\n90,", "9*10=80, Resulting Numbers: [80]\n80,")]),
+    (Error.STATE, 3, True, [("9*10=90, Resulting Numbers: [90]\n90,", "9*10=90, Resulting Numbers: [91]\n91,")]),
+    (Error.STATE, 5, True, [("Solution\n" + MOVE + "[9, 10]", "Solution\n" + MOVE + "[9, 10, 1]")]),
+    (Error.FALSE_GOAL, 4, False, [("90,19 unequal: No Solution", "90,19 equal: Goal Reached")]),
+    (Error.FALSE_DEAD_END, 7, False, [(GOAL_LINE, "19,19 unequal: No Solution\n")]),
+    (Error.VALUE, 4, True, [("90,19", "80,19")]),
+    (Error.VALUE, 7, True, [("19,19 equal", "18,19 equal")]),
+    (Error.OUTCOME, 8, True, [(GOAL_LINE, GOAL_LINE + "Budget exhausted\n")]),
+    (Error.QUOTE, 4, True, [("90,19", "90,18")]),
+    (Error.QUOTE, 1, True, [("[9, 10] Operation: 4+6=10", "[9, 10] Operation: 4+6=11")]),
+    (Error.QUOTE, 1, True, [("#0,0: 19:[9, 10]", "#0,0: 19:[10, 10]")]),
+    (Error.QUOTE, 2, True, [("['4+6=10']\nExploring Operation: 9*", "['4+6=11']\nExploring Operation: 9*")]),
+    (Error.QUOTE, 0, True, [("[4, 6, 9], Operations: []", "[4, 6, 9], Operations: ['4+6=10']")]),
+    (Error.LABEL, 1, True, [("Node #0,0", "Node #0,3")]),
+    (Error.LABEL, 1, True, [("Generated Node #0,0: 19:[9, 10] Operation: 4+6=10\n", "")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "event", "solved", "changes"), IN_SOS)
+def test_every_error_is_found_where_it_is(error: Error, event: int, solved: bool, changes, dialect_of) -> None:
+    text = swapped(SOS, *changes)
+    verdict = judge(dialect_of, text)
+    codes = found(verdict)
+    assert codes.get(event) == error
+    assert verdict.solved == solved == naive_text.solves(text, [4, 6, 9], 19)
+    # Local: nothing else is blamed, but what follows from a jump, a goal or another state.
+    assert all(e >= event for e in codes)
+    if (error, event) not in ((Error.JUMP, 5), (Error.STATE, 5), (Error.FALSE_GOAL, 4), (Error.FALSE_DEAD_END, 7)):
+        assert codes == {event: error}
+
+
+def test_every_kind_of_error_has_its_example() -> None:
+    assert {error for error, *_ in IN_SOS} | {Error.NONE, Error.UNANNOUNCED} == set(Error)
+
+
+IN_COMPACT = [
+    (Error.ORDER, 8, True, "!", "! x"),
+    (Error.ORDER, 8, True, "!", "! [19]"),
+    (Error.JUMP, 5, False, "< 1 [9,10]", "< 2 [9,10]"),
+    (Error.JUMP, 5, False, "< 1 [9,10]", "> 0,1 [9,10]"),
+    (Error.JUMP, 5, False, "< 1 [9,10]", "> 1 [9,10]"),
+    (Error.STATE, 5, True, "< 1 [9,10]", "> 0,0 [9,10,1]"),
+    (Error.OPERAND, 3, True, "9*10=90", "9*11=99"),
+    (Error.ILLEGAL, 3, True, "9*10=90", "10-90=80"),
+    (Error.ARITHMETIC, 3, True, "9*10=90", "9*10=91"),
+    (Error.STATE, 2, True, "10, [9,10]", "10, [9,11]"),
+    (Error.FALSE_GOAL, 4, False, "x", "!"),
+    (Error.FALSE_DEAD_END, 7, False, "!", "x"),
+    (Error.OUTCOME, 8, True, "!", "! none"),
+    (Error.UNANNOUNCED, 5, False, "< 1 [9,10] 9+10=19", "4+9=13"),
+]
+
+
+@pytest.mark.parametrize(("error", "event", "solved", "old", "new"), IN_COMPACT)
+def test_errors_in_the_compact_dialect(error: Error, event: int, solved: bool, old: str, new: str, dialect_of) -> None:
+    text = swapped(COMPACT, (old, new))
+    verdict = judge(dialect_of, text, name="compact")
+    codes = found(verdict)
+    assert set(codes) <= set(range(event, 99))
+    if error == Error.ILLEGAL:  # also an operand that is not there, which comes first
+        error = Error.OPERAND
+    assert codes.get(event) == error
+    assert verdict.solved == solved
+
+
+def test_a_jump_to_an_ancestor_is_a_return(dialect_of) -> None:
+    verdict = judge(dialect_of, swapped(COMPACT, ("< 1 [9,10]", "> 0,0 [9,10]")), name="compact")
+    assert (verdict.solved, found(verdict)) == (True, {})
+
+
+LEAF = "90,19 unequal: No Solution\n"
+LEAF_VISIT = "Moving to Node #0,0,{}\nCurrent State: 19:[90], Operations: ['4+6=10', '9*{}=90']\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "codes"),
+    [
+        ("", LEAF_VISIT.format(0, 10), {}),  # a dead end, visited once
+        ("", LEAF_VISIT.format(0, 10) * 2, {6: Error.ORDER}),
+        (LEAF_VISIT.format(0, 10), "", {4: Error.ORDER}),  # before its verdict
+        ("", LEAF_VISIT.format(1, 10), {5: Error.JUMP}),  # leaves go by 0
+        ("", LEAF_VISIT.format(0, 11), {5: Error.JUMP}),  # the operation says which
+    ],
+)
+def test_a_leaf_may_be_visited_once_after_its_verdict(before: str, after: str, codes, dialect_of) -> None:
+    text = swapped(SOS, (LEAF, before + LEAF + after))
+    verdict = judge(dialect_of, text)
+    assert (verdict.solved, found(verdict)) == (True, codes)
+    assert naive_text.solves(text, [4, 6, 9], 19)
+
+
+def test_a_result_above_the_limit_is_illegal(dialect_of) -> None:
+    text = swapped(COMPACT, ("4+6=10, [9,10] 9*10=90, x < 1 [9,10] 9+10=19", "6*9=54, [4,54] 4+54=58"), ("!", "x none"))
+    limited = ENV._replace(max_value=57)
+    assert found(judge(dialect_of, text, name="compact", env=limited)) == {3: Error.ILLEGAL}
+    assert found(judge(dialect_of, text, name="compact")) == {}
+
+
+def test_a_wrong_result_that_hits_the_target_is_no_goal(dialect_of) -> None:
+    text = swapped(COMPACT, ("9*10=90, x", "9*10=19, !"))
+    verdict = judge(dialect_of, text, name="compact")
+    assert not verdict.solved
+    assert [found(verdict)[e] for e in (3, 4, 5)] == [Error.ARITHMETIC, Error.FALSE_GOAL, Error.ORDER]
+
+
+def test_an_unannounced_return_is_still_sound(dialect_of) -> None:
+    text = "4,6,9 > 19 : 6*9=54, [4,54] 4+54=58, x 4+6=10, [9,10] 9+10=19, !"
+    verdict = judge(dialect_of, text, name="compact")
+    assert verdict.solved
+    assert found(verdict) == {5: Error.UNANNOUNCED}
+
+
+def test_the_first_goal_decides(dialect_of) -> None:
+    good_then_bad = COMPACT + " < 0 [4,6,9] 4+9=19, !"
+    bad_then_good = swapped(COMPACT, ("x", "!"))
+    assert judge(dialect_of, good_then_bad, name="compact").solved
+    assert not judge(dialect_of, bad_then_good, name="compact").solved
+
+
+def test_a_truncated_answer_counts_from_its_goal_on(dialect_of) -> None:
+    dialect = dialect_of("compact", ENV, 9)
+    tokens = tokenize(dialect.vocab.tokenizer(), COMPACT)[:-1]
+    verdict, _, _ = verify_tokens(dialect, ENV, PROBLEM, tokens)
+    assert (verdict.solved, verdict.status) == (True, DecodeStatus.TRUNCATED)
+    verdict, _, _ = verify_tokens(dialect, ENV, PROBLEM, tokens[:-1])
+    assert (verdict.solved, verdict.status) == (False, DecodeStatus.TRUNCATED)
+
+
+@pytest.mark.parametrize("other", [[19, 3, 4, 9, 6], [20, 3, 4, 6, 9], [19, 3, 4, 6, 8]])
+def test_the_answer_to_another_problem_solves_nothing(other: list[int], dialect_of) -> None:
+    verdict = judge(dialect_of, COMPACT, name="compact", problem=np.array(other, np.int32))
+    assert (verdict.solved, verdict.goal_event) == (False, -1)
+
+
+CHEATS = [
+    # (numbers, target, compact text): what a verifier that does not consume numbers lets pass.
+    ([20, 3, 5, 7], 60, "20+20=40, [3,5,7,40] 20+40=60, !"),
+    ([20, 3, 5, 7], 60, "20+20=40, [3,5,40] 40+20=60, [3,5,60] !"),
+    ([20, 3, 5, 7], 60, "20+20=40, 40+20=60, !"),
+    ([20, 3, 5, 7], 60, "20*3=60, !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [60] !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [5,7,60] 7-5=2, [2,60] !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [5,7,60] 60-5=55, [7,55] 55+7=60, !"),
+    ([20, 3, 5, 7], 60, "[60] !"),
+    ([20, 3, 5, 7], 60, "!"),
+    ([20, 3, 5, 7], 60, "< 0 [60] !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [5,7,60] 7-5=2, [2,60] 60-0=60, !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [5,7,60] 5/7=0, [60,0] 60+0=60, !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [5,7,60] 7-5=0, [60,0] 60+0=60, !"),
+    ([20, 3, 5, 7], 60, "20*3=60, [60,0,0] 60+0=60, [60,0] 60+0=60, !"),
+]
+
+
+@pytest.mark.parametrize(("numbers", "target", "body"), CHEATS)
+def test_cheats_do_not_pass(numbers: list[int], target: int, body: str, dialect_of) -> None:
+    env = Countdown()
+    problem = np.array(env.problem_row(target, numbers), np.int32)
+    text = f"{','.join(map(str, numbers))} > {target} : {body}"
+    verdict = judge(dialect_of, text, name="compact", env=env, problem=problem)
+    assert not verdict.solved
+    assert verdict.errors.any()
+
+
+def test_numbers_used_once_in_the_published_wording(dialect_of) -> None:
+    text = (
+        "Current State: 60:[20, 3, 5, 7], Operations: []\n"
+        "Exploring Operation: 20+20=40, Resulting Numbers: [3, 5, 40]\n"
+        "Generated Node #0,0: 60:[3, 5, 40] Operation: 20+20=40\n"
+        "Moving to Node #0,0\nCurrent State: 60:[3, 5, 40], Operations: ['20+20=40']\n"
+        "Exploring Operation: 40+20=60, Resulting Numbers: [60]\n60,60 equal: Goal Reached\n"
+    )
+    env = Countdown()
+    verdict = judge(dialect_of, text, env=env, problem=np.array([60, 4, 20, 3, 5, 7], np.int32))
+    assert not verdict.solved
+    assert found(verdict)[1] == Error.OPERAND
+    assert not naive_text.solves(text, [20, 3, 5, 7], 60)
+
+
+def test_published_verdicts(reference, dialect_of) -> None:
+    rows = list(read_jsonl(reference / "verdicts.jsonl"))
+    assert len(rows) == 480
+    tokenizers = {n: dialect_of("sos", Countdown(num_numbers=n), 9).vocab.tokenizer() for n in (3, 4)}
+    false_positives = 0
+    for row in rows:
+        numbers, target = row["nums"], row["target"]
+        env = Countdown(num_numbers=len(numbers))
+        problem = np.array(env.problem_row(target, numbers), np.int32)
+        tokens = tokenize(tokenizers[len(numbers)], row["text"])
+        verdict, trace, _ = verify_tokens(dialect_of("sos", env, 9), env, problem, tokens)
+        true = naive_text.solves(row["text"], numbers, target)
+        assert verdict.solved == true, row["text"]
+        if len(trace.events):
+            assert naive_verify.verify(env, trace)[1] == verdict.errors.tolist()
+        false_positives += bool(row["rating"]) and not true
+    assert false_positives > 0
+
+
+def damaged(rng: np.random.Generator, trace: Trace) -> Trace:
+    """Change a few entries of a trace, all rows staying within their arrays."""
+    problem, events, nodes, states = (array.copy() for array in trace)
+    for _ in range(int(rng.integers(1, 4))):
+        e = int(rng.integers(1, len(events)))
+        node = int(rng.integers(len(nodes)))
+        way = rng.integers(11)
+        if way == 0:
+            events[e, NODE] = rng.integers(-1 if events[e, KIND] != Event.GENERATE else 0, len(nodes))
+        elif way == 1:
+            events[e, STATE] = rng.integers(len(states))
+        elif way == 2:
+            events[e, VALUE] = rng.choice([events[e, VALUE] + 1, problem[0], 0])
+        elif way == 3:
+            events[e, KIND] = rng.integers(len(Event))
+            events[e, NODE] = max(events[e, NODE], 0)
+            events[e, STATE] = max(events[e, STATE], 0)
+        elif way == 4:
+            events[e, FLAGS] = rng.integers(8)
+        elif way == 5:
+            column = rng.choice([ACTION, ACTION + 2, ACTION + 3])
+            nodes[node, column] = rng.choice([nodes[node, column] + 1, problem[0], problem[2]])
+        elif way == 6:
+            nodes[node, ACTION + 1] = rng.integers(4)
+        elif way == 7 and node:
+            nodes[node, PARENT] = rng.integers(-1, node)
+        elif way == 8:
+            states[node, 1] = rng.choice([problem[0], states[node, 1] + 1])
+        elif way == 9:
+            i, j = rng.integers(1, len(events), 2)
+            events[[i, j]] = events[[j, i]]
+        else:
+            events = np.delete(events, e, axis=0) if len(events) > 2 else events
+    return Trace(problem, events, nodes, states)
+
+
+def assert_agreement(
+    rng: np.random.Generator, env: Countdown, strategy: DepthFirst, num_damaged: int
+) -> tuple[int, set[int]]:
+    """Verify one search and damaged copies of it; return (how many are solved, the error codes seen)."""
+    trace = run_search(strategy, env, random_problem(rng, env))
+    verdict = verify(env, trace)
+    assert not verdict.errors.any()
+    assert verdict.solved == (trace.outcome == Outcome.SOLVED)
+    assert naive_verify.verify(env, trace) == (verdict.solved, verdict.errors.tolist())
+    num_solved, codes = int(verdict.solved), {0}
+    for _ in range(num_damaged):
+        wrong = damaged(rng, trace)
+        verdict = verify(env, wrong)
+        assert naive_verify.verify(env, wrong) == (verdict.solved, verdict.errors.tolist())
+        assert verdict.solved == (verdict.goal_event >= 0)
+        num_solved += verdict.solved
+        codes |= set(verdict.errors.tolist())
+    return num_solved, codes
+
+
+def test_agreement_with_the_oracle() -> None:
+    rng = np.random.default_rng(0)
+    codes: set[int] = set()
+    num_solved = 0
+    for _, env in all_envs():
+        for _, strategy in all_searches():
+            for _ in range(10):
+                solved, seen = assert_agreement(rng, env, strategy._replace(max_nodes=12), 15)
+                num_solved += solved
+                codes |= seen
+    assert codes == {int(error) for error in Error}
+    assert num_solved > 100
+
+
+def test_events_of_nodes_that_were_never_generated_are_jumps() -> None:
+    trace = run_search(DepthFirst(), ENV, PROBLEM)
+    generated = np.flatnonzero(trace.events[:, KIND] == Event.GENERATE)
+    cut = trace._replace(events=np.delete(trace.events, generated, axis=0))
+    verdict = verify(ENV, cut)
+    assert not verdict.solved
+    after_goal = cut.events[:-1, KIND].tolist().index(Event.GOAL) + 1
+    kinds = cut.events[:after_goal, KIND]
+    of_nodes = (cut.events[:after_goal, NODE] > 0) & (kinds != Event.BACKTRACK)
+    assert of_nodes.sum() > 3
+    assert (verdict.errors[:after_goal][of_nodes] == Error.JUMP).all()
+
+
+def test_flags_come_last_and_in_order() -> None:
+    trace = run_search(DepthFirst(), ENV, PROBLEM)
+    for flags, error in ((7, Error.QUOTE), (6, Error.LABEL), (4, Error.UNANNOUNCED), (int(Flag.QUOTE), Error.QUOTE)):
+        events = trace.events.copy()
+        events[1, FLAGS] = flags
+        assert found(verify(ENV, trace._replace(events=events))) == {1: error}
+
+
+def test_an_empty_trace_is_not_solved() -> None:
+    trace = run_search(DepthFirst(), ENV, PROBLEM)
+    verdict = verify(ENV, trace._replace(events=trace.events[:0]))
+    assert (verdict.solved, len(verdict.errors), verdict.goal_event) == (False, 0, -1)
