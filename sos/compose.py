@@ -32,7 +32,7 @@ def compose(overrides: Sequence[str]) -> Config:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return to_object(hydra_compose("config", overrides=list(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(one_line(error)) from error
+        raise UserError(one_line(error)) from error
 
 
 def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
@@ -43,7 +43,7 @@ def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ValueError(one_line(error)) from error
+        raise UserError(one_line(error)) from error
     choices, swept = [], []
     for override in parsed:
         if override.is_sweep_override():

@@ -11,25 +11,27 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from sos.errors import UserError
+
 
 def _at_least(group: Any, prefix: str, low: float, *keys: str) -> None:
     for key in keys:
         value = getattr(group, key)
         if value is not None and not value >= low:
-            raise ValueError(f"{prefix}.{key} must be at least {low}, got {value}")
+            raise UserError(f"{prefix}.{key} must be at least {low}, got {value}")
 
 
 def _fraction(group: Any, prefix: str, *keys: str) -> None:
     for key in keys:
         value = getattr(group, key)
         if not 0 <= value <= 1:
-            raise ValueError(f"{prefix}.{key} must be from 0 to 1, got {value}")
+            raise UserError(f"{prefix}.{key} must be from 0 to 1, got {value}")
 
 
 def _one_of(group: Any, prefix: str, key: str, choices: tuple[str, ...]) -> None:
     value = getattr(group, key)
     if value not in choices:
-        raise ValueError(f"{prefix}.{key} must be one of {', '.join(choices)}, got {value!r}")
+        raise UserError(f"{prefix}.{key} must be one of {', '.join(choices)}, got {value!r}")
 
 
 @dataclass
@@ -48,7 +50,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         _one_of(self, "env", "name", ("countdown",))
         if not 2 <= self.num_numbers <= 6:
-            raise ValueError(f"env.num_numbers must be from 2 to 6, got {self.num_numbers}")
+            raise UserError(f"env.num_numbers must be from 2 to 6, got {self.num_numbers}")
         _at_least(self, "env", 1, "min_number")
         _at_least(self, "env", 2, "min_target")
         for low, high in (
@@ -58,11 +60,11 @@ class EnvConfig:
             ("max_number", "max_value"),
         ):
             if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"env.{low}={getattr(self, low)} must not be above env.{high}={getattr(self, high)}")
+                raise UserError(f"env.{low}={getattr(self, low)} must not be above env.{high}={getattr(self, high)}")
         if self.max_value > 2**31 - 1:
-            raise ValueError(f"env.max_value must fit into int32 (at most {2**31 - 1}), got {self.max_value}")
+            raise UserError(f"env.max_value must fit into int32 (at most {2**31 - 1}), got {self.max_value}")
         if self.max_target > 1_000_000:
-            raise ValueError(f"env.max_target must be at most 1000000, got {self.max_target}")
+            raise UserError(f"env.max_target must be at most 1000000, got {self.max_target}")
 
 
 MEMBERS = ("dfs", "beam", "best_first")  # of a mixture, which compiles them all, whichever it draws
@@ -93,17 +95,17 @@ class StrategyConfig:
         _one_of(self, prefix, "heuristic", ("none", "sum", "mult", "size", "operator"))
         _one_of(self, prefix, "threshold", ("none", "target"))
         if self.threshold != "none" and self.name in ("beam", "widening"):
-            raise ValueError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name={self.name}")
+            raise UserError(f"{prefix}.threshold={self.threshold} has no meaning for {prefix}.name={self.name}")
         if self.threshold != "none" and self.heuristic not in ("sum", "mult"):
-            raise ValueError(
+            raise UserError(
                 f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got {self.heuristic}"
             )
         if self.heuristic == "operator" and self.name in ("beam", "best_first"):
-            raise ValueError(
+            raise UserError(
                 f"{prefix}.heuristic=operator orders the children of a node, {prefix}.name={self.name} compares all nodes"
             )
         if self.look_ahead not in (0, 1, 2):
-            raise ValueError(f"{prefix}.look_ahead must be 0, 1 or 2, got {self.look_ahead}")
+            raise UserError(f"{prefix}.look_ahead must be 0, 1 or 2, got {self.look_ahead}")
         _at_least(self, prefix, 1, "max_nodes", "width")
 
 
@@ -122,23 +124,23 @@ class SearchConfig(StrategyConfig):
         if self.name != "mixture":
             self.check("search")
             if self.strategies or self.weights:
-                raise ValueError(
+                raise UserError(
                     f"search.{'strategies' if self.strategies else 'weights'} needs search.name=mixture, got {self.name!r}"
                 )
             return
         if not self.strategies:
-            raise ValueError("search.strategies must name at least one strategy for search.name=mixture")
+            raise UserError("search.strategies must name at least one strategy for search.name=mixture")
         for name, strategy in self.strategies.items():
             _one_of(strategy, f"search.strategies.{name}", "name", MEMBERS)
             strategy.check(f"search.strategies.{name}")
         for name, weight in self.weights.items():
             if name not in self.strategies:
                 known = ", ".join(self.strategies)
-                raise ValueError(f"search.weights.{name}: no such strategy; search.strategies has {known}")
+                raise UserError(f"search.weights.{name}: no such strategy; search.strategies has {known}")
             if not 0 <= weight < float("inf"):
-                raise ValueError(f"search.weights.{name} must be a number from 0 up, got {weight}")
+                raise UserError(f"search.weights.{name} must be a number from 0 up, got {weight}")
         if not any(self.weight(name) for name in self.strategies):
-            raise ValueError("search.weights sum to 0: no strategy is left to draw")
+            raise UserError("search.weights sum to 0: no strategy is left to draw")
 
     def weight(self, name: str) -> float:
         """Return the weight of a strategy of the mixture."""
@@ -160,7 +162,7 @@ class StreamConfig:
         _one_of(self, "stream", "numbers", ("whole", "digits"))
         _fraction(self, "stream", "dose")
         if not 9 <= self.whole_max <= 30_000:
-            raise ValueError(f"stream.whole_max must be from 9 to 30000, got {self.whole_max}")
+            raise UserError(f"stream.whole_max must be from 9 to 30000, got {self.whole_max}")
 
 
 @dataclass
@@ -189,7 +191,7 @@ class DataConfig:
         _at_least(self, "data", 0, "num_problems")
         _fraction(self, "data", "val_fraction", "held_out_fraction", "length_warmup", "length_start")
         if self.val_fraction in (0.0, 1.0):
-            raise ValueError(f"data.val_fraction must leave problems on both sides, got {self.val_fraction}")
+            raise UserError(f"data.val_fraction must leave problems on both sides, got {self.val_fraction}")
 
 
 @dataclass
@@ -225,7 +227,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
-            raise ValueError(f"optim.lr must be positive, got {self.lr}")
+            raise UserError(f"optim.lr must be positive, got {self.lr}")
         _one_of(self, "optim", "name", ("adamw", "muon"))
         _one_of(self, "optim", "schedule", ("linear", "cosine", "constant"))
         _fraction(self, "optim", "warmup", "final_lr", "beta1", "beta2", "momentum")
@@ -297,13 +299,13 @@ class EvalConfig:
         _at_least(self, "eval", 1, "num_problems", "batch_size", "max_tokens", "pass_k_problems", "curve_points")
         _at_least(self, "eval", 0, "num_rollout_texts")
         if not self.temperature > 0:
-            raise ValueError(f"eval.temperature must be positive, got {self.temperature}")
+            raise UserError(f"eval.temperature must be positive, got {self.temperature}")
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(EVAL_SPLITS):
-            raise ValueError(
+            raise UserError(
                 f"eval.splits must name some of {', '.join(EVAL_SPLITS)}, each once, got {list(self.splits)}"
             )
         if any(k < 1 for k in self.pass_k):
-            raise ValueError(f"eval.pass_k must hold numbers from 1 up, got {list(self.pass_k)}")
+            raise UserError(f"eval.pass_k must hold numbers from 1 up, got {list(self.pass_k)}")
 
 
 @dataclass
@@ -324,12 +326,12 @@ class Config:
     def __post_init__(self) -> None:
         whole = [split for split in self.eval.splits if split in WHOLE_SEARCH_SPLITS]
         if whole and self.env.num_numbers > MOST_NUMBERS_SEARCHED:
-            raise ValueError(
+            raise UserError(
                 f"eval.splits: {whole[0]} needs whole searches, for which env.num_numbers={self.env.num_numbers} is too many "
                 f"(at most {MOST_NUMBERS_SEARCHED})"
             )
         if self.search.name == "widening" and self.search.bound < self.env.max_target:
-            raise ValueError(
+            raise UserError(
                 f"search.bound={self.search.bound} must not be below env.max_target={self.env.max_target} for search.name=widening"
             )
 
@@ -362,7 +364,7 @@ def to_object(composed: Any) -> Config:
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error
-        raise ValueError(str(cause).splitlines()[0]) from error
+        raise UserError(str(cause).splitlines()[0]) from error
     assert isinstance(config, Config)
     return config
 
@@ -376,7 +378,7 @@ def config_from_dict(values: dict[str, Any]) -> Config:
         merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(values))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None)
-        raise ValueError(f"{f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
+        raise UserError(f"{f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
     return to_object(merged)
 
 

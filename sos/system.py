@@ -9,6 +9,7 @@ from typing import Any
 from sos.config import Config, SearchConfig, StrategyConfig
 from sos.data.splits import Splits, make_splits
 from sos.envs.countdown.rules import Countdown
+from sos.errors import UserError
 from sos.model.shape import GPTConfig
 from sos.search import Beam, BestFirst, DepthFirst, Widening, mix
 from sos.stream.codec import encode_prompt
@@ -92,7 +93,7 @@ def build_system(config: Config) -> System:
     longest_prompt = encode_prompt(dialect, [env.max_target, env.num_numbers, *[env.max_number] * env.num_numbers])
     context = config.data.context
     if context <= len(longest_prompt):
-        raise ValueError(
+        raise UserError(
             f"data.context={context} is too small: the problem statement alone takes {len(longest_prompt)} tokens in "
             f"dialect {dialect.name}"
         )

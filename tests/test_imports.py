@@ -28,7 +28,7 @@ FLOORS = (
 )
 HALL = {"errors", "files", "kernels", "rng", "config", "trace", "compose", "system"}
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-MODEL_MAY = {"model", "rng", "kernels"}
+MODEL_MAY = {"model", "rng", "kernels", "errors"}
 # Still to be turned; nothing is added here.
 UPWARDS = {
     ("sos.data.loader", "datasets"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sos.errors import UserError
 from sos.judge.intervals import Interval, seed_interval, welch_interval, wilson
 from sos.runs.finished import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
 
@@ -109,7 +110,7 @@ def compare(
     `allow_different_problems`.
     """
     if not runs:
-        raise ValueError("no finished run to compare")
+        raise UserError("no finished run to compare")
     notes = _check_problems(runs, allow_different_problems)
     sweep = _common_sweep(runs)
     arms = _group(runs, sweep)
@@ -117,11 +118,11 @@ def compare(
     present = sorted({metric for run in runs for metric in run.metrics}, key=natural_key)
     for metric in metrics or ():
         if metric not in present:
-            raise ValueError(f"no run has the metric {metric}; there are {', '.join(present)}")
+            raise UserError(f"no run has the metric {metric}; there are {', '.join(present)}")
     defaults = [metric for pattern in _COLUMNS for metric in present if re.fullmatch(pattern, metric)]
     primary = str(sweep.get("primary") or defaults[0] if defaults else present[0])
     if primary not in present:
-        raise ValueError(f"the sweep's primary metric {primary} is in no run; there are {', '.join(present)}")
+        raise UserError(f"the sweep's primary metric {primary} is in no run; there are {', '.join(present)}")
     columns = list(dict.fromkeys(metrics or [primary, *(defaults or present)]))
     rows = columns if metrics else [*columns, *(metric for metric in present if metric not in columns)]
     cells = {(arm.label, metric): _cell(arm, base, metric) for arm in arms for metric in {*rows, primary}}
@@ -154,7 +155,7 @@ def _check_problems(runs: Sequence[Run], allow: bool) -> list[str]:
             if other.problem_digests[split] != digest:
                 message = f"different {split} problems: {other.folder} and {run.folder} were not evaluated on the same"
                 if not allow:
-                    raise ValueError(f"{message} (--allow-different-problems compares them all the same)")
+                    raise UserError(f"{message} (--allow-different-problems compares them all the same)")
                 return [message]
     return []
 
@@ -163,7 +164,7 @@ def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
     """Return the arms, in the order of the sweep file or of first appearance. Labels given by the user are the arms."""
     labelled = [bool(run.label) for run in runs]
     if any(labelled) and not all(labelled):
-        raise ValueError(f"{runs[labelled.index(False)].folder} has no label, which the others have: LABEL=FOLDER")
+        raise UserError(f"{runs[labelled.index(False)].folder} has no label, which the others have: LABEL=FOLDER")
     overridden = dict.fromkeys(key for run in runs for key in run.overrides if key != "seed")
     keys = [key for key in overridden if len({run.setting(key) for run in runs}) > 1]
     if not overridden:
@@ -183,7 +184,7 @@ def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
         twin = next((other for other in members.setdefault(label, []) if other.seed == run.seed), None)
         if twin:
             differ = ", ".join(_differing_config([twin, run])) or "nothing"
-            raise ValueError(
+            raise UserError(
                 f"seed {run.seed} twice in the arm {label!r}: {twin.folder} and {run.folder} differ in {differ}"
             )
         members[label].append(run)
@@ -216,7 +217,7 @@ def _find_baseline(arms: list[Arm], wanted: str | None, sweep: dict[str, Any]) -
     matches = [arm for arm in arms if arm.label == wanted] or [arm for arm in arms if wanted in arm.settings.values()]
     if len(matches) != 1:
         reason = "fits several arms" if matches else "is no arm"
-        raise ValueError(f"baseline {wanted!r} {reason}; there are {', '.join(arm.label for arm in arms)}")
+        raise UserError(f"baseline {wanted!r} {reason}; there are {', '.join(arm.label for arm in arms)}")
     return matches[0]
 
 

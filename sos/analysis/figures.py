@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sos.errors import UserError
 from sos.runs.finished import is_rate
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def budget_panels_figure(
 
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
     if not labels:
-        raise ValueError("no curve to draw")
+        raise UserError("no curve to draw")
     palette = colours(labels, views)
     with rc_context(STYLE):
         width = 1.2 + 4.6 * len(panels)

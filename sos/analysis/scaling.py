@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sos.analysis.figures import STYLE
+from sos.errors import UserError
 from sos.runs.finished import Run
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def final_loss(folder: Path) -> float:
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     if "loss/all" not in events.Tags()["scalars"]:
-        raise ValueError(f"{folder}: its TensorBoard events hold no loss/all")
+        raise UserError(f"{folder}: its TensorBoard events hold no loss/all")
     logged = {event.step: event.value for event in events.Scalars("loss/all")}  # a step logged twice counts once
     last = max(logged)
     return float(np.mean([value for step, value in logged.items() if step >= (1 - TAIL) * last]))
@@ -108,7 +109,7 @@ def fit(points: Sequence[Point]) -> Law:
     """Fit both laws. Raises ValueError for fewer than 3 sizes or 6 runs, and where scipy is not installed."""
     sizes = {point.parameters for point in points}
     if len(sizes) < MIN_SIZES or len(points) < MIN_RUNS:
-        raise ValueError(f"a scaling law needs {MIN_RUNS} runs of {MIN_SIZES} sizes, got {len(points)} of {len(sizes)}")
+        raise UserError(f"a scaling law needs {MIN_RUNS} runs of {MIN_SIZES} sizes, got {len(points)} of {len(sizes)}")
     return _fit(points)
 
 
@@ -116,7 +117,7 @@ def _fit(points: Sequence[Point]) -> Law:
     try:
         from scipy.optimize import least_squares
     except ImportError as error:
-        raise ValueError('a scaling law needs scipy: pip install -e ".[analysis]"') from error
+        raise UserError('a scaling law needs scipy: pip install -e ".[analysis]"') from error
     n, d, loss, solve = (np.array([getattr(point, name) for point in points]) for name in Point._fields[1:])
 
     def loss_residuals(x: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sos.commands.cli import report
 from sos.config import MOST_NUMBERS_SEARCHED, config_from_dict
+from sos.errors import UserError
 from sos.judge.metrics import Metric
 from sos.published.alignment import Alignment, align_rollouts
 from sos.runs.finished import load_runs
@@ -29,7 +30,7 @@ def align_run(folder: Path, values: dict[str, object], split: str, num: int | No
     """Align the first `num` rollouts (None: all) of a run's split. Raises ValueError that names the file or the value."""
     system = build_system(config_from_dict(values))
     if system.env.num_numbers > MOST_NUMBERS_SEARCHED:
-        raise ValueError(
+        raise UserError(
             f"{folder}: env.num_numbers={system.env.num_numbers} is too many for whole searches (at most {MOST_NUMBERS_SEARCHED})"
         )
     problems, streams = read_rollouts(folder, split)
@@ -64,7 +65,7 @@ def _cell(metric: Metric, scale: int) -> str:
 def run(options: argparse.Namespace) -> None:
     """Print a table for each run, and write all of them where asked. Raises ValueError in one line."""
     if options.problems is not None and options.problems < 1:
-        raise ValueError(f"--problems must be at least 1, got {options.problems}")
+        raise UserError(f"--problems must be at least 1, got {options.problems}")
     rows = []
     for found_run in load_runs(options.runs):
         found = align_run(found_run.folder, found_run.config, options.split, options.problems)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from sos.commands.cli import report
 from sos.datasets.files import parse_trace, read_json, trace_line, write_lines
 from sos.envs.countdown.rules import Countdown
+from sos.errors import UserError
 from sos.published.records import from_record, to_record
 from sos.stream.verify import Error, verify
 from sos.trace import Outcome, Trace
@@ -33,7 +34,7 @@ def exported(value: Any) -> tuple[Trace, str, str]:
     errors = verify(Countdown(int(trace.problem[1])), trace).errors
     if errors.any():
         event = int(errors.nonzero()[0][0])
-        raise ValueError(f"events[{event}] is a mistake ({Error(int(errors[event])).name.lower()})")
+        raise UserError(f"events[{event}] is a mistake ({Error(int(errors[event])).name.lower()})")
     return trace, strategy, json.dumps(to_record(trace, strategy))
 
 
@@ -83,9 +84,9 @@ def run(options: argparse.Namespace) -> None:
         if len(converter.failures) > MOST_SHOWN:
             print(f"invalid: {len(converter.failures) - MOST_SHOWN} more", file=sys.stderr)
         if not converter.num_read:
-            raise ValueError(f"{options.files[0]}: nothing in it")
+            raise UserError(f"{options.files[0]}: nothing in it")
         if converter.failures and not options.skip_invalid:
-            raise ValueError(
+            raise UserError(
                 f"{len(converter.failures)} of {converter.num_read} are invalid, the first is {converter.failures[0]}; nothing "
                 f"was written (--skip-invalid leaves them out)"
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import report_keyed
+from sos.errors import UserError
 
 KEYS = ("checkpoint", "out", "device")
 
@@ -32,19 +33,19 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str], dic
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not value:
-            raise ValueError(f"arguments are key=value, got {argument!r}")
+            raise UserError(f"arguments are key=value, got {argument!r}")
         if key in KEYS:
             options[key] = value
         elif key.startswith("eval."):
             overrides[key] = value
         else:
-            raise ValueError(f"unknown key {key!r}; known are {', '.join(KEYS)} and eval.*")
+            raise UserError(f"unknown key {key!r}; known are {', '.join(KEYS)} and eval.*")
     if "checkpoint" not in options:
-        raise ValueError("checkpoint=PATH is missing")
+        raise UserError("checkpoint=PATH is missing")
     try:
         nested = OmegaConf.to_container(OmegaConf.from_dotlist([f"{k}={v}" for k, v in overrides.items()]))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"cannot read {' '.join(overrides)}: {' '.join(str(error).split())}") from error
+        raise UserError(f"cannot read {' '.join(overrides)}: {' '.join(str(error).split())}") from error
     assert isinstance(nested, dict)
     return options, overrides, {str(k): v for k, v in nested.items()}
 
@@ -57,7 +58,7 @@ def earlier_metrics(run: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"damaged {path}: {error}") from error
+        raise UserError(f"damaged {path}: {error}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -80,7 +81,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         trained = config_from_dict(loaded.config)
     except ValueError as error:
-        raise ValueError(f"{path} was written under another schema: {error}") from error
+        raise UserError(f"{path} was written under another schema: {error}") from error
     values = to_dict(trained)
     config = config_from_dict(values | {"eval": values["eval"] | nested.get("eval", {})})
     system = build_system(config)
@@ -89,7 +90,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
-        raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
 
     from sos.train.precision import decoding
     from sos.train.pretrain import progress_bars  # takes seconds to import: after everything that can be refused

@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 from sos.commands.cli import is_sweep_job, refusals, run
 from sos.compose import config_folder
 from sos.config import Config, to_object
+from sos.errors import UserError
 
 KINDS = ("traces", "tokens")
 SPLITS = ("train", "val", "val_target")
@@ -46,12 +47,12 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         for key, choices in (("kind", KINDS), ("split", SPLITS)):
             if getattr(self, key) not in choices:
-                raise ValueError(f"generate.{key} must be one of {', '.join(choices)}, got {getattr(self, key)!r}")
+                raise UserError(f"generate.{key} must be one of {', '.join(choices)}, got {getattr(self, key)!r}")
         for key, low in (("visits", 1), ("shard_size", 1), ("workers", 0), ("part", 0), ("parts", 1)):
             if getattr(self, key) < low:
-                raise ValueError(f"generate.{key} must be at least {low}, got {getattr(self, key)}")
+                raise UserError(f"generate.{key} must be at least {low}, got {getattr(self, key)}")
         if self.part >= self.parts:
-            raise ValueError(f"generate.part={self.part} must be below generate.parts={self.parts}")
+            raise UserError(f"generate.part={self.part} must be below generate.parts={self.parts}")
 
 
 @dataclass
@@ -111,7 +112,7 @@ def main(composed: DictConfig) -> None:
         try:
             print(execute(config))
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise ValueError(f"generate.out={config.generate.out}: {error.strerror}") from error
+            raise UserError(f"generate.out={config.generate.out}: {error.strerror}") from error
         except OSError as error:  # a full disk, a killed worker
             if is_sweep_job():
                 raise

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from sos.commands.cli import report
 from sos.data.splits import SPLITS
+from sos.errors import UserError
 from sos.judge.losses import KEYS, Row, losses_by_place, table
 
 HEADER = ("tokens", "nats", "another_likelier")
@@ -43,7 +44,7 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
     chunk = build_source(config, system, split).chunk(0, num)
     num_streams = len(chunk.offsets) - 1
     if num_streams == 0:
-        raise ValueError(f"{path}: none of {num} streams of {split} fits data.context={config.data.context}")
+        raise UserError(f"{path}: none of {num} streams of {split} fits data.context={config.data.context}")
 
     def streams() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for start, stop in tqdm(
@@ -64,9 +65,9 @@ def run(options: argparse.Namespace) -> None:
     """Print the table, and write all rows where asked. Raises ValueError in one line."""
     keys = options.by.split(",")
     if unknown := [key for key in keys if key not in KEYS]:
-        raise ValueError(f"--by takes some of {','.join(KEYS)}, got {unknown[0]!r}")
+        raise UserError(f"--by takes some of {','.join(KEYS)}, got {unknown[0]!r}")
     if min(options.problems, options.top) < 1:
-        raise ValueError(f"--problems and --top must be at least 1, got {options.problems} and {options.top}")
+        raise UserError(f"--problems and --top must be at least 1, got {options.problems} and {options.top}")
     rows, num = measure(Path(options.run), options.split, options.problems, keys)
     print(f"{options.run}: {num} streams of {options.split}\n\n{table(rows, keys, num, options.top)}")
     if options.out:

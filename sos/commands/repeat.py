@@ -16,6 +16,7 @@ from typing import Any
 from sos import source_hash
 from sos.commands.cli import report
 from sos.config import Config, config_from_dict, config_hash
+from sos.errors import UserError
 from sos.runs.folder import METRICS, PROVENANCE, read_json
 from sos.runs.provenance import Origin, versions
 
@@ -27,20 +28,20 @@ MEASURES_TIME = re.compile(r"seconds|per_s$|^data_share$|^peak_|^mfu$")
 def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
     """Return the config, provenance and metrics of a finished run. Raises ValueError, naming what is missing or does not fit."""
     if not run.is_dir():
-        raise ValueError(f"no such run folder: {run}")
+        raise UserError(f"no such run folder: {run}")
     for name in (PROVENANCE, METRICS):
         if not (run / name).is_file():
-            raise ValueError(f"{run} cannot be repeated: {name} is missing")
+            raise UserError(f"{run} cannot be repeated: {name} is missing")
     provenance, metrics = read_json(run / PROVENANCE), read_json(run / METRICS)
     for name, content, keys in (
         (PROVENANCE, provenance, ("data_hashes", "versions")),
         (METRICS, metrics, ("config", "train")),
     ):
         if not all(isinstance(content.get(key), dict) for key in keys):
-            raise ValueError(f"damaged {run / name}: {' or '.join(keys)} is missing")
+            raise UserError(f"damaged {run / name}: {' or '.join(keys)} is missing")
     config = config_from_dict(metrics["config"] | {"resume": None})
     if config_hash(config) != metrics.get("config_hash"):
-        raise ValueError(f"{run / METRICS}: the config does not fit its hash; was it edited?")
+        raise UserError(f"{run / METRICS}: the config does not fit its hash; was it edited?")
     return config, provenance, metrics
 
 
@@ -104,7 +105,7 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     for line in changed:
         print(f"changed since: {line}", file=sys.stderr)
     if changed and not keep_going:
-        raise ValueError(
+        raise UserError(
             f"{run} cannot be repeated as it was: {'; '.join(changed)} (--keep-going repeats it all the same)"
         )
 

@@ -13,16 +13,17 @@ from pathlib import Path
 from sos.analysis.compare import load_runs
 from sos.analysis.scaling import fit, markdown, predict, read_points, scaling_figure
 from sos.commands.cli import report
+from sos.errors import UserError
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the fit and draw it where asked."""
     if (options.parameters is None) != (options.tokens is None):
-        raise ValueError("--parameters and --tokens go together")
+        raise UserError("--parameters and --tokens go together")
     for name in ("parameters", "tokens"):
         value = getattr(options, name)
         if value is not None and not value > 0:
-            raise ValueError(f"--{name} must be positive, got {value:g}")
+            raise UserError(f"--{name} must be positive, got {value:g}")
     points = read_points(load_runs(options.runs))
     law = fit(points)
     prediction = None if options.tokens is None else predict(points, options.parameters, options.tokens)

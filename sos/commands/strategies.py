@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from sos.commands.cli import report
 from sos.data.coverage import coverage
+from sos.errors import UserError
 from sos.judge.metrics import Metric, format_metric, mean_metric, rate_metric
 from sos.published.records import full_tree_nodes, published_strategies, published_weight
 from sos.search import mix
@@ -38,7 +39,7 @@ def solve_table(system: System, problems: dict[str, np.ndarray]) -> Rows:
     """
     max_nodes = full_tree_nodes(system.env)
     if max_nodes > MAX_TRACE_NODES:
-        raise ValueError(
+        raise UserError(
             f"env.num_numbers={system.env.num_numbers}: a search can have {max_nodes} nodes (at most {MAX_TRACE_NODES})"
         )
     rows: Rows = {}
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
     from sos.system import build_system
 
     if options.problems < 1:
-        raise ValueError(f"--problems must be at least 1, got {options.problems}")
+        raise UserError(f"--problems must be at least 1, got {options.problems}")
     config = compose(
         ["env=countdown_paper", "stream=sos", "data.context=4096", "data.held_out_fraction=0.1", *options.overrides]
     )
@@ -117,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
         if not len(problems[split]):
             del problems[split]
     if not problems:
-        raise ValueError(f"eval.splits={config.eval.splits}: no problem found")
+        raise UserError(f"eval.splits={config.eval.splits}: no problem found")
     rows = solve_table(system, problems)
     print(as_text(rows))
     if options.out:

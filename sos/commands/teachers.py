@@ -20,6 +20,7 @@ from sos.commands.cli import report
 from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.countdown.rules import BY_OPERATOR, INT32_MAX, MULT, SIZE, SUM, Countdown
+from sos.errors import UserError
 from sos.search import DepthFirst, Widening, mix
 from sos.stream.dialect.compile import load_dialect
 
@@ -105,11 +106,11 @@ def table(title: str, rows: Sequence[Row]) -> str:
 def run(options: argparse.Namespace) -> None:
     """Print a table for each count of numbers. Raises ValueError for a count that Countdown does not have."""
     if options.problems < 1 or not all(2 <= n <= 6 for n in options.numbers):
-        raise ValueError(
+        raise UserError(
             f"--problems must be at least 1 and --numbers from 2 to 6, got {options.problems} and {options.numbers}"
         )
     if not 100 <= options.max_value <= INT32_MAX:
-        raise ValueError(f"--max-value must be from 100, the largest target, to {INT32_MAX}, got {options.max_value}")
+        raise UserError(f"--max-value must be from 100, the largest target, to {INT32_MAX}, got {options.max_value}")
     for num in options.numbers:
         env = Countdown(num, max_value=options.max_value, descending=options.descending)
         rows = cover(env, options.problems, teachers(), STREAMS)

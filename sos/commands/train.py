@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from sos.commands.cli import is_sweep_job, refusals, run
 from sos.compose import config_folder
 from sos.config import register, to_object
+from sos.errors import UserError
 from sos.runs import sweeper
 from sos.runs.folder import FAILED, record_failure
 from sos.runs.provenance import Origin
@@ -24,7 +25,7 @@ def describe_run() -> tuple[Path, Origin]:
     sweep = hydra_config.sweeper if "arms" in hydra_config.sweeper and hydra_config.sweeper.arms else None
     folder = Path(hydra_config.runtime.output_dir)
     if sweep is not None and sweep.arm is None:
-        raise ValueError(f"+sweep={sweep.name} is a sweep: python train.py -m +sweep={sweep.name}")
+        raise UserError(f"+sweep={sweep.name} is a sweep: python train.py -m +sweep={sweep.name}")
     name = folder.name if is_sweep_job() or sweep is not None else hydra_config.job.override_dirname or "default"
     return folder, Origin.of(name, typed, sweep, folder)
 

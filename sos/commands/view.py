@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sos.commands.cli import report_keyed
+from sos.errors import UserError
 from sos.files import written_whole
 from sos.stream.dialect.compile import Dialect
 from sos.view.page import TraceStream, build_page, trace_data
@@ -45,22 +46,20 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not value:
-            raise ValueError(f"arguments are key=value, got {argument!r}")
+            raise UserError(f"arguments are key=value, got {argument!r}")
         if key not in KEYS:
             overrides.append(argument)
         elif key in options:
-            raise ValueError(f"{key} is given twice: {options[key]} and {value}")
+            raise UserError(f"{key} is given twice: {options[key]} and {value}")
         else:
             options[key] = value
     given = [key for key in SOURCES if key in options]
     if len(given) > 1:
-        raise ValueError(f"{given[0]} and {given[1]} are two sources; give one")
+        raise UserError(f"{given[0]} and {given[1]} are two sources; give one")
     if not given and not {"problem", "split"} & options.keys():
-        raise ValueError(
-            f"nothing to show: give problem=[target,numbers...], split=..., or one of {', '.join(SOURCES)}"
-        )
+        raise UserError(f"nothing to show: give problem=[target,numbers...], split=..., or one of {', '.join(SOURCES)}")
     if "problem" in options and {"split", "index"} & options.keys():
-        raise ValueError("problem and split/index both name the problem; give one")
+        raise UserError("problem and split/index both name the problem; give one")
     return options, overrides
 
 
@@ -86,10 +85,10 @@ def run(arguments: Sequence[str]) -> None:
     options, overrides = parse(arguments)
     out = Path(options.get("out", "trace.html"))
     if out.is_dir():
-        raise ValueError(f"out={out} is a folder; name a file in it")
+        raise UserError(f"out={out} is a folder; name a file in it")
     shown = build(options, overrides)
     if len(shown) > MAX_TRACES:
-        raise ValueError(f"{len(shown)} traces are asked for; one page shows {MAX_TRACES} at most")
+        raise UserError(f"{len(shown)} traces are asked for; one page shows {MAX_TRACES} at most")
     data = [trace_data(dialect, env, trace) for dialect, env, trace in shown]
     page = build_page(options.get("title", "Search traces"), data)
     with written_whole(out) as partial:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.traces import strategy_of
+from sos.errors import UserError
 from sos.kernels import kernel
 from sos.rng import stream_key
 from sos.search.protocol import choose, search_chosen
@@ -95,7 +96,7 @@ def coverage(
     wrong, error = _cover(env, strategy, dialect.program, key, max_tokens, problems, space, found)
     if wrong >= 0:
         row = problems[wrong].tolist()
-        raise ValueError(f"dialect {dialect.name} cannot write the trace of problem {row}: {ENCODE_ERRORS[error]}")
+        raise UserError(f"dialect {dialect.name} cannot write the trace of problem {row}: {ENCODE_ERRORS[error]}")
     return found
 
 

@@ -19,6 +19,7 @@ import torch
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import StreamSource
 from sos.datasets.read import ShardSource
+from sos.errors import UserError
 from sos.rng import fold, stream_key
 
 
@@ -62,7 +63,7 @@ class PackedLoader:
         cursor: Cursor | None = None,
     ) -> None:
         if rows_per_batch % world_size:
-            raise ValueError(
+            raise UserError(
                 f"trainer.batch_tokens gives {rows_per_batch} rows, which {world_size} ranks cannot share evenly"
             )
         self.source, self.rows_per_batch, self.block = source, rows_per_batch, block
@@ -89,7 +90,7 @@ class PackedLoader:
         if not len(chunk.prompts):
             context = self.source.context
             at_first = "" if longest == context else f" and data.length_start={self.length_start} ({longest} tokens)"
-            raise ValueError(f"data.context={context}{at_first}: no stream of visits {start} to {stop} fits into it")
+            raise UserError(f"data.context={context}{at_first}: no stream of visits {start} to {stop} fits into it")
         return pack(
             chunk, self.source.context, np.uint64(fold(self._order_key, block)), self.prompt_loss
         ), chunk.num_dropped

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
+from sos.errors import UserError
 from sos.kernels import kernel
 from sos.rng import below, fold, permute, stream_key
 
@@ -92,7 +93,7 @@ def sample_problems(
     done = _sample_many(env, splits, SPLITS.index(split), wanted, key, start, problems, env.proof_work())
     if done < num:
         kind = {1: "solvable ", 0: "unsolvable ", -1: ""}[wanted]
-        raise ValueError(
+        raise UserError(
             f"env: no {kind}problem of split {split} with target {problems[done, 0]} in {MAX_DRAWS} draws from "
             f"{env.num_numbers} numbers in {env.min_number}..{env.max_number}"
         )

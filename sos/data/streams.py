@@ -18,6 +18,7 @@ from sos.data.traces import (
     new_rows,
     room_for_trace,
 )
+from sos.errors import UserError
 from sos.kernels import kernel
 from sos.rng import fold, stream_key
 from sos.search.work import SearchWork, new_work
@@ -177,7 +178,7 @@ class StreamSource:
             self._tokens, self._kinds = _grown(self._tokens), _grown(self._kinds)
         if status != OK:
             visit, message = int(rows.visits[reached]), ENCODE_ERRORS[status]
-            raise ValueError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
+            raise UserError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
         used, kept = offsets[count], kept[:count]
         return Chunk(
             self._tokens[:used],

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.splits import SPLITS, Splits, sample
+from sos.errors import UserError
 from sos.kernels import inlined, inner, kernel
 from sos.rng import fold, permute, stream_key
 from sos.search.protocol import choose, search_chosen
@@ -188,7 +189,7 @@ class TraceSource:
         )  # fmt: skip
         if found < size:
             target = int(self._problems[found, 0])
-            raise ValueError(f"env: split {self.split} has no solvable problem with target {target}")
+            raise UserError(f"env: split {self.split} has no solvable problem with target {target}")
 
     def search(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
         """Search the problems that `sample` drew, the second half of `fill`; without a visit it only compiles."""

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from sos.envs.countdown.rules import MAX_NUMBERS
+from sos.errors import UserError
 from sos.files import written_whole
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome, Trace
 
@@ -46,7 +47,7 @@ def read_json(path: str | os.PathLike[str]) -> Iterator[tuple[int, Any]]:
                     except ValueError as error:
                         yield number, ValueError(f"{path}:{number}: not JSON ({error}): {line.strip()[:60]!r}")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
+        raise UserError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
 
 
 def _array(path: str | os.PathLike[str], file: TextIO, text: str) -> Iterator[tuple[int, Any]]:
@@ -72,13 +73,13 @@ def _array(path: str | os.PathLike[str], file: TextIO, text: str) -> Iterator[tu
         except json.JSONDecodeError as error:
             more = file.read(CHUNK) if len(text) < LONGEST else ""
             if not more:
-                raise ValueError(f"{path}:{where}: not JSON ({error.msg}): {body[:60]!r}") from error
+                raise UserError(f"{path}:{where}: not JSON ({error.msg}): {body[:60]!r}") from error
             text, used = text + more, 0
             continue
         yield where, value
         used, first = between.end() + length, False
     if tail := body[1:].strip() or file.read().strip():
-        raise ValueError(f"{path}: more behind the end of the array: {tail[:60]!r}")
+        raise UserError(f"{path}: more behind the end of the array: {tail[:60]!r}")
 
 
 def trace_line(trace: Trace, strategy: str) -> str:
@@ -90,13 +91,13 @@ def trace_line(trace: Trace, strategy: str) -> str:
 def parse_trace(value: Any) -> tuple[Trace, str]:
     """Return (trace, strategy) of one line's JSON. Raises ValueError where it is no trace that a kernel can be given."""
     if not isinstance(value, dict):
-        raise ValueError(f"a trace is an object, got {str(value)[:60]!r}")
+        raise UserError(f"a trace is an object, got {str(value)[:60]!r}")
     if not isinstance(value.get("strategy"), str):
-        raise ValueError(f"strategy must be a text, got {value.get('strategy')!r}")
+        raise UserError(f"strategy must be a text, got {value.get('strategy')!r}")
     problem = _matrix(value, "problem", None)
     count = len(problem) - 2
     if not (2 <= count <= MAX_NUMBERS and problem[1] == count):
-        raise ValueError(f"problem must be [target, count, numbers...], got {problem.tolist()}")
+        raise UserError(f"problem must be [target, count, numbers...], got {problem.tolist()}")
     events = _matrix(value, "events", EVENT_COLUMNS)
     nodes = _matrix(value, "nodes", ACTION + ACTION_WIDTH)
     states = _matrix(value, "states", count + 1)
@@ -108,24 +109,24 @@ def parse_trace(value: Any) -> tuple[Trace, str]:
     wrong |= (events[:, KIND] != Event.END) & ((events[:, NODE] < 0) | (events[:, STATE] < 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"events[{row}] is no event of this trace: {events[row].tolist()}")
+        raise UserError(f"events[{row}] is no event of this trace: {events[row].tolist()}")
     wrong = (nodes[:, PARENT] < -1) | (nodes[:, PARENT] >= np.arange(len(nodes)))
     wrong |= (nodes[:, PARENT] == -1) != (np.arange(len(nodes)) == 0)
     wrong |= (nodes[:, RANK] < 0) | (nodes[:, ACTION + 1] < 0) | (nodes[:, ACTION + 1] > 3)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"nodes[{row}] is no node of this trace: {nodes[row].tolist()}")
+        raise UserError(f"nodes[{row}] is no node of this trace: {nodes[row].tolist()}")
     wrong = (states[:, 0] < 1) | (states[:, 0] > count)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"states[{row}] is no state of this problem: {states[row].tolist()}")
+        raise UserError(f"states[{row}] is no state of this problem: {states[row].tolist()}")
     return Trace(problem, events, nodes, states), value["strategy"]
 
 
 def _matrix(value: dict[str, Any], name: str, width: int | None) -> np.ndarray:
     """Return int32 rows of `width` columns (None: one row), at least one."""
     if name not in value:
-        raise ValueError(f"{name} is missing")
+        raise UserError(f"{name} is missing")
     try:
         array = np.array(value[name])
     except ValueError:
@@ -133,9 +134,9 @@ def _matrix(value: dict[str, Any], name: str, width: int | None) -> np.ndarray:
     shape = array.shape[1:] if width else ()
     if array.dtype.kind != "i" or array.ndim != 1 + bool(width) or shape != ((width,) if width else ()):
         rows = f"rows of {width} whole numbers" if width else "whole numbers"
-        raise ValueError(f"{name} must hold {rows}, got {str(value[name])[:60]}")
+        raise UserError(f"{name} must hold {rows}, got {str(value[name])[:60]}")
     if not len(array) or array.min() < -1 or array.max() >= 2**31:
-        raise ValueError(f"{name} must hold at least one row of numbers from -1 to 2**31 - 1")
+        raise UserError(f"{name} must hold at least one row of numbers from -1 to 2**31 - 1")
     return array.astype(np.int32)
 
 

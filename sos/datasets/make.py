@@ -35,6 +35,7 @@ from sos.datasets.store import (
     shard_record,
     write_shard,
 )
+from sos.errors import UserError
 from sos.system import build_env, build_strategy, build_system
 from sos.trace import VALUE, Event, Outcome
 
@@ -64,7 +65,7 @@ def make_job(
 ) -> Job:
     """Describe a generation. Raises ValueError for a configuration that cannot work."""
     if config.data.shards is not None:
-        raise ValueError(f"data.shards={config.data.shards} is for training; generation writes to generate.out")
+        raise UserError(f"data.shards={config.data.shards} is for training; generation writes to generate.out")
     env = build_env(config)
     labels: dict[str, Any] = {
         "strategies": list(build_strategy(config.search, env)[1]),
@@ -118,7 +119,7 @@ def make_shard(job: Job, source: Callable[[int, int], Any], index: int) -> dict[
     else:
         counts |= {"streams": len(columns["prompts"]), "tokens": len(columns["tokens"])}
         if not counts["streams"]:
-            raise ValueError(
+            raise UserError(
                 f"data.context={job.config.data.context}: no stream of visits {start} to {stop} fits into it"
             )
     record = {"start": start, "stop": stop, "recipe_hash": recipe_hash(job.plan.recipe), "counts": counts}
@@ -184,7 +185,7 @@ def _only_one(job: Job) -> Iterator[None]:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ValueError(f"another process makes part {job.part} of {job.parts} of {job.folder}") from error
+            raise UserError(f"another process makes part {job.part} of {job.parts} of {job.folder}") from error
         yield
         path.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import numpy as np
 from sos.data.streams import Chunk
 from sos.data.traces import TraceChunk
 from sos.datasets.store import check_sums, first_difference, load_columns, open_complete, shard_folder
+from sos.errors import UserError
 
 OPEN_SHARDS = 4
 TOKEN_COLUMNS = ("tokens", "kinds", "offsets", "prompts", "visits", "strategies")
@@ -29,7 +30,7 @@ class Shards:
         self.manifest = open_complete(self.folder)
         found = self.manifest["recipe"]["kind"]
         if found != kind:
-            raise ValueError(f"{self.folder} holds {found}, not {kind}")
+            raise UserError(f"{self.folder} holds {found}, not {kind}")
         self._open: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -56,11 +57,11 @@ class ShardSource:
         try:
             self.shards = Shards(folder, "tokens")
         except ValueError as error:
-            raise ValueError(f"data.shards: {error}") from error
+            raise UserError(f"data.shards: {error}") from error
         found = first_difference(self.shards.manifest["recipe"], recipe)
         if found:
             key, old, new = found
-            raise ValueError(f"data.shards={folder} was made with {key}={old}, this run has {key}={new}")
+            raise UserError(f"data.shards={folder} was made with {key}={old}, this run has {key}={new}")
         self.seed, self.context = seed, context
         self.strategy_names = tuple(self.shards.manifest["labels"]["strategies"])
         self.visits, self._size = int(self.shards.manifest["visits"]), int(self.shards.manifest["shard_size"])
@@ -68,7 +69,7 @@ class ShardSource:
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop`. Raises ValueError where the data set ends before, or is damaged."""
         if stop > self.visits:
-            raise ValueError(
+            raise UserError(
                 f"data.shards={self.shards.folder} holds {self.visits} visits, and training asks for {start} to {stop}"
             )
         parts = [self._part(index, start, stop) for index in range(start // self._size, -(-stop // self._size))]
@@ -93,7 +94,7 @@ class ShardSource:
         """Raise ValueError where the shards end before `amount` tokens or problem visits, read in whole blocks, are used."""
         if match == "problems":
             if amount > self.visits:
-                raise ValueError(
+                raise UserError(
                     f"data.shards={self.shards.folder} holds {self.visits} visits, "
                     f"data.train_problems={amount} needs more"
                 )
@@ -110,7 +111,7 @@ class ShardSource:
         last = self.chunk(whole - block, whole) if whole else None
         positions -= 0 if last is None else len(last.tokens) - len(last.visits)
         if positions < amount:
-            raise ValueError(
+            raise UserError(
                 f"data.shards={self.shards.folder} has too few visits: {self.visits} visits in blocks of {block} are good for "
                 f"data.train_tokens={positions} at most, got {amount}"
             )

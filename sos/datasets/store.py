@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from sos.errors import UserError
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD = "shard.json"
@@ -165,9 +167,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ValueError(f"damaged {path}: {error}") from error
+        raise UserError(f"damaged {path}: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"damaged {path}: it holds no JSON object")
+        raise UserError(f"damaged {path}: it holds no JSON object")
     return content
 
 
@@ -196,7 +198,7 @@ def shard_record(folder: Path, plan: Plan, index: int) -> dict[str, Any] | None:
     start, stop = plan.span(index)
     for key, expected in (("start", start), ("stop", stop), ("recipe_hash", recipe_hash(plan.recipe))):
         if record.get(key) != expected:
-            raise ValueError(f"{path} does not belong here: {key} is {record.get(key)}, expected {expected}")
+            raise UserError(f"{path} does not belong here: {key} is {record.get(key)}, expected {expected}")
     check_sizes(path, record)
     return record
 
@@ -207,7 +209,7 @@ def check_sizes(path: Path, record: Mapping[str, Any]) -> None:
         size = (path / name).stat().st_size if (path / name).is_file() else None
         if size != file["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes, expected {file['bytes']}"
-            raise ValueError(f"damaged shard {path}: {name} {found}; delete the folder and generate again")
+            raise UserError(f"damaged shard {path}: {name} {found}; delete the folder and generate again")
 
 
 def check_sums(path: Path, record: Mapping[str, Any]) -> None:
@@ -219,7 +221,7 @@ def check_sums(path: Path, record: Mapping[str, Any]) -> None:
             while block := content.read(READ_SIZE):
                 digest.update(block)
         if digest.hexdigest() != file["sha256"]:
-            raise ValueError(f"damaged shard {path}: {name} has another checksum; delete the folder and generate again")
+            raise UserError(f"damaged shard {path}: {name} has another checksum; delete the folder and generate again")
 
 
 def load_columns(path: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -238,7 +240,7 @@ def begin(folder: Path, plan: Plan) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             if any(folder.glob("shard-*")):
-                raise ValueError(f"{folder} holds shards and no {MANIFEST}; name another folder")
+                raise UserError(f"{folder} holds shards and no {MANIFEST}; name another folder")
             partial = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
             try:
                 _write_file(partial, lambda f: f.write(_json_bytes(content)))
@@ -256,10 +258,10 @@ def begin(folder: Path, plan: Plan) -> None:
         key, before, now = found
         name = key.removeprefix("recipe.")
         if key == "code_hash":
-            raise ValueError(
+            raise UserError(
                 f"{folder} was begun by another version of the code; name another folder ({name} {before}, now {now})"
             )
-        raise ValueError(f"{folder} was made with {name}={before}, this run has {name}={now}; name another folder")
+        raise UserError(f"{folder} was made with {name}={before}, this run has {name}={now}; name another folder")
 
 
 def finish(folder: Path, plan: Plan, *, check: bool) -> dict[str, Any]:
@@ -272,7 +274,7 @@ def finish(folder: Path, plan: Plan, *, check: bool) -> dict[str, Any]:
         record = shard_record(folder, plan, index)
         path = shard_folder(folder, index)
         if record is None:
-            raise ValueError(f"{folder} is not complete: shard {path.name} is missing ({plan.num_shards} in all)")
+            raise UserError(f"{folder} is not complete: shard {path.name} is missing ({plan.num_shards} in all)")
         if check:
             check_sums(path, record)
         shards.append({key: value for key, value in record.items() if key != "recipe_hash"})
@@ -296,16 +298,16 @@ def open_complete(folder: Path) -> dict[str, Any]:
     """Return the manifest of a complete data set. Raises ValueError that names the folder and what is wrong."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(f"no data set at {folder}: {MANIFEST} is missing")
+        raise UserError(f"no data set at {folder}: {MANIFEST} is missing")
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}")
+        raise UserError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}")
     if manifest.get("complete") is not True:
-        raise ValueError(f"{folder} is not complete: its generation has not finished (or its parts are not merged)")
+        raise UserError(f"{folder} is not complete: its generation has not finished (or its parts are not merged)")
     for shard in manifest["shards"]:
         shard_path = shard_folder(folder, shard["index"])
         if not shard_path.is_dir():
-            raise ValueError(f"{folder}: shard {shard_path.name} is missing; generate again to make it anew")
+            raise UserError(f"{folder}: shard {shard_path.name} is missing; generate again to make it anew")
         check_sizes(shard_path, shard)
     return manifest
 

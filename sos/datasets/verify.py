@@ -11,6 +11,7 @@ from sos.config import Config
 from sos.datasets.make import Job
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.store import begin, check_sums, shard_folder
+from sos.errors import UserError
 from sos.stream.verify import Error, verify, verify_tokens
 from sos.stream.views import VIEWS
 from sos.system import build_env, build_system
@@ -43,9 +44,9 @@ def _verify_traces(config: Config, columns: dict[str, np.ndarray], dropped: int,
         wrong = np.flatnonzero(verdict.errors)
         if len(wrong):
             name = Error(int(verdict.errors[wrong[0]])).name.lower()
-            raise ValueError(f"{where}: the trace of visit {visit} is wrong at event {wrong[0]} ({name})")
+            raise UserError(f"{where}: the trace of visit {visit} is wrong at event {wrong[0]} ({name})")
         if trace.outcome is None or verdict.solved != (trace.outcome == Outcome.SOLVED):
-            raise ValueError(f"{where}: the trace of visit {visit} ends otherwise than it says")
+            raise UserError(f"{where}: the trace of visit {visit} ends otherwise than it says")
         num += 1
     return num
 
@@ -63,8 +64,8 @@ def _verify_streams(config: Config, columns: dict[str, np.ndarray], dropped: int
         problem = decode(system.dialect, system.env, tokens).trace.problem
         verdict, trace, _ = verify_tokens(system.dialect, system.env, problem, tokens)
         if verdict.status != DecodeStatus.OK or not set(verdict.errors.tolist()) <= allowed:
-            raise ValueError(f"{where}: the stream of visit {visit} does not replay")
+            raise UserError(f"{where}: the stream of visit {visit} does not replay")
         if verdict.solved != (trace.outcome == Outcome.SOLVED) or len(trace.events) == 0:
-            raise ValueError(f"{where}: the stream of visit {visit} ends otherwise than it says")
+            raise UserError(f"{where}: the stream of visit {visit} ends otherwise than it says")
         assert trace.events[-1, KIND] == Event.END
     return len(columns["visits"])

@@ -20,6 +20,7 @@ from sos.config import Config, config_from_dict
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import recipe
 from sos.datasets.store import first_difference
+from sos.errors import UserError
 from sos.files import written_whole
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import Dialect, load_dialect
@@ -82,7 +83,7 @@ def token_rows(shards: Shards) -> Iterator[list[Row]]:
         shards.manifest["recipe"], recipe(config, "tokens", shards.manifest["recipe"]["split"], system.dialect)
     )
     if found:
-        raise ValueError(f"{shards.folder} was made with {found[0]}={found[1]}, which is now {found[2]}")
+        raise UserError(f"{shards.folder} was made with {found[0]}={found[1]}, which is now {found[2]}")
     names = shards.manifest["labels"]["strategies"]
     for index in range(len(shards)):
         columns = shards.columns(index)
@@ -126,7 +127,7 @@ def write_parquet(path: Path, batches: Iterator[list[Row]]) -> int:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ValueError('Parquet needs pyarrow: pip install -e ".[export]"') from error
+        raise UserError('Parquet needs pyarrow: pip install -e ".[export]"') from error
     num, writer = 0, None
     for rows in batches:
         if writer is None:
@@ -150,9 +151,9 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
     Raises ValueError for a data set that is incomplete or damaged, a file name of neither kind, and a missing pyarrow.
     """
     if out.suffix not in WRITERS:
-        raise ValueError(f"out={out} must end in {' or '.join(WRITERS)}")
+        raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
     if not (folder / "manifest.json").is_file():
-        raise ValueError(f"data={folder}: no data set there")
+        raise UserError(f"data={folder}: no data set there")
     kind = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"]["kind"]
     shards = Shards(folder, kind)
     batches = trace_rows(shards, dialect) if kind == "traces" else token_rows(shards)
@@ -164,10 +165,10 @@ def run(arguments: Sequence[str]) -> None:
     """Export what the `key=value` arguments name. Raises ValueError for a key that is unknown or missing."""
     options = dict(argument.partition("=")[::2] for argument in arguments)
     if unknown := options.keys() - set(KEYS):
-        raise ValueError(f"unknown key {min(unknown)!r}; known are {', '.join(KEYS)}")
+        raise UserError(f"unknown key {min(unknown)!r}; known are {', '.join(KEYS)}")
     for key in ("data", "out"):
         if not options.get(key):
-            raise ValueError(f"{key}=PATH is missing")
+            raise UserError(f"{key}=PATH is missing")
     num = export_data(Path(options["data"]), Path(options["out"]), options.get("dialect") or "sos")
     print(f"wrote {num} rows to {options['out']}")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos.commands.cli import report_keyed
+from sos.errors import UserError
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:
     try:
         from safetensors.torch import save_file
     except ImportError as error:
-        raise ValueError('safetensors is not installed: pip install -e ".[export]"') from error
+        raise UserError('safetensors is not installed: pip install -e ".[export]"') from error
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"out={out} is there already and not an empty folder")
+        raise UserError(f"out={out} is there already and not an empty folder")
     out.mkdir(parents=True, exist_ok=True)
     save_file(hf_weights(model), out / "model.safetensors", metadata={"format": "pt"})
     (out / "config.json").write_text(json.dumps(hf_config(model.config), indent=2) + "\n", encoding="utf-8")
@@ -108,9 +109,9 @@ def run(arguments: Sequence[str]) -> None:
     options = dict(argument.partition("=")[::2] for argument in arguments)
     for key in ("checkpoint", "out"):
         if not options.get(key):
-            raise ValueError(f"{key}=PATH is missing")
+            raise UserError(f"{key}=PATH is missing")
     if unknown := options.keys() - {"checkpoint", "out"}:
-        raise ValueError(f"unknown key {min(unknown)!r}; known are checkpoint and out")
+        raise UserError(f"unknown key {min(unknown)!r}; known are checkpoint and out")
 
     from sos.config import config_from_dict
     from sos.runs.checkpoint import load_checkpoint, load_model

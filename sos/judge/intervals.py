@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sos.errors import UserError
+
 _MAX_TERMS = 10_000  # of the continued fraction, which needs O(sqrt(df)) of them
 _LARGE_DF = 1e5  # above it the expansion around the normal quantile agrees to 1e-8
 
@@ -41,7 +43,7 @@ def wilson(successes: float, num: int, confidence: float = 0.95) -> Interval:
     """
     z = normal_quantile(confidence)
     if not 0 <= successes <= num:
-        raise ValueError(f"successes must be between 0 and num={num}, got {successes}")
+        raise UserError(f"successes must be between 0 and num={num}, got {successes}")
     if num == 0:
         return Interval(0.0, 1.0)
     rate, spread = successes / num, z * z / num
@@ -100,9 +102,9 @@ def t_quantile(probability: float, df: float) -> float:
     scipy.stats.t.ppf to 1e-8 relative. Raises ValueError unless 1e-100 <= probability < 1 and df >= 1.
     """
     if not 1e-100 <= probability < 1:
-        raise ValueError(f"probability must be between 0 and 1, got {probability}")
+        raise UserError(f"probability must be between 0 and 1, got {probability}")
     if not df >= 1:
-        raise ValueError(f"df must be at least 1, got {df}")
+        raise UserError(f"df must be at least 1, got {df}")
     if probability == 0.5:
         return 0.0
     if probability < 0.5:
@@ -119,12 +121,12 @@ def pass_at_k(num_samples: npt.ArrayLike, num_correct: npt.ArrayLike, k: int) ->
     """
     n, c = np.broadcast_arrays(np.asarray(num_samples), np.asarray(num_correct))
     if not (np.issubdtype(n.dtype, np.integer) and np.issubdtype(c.dtype, np.integer)):
-        raise ValueError(f"num_samples and num_correct must be whole numbers, got {n.dtype} and {c.dtype}")
+        raise UserError(f"num_samples and num_correct must be whole numbers, got {n.dtype} and {c.dtype}")
     n, c = n.astype(np.int64), c.astype(np.int64)  # unsigned counts would wrap below
     if k < 1 or np.any(n < k):
-        raise ValueError(f"k must be between 1 and num_samples, got k={k} and num_samples={n.min(initial=k)}")
+        raise UserError(f"k must be between 1 and num_samples, got k={k} and num_samples={n.min(initial=k)}")
     if np.any((c < 0) | (c > n)):
-        raise ValueError("num_correct must be between 0 and num_samples for every problem")
+        raise UserError("num_correct must be between 0 and num_samples for every problem")
     all_fail = np.ones(n.shape)
     for drawn in range(k):  # C(n-c, k) / C(n, k) as a product of ratios: no factorial to overflow
         all_fail *= np.maximum(n - c - drawn, 0) / (n - drawn)
@@ -133,15 +135,15 @@ def pass_at_k(num_samples: npt.ArrayLike, num_correct: npt.ArrayLike, k: int) ->
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+        raise UserError(f"confidence must be between 0 and 1, got {confidence}")
 
 
 def _sample(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1:
-        raise ValueError(f"values must be one-dimensional, got shape {sample.shape}")
+        raise UserError(f"values must be one-dimensional, got shape {sample.shape}")
     if not np.isfinite(sample).all():
-        raise ValueError("values must be finite")
+        raise UserError("values must be finite")
     return sample
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from sos.config import EVAL_SPLITS
 from sos.data.coverage import outcomes
 from sos.data.splits import evaluation_problems, sample_problems
+from sos.errors import UserError
 from sos.published.records import full_tree_nodes, published_strategies
 from sos.rng import stream_key
 from sos.search import mix
@@ -41,7 +42,7 @@ def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np
         return evaluation_problems(system.env, system.splits, split, num, seed=seed)
     max_nodes = full_tree_nodes(system.env)
     if max_nodes > MAX_TRACE_NODES:
-        raise ValueError(
+        raise UserError(
             f"split {split} needs whole searches, which can have {max_nodes} nodes (at most {MAX_TRACE_NODES})"
         )
     key = stream_key(seed, "val")

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 
+from sos.errors import UserError
 from sos.model.attention import Mask, TraceMask, attention, decoding_mask, packed_mask, rotary, rotate
 from sos.model.cache import CacheSlice, KVCache
 from sos.model.cpu import block as cpu_block
@@ -159,7 +160,7 @@ class GPT(nn.Module):
         """
         num_tokens = tokens_BT.shape[1]
         if num_tokens > self.config.context:
-            raise ValueError(f"rows of {num_tokens} tokens do not fit into model.context = {self.config.context}")
+            raise UserError(f"rows of {num_tokens} tokens do not fit into model.context = {self.config.context}")
         if positions_BT is None:
             positions_BT = torch.arange(num_tokens, device=tokens_BT.device)[None]
         mask = None

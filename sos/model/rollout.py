@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from sos.errors import UserError
 from sos.model.cpu.decoder import CPUDecoder, cpu_decoders
 from sos.model.gpt import GPT
 from sos.model.steps import StepDecoder
@@ -172,9 +173,9 @@ def _stream_keys(key, problems, samples):
 def _indices(name: str, values: np.ndarray, num_problems: int) -> np.ndarray:
     indices = np.asarray(values, dtype=np.int64)
     if indices.shape != (num_problems,):
-        raise ValueError(f"{name}_indices must have shape ({num_problems},), one per prompt, got {indices.shape}")
+        raise UserError(f"{name}_indices must have shape ({num_problems},), one per prompt, got {indices.shape}")
     if (indices < 0).any():
-        raise ValueError(f"{name}_indices must not be negative, got {indices.min()}")
+        raise UserError(f"{name}_indices must not be negative, got {indices.min()}")
     return indices
 
 
@@ -184,20 +185,20 @@ def _checked_budgets(
     """Check the arguments; return how many tokens each rollout may write, int64 (len(prompts),)."""
     context, vocab_size = model.config.context, model.config.vocab_size
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise UserError(f"batch_size must be at least 1, got {batch_size}")
     if not (temperature >= 0 and np.isfinite(temperature)):
-        raise ValueError(f"temperature must be finite and not negative, got {temperature}")
+        raise UserError(f"temperature must be finite and not negative, got {temperature}")
     for i, prompt in enumerate(prompts):
         if prompt.ndim != 1 or len(prompt) == 0:
-            raise ValueError(f"prompt {i} must be a non-empty one-dimensional array, got shape {prompt.shape}")
+            raise UserError(f"prompt {i} must be a non-empty one-dimensional array, got shape {prompt.shape}")
         if len(prompt) > context:
-            raise ValueError(f"prompt {i} has {len(prompt)} tokens, more than model.context = {context}")
+            raise UserError(f"prompt {i} has {len(prompt)} tokens, more than model.context = {context}")
         if prompt.min() < 0 or prompt.max() >= vocab_size:
-            raise ValueError(f"prompt {i} has a token outside 0..{vocab_size - 1} (model.vocab_size = {vocab_size})")
+            raise UserError(f"prompt {i} has a token outside 0..{vocab_size - 1} (model.vocab_size = {vocab_size})")
     budgets = np.asarray(max_tokens, dtype=np.int64)
     if budgets.ndim and budgets.shape != (len(prompts),):
-        raise ValueError(f"max_tokens must be one number or have shape ({len(prompts)},), got {budgets.shape}")
+        raise UserError(f"max_tokens must be one number or have shape ({len(prompts)},), got {budgets.shape}")
     if (budgets < 0).any():
-        raise ValueError(f"max_tokens must not be negative, got {budgets.min()}")
+        raise UserError(f"max_tokens must not be negative, got {budgets.min()}")
     room = np.array([context - len(prompt) for prompt in prompts], dtype=np.int64)
     return np.minimum(budgets, room)

@@ -22,6 +22,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from sos.errors import UserError
+
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"num_layers": 3, "width": 96, "num_heads": 3},
     "micro": {"num_layers": 4, "width": 128, "num_heads": 4},
@@ -64,23 +66,23 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for key in ("vocab_size", "context", "num_layers", "num_heads", "width"):
             if getattr(self, key) < 1:
-                raise ValueError(f"model.{key} must be at least 1, got {getattr(self, key)}")
+                raise UserError(f"model.{key} must be at least 1, got {getattr(self, key)}")
         if self.width % (2 * self.num_heads):
-            raise ValueError(
+            raise UserError(
                 f"model.width must be a multiple of 2 * model.num_heads (rotary positions turn pairs), "
                 f"got width {self.width} with {self.num_heads} heads"
             )
         if self.num_kv_heads < 0 or self.num_heads % (self.num_kv_heads or 1):
-            raise ValueError(
+            raise UserError(
                 f"model.num_kv_heads must be 0 or divide model.num_heads, got {self.num_kv_heads} with {self.num_heads} heads"
             )
         for key in ("mlp_ratio", "rope_theta"):
             if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
-                raise ValueError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
+                raise UserError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout must be in [0, 1), got {self.dropout}")
+            raise UserError(f"model.dropout must be in [0, 1), got {self.dropout}")
         if self.attention not in ATTENTION_BACKENDS:
-            raise ValueError(f"model.attention must be one of {', '.join(ATTENTION_BACKENDS)}, got {self.attention!r}")
+            raise UserError(f"model.attention must be one of {', '.join(ATTENTION_BACKENDS)}, got {self.attention!r}")
 
     @property
     def head_dim(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.envs.countdown.rules import HEURISTICS, MAX_NUMBERS, Countdown
+from sos.errors import UserError
 from sos.search import Beam, DepthFirst
 from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
@@ -102,17 +103,17 @@ def from_record(record: Any) -> Imported:
     verdict, trace, align = verify_tokens(dialect, env, problem, tokens)
     if verdict.status != DecodeStatus.OK:
         rest = words(dialect, tokens[len(align) :][:12].tolist())
-        raise ValueError(f"search_path cannot be read from {rest!r} on (token {len(align)} of {len(tokens)})")
+        raise UserError(f"search_path cannot be read from {rest!r} on (token {len(align)} of {len(tokens)})")
     if not np.array_equal(trace.problem, problem):
         stated = trace.problem.tolist()
-        raise ValueError(f"search_path states target {stated[0]} and numbers {stated[2:]}, not {target} and {numbers}")
+        raise UserError(f"search_path states target {stated[0]} and numbers {stated[2:]}, not {target} and {numbers}")
     if verdict.errors.any():
         wrong = int(np.flatnonzero(verdict.errors)[0])
         name = Error(int(verdict.errors[wrong])).name.lower()
         step = words(dialect, tokens[align == wrong].tolist())
-        raise ValueError(f"search_path has a mistake ({name}): {step!r}")
+        raise UserError(f"search_path has a mistake ({name}): {step!r}")
     if record["rating"] > 0 and not verdict.solved:
-        raise ValueError(f"rating is {record['rating']}, and search_path does not solve the problem")
+        raise UserError(f"rating is {record['rating']}, and search_path does not solve the problem")
     check_solution(numbers, target, record["solution"])
     return Imported(trace, join_name(record["search_type"], record["heuristic"]))
 
@@ -120,20 +121,20 @@ def from_record(record: Any) -> Imported:
 def _checked_fields(record: Any) -> tuple[list[int], int, str]:
     """Return (numbers, target, search_path). Raises ValueError that names the field and the value."""
     if not isinstance(record, dict):
-        raise ValueError(f"a record is an object with the fields {', '.join(FIELDS)}, got {_short(record)}")
+        raise UserError(f"a record is an object with the fields {', '.join(FIELDS)}, got {_short(record)}")
     for name in FIELDS:
         if name not in record:
-            raise ValueError(f"the field {name} is missing")
+            raise UserError(f"the field {name} is missing")
     for name in ("search_path", "search_type", "heuristic"):
         if not isinstance(record[name], str):
-            raise ValueError(f"{name} must be a text, got {_short(record[name])}")
+            raise UserError(f"{name} must be a text, got {_short(record[name])}")
     numbers, target, rating = record["nums"], record["target"], record["rating"]
     if not (isinstance(numbers, list) and 2 <= len(numbers) <= MAX_NUMBERS and all(map(_is_number, numbers))):
-        raise ValueError(f"nums must be 2 to {MAX_NUMBERS} whole numbers below 2**31, got {_short(numbers)}")
+        raise UserError(f"nums must be 2 to {MAX_NUMBERS} whole numbers below 2**31, got {_short(numbers)}")
     if not (_is_number(target) and 1 <= target <= MAX_TARGET):
-        raise ValueError(f"target must be a whole number from 1 to {MAX_TARGET}, got {_short(target)}")
+        raise UserError(f"target must be a whole number from 1 to {MAX_TARGET}, got {_short(target)}")
     if isinstance(rating, bool) or not isinstance(rating, (int, float)) or not 0 <= rating <= 1:
-        raise ValueError(f"rating must be a number from 0 to 1, got {_short(rating)}")
+        raise UserError(f"rating must be a number from 0 to 1, got {_short(rating)}")
     return numbers, target, record["search_path"]
 
 
@@ -170,7 +171,7 @@ def _ids(num_numbers: int, text: str) -> list[int]:
         while match := pattern.match(text, place):
             place = match.end()
         line = text.count("\n", 0, place) + 1
-        raise ValueError(
+        raise UserError(
             f"line {line} of search_path holds {text[place : place + 8]!r}, which is not in the published wording"
         )
     return [ids[word] for word in found]
@@ -228,7 +229,7 @@ def first_solution(numbers: Sequence[int], target: int) -> list[str]:
     env = Countdown(len(numbers), max_target=target)
     trace = run_search(ORACLE, env, problem, min(SOLUTION_NODES, full_tree_nodes(env)))
     if trace.outcome != Outcome.SOLVED:
-        raise ValueError(f"problem {list(numbers)} to {target} has no solution")
+        raise UserError(f"problem {list(numbers)} to {target} has no solution")
     operations: list[str] = []
     node = len(trace.nodes) - 1  # the goal is generated last
     while node > 0:
@@ -241,12 +242,12 @@ def first_solution(numbers: Sequence[int], target: int) -> list[str]:
 def check_solution(numbers: Sequence[int], target: int, solution: Any) -> None:
     """Replay a list of operations exactly, each number used once. Raises ValueError that names the operation."""
     if not isinstance(solution, list) or not all(isinstance(operation, str) for operation in solution):
-        raise ValueError(f"solution must be a list of texts, got {_short(solution)}")
+        raise UserError(f"solution must be a list of texts, got {_short(solution)}")
     state = list(numbers)
     for operation in solution:
         state = apply_operation(state, operation)
     if state != [target]:
-        raise ValueError(f"solution ends with {state}, not with the target {target}")
+        raise UserError(f"solution ends with {state}, not with the target {target}")
 
 
 def apply_operation(state: Sequence[int], operation: str) -> list[int]:
@@ -256,12 +257,12 @@ def apply_operation(state: Sequence[int], operation: str) -> list[int]:
     """
     match = _OPERATION.fullmatch(operation)
     if match is None:
-        raise ValueError(f"solution holds {_short(operation)}, which is no operation")
+        raise UserError(f"solution holds {_short(operation)}, which is no operation")
     a, b, result = int(match[1]), int(match[3]), int(match[4])
     left = list(state)
     for number in (a, b):
         if number not in left:
-            raise ValueError(f"solution uses {number} in {operation}, of {list(state)}")
+            raise UserError(f"solution uses {number} in {operation}, of {list(state)}")
         left.remove(number)
     true = {
         "+": a + b,
@@ -270,7 +271,7 @@ def apply_operation(state: Sequence[int], operation: str) -> list[int]:
         "/": a // b if b and a >= b and a % b == 0 else None,
     }[match[2]]
     if true != result:
-        raise ValueError(f"solution states {operation}, which is wrong")
+        raise UserError(f"solution states {operation}, which is wrong")
     return [*left, result]
 
 

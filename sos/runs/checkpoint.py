@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sos.config import config_from_dict
+from sos.errors import UserError
 from sos.model.gpt import GPT
 from sos.stream.dialect.vocab import Vocabulary
 from sos.system import System, gpt_config
@@ -42,21 +43,21 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"no such checkpoint: {path}{' (a folder; name the file in it)' if path.is_dir() else ''}")
+        raise UserError(f"no such checkpoint: {path}{' (a folder; name the file in it)' if path.is_dir() else ''}")
     content = _read(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a checkpoint of sos: it holds {type(content).__name__}")
+        raise UserError(f"{path} is not a checkpoint of sos: it holds {type(content).__name__}")
     record = content.get("hyper_parameters")
     state = content.get("state_dict")
     if not isinstance(record, dict) or not isinstance(state, dict):
         missing = "state_dict" if isinstance(record, dict) else "hyper_parameters"
-        raise ValueError(f"{path} is not a checkpoint of sos: {missing} is missing")
+        raise UserError(f"{path} is not a checkpoint of sos: {missing} is missing")
     for key, kind in (("config", dict), ("vocabulary", str)):
         if not isinstance(record.get(key), kind):
-            raise ValueError(f"{path} is not a checkpoint of sos: hyper_parameters/{key} is missing")
+            raise UserError(f"{path} is not a checkpoint of sos: hyper_parameters/{key} is missing")
     weights = {k.removeprefix(MODEL_PREFIX): v for k, v in state.items() if k.startswith(MODEL_PREFIX)}
     if not weights:
-        raise ValueError(f"{path} is not a checkpoint of sos: state_dict has no weights of the model")
+        raise UserError(f"{path} is not a checkpoint of sos: state_dict has no weights of the model")
     train = {"steps": int(content.get("global_step", 0))}
     if isinstance(cursor := content.get(DATA), dict):
         train |= {"tokens": int(cursor["tokens"]), "problems": int(cursor["streams"])}
@@ -73,7 +74,7 @@ def _read(path: Path) -> Any:
         verified.seek(0)
         return torch.load(verified, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} is not a checkpoint of sos: it holds more than tensors and plain values") from error
+        raise UserError(f"{path} is not a checkpoint of sos: it holds more than tensors and plain values") from error
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -85,7 +86,7 @@ def _read(path: Path) -> Any:
         KeyError,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"damaged or cut short, or no checkpoint: {path} ({reason})") from error
+        raise UserError(f"damaged or cut short, or no checkpoint: {path} ({reason})") from error
 
 
 def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:
@@ -100,9 +101,7 @@ def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:
         have = tuple(loaded.state_dict[name].shape) if name in loaded.state_dict else "none"
         want = tuple(expected[name].shape) if name in expected else "none"
         if have != want:
-            raise ValueError(
-                f"{loaded.path} does not fit its own config: weight {name} is {have}, the model has {want}"
-            )
+            raise UserError(f"{loaded.path} does not fit its own config: weight {name} is {have}, the model has {want}")
     model.load_state_dict(loaded.state_dict)
     return model
 
@@ -111,10 +110,10 @@ def _check_vocabulary(loaded: LoadedCheckpoint, system: System) -> None:
     try:
         old = Vocabulary.from_json(loaded.vocabulary).tokens
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{loaded.path} is not a checkpoint of sos: its vocabulary cannot be read") from error
+        raise UserError(f"{loaded.path} is not a checkpoint of sos: its vocabulary cannot be read") from error
     for number, (a, b) in enumerate(zip_longest(old, system.dialect.vocab.tokens)):
         if a != b:
             before, now = ("missing" if token is None else repr(token) for token in (a, b))
-            raise ValueError(
+            raise UserError(
                 f"{loaded.path} has another vocabulary: its token {number} is {before}, and {now} in dialect {system.dialect.name}"
             )

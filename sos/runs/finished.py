@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.errors import UserError
 from sos.judge.intervals import mean_interval
 from sos.runs.folder import PROVENANCE, read_json
 
@@ -82,16 +83,16 @@ def load_runs(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     for word in map(str, paths):
         label, path = _labelled(word)
         if not path.is_dir():
-            raise ValueError(f"no such run folder: {path}")
+            raise UserError(f"no such run folder: {path}")
         finished, begun = _find_runs(path)
         if not finished and not begun:
-            raise ValueError(f"no run found in {path}: neither it nor a folder below it holds metrics.json")
+            raise UserError(f"no run found in {path}: neither it nor a folder below it holds metrics.json")
         folders |= {folder.resolve(): (folder, label) for folder in finished}
         unfinished |= {folder.resolve(): folder for folder in begun}
     for folder in unfinished.values():
         _log.warning("unfinished run left out (config.yaml but no metrics.json): %s", folder)
     if not folders:
-        raise ValueError(f"no finished run; unfinished: {', '.join(map(str, unfinished.values())) or 'none'}")
+        raise UserError(f"no finished run; unfinished: {', '.join(map(str, unfinished.values())) or 'none'}")
     return [replace(_load_run(folder), label=label) for folder, label in folders.values()]
 
 
@@ -119,10 +120,10 @@ def _load_run(folder: Path) -> Run:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # includes JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f"damaged {path}: {error}") from error
+        raise UserError(f"damaged {path}: {error}") from error
     complaint = _schema_complaint(content)
     if complaint:
-        raise ValueError(f"{path} is not of this metric schema: {complaint}")
+        raise UserError(f"{path} is not of this metric schema: {complaint}")
     metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
     digests, solved, generated = {}, {}, {}
     for rollouts in sorted(folder.glob("rollouts_*.npz")):
@@ -207,10 +208,10 @@ def _read_rollouts(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         with np.load(path, allow_pickle=False) as arrays:
             problems, columns = arrays["problems"], {name: arrays[name] for name in _COLUMNS}
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"damaged {path}: {error}") from error
+        raise UserError(f"damaged {path}: {error}") from error
     shapes = {name: column.shape for name, column in columns.items()}
     if problems.ndim != 2 or not problems.size or any(shape != problems.shape[:1] for shape in shapes.values()):
-        raise ValueError(f"damaged {path}: problems {problems.shape} do not match {shapes}")
+        raise UserError(f"damaged {path}: problems {problems.shape} do not match {shapes}")
     order = np.lexsort(problems.T)
     rows = problems[order].astype("<i8")
     digest = hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sos.errors import describe
+from sos.errors import UserError, describe
 
 LOCK = ".lock"
 FAILED = "failed.txt"
@@ -34,14 +34,14 @@ def claim(folder: Path, what: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise ValueError(f"cannot write into {folder}: {error.strerror}") from error
+        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise ValueError(f"another {what} is writing into {folder} ({holder}); choose another folder") from error
+            raise UserError(f"another {what} is writing into {folder} ({holder}); choose another folder") from error
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}")

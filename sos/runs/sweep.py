@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sos.config import Config, config_hash
+from sos.errors import UserError
 from sos.runs.folder import failure_reason, is_finished
 
 
@@ -78,10 +79,10 @@ def expand(
     for arm, overrides in arms.items():
         for override in overrides:
             if "=" not in override or override.startswith("hydra"):
-                raise ValueError(f"sweep: arm {arm} holds {override!r}, which is not key=value")
+                raise UserError(f"sweep: arm {arm} holds {override!r}, which is not key=value")
             clash = next((other[0] for other in typed if key_of(other[0]) == key_of(override)), None)
             if clash:
-                raise ValueError(f"sweep: {clash} was typed, but arm {arm} decides {key_of(override)}")
+                raise UserError(f"sweep: {clash} was typed, but arm {arm} decides {key_of(override)}")
     fixed = [alternatives for alternatives in typed if key_of(alternatives[0]) != "seed"]
     seeded = [alternatives for alternatives in typed if key_of(alternatives[0]) == "seed"]
     if not seeded and seeds:
@@ -125,9 +126,9 @@ def check_ranks(config: Config, launcher: Any) -> None:
     started = (launcher.get("tasks_per_node", 1), launcher.get("nodes", 1))
     is_slurm = str(launcher.get("_target_", "")).endswith("SlurmLauncher")
     if ranks != (1, 1) and (not is_slurm or started != ranks):
-        raise ValueError(
+        raise UserError(
             f"trainer.devices={ranks[0]} trainer.num_nodes={ranks[1]} in a sweep needs a launcher that starts as many tasks: "
             "hydra/launcher=slurm_node or slurm_nodes, or one device per run"
         )
     if is_slurm and ranks == (1, 1) and started != (1, 1):
-        raise ValueError(f"hydra.launcher starts {started[0]} tasks on {started[1]} nodes, this run has one device")
+        raise UserError(f"hydra.launcher starts {started[0]} tasks on {started[1]} nodes, this run has one device")

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from sos.errors import UserError
 from sos.runs.sweep import ArmSweeperConf
 
 
@@ -75,7 +76,7 @@ class ArmSweeper(BasicSweeper):
         found = read_json(path)
         if found and found != record:
             earlier = " ".join([str(found.get("name")), *found.get("overrides", [])])
-            raise ValueError(
+            raise UserError(
                 f"{home} holds the sweep {earlier}, not {' '.join([record['name'], *record['overrides']])}: "
                 "choose another hydra.sweep.dir"
             )
@@ -91,7 +92,7 @@ class ArmSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         if any(override.is_sweep_override() for override in parsed if key_of(override.get_key_element()) == "sweep"):
-            raise ValueError("one sweep at a time: +sweep=NAME")
+            raise UserError("one sweep at a time: +sweep=NAME")
         typed = []
         for override in parsed:
             chunks = self.split_arguments([override], None)[0]
@@ -107,14 +108,14 @@ class ArmSweeper(BasicSweeper):
             try:
                 config = to_object(_without_hydra(composed))
             except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
+                raise UserError(f"{name}: {error}") from error
             jobs.append(Job(tuple(overrides), arm, Path(self.config.hydra.sweep.dir) / name, config))
             extra = [f"hydra.sweeper.arm={quoted(arm)}"] if arm else []
             commands.append([*overrides, *extra, f"hydra.sweep.subdir={quoted(name)}"])
         folders = [job.folder for job in jobs]
         twice = next((folder for folder in folders if folders.count(folder) > 1), None)
         if twice:
-            raise ValueError(f"two runs of this sweep would write into {twice}")
+            raise UserError(f"two runs of this sweep would write into {twice}")
         return jobs, commands, fixed
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sos.errors import UserError
 from sos.kernels import kernel
 from sos.search.protocol import search_chosen
 from sos.search.work import new_work
@@ -24,7 +25,7 @@ def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, cho
     """
     buffer = new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
     if _search(strategy, choice, env, problem, new_work(env, max_nodes), buffer) != Status.OK:
-        raise ValueError(
+        raise UserError(
             f"the search for problem {problem.tolist()} generates more than {max_nodes} nodes; lower search.max_nodes"
         )
     return to_trace(problem, buffer)

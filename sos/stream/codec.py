@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.errors import UserError
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
 from sos.stream.read.decode import decode_kernel
@@ -51,7 +52,7 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
             tokens, kinds, streams, prompts, kept, 0,
         )  # fmt: skip
         if status != OK:
-            raise ValueError(f"dialect {dialect.name} cannot write event {event} of the trace: {ENCODE_ERRORS[status]}")
+            raise UserError(f"dialect {dialect.name} cannot write event {event} of the trace: {ENCODE_ERRORS[status]}")
         if num:
             lengths = np.diff(writing.stops, prepend=0)
             align = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.errors import UserError
 from sos.kernels import inner, kernel
 from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
@@ -242,7 +243,7 @@ def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int 
     work = new_work(env, size)
     status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, work, source, out, kept, solution)
     if status == NEEDS_SOLUTION:
-        raise ValueError(f"view {VIEWS[view.kind]!r} needs a solution, and problem {trace.problem.tolist()} has none")
+        raise UserError(f"view {VIEWS[view.kind]!r} needs a solution, and problem {trace.problem.tolist()} has none")
     if status == BUFFER_FULL:
-        raise ValueError(f"view {VIEWS[view.kind]!r} of the trace needs more than {max_nodes} nodes")
+        raise UserError(f"view {VIEWS[view.kind]!r} of the trace needs more than {max_nodes} nodes")
     return to_trace(trace.problem, out)

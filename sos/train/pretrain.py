@@ -23,6 +23,7 @@ from sos import source_hash
 from sos.config import Config, config_hash, to_dict
 from sos.data.loader import StreamDataModule
 from sos.datasets.source import build_source
+from sos.errors import UserError
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import load_checkpoint, load_model
@@ -57,7 +58,7 @@ def find_checkpoint(path: str | Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise ValueError(f"resume={path}: no checkpoint there")
+    raise UserError(f"resume={path}: no checkpoint there")
 
 
 def progress_bars() -> tuple[Callable[[str, int, int], None], Callable[[], None]]:
@@ -122,7 +123,7 @@ def check_devices(config: Config) -> None:
     options = config.trainer
     found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
     if options.accelerator == "gpu" and found < options.devices:
-        raise ValueError(
+        raise UserError(
             f"trainer.accelerator=gpu with trainer.devices={options.devices}: this machine has {found}; trainer=cpu needs none"
         )
 
@@ -132,7 +133,7 @@ def rows_per_batch(config: Config) -> int:
     ranks = config.trainer.devices * config.trainer.num_nodes
     rows = config.trainer.batch_tokens // config.data.context
     if rows < ranks or rows % ranks:
-        raise ValueError(
+        raise UserError(
             f"trainer.batch_tokens={config.trainer.batch_tokens} gives {rows} rows of data.context={config.data.context}, "
             f"which {ranks} ranks cannot share evenly"
         )
@@ -287,9 +288,9 @@ def check_resume(config: Config, system: System, checkpoint: Path) -> None:
     free = ("resume", "eval.", "trainer.", "data.shards")
     for key in sorted(old.keys() | new.keys()):
         if not key.startswith(free) and old.get(key) != new.get(key):
-            raise ValueError(
+            raise UserError(
                 f"resume={checkpoint}: it was trained with {key}={old.get(key)}, this run has {key}={new.get(key)}"
             )
     if old["trainer.batch_tokens"] != new["trainer.batch_tokens"]:
-        raise ValueError(f"resume={checkpoint}: it was trained with trainer.batch_tokens={old['trainer.batch_tokens']}")
+        raise UserError(f"resume={checkpoint}: it was trained with trainer.batch_tokens={old['trainer.batch_tokens']}")
     load_model(loaded, system)

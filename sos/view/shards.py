@@ -11,6 +11,7 @@ from sos.config import Config, config_from_dict
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import dialect_hash
 from sos.datasets.store import open_complete
+from sos.errors import UserError
 from sos.stream.dialect.compile import load_dialect
 from sos.system import build_env, build_system
 from sos.view.page import from_tokens, from_trace
@@ -25,13 +26,13 @@ def from_shards(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
     The index counts what the data set holds, over all its shards. Raises ValueError for what is missing or damaged.
     """
     if {"split", "problem"} & options.keys():
-        raise ValueError("shard takes index, not split and problem")
+        raise UserError("shard takes index, not split and problem")
     _, indices = parse_indices(options)
     folder = Path(options["shard"])
     kind = open_complete(folder)["recipe"]["kind"]
     shards = Shards(folder, kind)
     if kind == "tokens" and overrides:
-        raise ValueError(f"{overrides[0]} has no place here: {folder} says what its streams are")
+        raise UserError(f"{overrides[0]} has no place here: {folder} says what its streams are")
     shown: list[Shown] = []
     for index in indices:
         shard, row = _find(shards, UNITS[kind], index)
@@ -46,7 +47,7 @@ def _find(shards: Shards, unit: str, index: int) -> tuple[int, int]:
         if left < record["counts"][unit]:
             return shard, left
         left -= record["counts"][unit]
-    raise ValueError(f"index={index}: {shards.folder} holds {index - left} {unit}")
+    raise UserError(f"index={index}: {shards.folder} holds {index - left} {unit}")
 
 
 def _config(shards: Shards) -> Config:
@@ -58,7 +59,7 @@ def _config(shards: Shards) -> Config:
             | ({"stream": stream} if stream else {})
         )
     except ValueError as error:
-        raise ValueError(f"{shards.folder} was made under another schema: {error}") from error
+        raise UserError(f"{shards.folder} was made under another schema: {error}") from error
 
 
 def _name(shards: Shards, columns: Any, row: int, title: str) -> tuple[str, str]:
@@ -83,7 +84,7 @@ def _trace(shards: Shards, shard: int, row: int, title: str, overrides: Sequence
 def _stream(shards: Shards, shard: int, row: int, title: str, overrides: Sequence[str]) -> list[Shown]:
     columns, system = shards.columns(shard), build_system(_config(shards))
     if dialect_hash(system.dialect) != shards.manifest["recipe"]["stream"]["dialect_hash"]:
-        raise ValueError(f"{shards.folder} was written in another version of dialect {system.dialect.name}")
+        raise UserError(f"{shards.folder} was written in another version of dialect {system.dialect.name}")
     start, stop = columns["offsets"][row : row + 2]
     title, detail = _name(shards, columns, row, title)
     detail = f"{detail}, {system.dialect.name}"

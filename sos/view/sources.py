@@ -17,6 +17,7 @@ from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.data.traces import strategy_of
 from sos.datasets.files import parse_trace, read_json
 from sos.envs.countdown.rules import Countdown
+from sos.errors import UserError
 from sos.rng import fold, stream_key
 from sos.search.run import run_search
 from sos.stream.codec import encode_prompt
@@ -34,10 +35,10 @@ def parse_problem(text: str, system: System) -> np.ndarray:
     try:
         target, *numbers = (int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(","))
     except ValueError:
-        raise ValueError(f"problem must be [target,number,...], got {text}") from None
+        raise UserError(f"problem must be [target,number,...], got {text}") from None
     env = system.env
     if len(numbers) != env.num_numbers:
-        raise ValueError(
+        raise UserError(
             f"problem={text} has {len(numbers)} numbers, env.num_numbers={env.num_numbers}: change one of them"
         )
     check_ranges(target, numbers, system, f"problem={text}")
@@ -52,21 +53,21 @@ def check_ranges(target: int, numbers: Sequence[int], system: System, where: str
         *(("number", number, env.min_number, env.max_number) for number in numbers),
     ):
         if not low <= value <= high:
-            raise ValueError(f"{where}: {name} {value} is outside env.min_{name}={low} and env.max_{name}={high}")
+            raise UserError(f"{where}: {name} {value} is outside env.min_{name}={low} and env.max_{name}={high}")
 
 
 def parse_indices(options: dict[str, str]) -> tuple[str, list[int]]:
     """Return the split and the indices, by default `val` and 0."""
     split = options.get("split", "val")
     if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split}")
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split}")
     text = options.get("index", "0")
     try:
         indices = [int(part) for part in text.strip("[]").split(",")]
     except ValueError:
-        raise ValueError(f"index must be numbers from 0 up, separated by commas, got {text}") from None
+        raise UserError(f"index must be numbers from 0 up, separated by commas, got {text}") from None
     if min(indices) < 0:
-        raise ValueError(f"index must not be negative, got {text}")
+        raise UserError(f"index must not be negative, got {text}")
     return split, indices
 
 
@@ -89,7 +90,7 @@ def find_problems(config: Config, system: System, options: dict[str, str]) -> li
         return [Problem(parse_problem(options["problem"], system))]
     split, indices = parse_indices(options)
     if split == "val_target" and not len(system.splits.held_out):
-        raise ValueError("split=val_target: no target is held out (data.held_out_fraction=0)")
+        raise UserError("split=val_target: no target is held out (data.held_out_fraction=0)")
     if split == "train":
         found = {
             index: sample_problems(system.env, system.splits, split, 1, seed=config.seed, start=index)[0]
@@ -98,7 +99,7 @@ def find_problems(config: Config, system: System, options: dict[str, str]) -> li
     else:
         rows = evaluation_problems(system.env, system.splits, split, max(indices) + 1, seed=config.eval.seed)
         if max(indices) >= len(rows):
-            raise ValueError(f"index={max(indices)}: split {split} holds {len(rows)} distinct problems")
+            raise UserError(f"index={max(indices)}: split {split} holds {len(rows)} distinct problems")
         found = {index: rows[index] for index in indices}
     return [Problem(row, split, index, f"{split} {index}") for index, row in found.items()]
 
@@ -135,7 +136,7 @@ def _teachers(config: Config, overrides: Sequence[str]) -> list[tuple[str, Confi
     """Return (name, config) of the searches to put beside a model: the run's own, or those of the `search` keys given."""
     for override in overrides:
         if not override.startswith(("search=", "search.")):
-            raise ValueError(
+            raise UserError(
                 f"{override} has no place here: the run says it; only search keys, the teacher's, can be given"
             )
     if not overrides:
@@ -152,7 +153,7 @@ def _teachers(config: Config, overrides: Sequence[str]) -> list[tuple[str, Confi
 def _with_teachers(config: Config, problem: Problem, options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
     choice = options.get("teacher", "true").lower()
     if choice not in ("true", "false"):
-        raise ValueError(f"teacher must be true or false, got {options['teacher']}")
+        raise UserError(f"teacher must be true or false, got {options['teacher']}")
     if choice == "false":
         return []
     return [
@@ -165,7 +166,7 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
     if "checkpoint" in options:
         return _from_checkpoint(options, overrides)
     if "problem" in options:
-        raise ValueError("rollout=RUN holds the problems of its evaluation; use checkpoint=RUN for one of your own")
+        raise UserError("rollout=RUN holds the problems of its evaluation; use checkpoint=RUN for one of your own")
     from sos.runs.finished import load_runs
 
     split, indices = parse_indices(options)
@@ -176,7 +177,7 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
         seen: set[tuple[int, ...]] = set()
         for run, config, rows, streams in loaded:
             if index >= len(rows):
-                raise ValueError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {split}")
+                raise UserError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {split}")
             system = build_system(config)
             problem = Problem(rows[index], split, index, f"{split} {index}")
             check_ranges(int(problem.row[0]), problem.row[2:].tolist(), system, f"{run.folder}, problem {index}")
@@ -195,22 +196,22 @@ def read_rollouts(folder: Path, split: str) -> tuple[np.ndarray, list[np.ndarray
     """Return problems int32 (N, P) and the streams that the model wrote for them. Raises ValueError that names the file."""
     path = folder / f"rollouts_{split}.npz"
     if not path.is_file():
-        raise ValueError(f"no rollouts of split {split}: {path} does not exist")
+        raise UserError(f"no rollouts of split {split}: {path} does not exist")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if not {"tokens", "offsets"} <= set(arrays.files):
                 raise LookupError
             problems, tokens, offsets = arrays["problems"], arrays["tokens"], arrays["offsets"]
     except LookupError:
-        raise ValueError(
+        raise UserError(
             f"{path} keeps no tokens (an older version wrote it); write it anew: python -m sos.commands.evaluate checkpoint={folder}"
         ) from None
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"damaged {path}: {error}") from error
+        raise UserError(f"damaged {path}: {error}") from error
     if problems.ndim != 2 or offsets.shape != (len(problems) + 1,) or tokens.ndim != 1 or offsets[-1] != len(tokens):
-        raise ValueError(f"damaged {path}: problems {problems.shape}, tokens {tokens.shape}, offsets {offsets.shape}")
+        raise UserError(f"damaged {path}: problems {problems.shape}, tokens {tokens.shape}, offsets {offsets.shape}")
     if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        raise ValueError(f"damaged {path}: offsets do not ascend from 0")
+        raise UserError(f"damaged {path}: offsets do not ascend from 0")
     return problems.astype(np.int32), np.split(tokens, offsets[1:-1])
 
 
@@ -225,7 +226,7 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
     try:
         config = config_from_dict(loaded.config)
     except ValueError as error:
-        raise ValueError(f"{path} was written under another schema: {error}") from error
+        raise UserError(f"{path} was written under another schema: {error}") from error
     system = build_system(config)
     problems = find_problems(config, system, options)
     model = load_model(loaded, system)
@@ -233,7 +234,7 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
-        raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
     prompts = [np.array(encode_prompt(system.dialect, problem.row), np.int32) for problem in problems]
     budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
     answers = rollout(model, prompts, max_tokens=budget)
@@ -250,18 +251,18 @@ def from_files(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]
     """Return the streams of a file, read in the config's dialect."""
     chosen = list(combinations(overrides))
     if len(chosen) > 1:
-        raise ValueError(f"a file is read in one dialect, and {len(chosen)} combinations of values are given")
+        raise UserError(f"a file is read in one dialect, and {len(chosen)} combinations of values are given")
     if {"split", "index"} & options.keys():
-        raise ValueError("tokens and text take problem=[target,numbers...], not split and index")
+        raise UserError("tokens and text take problem=[target,numbers...], not split and index")
     system = build_system(compose(chosen[0][0]))
     problem = parse_problem(options["problem"], system) if "problem" in options else None
     path = Path(options.get("tokens") or options["text"])
     if not path.is_file():
-        raise ValueError(f"no such file: {path}")
+        raise UserError(f"no such file: {path}")
     try:
         content = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text: {error}") from error
+        raise UserError(f"{path} is not text: {error}") from error
     streams = _read_integers(path, content) if "tokens" in options else [_tokenize(path, content, system.dialect)]
     shown: list[Shown] = []
     for number, stream in enumerate(streams):
@@ -275,22 +276,22 @@ def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[S
     """Return the traces number `index` of a file of traces (see `sos.datasets.files`), written in the config's dialect."""
     path = Path(options["traces"])
     if not path.is_file():
-        raise ValueError(f"no such file: {path}")
+        raise UserError(f"no such file: {path}")
     if {"split", "problem"} & options.keys():
-        raise ValueError("traces takes index, not split and problem")
+        raise UserError("traces takes index, not split and problem")
     _, indices = parse_indices(options)
     values = dict(zip(range(max(indices) + 1), read_json(path), strict=False))
     shown: list[Shown] = []
     for index in indices:
         if index not in values:
-            raise ValueError(f"index={index}: {path} holds {len(values)} traces")
+            raise UserError(f"index={index}: {path} holds {len(values)} traces")
         line, value = values[index]
         try:
             if isinstance(value, ValueError):
                 raise value
             trace, strategy = parse_trace(value)
         except ValueError as error:
-            raise ValueError(f"{path}, line {line}: {error}") from error
+            raise UserError(f"{path}, line {line}: {error}") from error
         for chosen, swept in combinations(overrides):
             config = compose(chosen)
             env = Countdown(num_numbers=int(trace.problem[1]))
@@ -313,10 +314,10 @@ def _read_integers(path: Path, content: str) -> list[list[int]]:
         except ValueError:
             stream = [None]
         if not all(type(token) is int and abs(token) < 2**63 for token in stream):
-            raise ValueError(f"{path}, line {number}: not integers: {line.strip()[:60]}")
+            raise UserError(f"{path}, line {number}: not integers: {line.strip()[:60]}")
         streams.append(stream)
     if not streams:
-        raise ValueError(f"{path} holds no tokens")
+        raise UserError(f"{path} holds no tokens")
     return streams
 
 
@@ -326,7 +327,7 @@ def _tokenize(path: Path, text: str, dialect: Dialect) -> list[int]:
     ids = list(encoding.ids)
     for token, (start, stop) in zip(ids, encoding.offsets, strict=True):
         if token == PAD and text[start:stop] != SPECIALS[PAD]:
-            raise ValueError(f"{path}: {text[start:stop]!r} at character {start} is no token of dialect {dialect.name}")
+            raise UserError(f"{path}: {text[start:stop]!r} at character {start} is no token of dialect {dialect.name}")
     if not ids:
-        raise ValueError(f"{path} holds no tokens")
+        raise UserError(f"{path} holds no tokens")
     return ([] if ids[0] == BOS else [BOS]) + ids + ([] if EOS in ids else [EOS])

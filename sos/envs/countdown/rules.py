@@ -18,6 +18,7 @@ import numpy as np
 from sos.envs import protocol
 from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, pair_hits, reaches
 from sos.envs.protocol import implements
+from sos.errors import UserError
 from sos.kernels import inner
 from sos.rng import below, fold
 
@@ -107,7 +108,7 @@ class Countdown(NamedTuple):
     def problem_row(self, target: int, numbers: list[int]) -> list[int]:
         """Return the problem row for `numbers`, which must be `num_numbers` long, in the order in which it lists them."""
         if len(numbers) != self.num_numbers:
-            raise ValueError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
+            raise UserError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
         return [target, len(numbers), *(sorted(numbers, reverse=True) if self.descending else numbers)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sos.errors import UserError
 from sos.model.cpu.attention_kernels import attend_rows, attend_rows_backward
 from sos.model.cpu.operators import differentiable
 
@@ -88,7 +89,7 @@ def packed_attention(
     32 (T + 16) (H D + 4) bytes per thread. Raises ValueError for another device or dtype.
     """
     if qkv_BTGD.device.type != "cpu" or qkv_BTGD.dtype != torch.float32:
-        raise ValueError(f"model.attention=numba takes float32 on the CPU, got {qkv_BTGD.dtype} on {qkv_BTGD.device}")
+        raise UserError(f"model.attention=numba takes float32 on the CPU, got {qkv_BTGD.dtype} on {qkv_BTGD.device}")
     shape = (*qkv_BTGD.shape[:2], -1)
     heads_H = qkv_BTGD.new_empty(num_heads)  # operators take tensors: only its length counts
     return _attend(qkv_BTGD, gains_2D, heads_H, cos[:, :, 0].expand(shape), sin[:, :, 0].expand(shape), doc_ids_BT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sos.errors import UserError
 from sos.stream.dialect.program import (
     BACKTRACK,
     EXPAND,
@@ -142,7 +143,7 @@ def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabu
             if {FORMS[a], FORMS[b]} == {"end_solved", "end_exhausted"} and program.shared_end:
                 continue  # one wording: an end right after the goal is the solved one
             if _is_prefix(machines[a], machines[b], vocab):
-                raise ValueError(
+                raise UserError(
                     f"{where} is ambiguous: form {FORMS[a]!r} {templates[FORMS[a]]!r} can be the beginning of "
                     f"form {FORMS[b]!r} {templates[FORMS[b]]!r}"
                 )
@@ -160,11 +161,11 @@ def _check_fields(
             continue
         goes_on: set[int] = set() if single else {NUMBER}
         if kind == HISTORY and not program.present[OPERATION]:
-            raise ValueError(f"{where}: form {FORMS[form]!r} uses {{operations}} but the key 'operation' is missing")
+            raise UserError(f"{where}: form {FORMS[form]!r} uses {{operations}} but the key 'operation' is missing")
         if kind in (NUMBERS, PATH, HISTORY):
             separator = _separator(program, kind)
             if kind != HISTORY and not separator and not single:
-                raise ValueError(
+                raise UserError(
                     f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but numbers "
                     f"above {vocab.whole_max} take several tokens; set a separator or raise stream.whole_max"
                 )
@@ -184,7 +185,7 @@ def _check_fields(
             for b in follows:
                 if _overlap(a, b, vocab):
                     text = "a number" if a == NUMBER else repr(vocab.tokens[a])
-                    raise ValueError(
+                    raise UserError(
                         f"{where} is ambiguous: in form {FORMS[form]!r} {template!r} field {k + 1} can be continued by {text}, "
                         "and so can what follows it"
                     )

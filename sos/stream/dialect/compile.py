@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from sos.errors import UserError
 from sos.stream.dialect.ambiguity import check
 from sos.stream.dialect.program import (
     ACTION_NUMBER,
@@ -85,16 +86,16 @@ def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
         path = Path(name_or_path)
         if not path.is_file():
             names = sorted(p.name[:-5] for p in SHIPPED.iterdir() if p.name.endswith(".yaml"))
-            raise ValueError(
+            raise UserError(
                 f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
             )
         where, text = f"dialect file {name_or_path}", path.read_text()
     try:
         source = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(source, dict) or not isinstance(source.get("forms"), dict):
-        raise ValueError(f"{where}: needs a mapping with the key 'forms'")
+        raise UserError(f"{where}: needs a mapping with the key 'forms'")
     return where, source
 
 
@@ -111,20 +112,20 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
     known = {"name", "spacing", "separator", "path_separator", "operation", "operation_separator", "forms"}
     if unknown := sorted(set(source) - known):
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     templates = dict(source["forms"])
     if "operation" in source:
         templates["operation"] = source["operation"]
     for form, template in templates.items():
         if not isinstance(template, str):  # such as nothing behind the colon, which is None
-            raise ValueError(f"{where}: form {form!r} must be a text, got {template!r}")
+            raise UserError(f"{where}: form {form!r} must be a text, got {template!r}")
     if unknown := sorted(set(templates) - set(FORMS)):
-        raise ValueError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
+        raise UserError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
     if missing := [f for f in REQUIRED if f not in templates]:
-        raise ValueError(f"{where}: form {missing[0]!r} is missing")
+        raise UserError(f"{where}: form {missing[0]!r} is missing")
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
-        raise ValueError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
+        raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
     separator = str(source.get("separator", "auto"))
     # Ranks of children are numbers, too.
     single = max(env.largest_number, env.max_children) <= whole_max
@@ -153,10 +154,10 @@ class _Compiler:
 
     def symbol(self, text: str) -> None:
         if text in SPECIALS:
-            raise ValueError(f"{self.where}: {text!r} is a special token and cannot be part of a text")
+            raise UserError(f"{self.where}: {text!r} is a special token and cannot be part of a text")
         if text.isascii() and text.isdigit():
             if text != str(int(text)) or int(text) > self.whole_max:
-                raise ValueError(
+                raise UserError(
                     f"{self.where}: {text!r} is a number without a token of its own; spell it or raise stream.whole_max"
                 )
         elif text not in self.symbols:
@@ -182,21 +183,21 @@ class _Compiler:
                 result.append((ROW_CODES[row], column))
             else:
                 known = ", ".join([*self.env.fields, *FIELD_NAMES, "separator"])
-                raise ValueError(f"{self.where}: form {form!r} has the unknown field {{{part}}}; known are {known}")
+                raise UserError(f"{self.where}: form {form!r} has the unknown field {{{part}}}; known are {known}")
         allowed = _ALLOWED.get(form, _ALLOWED_ELSEWHERE)
         for kind, _ in result:
             if kind not in allowed:
-                raise ValueError(
+                raise UserError(
                     f"{self.where}: form {form!r} cannot hold the field {{{_FIELD_TEXT[kind]}}}: {template!r}"
                 )
         if form in ("generate", "operation"):
             for field, (row, column) in self.env.fields.items():
                 if row in ("action", "symbol") and (ROW_CODES[row], column) not in result:
-                    raise ValueError(f"{self.where}: form {form!r} needs {{{field}}}: {template!r}")
+                    raise UserError(f"{self.where}: form {form!r} needs {{{field}}}: {template!r}")
         kinds = {kind for kind, _ in result}
         for need, text in _NEEDED.get(form, ()):
             if not kinds & need:
-                raise ValueError(f"{self.where}: form {form!r} needs {text}: {template!r}")
+                raise UserError(f"{self.where}: form {form!r} needs {text}: {template!r}")
         return result
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sos.errors import UserError
+
 PAD, BOS, EOS = range(3)
 SPECIALS = ("<pad>", "<bos>", "<eos>")
 FIRST_NUMBER = len(SPECIALS)
@@ -27,7 +29,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if not 9 <= self.whole_max <= 30_000:
-            raise ValueError(f"stream.whole_max must be from 9 (digits) to 30000, got {self.whole_max}")
+            raise UserError(f"stream.whole_max must be from 9 (digits) to 30000, got {self.whole_max}")
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.errors import UserError
 from sos.stream.codec import decode
 from sos.stream.dialect import program as p
 from sos.stream.dialect.compile import FIELD_NAMES, ROW_CODES, Dialect
@@ -41,7 +42,7 @@ def places(dialect: Dialect, env: Any, tokens: np.ndarray) -> list[Place]:
     """
     found = decode(dialect, env, tokens)
     if found.position < len(tokens):
-        raise ValueError(f"token {found.position} of {len(tokens)} cannot be read ({found.status.name.lower()})")
+        raise UserError(f"token {found.position} of {len(tokens)} cannot be read ({found.status.name.lower()})")
     names = {(ROW_CODES[row], column): name for name, (row, column) in env.fields.items()}
     depths, result = _depths(found.trace), []
     stops = np.append(np.flatnonzero(np.diff(found.align)) + 1, len(tokens))
