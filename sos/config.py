@@ -336,6 +336,22 @@ class Config:
             )
 
 
+@dataclass
+class ArmSweeperConf:
+    """`hydra.sweeper`, which a file in conf/sweep fills."""
+
+    _target_: str = "hydra_plugins.sos.ArmSweeper"  # as `sos.runs.sweeper` is known to Hydra
+    name: str | None = None  # of the sweep, and of its folder
+    question: str = ""
+    primary: str = "solve/val"  # the metric that answers the question
+    baseline: str | None = None  # the arm that the others are compared with; null: the first
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name: overrides
+    seeds: list[int] = field(default_factory=list)
+    arm: str | None = None  # set in each job: the arm that it belongs to
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
 GROUPS = {
     "env": EnvConfig,
     "search": SearchConfig,
@@ -349,10 +365,11 @@ GROUPS = {
 
 
 def register() -> None:
-    """Put the root schema into Hydra's ConfigStore as `schema`; `conf/config.yaml` builds on it."""
+    """Put the schemas into Hydra's ConfigStore: `schema`, on which `conf/config.yaml` builds, and that of the sweeper."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(group="hydra/sweeper", name="arms", node=ArmSweeperConf, provider="sos")
 
 
 def to_object(composed: Any) -> Config:

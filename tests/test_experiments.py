@@ -61,7 +61,7 @@ def test_the_papers_arms_share_everything_but_their_subject() -> None:
     assert sos.env == op.env == compact.env
     assert sos.data == op.data == compact.data
     assert sos.model == op.model == compact.model
-    assert (sos.stream.dialect.compile, sos.stream.view, sos.stream.numbers) == ("sos", "full", "digits")
+    assert (sos.stream.dialect, sos.stream.view, sos.stream.numbers) == ("sos", "full", "digits")
     assert (op.stream.dialect, op.stream.view) == ("sos", "solution_path")
     assert (compact.stream.dialect, compact.search) == ("compact", sos.search)
     splits = build_system(sos).splits

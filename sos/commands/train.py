@@ -13,9 +13,9 @@ from sos.commands.cli import is_sweep_job, refusals, run
 from sos.compose import config_folder
 from sos.config import register, to_object
 from sos.errors import UserError
-from sos.runs import sweeper
 from sos.runs.folder import FAILED, record_failure
 from sos.runs.provenance import Origin
+from sos.runs.sweep import register_sweeper
 
 
 def describe_run() -> tuple[Path, Origin]:
@@ -56,7 +56,7 @@ def job(composed: DictConfig) -> float:
 def main() -> int:
     """Run what the command line says and return the exit status."""
     register()
-    sweeper.register()
+    register_sweeper()
     decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     return run(decorate(job))
 

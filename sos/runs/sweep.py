@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sos.config import Config, config_hash
@@ -17,20 +19,22 @@ from sos.errors import UserError
 from sos.runs.folder import failure_reason, is_finished
 
 
-@dataclass
-class ArmSweeperConf:
-    """`hydra.sweeper`, which a file in conf/sweep fills."""
+def register_sweeper() -> None:
+    """Make `sos.runs.sweeper.ArmSweeper` known to Hydra; before `hydra.main` runs.
 
-    _target_: str = "sos.runs.sweeper.ArmSweeper"
-    name: str | None = None  # of the sweep, and of its folder
-    question: str = ""
-    primary: str = "solve/val"  # the metric that answers the question
-    baseline: str | None = None  # the arm that the others are compared with; null: the first
-    arms: dict[str, list[str]] = field(default_factory=dict)  # name: overrides
-    seeds: list[int] = field(default_factory=list)
-    arm: str | None = None  # set in each job: the arm that it belongs to
-    max_batch_size: int | None = None
-    params: dict[str, str] | None = None
+    Hydra instantiates sweepers of the package `hydra_plugins` only, a folder that is there where plugins are installed: the
+    module takes a name in it. Hydra's own search for plugins loads its basic sweeper anew, so that it has to come first.
+    """
+    from hydra.core.plugins import Plugins
+
+    plugins = Plugins.instance()
+    from sos.runs import sweeper
+
+    package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
+    name = sweeper.ArmSweeper.__module__
+    sys.modules[name] = sweeper
+    setattr(package, name.rpartition(".")[2], sweeper)
+    plugins.register(sweeper.ArmSweeper)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from sos.errors import UserError
-from sos.runs.sweep import ArmSweeperConf
 
 
 class ArmSweeper(BasicSweeper):
@@ -22,6 +19,8 @@ class ArmSweeper(BasicSweeper):
     Every job is composed and checked before the first starts. What `metrics.json` shows as done with the same config and code
     is left out; what fails is listed with its reason once all others are done, and the comparison is made of the rest.
     """
+
+    __module__ = "hydra_plugins.sos"  # see `sos.runs.sweep.register_sweeper`
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, **sweep: Any) -> None:
         super().__init__(max_batch_size, params)
@@ -123,9 +122,3 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
     with read_write(composed), open_dict(composed):
         del composed["hydra"]
     return composed
-
-
-def register() -> None:
-    """Make the sweeper known to Hydra as `hydra/sweeper: arms`; before `hydra.main` runs."""
-    ConfigStore.instance().store(group="hydra/sweeper", name="arms", node=ArmSweeperConf, provider="sos")
-    Plugins.instance().register(ArmSweeper)

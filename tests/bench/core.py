@@ -18,7 +18,7 @@ from numba import njit
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from drivers import random_problem, run_search, solvable_kernel
-from naive.search import search as naive
+from naive import search as naive
 
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource

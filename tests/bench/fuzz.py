@@ -18,8 +18,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from drivers import damage, judged_text, small_streams
-from naive.search import text as naive_text
-from naive.search import verify as naive_verify
+from naive import text as naive_text
+from naive import verify as naive_verify
 
 from sos.envs.countdown.rules import Countdown
 from sos.stream.codec import DecodeStatus

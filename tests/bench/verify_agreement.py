@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from damaged_streams import damaged
 from drivers import all_envs, all_searches, random_problem, run_search
-from naive.search import verify as naive_verify
-from test_verify import damaged
+from naive import verify as naive_verify
 
 from sos.stream.verify import Error, verify
 

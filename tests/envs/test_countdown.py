@@ -9,7 +9,7 @@ import pytest
 from drivers import apply_kernel, check_kernel, expand_kernel, hash_kernel, solvable_kernel
 from hypothesis import example, given
 from hypothesis import strategies as st
-from naive.search import search as naive
+from naive import search as naive
 
 from sos.envs import protocol
 from sos.envs.countdown.rules import HEURISTIC_SCALE, HEURISTICS, INT32_MAX, Countdown

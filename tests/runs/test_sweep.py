@@ -68,8 +68,7 @@ def test_commands_survive_the_shell_and_the_grammar(tmp_path: Path) -> None:
 def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
     from hydra import compose, initialize_config_dir
 
-    from sos.config import register, to_object
-    from sos.runs.sweep import ArmSweeperConf
+    from sos.config import ArmSweeperConf, register, to_object
 
     content = yaml.safe_load((ROOT / "conf" / "sweep" / f"{name}.yaml").read_text())
     assert content["name"] == name

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drivers import heap_kernel, random_problem, readable, run_search, search_kernel
-from naive.search import search as naive
+from naive import search as naive
 from places import GOLDEN
 
 from sos.envs.countdown.rules import HEURISTIC_SCALE, HEURISTICS, Countdown

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from drivers import random_problem, readable, run_search, search_kernel
-from naive.search import search as naive
+from naive import search as naive
 from places import GOLDEN
 
 from sos.envs.countdown.rules import BY_OPERATOR, HEURISTICS, SIZE, Countdown

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 from drivers import random_problem, readable, run_search, search_kernel
-from naive.search import search as naive
-from naive.search import widening as naive_widening
+from naive import search as naive
+from naive import widening as naive_widening
 from places import GOLDEN
 
 from sos.config import config_from_dict

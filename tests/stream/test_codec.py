@@ -21,9 +21,9 @@ from drivers import (
     small_streams,
     tokenize,
 )
-from naive.search import search as naive
-from naive.search import text as naive_text
-from naive.search import verify as naive_verify
+from naive import search as naive
+from naive import text as naive_text
+from naive import verify as naive_verify
 from places import GOLDEN
 from tokenizers import Tokenizer
 

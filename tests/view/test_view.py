@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_streams import ENV as SOS_ENV
+from damaged_streams import IN_SOS, SOS, damaged, swapped
+from damaged_streams import PROBLEM as SOS_PROBLEM
 from drivers import DIALECTS, damage, random_problem, run_search, small_streams, tokenize
 from synthetic_runs import write_run
-from test_verify import ENV as SOS_ENV
-from test_verify import IN_SOS, SOS, damaged, swapped
-from test_verify import PROBLEM as SOS_PROBLEM
 
 from sos.commands.view import main
+from sos.compose import compose
 from sos.config import Config, EnvConfig, SearchConfig, StreamConfig, to_dict
 from sos.datasets.files import trace_line
 from sos.envs.countdown.rules import Countdown
@@ -29,7 +30,6 @@ from sos.system import System, build_system
 from sos.trace import KIND, VALUE, Event, Outcome
 from sos.view.page import KINDS, REST, build_page, from_tokens, from_trace, trace_data
 from sos.view.sentences import WORDS, explain_mistakes
-from sos.view.sources import compose
 
 ENV = Countdown(num_numbers=3, max_number=20, max_target=100, max_value=120)
 PROBLEM = np.array([47, 3, 2, 17, 15], np.int32)
