@@ -10,7 +10,8 @@ PACKAGE = ROOT / "sos"
 # From the ground up. A room may import the rooms below it and, within itself, whatever makes no circle. Rooms of one floor do not
 # know each other. What lies in the hall (flat in sos/) has a floor of its own each.
 FLOORS = (
-    ("errors", "files", "kernels"),
+    ("errors",),
+    ("files", "kernels"),
     ("rng", "config"),
     ("trace", "compose"),
     ("envs", "model"),

@@ -12,9 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from sos.commands.cli import report
-from sos.datasets.files import parse_trace, read_json, trace_line, write_lines
+from sos.datasets.files import parse_trace, trace_line
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
+from sos.files import read_json_lines, write_lines
 from sos.published.records import from_record, to_record
 from sos.stream.verify import Error, verify
 from sos.trace import Outcome, Trace
@@ -50,7 +51,7 @@ class Converter:
     def lines(self, paths: Sequence[str]) -> Iterator[str]:
         """Yield the converted JSON of every valid value. Raises ValueError for a file in which nothing more can be read."""
         for path in paths:
-            for line, value in tqdm(read_json(path), desc=path, unit="traces", leave=False):
+            for line, value in tqdm(read_json_lines(path), desc=path, unit="traces", leave=False):
                 self.num_read += 1
                 if isinstance(value, ValueError):
                     self.failures.append(str(value))

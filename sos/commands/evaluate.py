@@ -7,7 +7,6 @@ cuda where there is one).
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from sos.commands.cli import report_keyed
 from sos.errors import UserError
+from sos.files import read_json
 
 KEYS = ("checkpoint", "out", "device")
 
@@ -53,13 +53,8 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str], dic
 def earlier_metrics(run: Path) -> dict[str, Any]:
     """Return the run's own metrics.json, or an empty dict where training did not get that far."""
     path = run / "metrics.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"damaged {path}: {error}") from error
-    return content if isinstance(content, dict) else {}
+    found: dict[str, Any] = read_json(path, missing={}, finite=False)
+    return found
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -17,7 +17,8 @@ from sos import source_hash
 from sos.commands.cli import report
 from sos.config import Config, config_from_dict, config_hash
 from sos.errors import UserError
-from sos.runs.folder import METRICS, PROVENANCE, read_json
+from sos.files import read_json
+from sos.runs.folder import METRICS, PROVENANCE
 from sos.runs.provenance import Origin, versions
 
 SHOWN = 8  # differences listed by name
@@ -32,7 +33,7 @@ def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
     for name in (PROVENANCE, METRICS):
         if not (run / name).is_file():
             raise UserError(f"{run} cannot be repeated: {name} is missing")
-    provenance, metrics = read_json(run / PROVENANCE), read_json(run / METRICS)
+    provenance, metrics = read_json(run / PROVENANCE), read_json(run / METRICS, finite=False)
     for name, content, keys in (
         (PROVENANCE, provenance, ("data_hashes", "versions")),
         (METRICS, metrics, ("config", "train")),
@@ -117,7 +118,7 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     )
     if evaluation is None:  # another rank compares
         return []
-    again = read_json(out / METRICS)
+    again = read_json(out / METRICS, finite=False)
     num, lines = compare_weights(run, out)
     lines += [
         line for key in ("train", "metrics", "budget_curve") for line in differences(metrics.get(key), again[key], key)

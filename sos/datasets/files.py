@@ -1,4 +1,4 @@
-"""Traces and published records in files: JSON lines of ours, JSON arrays or lines of theirs, read one at a time.
+"""Traces in files: JSON lines, each checked before a kernel sees it.
 
 A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`, the arrays of a
 `sos.trace.Trace`. Every error is a ValueError that names the file, the line and the value.
@@ -7,79 +7,15 @@ A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], 
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from sos.envs.countdown.rules import MAX_NUMBERS
 from sos.errors import UserError
-from sos.files import written_whole
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome, Trace
 
-CHUNK = 1 << 20  # characters read at a time
-LONGEST = 1 << 26  # characters of one record at most
 ACTION_WIDTH = 4
-_BETWEEN = re.compile(r"\s*(,?)\s*")
-
-
-def read_json(path: str | os.PathLike[str]) -> Iterator[tuple[int, Any]]:
-    """Yield (line, value) for every value of a JSON array, or of a file of JSON lines, without reading the whole file.
-
-    A damaged line of JSON lines is yielded as the ValueError that names it, for the caller to raise or to count; behind damage
-    in an array nothing can be read, so that it raises.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            start = file.read(CHUNK)
-            while start and not start.strip():
-                start = file.read(CHUNK)
-            if start.lstrip().startswith("["):
-                yield from _array(path, file, start)
-                return
-            file.seek(0)
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    try:
-                        yield number, json.loads(line)
-                    except ValueError as error:
-                        yield number, ValueError(f"{path}:{number}: not JSON ({error}): {line.strip()[:60]!r}")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
-
-
-def _array(path: str | os.PathLike[str], file: TextIO, text: str) -> Iterator[tuple[int, Any]]:
-    """Yield (line, value) of an array that starts in `text` and goes on in `file`."""
-    decoder = json.JSONDecoder()
-    line, used, first = 1, text.index("[") + 1, True
-    while True:
-        line += text.count("\n", 0, used)
-        text = text[used:]
-        between = _BETWEEN.match(text)
-        assert between is not None
-        body = text[between.end() :]
-        comma = bool(between[1])
-        if body.startswith("]") and not comma:
-            break
-        where = line + text.count("\n", 0, between.end())
-        try:
-            if comma == first:
-                raise json.JSONDecodeError("a comma too many" if comma else "no comma between two values", body, 0)
-            value, length = decoder.raw_decode(body)
-            if length == len(body):  # a number could go on
-                raise json.JSONDecodeError("the array does not end", body, length)
-        except json.JSONDecodeError as error:
-            more = file.read(CHUNK) if len(text) < LONGEST else ""
-            if not more:
-                raise UserError(f"{path}:{where}: not JSON ({error.msg}): {body[:60]!r}") from error
-            text, used = text + more, 0
-            continue
-        yield where, value
-        used, first = between.end() + length, False
-    if tail := body[1:].strip() or file.read().strip():
-        raise UserError(f"{path}: more behind the end of the array: {tail[:60]!r}")
 
 
 def trace_line(trace: Trace, strategy: str) -> str:
@@ -138,16 +74,3 @@ def _matrix(value: dict[str, Any], name: str, width: int | None) -> np.ndarray:
     if not len(array) or array.min() < -1 or array.max() >= 2**31:
         raise UserError(f"{name} must hold at least one row of numbers from -1 to 2**31 - 1")
     return array.astype(np.int32)
-
-
-def write_lines(path: str | os.PathLike[str], lines: Iterable[str], array: bool = False) -> int:
-    """Write JSON texts as lines, or as one JSON array with a value a line; the file whole or not at all. Return how many."""
-    num = 0
-    with written_whole(path) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.write("[\n" if array else "")
-        for line in lines:
-            separator = ",\n" if array else "\n"
-            file.write((separator if num else "") + line)
-            num += 1
-        file.write("\n]\n" if array else "\n" * (num > 0))
-    return num

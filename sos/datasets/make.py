@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import shutil
@@ -25,7 +24,6 @@ from sos.data.streams import Chunk
 from sos.data.traces import TraceChunk
 from sos.datasets.source import build_source, build_trace_source, recipe
 from sos.datasets.store import (
-    TEMPORARY,
     Plan,
     begin,
     finish,
@@ -36,6 +34,7 @@ from sos.datasets.store import (
     write_shard,
 )
 from sos.errors import UserError
+from sos.files import TEMPORARY, claim
 from sos.system import build_env, build_strategy, build_system
 from sos.trace import VALUE, Event, Outcome
 
@@ -177,19 +176,6 @@ def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[s
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def _only_one(job: Job) -> Iterator[None]:
-    """Hold the lock of a part, which ends with the process. Raises ValueError where another process holds it."""
-    path = job.folder / f".part-{job.part}-of-{job.parts}.lock"
-    with open(path, "w") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another process makes part {job.part} of {job.parts} of {job.folder}") from error
-        yield
-        path.unlink(missing_ok=True)
-
-
 def _compile(stage: Callable[[int, int], Any], parent: int) -> None:
     _end_with(parent)
     stage(0, 0)
@@ -231,7 +217,7 @@ def generate(job: Job, workers: int = 1, ready: Callable[[], None] = lambda: Non
     OSError where the disk is full or cannot be written, ChildProcessError where a worker was killed; finished shards are kept.
     """
     begin(job.folder, job.plan)
-    with _only_one(job):
+    with claim(job.folder, f"generation of part {job.part} of {job.parts}", f".part-{job.part}-of-{job.parts}.lock"):
         own = job.shards()
         for index in own:
             for partial in job.folder.glob(f"{TEMPORARY}{shard_folder(job.folder, index).name}-*"):

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from sos.errors import UserError
+from sos.files import TEMPORARY, cannot_write, json_bytes, read_json, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 SHARD = "shard.json"
-TEMPORARY = ".partial-"
 READ_SIZE = 1 << 20
 
 
@@ -90,10 +90,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _failed(action: str, path: Path, error: OSError) -> OSError:
-    return OSError(error.errno, f"{action} {path}: {error.strerror or error}")
-
-
 class _HashedFile:
     """A file that hashes what is written to it."""
 
@@ -127,10 +123,6 @@ def _write_file(path: Path, write: Any) -> dict[str, Any]:
     return {"sha256": file.close(), "bytes": file.size}
 
 
-def _json_bytes(content: Any) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
 def write_shard(
     folder: Path, index: int, columns: Mapping[str, np.ndarray], record: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -146,7 +138,7 @@ def write_shard(
         for name, array in columns.items():
             files[f"{name}.npy"] = _write_file(partial / f"{name}.npy", lambda f, a=array: np.save(f, a))
         content = {**record, "index": index, "files": files}
-        _write_file(partial / SHARD, lambda f: f.write(_json_bytes(content)))
+        _write_file(partial / SHARD, lambda f: f.write(json_bytes(content)))
         _sync_folder(partial)
         try:
             partial.rename(final)
@@ -156,34 +148,10 @@ def write_shard(
                 raise
         _sync_folder(folder)
     except OSError as error:
-        raise _failed("cannot write", final, error) from error
+        raise cannot_write(final, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return content
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises ValueError that names the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"damaged {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"damaged {path}: it holds no JSON object")
-    return content
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole. Raises OSError that names it."""
-    partial = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    try:
-        _write_file(partial, lambda f: f.write(_json_bytes(content)))
-        partial.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _failed("cannot write", path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def shard_record(folder: Path, plan: Plan, index: int) -> dict[str, Any] | None:
@@ -236,21 +204,10 @@ def begin(folder: Path, plan: Plan) -> None:
     """
     path = folder / MANIFEST
     content = plan.to_dict()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            if any(folder.glob("shard-*")):
-                raise UserError(f"{folder} holds shards and no {MANIFEST}; name another folder")
-            partial = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-            try:
-                _write_file(partial, lambda f: f.write(_json_bytes(content)))
-                os.link(partial, path)  # only the first of several parts succeeds
-            except FileExistsError:
-                pass
-            finally:
-                partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise _failed("cannot write", path, error) from error
+    if not path.exists():
+        if any(folder.glob("shard-*")):
+            raise UserError(f"{folder} holds shards and no {MANIFEST}; name another folder")
+        write_json(path, content, sync=True, replace=False)  # the first of several parts
     old = read_json(path)
     keys = ("format", "recipe", "visits", "shard_size", "code_hash")
     found = first_difference({k: old.get(k) for k in keys}, {k: content[k] for k in keys})
@@ -289,8 +246,8 @@ def finish(folder: Path, plan: Plan, *, check: bool) -> dict[str, Any]:
             partial.unlink(missing_ok=True)
     content = plan.to_dict() | {"complete": True, "counts": counts, "shards": shards}
     path = folder / MANIFEST
-    if not path.is_file() or path.read_bytes() != _json_bytes(content):
-        write_json(path, content)
+    if not path.is_file() or path.read_bytes() != json_bytes(content):
+        write_json(path, content, sync=True)
     return content
 
 

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.errors import UserError
+from sos.files import read_json
 from sos.judge.intervals import mean_interval
-from sos.runs.folder import PROVENANCE, read_json
+from sos.runs.folder import PROVENANCE
 
 _log = logging.getLogger(__name__)
 
@@ -117,10 +118,7 @@ def _find_runs(root: Path) -> tuple[list[Path], list[Path]]:
 
 def _load_run(folder: Path) -> Run:
     path = folder / "metrics.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # includes JSONDecodeError and UnicodeDecodeError
-        raise UserError(f"damaged {path}: {error}") from error
+    content = read_json(path, kind=object, finite=False)
     complaint = _schema_complaint(content)
     if complaint:
         raise UserError(f"{path} is not of this metric schema: {complaint}")
@@ -197,7 +195,7 @@ def _is_finite(value: Any) -> bool:
 
 def _read_sweep(folder: Path) -> dict[str, Any] | None:
     """Return what provenance.json says about the sweep of a run, or None for a run of no sweep file."""
-    sweep = read_json(folder / PROVENANCE).get("sweep")
+    sweep = read_json(folder / PROVENANCE, missing={}).get("sweep")
     whole = isinstance(sweep, dict) and {"name", "arm", "arms"} <= sweep.keys() and isinstance(sweep["arms"], list)
     return sweep if whole else None
 

@@ -29,7 +29,8 @@ class ArmSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from sos import source_hash
         from sos.errors import Failures, describe
-        from sos.runs.folder import FAILED, claim
+        from sos.files import claim
+        from sos.runs.folder import FAILED
         from sos.runs.sweep import check_ranks, list_failures
 
         assert self.config is not None
@@ -66,13 +67,13 @@ class ArmSweeper(BasicSweeper):
 
     def _check_home(self, home: Path, fixed: list[str]) -> None:
         """Refuse a folder that holds this sweep file run with other overrides, which its runs' names do not show."""
-        from sos.runs.folder import read_json
+        from sos.files import read_json
 
         if not self.sweep_file["arms"]:
             return
         record = {"name": self.sweep_file["name"], "overrides": sorted(fixed)}
         path = home / "sweep.json"
-        found = read_json(path)
+        found = read_json(path, missing={})
         if found and found != record:
             earlier = " ".join([str(found.get("name")), *found.get("overrides", [])])
             raise UserError(

@@ -12,6 +12,7 @@ import lightning as L
 from tqdm import tqdm
 
 from sos.data.loader import Cursor
+from sos.files import written_whole
 from sos.train.lit import gathered
 
 
@@ -103,10 +104,11 @@ class Checkpoints(L.Callback):
     def save(self, trainer: L.Trainer) -> None:
         """Write next to the checkpoint and rename, so that a kill at any moment leaves a whole one."""
         started = time.perf_counter()
-        partial = self.path.with_name("partial.ckpt")
-        trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            partial.replace(self.path)
+            with written_whole(self.path) as partial:
+                trainer.save_checkpoint(partial)
+        else:
+            trainer.save_checkpoint(self.path)  # all take part, the first one writes
         self.seconds += time.perf_counter() - started
 
     def on_train_batch_end(

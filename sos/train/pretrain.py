@@ -24,10 +24,11 @@ from sos.config import Config, config_hash, to_dict
 from sos.data.loader import StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
+from sos.files import claim
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import load_checkpoint, load_model
-from sos.runs.folder import claim, set_aside, unfinished_checkpoint
+from sos.runs.folder import set_aside, unfinished_checkpoint
 from sos.runs.provenance import Origin, write_provenance
 from sos.system import System, build_system, gpt_config
 from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe

@@ -15,9 +15,10 @@ from sos.compose import combinations, compose
 from sos.config import Config, config_from_dict, to_dict
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.data.traces import strategy_of
-from sos.datasets.files import parse_trace, read_json
+from sos.datasets.files import parse_trace
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
+from sos.files import read_json_lines, read_text
 from sos.rng import fold, stream_key
 from sos.search.run import run_search
 from sos.stream.codec import encode_prompt
@@ -259,10 +260,7 @@ def from_files(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]
     path = Path(options.get("tokens") or options["text"])
     if not path.is_file():
         raise UserError(f"no such file: {path}")
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text: {error}") from error
+    content = read_text(path)
     streams = _read_integers(path, content) if "tokens" in options else [_tokenize(path, content, system.dialect)]
     shown: list[Shown] = []
     for number, stream in enumerate(streams):
@@ -280,7 +278,7 @@ def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[S
     if {"split", "problem"} & options.keys():
         raise UserError("traces takes index, not split and problem")
     _, indices = parse_indices(options)
-    values = dict(zip(range(max(indices) + 1), read_json(path), strict=False))
+    values = dict(zip(range(max(indices) + 1), read_json_lines(path), strict=False))
     shown: list[Shown] = []
     for index in indices:
         if index not in values:
@@ -311,7 +309,7 @@ def _read_integers(path: Path, content: str) -> list[list[int]]:
             continue
         try:
             stream = json.loads(f"[{','.join(line.strip().strip('[]').replace(',', ' ').split())}]")
-        except ValueError:
+        except (ValueError, RecursionError):
             stream = [None]
         if not all(type(token) is int and abs(token) < 2**63 for token in stream):
             raise UserError(f"{path}, line {number}: not integers: {line.strip()[:60]}")

@@ -12,10 +12,11 @@ import pytest
 from drivers import all_searches, random_problem, read_jsonl, run_search
 from places import GOLDEN
 
-import sos.datasets.files as trace_files
+from sos import files
 from sos.commands.convert import main
-from sos.datasets.files import parse_trace, read_json, trace_line
+from sos.datasets.files import parse_trace, trace_line
 from sos.envs.countdown.rules import Countdown
+from sos.files import read_json_lines
 from sos.published.metric import rate
 from sos.published.records import (
     FIELDS,
@@ -200,14 +201,14 @@ def test_lines_of_traces_are_read_back_or_refused() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 def test_arrays_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(trace_files, "CHUNK", chunk)
+    monkeypatch.setattr(files, "CHUNK", chunk)
     values: list[Any] = [{"a": [1, {"b": "]},"}]}, 12345, "x", {"c": None}, []]
     path = tmp_path / "array.json"
     for indent, lines in ((4, [2, 10, 11, 12, 15]), (None, [1] * 5)):
         path.write_text(json.dumps(values, indent=indent))
-        assert list(read_json(path)) == list(zip(lines, values, strict=True))
+        assert list(read_json_lines(path)) == list(zip(lines, values, strict=True))
     path.write_text(" [ ]\n")
-    assert list(read_json(path)) == []
+    assert list(read_json_lines(path)) == []
     for text, complaint in (
         ('[\n{"a": 1},\n{"a": ]', r"array.json:3: not JSON \(Expecting value\): '\{"),
         ("[1 2]", r"array.json:1: not JSON \(no comma"),
@@ -218,7 +219,7 @@ def test_arrays_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.Monk
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=complaint):
-            list(read_json(path))
+            list(read_json_lines(path))
 
 
 def test_the_command_goes_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ import yaml
 from places import ROOT
 
 from sos.config import Config
-from sos.runs.folder import claim, failure_reason, is_finished, record_failure, set_aside, unfinished_checkpoint
+from sos.files import claim
+from sos.runs.folder import failure_reason, is_finished, record_failure, set_aside, unfinished_checkpoint
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, quoted, shell
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))

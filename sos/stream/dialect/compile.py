@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from sos.errors import UserError
+from sos.files import parse_yaml, read_text
 from sos.stream.dialect.ambiguity import check
 from sos.stream.dialect.program import (
     ACTION_NUMBER,
@@ -81,7 +81,7 @@ def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
     """Read a dialect's YAML by the name of a shipped one or by path; return (where it came from, its fields)."""
     shipped = SHIPPED / f"{name_or_path}.yaml"
     if shipped.is_file():
-        where, text = f"dialect {name_or_path}", shipped.read_text()
+        where, text = f"dialect {name_or_path}", shipped.read_text(encoding="utf-8")
     else:
         path = Path(name_or_path)
         if not path.is_file():
@@ -89,11 +89,11 @@ def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
             raise UserError(
                 f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
             )
-        where, text = f"dialect file {name_or_path}", path.read_text()
+        where, text = f"dialect file {name_or_path}", read_text(path)
     try:
-        source = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+        source = parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not YAML: {error}") from error
     if not isinstance(source, dict) or not isinstance(source.get("forms"), dict):
         raise UserError(f"{where}: needs a mapping with the key 'forms'")
     return where, source
