@@ -50,9 +50,8 @@ def parse(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str], dic
     return options, overrides, {str(k): v for k, v in nested.items()}
 
 
-def earlier_metrics(run: Path) -> dict[str, Any]:
+def earlier_metrics(path: Path) -> dict[str, Any]:
     """Return the run's own metrics.json, or an empty dict where training did not get that far."""
-    path = run / "metrics.json"
     found: dict[str, Any] = read_json(path, missing={}, finite=False)
     return found
 
@@ -67,11 +66,10 @@ def run(arguments: Sequence[str]) -> None:
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
     from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.folder import RunFolder, checkpoint_of
     from sos.system import build_system
 
-    path = Path(options["checkpoint"])
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
+    path = checkpoint_of(options["checkpoint"])
     loaded = load_checkpoint(path)
     try:
         trained = config_from_dict(loaded.config)
@@ -95,16 +93,16 @@ def run(arguments: Sequence[str]) -> None:
         evaluation = evaluate(model, system, config.eval, progress=update)
     close()
 
-    home = path.parent.parent if path.parent.name == "checkpoints" else path.parent
-    earlier = earlier_metrics(home)
+    home = RunFolder.of_checkpoint(path)
+    earlier = earlier_metrics(home.metrics)
     train = {"tokens": 0, "problems": 0, "parameters": model.num_parameters()} | loaded.train
     if earlier.get("train", {}).get("steps") == train["steps"]:  # the end of the run: it also knows the time
         train = earlier["train"] | train
-    out = Path(options.get("out", home / "evaluation"))
+    out = Path(options.get("out", home.evaluation))
     evaluation.write(out)
     write_metrics(
         out,
-        name=str(earlier.get("name", home.name)),
+        name=str(earlier.get("name", home.path.name)),
         overrides=earlier.get("overrides", {}) | overrides,
         seed=config.seed,
         config=to_dict(config),

@@ -35,9 +35,10 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
     from sos.config import config_from_dict
     from sos.datasets.source import build_source
     from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.folder import checkpoint_of
     from sos.system import build_system
 
-    loaded = load_checkpoint(path / "checkpoints" / "last.ckpt" if path.is_dir() else path)
+    loaded = load_checkpoint(checkpoint_of(path))
     config = config_from_dict(loaded.config | {"data": loaded.config["data"] | {"shards": None, "num_problems": 0}})
     system = build_system(config)
     model = load_model(loaded, system).eval()

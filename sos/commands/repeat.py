@@ -18,7 +18,7 @@ from sos.commands.cli import report
 from sos.config import Config, config_from_dict, config_hash
 from sos.errors import UserError
 from sos.files import read_json
-from sos.runs.folder import METRICS, PROVENANCE
+from sos.runs.folder import METRICS, PROVENANCE, RunFolder
 from sos.runs.provenance import Origin, versions
 
 SHOWN = 8  # differences listed by name
@@ -87,7 +87,7 @@ def compare_weights(run: Path, again: Path) -> tuple[int, list[str]]:
 
     from sos.runs.checkpoint import load_checkpoint
 
-    old, new = (load_checkpoint(folder / "checkpoints" / "last.ckpt").state_dict for folder in (run, again))
+    old, new = (load_checkpoint(RunFolder(folder).checkpoint).state_dict for folder in (run, again))
     lines = []
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:

@@ -13,7 +13,7 @@ from sos.commands.cli import is_sweep_job, refusals, run
 from sos.compose import config_folder
 from sos.config import register, to_object
 from sos.errors import UserError
-from sos.runs.folder import FAILED, record_failure
+from sos.runs.folder import RunFolder
 from sos.runs.provenance import Origin
 from sos.runs.sweep import register_sweeper
 
@@ -35,17 +35,17 @@ def job(composed: DictConfig) -> float:
     with refusals():
         config = to_object(composed)
         folder, origin = describe_run()
-        (folder / FAILED).unlink(missing_ok=True)
+        RunFolder(folder).failed.unlink(missing_ok=True)
         try:
             # Torch and Lightning take seconds to import: --help and --cfg do without them.
             from omegaconf import OmegaConf
 
             from sos.train.pretrain import pretrain
 
-            OmegaConf.save(composed, folder / "config.yaml", resolve=True)
+            OmegaConf.save(composed, RunFolder(folder).config, resolve=True)
             evaluation = pretrain(config, folder, origin)
         except Exception as error:
-            record_failure(folder, error)
+            RunFolder(folder).record_failure(error)
             raise
     if evaluation is None:  # another rank prints it
         return 0.0

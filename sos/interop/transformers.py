@@ -115,12 +115,10 @@ def run(arguments: Sequence[str]) -> None:
 
     from sos.config import config_from_dict
     from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.folder import checkpoint_of
     from sos.system import build_system
 
-    path = Path(options["checkpoint"])
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
-    loaded = load_checkpoint(path)
+    loaded = load_checkpoint(checkpoint_of(options["checkpoint"]))
     system = build_system(config_from_dict(loaded.config))
     export(load_model(loaded, system), system.dialect.vocab, Path(options["out"]))
     print(f"wrote {options['out']}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,19 +11,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos import ROOT, source_hash
-from sos.config import Config, config_hash
-from sos.files import written_whole
-from sos.runs.folder import PROVENANCE
+from sos import ROOT
+from sos.config import Config
+from sos.files import write_json
+from sos.runs.folder import RunFolder
+from sos.runs.identity import identity
 from sos.runs.sweep import quoted, shell
 
-if TYPE_CHECKING:  # they import torch, which takes seconds
+if TYPE_CHECKING:  # they import torch and numba, which takes seconds
+    from sos.data.streams import StreamSource
     from sos.datasets.read import ShardSource
     from sos.system import System
-from sos.data.streams import StreamSource
 
 _PACKAGES = ("torch", "lightning", "numpy", "numba", "tokenizers", "hydra-core", "tensorboard")
-DIFF = "git.diff"
 
 
 @dataclass(frozen=True)
@@ -92,20 +91,18 @@ def data_hashes(config: Config, system: System, source: StreamSource | ShardSour
 
 
 def write_provenance(
-    folder: Path, config: Config, origin: Origin, system: System, source: StreamSource | ShardSource
+    folder: RunFolder, config: Config, origin: Origin, system: System, source: StreamSource | ShardSource
 ) -> None:
     """Write provenance.json, and git.diff where the code differs from its commit."""
     state, difference = git_state()
     content = asdict(origin) | {
-        "config_hash": config_hash(config),
-        "code_hash": source_hash(),
+        **identity(config, system)._asdict(),
         "seeds": {"run": config.seed, "evaluation": config.eval.seed},
         "versions": versions(),
         "machine": {"platform": platform.platform(), "processor": platform.machine()},
         "git": state,
         "data_hashes": data_hashes(config, system, source),
     }
-    with written_whole(folder / PROVENANCE) as partial:
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(folder.provenance, content)
     if difference:
-        (folder / DIFF).write_text(difference, encoding="utf-8")
+        folder.diff.write_text(difference, encoding="utf-8")

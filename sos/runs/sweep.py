@@ -14,9 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sos.config import Config, config_hash
+from sos.config import Config
 from sos.errors import UserError
-from sos.runs.folder import failure_reason, is_finished
+from sos.runs.folder import RunFolder
+from sos.runs.identity import identity
 
 
 def register_sweeper() -> None:
@@ -46,8 +47,9 @@ class Job:
     folder: Path
     config: Config
 
-    def is_finished(self, code_hash: str) -> bool:
-        return is_finished(self.folder, config_hash(self.config), code_hash)
+    def is_finished(self) -> bool:
+        folder = RunFolder(self.folder)
+        return folder.metrics.exists() and folder.is_finished(identity(self.config))
 
     def command(self) -> str:
         """Return the command that runs this job alone, in its own folder."""
@@ -108,14 +110,14 @@ def folder_name(arm: str, overrides: Sequence[str], known: Sequence[str]) -> str
     return ",".join([arm, *rest]).replace("/", "_")
 
 
-def list_failures(jobs: Sequence[Job], code_hash: str, launcher_error: str | None = None) -> list[str]:
+def list_failures(jobs: Sequence[Job], launcher_error: str | None = None) -> list[str]:
     """Return the lines to print about the jobs that have no result: their reason and the command that runs them alone."""
-    failed = [job for job in jobs if not job.is_finished(code_hash)]
+    failed = [job for job in jobs if not job.is_finished()]
     if not failed:
         return []
     lines = [f"{len(failed)} of {len(jobs)} runs failed:"]
     for job in failed:
-        lines += [f"- {job.folder.name}: {failure_reason(job.folder)}", f"    {job.command()}"]
+        lines += [f"- {job.folder.name}: {RunFolder(job.folder).failure_reason()}", f"    {job.command()}"]
     if launcher_error:
         lines.append(f"the launcher said: {launcher_error}")
     return [*lines, "the finished runs are kept: the same sweep command runs only what is missing"]

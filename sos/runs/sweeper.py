@@ -27,10 +27,9 @@ class ArmSweeper(BasicSweeper):
         self.sweep_file = sweep
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sos import source_hash
         from sos.errors import Failures, describe
         from sos.files import claim
-        from sos.runs.folder import FAILED
+        from sos.runs.folder import RunFolder
         from sos.runs.sweep import check_ranks, list_failures
 
         assert self.config is not None
@@ -39,16 +38,15 @@ class ArmSweeper(BasicSweeper):
         jobs, commands, fixed = self._jobs(arguments)
         for job in jobs:
             check_ranks(job.config, self.config.hydra.launcher)
-        code_hash = source_hash()
         home = Path(self.config.hydra.sweep.dir)
         with claim(home, "sweep"):
             self._check_home(home, fixed)
             OmegaConf.save(self.config, home / "multirun.yaml")
-            missing = [i for i, job in enumerate(jobs) if not job.is_finished(code_hash)]
+            missing = [i for i, job in enumerate(jobs) if not job.is_finished()]
             if len(missing) < len(jobs):
                 print(f"{len(jobs) - len(missing)} of {len(jobs)} runs are finished already")
             for i in missing:
-                (jobs[i].folder / FAILED).unlink(missing_ok=True)
+                RunFolder(jobs[i].folder).failed.unlink(missing_ok=True)
             said = None
             returns = []
             size = self.max_batch_size or max(1, len(missing))
@@ -58,7 +56,7 @@ class ArmSweeper(BasicSweeper):
                     returns.append(self.launcher.launch(batch, initial_job_idx=start))
                 except Exception as error:  # such as a job that the cluster killed: the folders say which
                     said = describe(error)
-            failures = list_failures(jobs, code_hash, said)
+            failures = list_failures(jobs, said)
         if failures:
             # Hydra calls it after a sweep without failures.
             self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)

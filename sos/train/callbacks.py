@@ -97,8 +97,8 @@ class KeepCursor(L.Callback):
 class Checkpoints(L.Callback):
     """Writes `last.ckpt` every so many steps and at the end, whole or not at all."""
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.path, self.every = folder / "last.ckpt", every
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
         self.seconds = 0.0
 
     def save(self, trainer: L.Trainer) -> None:

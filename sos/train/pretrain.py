@@ -19,16 +19,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
-from sos import source_hash
-from sos.config import Config, config_hash, to_dict
+from sos.config import Config, to_dict
 from sos.data.loader import StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
-from sos.files import claim
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import load_checkpoint, load_model
-from sos.runs.folder import set_aside, unfinished_checkpoint
+from sos.runs.folder import LAST, RunFolder
+from sos.runs.identity import identity
 from sos.runs.provenance import Origin, write_provenance
 from sos.system import System, build_system, gpt_config
 from sos.train.callbacks import BudgetBar, Checkpoints, KeepCursor, SolveProbe
@@ -39,7 +38,6 @@ from sos.train.tensorboard import flatten, log_evaluation, log_start
 from sos.train.throughput import Throughput
 
 log = logging.getLogger(__name__)
-CHECKPOINTS = "checkpoints"
 PROBED = ("val", "val_target")
 
 
@@ -55,7 +53,7 @@ def is_first_rank() -> bool:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint of a run folder, or the path itself if it is one. Raises ValueError where there is none."""
     path = Path(path)
-    candidates = [path, path / "last.ckpt", path / CHECKPOINTS / "last.ckpt"] if path.is_dir() else [path]
+    candidates = [path, path / LAST, RunFolder(path).checkpoint] if path.is_dir() else [path]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -150,7 +148,7 @@ def pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None:
     """
     if not is_first_rank():  # the first rank holds the folder
         return _pretrain(config, folder, origin)
-    with claim(folder, "run"):
+    with RunFolder.claimed(folder):
         return _pretrain(config, folder, origin)
 
 
@@ -161,7 +159,8 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
     check_devices(config)
     system = build_system(config)
     rows = rows_per_batch(config)
-    checkpoint = unfinished_checkpoint(folder, config_hash(config), source_hash())
+    home, this = RunFolder(folder), identity(config, system)
+    checkpoint = home.unfinished_checkpoint(this)
     begun = checkpoint is not None
     if checkpoint is None and config.resume:
         checkpoint = find_checkpoint(config.resume)
@@ -179,8 +178,8 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         check_resume(config, system, checkpoint)
     source = build_source(config, system)
     if is_first_rank() and not begun:
-        set_aside(folder)
-        write_provenance(folder, config, origin, system, source)
+        home.set_aside(checkpoint)
+        write_provenance(home, config, origin, system, source)
     if config.trainer.compile:
         lit.model.compile()
     data = StreamDataModule(
@@ -194,7 +193,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         length_start=config.data.length_start,
     )
     stop = StopOnSignal(config.trainer.log_every)
-    checkpoints = Checkpoints(folder / CHECKPOINTS, config.trainer.checkpoint_every)
+    checkpoints = Checkpoints(home.checkpoint, config.trainer.checkpoint_every)
     throughput = Throughput(config.trainer.log_every, [checkpoints])
     callbacks: list[L.Callback] = [
         KeepCursor(),
@@ -246,7 +245,7 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
             requeue()
         sys.exit(-1)  # no result: submitit waits for the next attempt
     if stop.stopped_by:
-        raise Interrupted(f"continue with: resume={folder / CHECKPOINTS / 'last.ckpt'}")
+        raise Interrupted(f"continue with: resume={home.checkpoint}")
     # At the end Lightning moves what it has trained to the CPU.
     model = gathered(lit.model.to(trainer.strategy.root_device))
     if not trainer.is_global_zero:
@@ -274,8 +273,8 @@ def _pretrain(config: Config, folder: Path, origin: Origin) -> Evaluation | None
         overrides=origin.overrides,
         seed=config.seed,
         config=to_dict(config),
-        config_hash=config_hash(config),
-        code_hash=source_hash(),
+        config_hash=this.config_hash,
+        code_hash=this.code_hash,
         train=train,
         evaluation=evaluation,
     )

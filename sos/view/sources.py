@@ -219,10 +219,9 @@ def read_rollouts(folder: Path, split: str) -> tuple[np.ndarray, list[np.ndarray
 def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
     from sos.model.rollout import rollout
     from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.folder import checkpoint_of
 
-    path = Path(options["checkpoint"])
-    if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
+    path = checkpoint_of(options["checkpoint"])
     loaded = load_checkpoint(path)
     try:
         config = config_from_dict(loaded.config)

@@ -13,8 +13,9 @@ import yaml
 from places import ROOT
 
 from sos.config import Config
-from sos.files import claim
-from sos.runs.folder import failure_reason, is_finished, record_failure, set_aside, unfinished_checkpoint
+from sos.files import claim, written_whole
+from sos.runs.folder import RunFolder
+from sos.runs.identity import Identity, identity
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, quoted, shell
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
@@ -152,30 +153,47 @@ def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_results_and_attempts_count_for_their_own_config_and_code_only(tmp_path: Path) -> None:
-    assert not is_finished(tmp_path, "c", "d")
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").write_text("")
-    (tmp_path / "provenance.json").write_text(json.dumps({"config_hash": "c", "code_hash": "d"}))
-    assert unfinished_checkpoint(tmp_path, "c", "d") == tmp_path / "checkpoints" / "last.ckpt"
-    assert unfinished_checkpoint(tmp_path, "c", "other") is None
-    (tmp_path / "metrics.json").write_text(json.dumps({"config_hash": "c", "code_hash": "d"}))
-    assert is_finished(tmp_path, "c", "d")
-    assert not is_finished(tmp_path, "other", "d")
-    assert unfinished_checkpoint(tmp_path, "c", "d") is None
+def test_results_and_attempts_count_for_their_own_config_code_and_dialect_only(tmp_path: Path) -> None:
+    folder, this = RunFolder(tmp_path), Identity("c", "d", "e")
+    others = [this._replace(**{key: "other"}) for key in this._fields]
+    assert not folder.is_finished(this)
+    folder.checkpoint.parent.mkdir()
+    folder.checkpoint.write_text("")
+    folder.provenance.write_text(json.dumps(this._asdict()))
+    assert folder.unfinished_checkpoint(this) == tmp_path / "checkpoints" / "last.ckpt"
+    assert [folder.unfinished_checkpoint(other) for other in others] == [None] * 3
+    folder.metrics.write_text(json.dumps({"config_hash": "c", "code_hash": "d"}))
+    assert folder.is_finished(this)
+    assert [folder.is_finished(other) for other in others] == [False] * 3
+    assert folder.unfinished_checkpoint(this) is None
     for content in ('{"config_hash": "c"', "[]", "null"):
-        (tmp_path / "metrics.json").write_text(content)
-        assert not is_finished(tmp_path, "c", "d")
+        folder.metrics.write_text(content)
+        assert not folder.is_finished(this)
 
 
 def test_what_another_run_left_is_moved_aside_not_lost(tmp_path: Path) -> None:
-    assert set_aside(tmp_path) is None
+    folder = RunFolder(tmp_path)
+    assert folder.set_aside() is None
     for number in range(2):
         for name in ("provenance.json", "metrics.json", "events.out.tfevents.1", "train.log", "config.yaml"):
             (tmp_path / name).write_text(str(number))
-        assert set_aside(tmp_path) == tmp_path / ".earlier" / str(number)
+        assert folder.set_aside() == tmp_path / ".earlier" / str(number)
         assert sorted(path.name for path in tmp_path.iterdir()) == [".earlier", "config.yaml", "train.log"]
     assert (tmp_path / ".earlier" / "1" / "metrics.json").read_text() == "1"
+
+
+def test_a_checkpoint_that_is_continued_stays_and_is_kept_with_the_result_of_its_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoint.parent.mkdir()
+    for path in (folder.checkpoint, folder.metrics):
+        path.write_text("old")
+    home = folder.set_aside(kept=folder.checkpoint)
+    assert home is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".earlier", "checkpoints"]
+    assert sorted(path.name for path in home.iterdir()) == ["checkpoints", "metrics.json"]
+    with written_whole(folder.checkpoint) as partial:  # as training replaces it
+        partial.write_text("new")
+    assert (home / "checkpoints" / "last.ckpt").read_text() == "old"
 
 
 def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
@@ -183,22 +201,19 @@ def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
     for job in jobs[1:]:
         job.folder.mkdir()
         (job.folder / "config.yaml").write_text("")
-    from sos.config import config_hash
-
-    (jobs[1].folder / "metrics.json").write_text(
-        json.dumps({"config_hash": config_hash(jobs[1].config), "code_hash": "x"})
-    )
-    record_failure(jobs[2].folder, ValueError("data.context=16:\nnothing fits"))
-    text = "\n".join(list_failures(jobs, "x", "job 3 was cancelled"))
+    for path in (RunFolder(jobs[1].folder).provenance, RunFolder(jobs[1].folder).metrics):
+        path.write_text(json.dumps(identity(jobs[1].config)._asdict()))
+    RunFolder(jobs[2].folder).record_failure(ValueError("data.context=16:\nnothing fits"))
+    text = "\n".join(list_failures(jobs, "job 3 was cancelled"))
     assert text.startswith("3 of 4 runs failed:\n- full,seed=0: never started\n")
     assert "full,seed=1" not in text
     assert "- full,seed=2: data.context=16: nothing fits\n" in text
     assert "- full,seed=3: ended without a reason" in text
     assert f"""python train.py seed=3 hydra.sweeper.arm=full "hydra.run.dir='{jobs[3].folder}'\"""" in text
     assert "the launcher said: job 3 was cancelled" in text
-    assert list_failures(jobs[1:2], "x") == []
-    record_failure(tmp_path, RuntimeError("CUDA out of memory"))
-    assert failure_reason(tmp_path) == "RuntimeError: CUDA out of memory"
+    assert list_failures(jobs[1:2]) == []
+    RunFolder(tmp_path).record_failure(RuntimeError("CUDA out of memory"))
+    assert RunFolder(tmp_path).failure_reason() == "RuntimeError: CUDA out of memory"
 
 
 # --- the command line ---
