@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from sos.datasets.checks import ACTION_WIDTH, check_rows, short
 from sos.envs.countdown.rules import MAX_NUMBERS
 from sos.errors import UserError
-from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome, Trace
-
-ACTION_WIDTH = 4
+from sos.trace import ACTION, EVENT_COLUMNS, Trace
 
 
 def trace_line(trace: Trace, strategy: str) -> str:
@@ -33,29 +32,12 @@ def parse_trace(value: Any) -> tuple[Trace, str]:
     problem = _matrix(value, "problem", None)
     count = len(problem) - 2
     if not (2 <= count <= MAX_NUMBERS and problem[1] == count):
-        raise UserError(f"problem must be [target, count, numbers...], got {problem.tolist()}")
+        raise UserError(f"problem must be [target, count, numbers...], got {short(problem.tolist())}")
     events = _matrix(value, "events", EVENT_COLUMNS)
     nodes = _matrix(value, "nodes", ACTION + ACTION_WIDTH)
     states = _matrix(value, "states", count + 1)
-    wrong = (events[:, KIND] < 0) | (events[:, KIND] >= len(Event))
-    wrong |= (events[:, NODE] < -1) | (events[:, NODE] >= len(nodes))
-    wrong |= (events[:, STATE] < -1) | (events[:, STATE] >= len(states))
-    wrong |= (events[:, KIND] == Event.END) & ((events[:, VALUE] < 0) | (events[:, VALUE] >= len(Outcome)))
-    wrong |= (events[:, KIND] == Event.END) != (np.arange(len(events)) == len(events) - 1)
-    wrong |= (events[:, KIND] != Event.END) & ((events[:, NODE] < 0) | (events[:, STATE] < 0))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"events[{row}] is no event of this trace: {events[row].tolist()}")
-    wrong = (nodes[:, PARENT] < -1) | (nodes[:, PARENT] >= np.arange(len(nodes)))
-    wrong |= (nodes[:, PARENT] == -1) != (np.arange(len(nodes)) == 0)
-    wrong |= (nodes[:, RANK] < 0) | (nodes[:, ACTION + 1] < 0) | (nodes[:, ACTION + 1] > 3)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"nodes[{row}] is no node of this trace: {nodes[row].tolist()}")
-    wrong = (states[:, 0] < 1) | (states[:, 0] > count)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"states[{row}] is no state of this problem: {states[row].tolist()}")
+    offsets = np.array([(0, 0, 0), (len(events), len(nodes), len(states))], np.int64)
+    check_rows(problem[None], events, nodes, states, offsets)
     return Trace(problem, events, nodes, states), value["strategy"]
 
 
@@ -65,7 +47,7 @@ def _matrix(value: dict[str, Any], name: str, width: int | None) -> np.ndarray:
         raise UserError(f"{name} is missing")
     try:
         array = np.array(value[name])
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         array = np.zeros(0)
     shape = array.shape[1:] if width else ()
     if array.dtype.kind != "i" or array.ndim != 1 + bool(width) or shape != ((width,) if width else ()):

@@ -11,26 +11,27 @@ import numpy as np
 
 from sos.data.streams import Chunk
 from sos.data.traces import TraceChunk
-from sos.datasets.store import check_sums, first_difference, load_columns, open_complete, shard_folder
+from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
+from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder
 from sos.errors import UserError
 
 OPEN_SHARDS = 4
-TOKEN_COLUMNS = ("tokens", "kinds", "offsets", "prompts", "visits", "strategies")
-TRACE_COLUMNS = ("problems", "events", "nodes", "states", "offsets", "visits", "strategies")
 
 
 class Shards:
-    """A complete data set, its shards opened and their checksums tested as they are needed.
+    """A complete data set, its shards opened as they are needed, and checked then: their checksums and every index in them.
 
-    Raises ValueError that names the folder where it is no complete data set of `kind`.
+    `kind` is what it must hold (None: traces or tokens), `vocab_size` the tokens that its reader knows (None: those that it
+    names itself). Raises UserError that names the folder where it is no complete data set of `kind`.
     """
 
-    def __init__(self, folder: str | Path, kind: str) -> None:
+    def __init__(self, folder: str | Path, kind: str | None = None, vocab_size: int | None = None) -> None:
         self.folder = Path(folder)
         self.manifest = open_complete(self.folder)
-        found = self.manifest["recipe"]["kind"]
-        if found != kind:
-            raise UserError(f"{self.folder} holds {found}, not {kind}")
+        self.kind: str = self.manifest["recipe"]["kind"]
+        if kind not in (None, self.kind):
+            raise UserError(f"{self.folder} holds {self.kind}, not {kind}")
+        self.vocab_size = len(self.manifest["labels"].get("vocabulary", ())) if vocab_size is None else vocab_size
         self._open: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -41,21 +42,40 @@ class Shards:
         if index not in self._open:
             record, path = self.manifest["shards"][index], shard_folder(self.folder, index)
             check_sums(path, record)
-            self._open[index] = load_columns(path, record)
+            columns = {name: open_column(path / f"{name}.npy", self.kind, name) for name in COLUMNS[self.kind]}
+            self._check(columns, record, path)
+            self._open[index] = columns
             if len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         return self._open[index]
+
+    def _check(self, columns: dict[str, np.ndarray], record: dict[str, Any], path: Path) -> None:
+        recipe = self.manifest["recipe"]
+        limits = Limits(
+            start=record["start"],
+            stop=record["stop"],
+            num_kept=record["counts"][UNITS[self.kind]],
+            num_strategies=len(self.manifest["labels"]["strategies"]),
+            vocab_size=self.vocab_size,
+            context=recipe["data"].get("context", 0),
+            num_numbers=recipe["env"]["num_numbers"],
+        )
+        try:
+            (check_traces if self.kind == "traces" else check_streams)(columns, limits)
+        except UserError as error:
+            raise UserError(f"damaged shard {path}: {error}") from error
 
 
 class ShardSource:
     """Streams from token shards, with the interface of `StreamSource`: the same chunks, bit for bit.
 
-    `recipe` is what the run would generate; another one is refused by the key that differs.
+    `recipe` is what the run would generate; another one is refused by the key that differs. Tokens from `vocab_size` on are
+    refused, too.
     """
 
-    def __init__(self, folder: str | Path, recipe: dict[str, Any], seed: int, context: int) -> None:
+    def __init__(self, folder: str | Path, recipe: dict[str, Any], seed: int, context: int, vocab_size: int) -> None:
         try:
-            self.shards = Shards(folder, "tokens")
+            self.shards = Shards(folder, "tokens", vocab_size)
         except ValueError as error:
             raise UserError(f"data.shards: {error}") from error
         found = first_difference(self.shards.manifest["recipe"], recipe)
@@ -76,7 +96,9 @@ class ShardSource:
         if not parts:
             parts = [self._part(0, 0, 0)]
         lengths = np.concatenate([np.diff(part["offsets"]) for part in parts])
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in TOKEN_COLUMNS if name != "offsets"}
+        joined = {
+            name: np.concatenate([part[name] for part in parts]) for name in COLUMNS["tokens"] if name != "offsets"
+        }
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         return Chunk(offsets=offsets, num_dropped=stop - start - len(lengths), **joined)
 
@@ -119,7 +141,7 @@ class ShardSource:
 
 def trace_chunk(columns: dict[str, np.ndarray], num_dropped: int) -> TraceChunk:
     """Return the columns of a trace shard as a chunk."""
-    return TraceChunk(**{name: columns[name] for name in TRACE_COLUMNS}, num_dropped=num_dropped)
+    return TraceChunk(**{name: columns[name] for name in COLUMNS["traces"]}, num_dropped=num_dropped)
 
 
 def read_traces(folder: str | Path) -> Iterator[tuple[int, TraceChunk]]:

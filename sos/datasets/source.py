@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.config import Config, to_dict
+from sos.config import Config, config_from_dict, to_dict
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
@@ -23,7 +23,11 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
     """
     if config.data.shards is not None:
         source = ShardSource(
-            config.data.shards, recipe(config, "tokens", split, system.dialect), config.seed, system.context
+            config.data.shards,
+            recipe(config, "tokens", split, system.dialect),
+            config.seed,
+            system.context,
+            len(system.dialect.vocab),
         )
         data = config.data
         source.check_budget(
@@ -86,3 +90,11 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
             del stream["dose"]
         result["stream"] = stream
     return result
+
+
+def config_of(manifest: dict[str, Any]) -> Config:
+    """Return the config that a manifest's recipe was made of. Raises UserError for one of another schema."""
+    made = manifest["recipe"]
+    groups = {key: made[key] for key in ("seed", "env", "search", "data")}
+    stream = {key: value for key, value in made.get("stream", {}).items() if key != "dialect_hash"}
+    return config_from_dict(groups | ({"stream": stream} if stream else {}))

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from sos.datasets.checks import check_manifest, check_record, short
 from sos.errors import UserError
 from sos.files import TEMPORARY, cannot_write, json_bytes, read_json, write_json
 
@@ -162,11 +163,12 @@ def shard_record(folder: Path, plan: Plan, index: int) -> dict[str, Any] | None:
     path = shard_folder(folder, index)
     if not path.is_dir():
         return None
-    record = read_json(path / SHARD)
+    record: dict[str, Any] = read_json(path / SHARD)
     start, stop = plan.span(index)
     for key, expected in (("start", start), ("stop", stop), ("recipe_hash", recipe_hash(plan.recipe))):
         if record.get(key) != expected:
-            raise UserError(f"{path} does not belong here: {key} is {record.get(key)}, expected {expected}")
+            raise UserError(f"{path} does not belong here: {key} is {short(record.get(key))}, expected {expected}")
+    check_record(record, plan.recipe["kind"], index, (start, stop), path / SHARD)
     check_sizes(path, record)
     return record
 
@@ -190,11 +192,6 @@ def check_sums(path: Path, record: Mapping[str, Any]) -> None:
                 digest.update(block)
         if digest.hexdigest() != file["sha256"]:
             raise UserError(f"damaged shard {path}: {name} has another checksum; delete the folder and generate again")
-
-
-def load_columns(path: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Map the columns of a shard into memory."""
-    return {name.removesuffix(".npy"): np.load(path / name, mmap_mode="r") for name in record["files"]}
 
 
 def begin(folder: Path, plan: Plan) -> None:
@@ -256,11 +253,12 @@ def open_complete(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(f"no data set at {folder}: {MANIFEST} is missing")
-    manifest = read_json(path)
+    manifest: dict[str, Any] = read_json(path)
     if manifest.get("format") != FORMAT:
-        raise UserError(f"{path} has format {manifest.get('format')}, this version reads {FORMAT}")
+        raise UserError(f"{path} has format {short(manifest.get('format'))}, this version reads {FORMAT}")
     if manifest.get("complete") is not True:
         raise UserError(f"{folder} is not complete: its generation has not finished (or its parts are not merged)")
+    check_manifest(manifest, path)
     for shard in manifest["shards"]:
         shard_path = shard_folder(folder, shard["index"])
         if not shard_path.is_dir():

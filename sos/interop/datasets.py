@@ -16,9 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from sos.commands.cli import report_keyed
-from sos.config import Config, config_from_dict
 from sos.datasets.read import Shards, trace_chunk
-from sos.datasets.source import recipe
+from sos.datasets.source import config_of, recipe
 from sos.datasets.store import first_difference
 from sos.errors import UserError
 from sos.files import written_whole
@@ -30,14 +29,6 @@ from sos.trace import ACTION, KIND, NODE, PARENT, VALUE, Event, Outcome, Trace
 
 KEYS = ("data", "out", "dialect")
 Row = dict[str, Any]
-
-
-def config_of(manifest: dict[str, Any]) -> Config:
-    """Return the config that a manifest's recipe was made of. Raises ValueError for one of another schema."""
-    made = manifest["recipe"]
-    groups = {key: made[key] for key in ("seed", "env", "search", "data")}
-    stream = {k: v for k, v in made.get("stream", {}).items() if k != "dialect_hash"}
-    return config_from_dict(groups | ({"stream": stream} if stream else {}))
 
 
 def solution_of(trace: Trace, symbols: Sequence[str]) -> list[str]:
@@ -154,9 +145,8 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
         raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
     if not (folder / "manifest.json").is_file():
         raise UserError(f"data={folder}: no data set there")
-    kind = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["recipe"]["kind"]
-    shards = Shards(folder, kind)
-    batches = trace_rows(shards, dialect) if kind == "traces" else token_rows(shards)
+    shards = Shards(folder)
+    batches = trace_rows(shards, dialect) if shards.kind == "traces" else token_rows(shards)
     with written_whole(out) as partial:
         return WRITERS[out.suffix](partial, iter(tqdm(batches, total=len(shards), unit=" shards", desc=str(out))))
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sos.compose import combinations, compose
-from sos.config import Config, config_from_dict
+from sos.config import Config
 from sos.datasets.read import Shards, trace_chunk
-from sos.datasets.source import dialect_hash
-from sos.datasets.store import open_complete
+from sos.datasets.source import config_of, dialect_hash
 from sos.errors import UserError
 from sos.stream.dialect.compile import load_dialect
 from sos.system import build_env, build_system
@@ -29,8 +28,8 @@ def from_shards(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
         raise UserError("shard takes index, not split and problem")
     _, indices = parse_indices(options)
     folder = Path(options["shard"])
-    kind = open_complete(folder)["recipe"]["kind"]
-    shards = Shards(folder, kind)
+    shards = Shards(folder)
+    kind = shards.kind
     if kind == "tokens" and overrides:
         raise UserError(f"{overrides[0]} has no place here: {folder} says what its streams are")
     shown: list[Shown] = []
@@ -51,13 +50,8 @@ def _find(shards: Shards, unit: str, index: int) -> tuple[int, int]:
 
 
 def _config(shards: Shards) -> Config:
-    recipe: dict[str, Any] = shards.manifest["recipe"]
-    stream = {key: value for key, value in recipe.get("stream", {}).items() if key != "dialect_hash"}
     try:
-        return config_from_dict(
-            {"env": recipe["env"], "search": recipe["search"], "data": recipe["data"], "seed": recipe["seed"]}
-            | ({"stream": stream} if stream else {})
-        )
+        return config_of(shards.manifest)
     except ValueError as error:
         raise UserError(f"{shards.folder} was made under another schema: {error}") from error
 
