@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,22 +36,3 @@ def kernel_hash() -> str:
         return path.relative_to(ROOT).parts[0] in KERNEL_LAYERS or any(mark in content for mark in marks)
 
     return _hash(p for p in ROOT.rglob("*.py") if matters(p))
-
-
-def _point_numba_at_cache() -> None:
-    """Give each version of the kernels a numba cache folder of its own, under `$SOS_CACHE_DIR` or `~/.cache/sos`.
-
-    Numba's disk cache does not notice an edit in *another* file that a kernel inlines.
-    """
-    parent = os.environ.get("SOS_CACHE_DIR") or os.path.join(os.path.expanduser("~"), ".cache", "sos")
-    path = os.path.join(parent, f"numba-{kernel_hash()}")
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError:
-        path = tempfile.mkdtemp(prefix="sos-numba-")
-    os.environ["NUMBA_CACHE_DIR"] = path
-    if "numba" in sys.modules:
-        sys.modules["numba"].config.reload_config()
-
-
-_point_numba_at_cache()

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sos.envs import ENVS
 from sos.envs import protocol as environment
 from sos.envs.countdown.rules import Countdown
+from sos.kernels import allocating
 from sos.search import SEARCHES
 from sos.search.beam import Beam
 from sos.search.best_first import BestFirst
@@ -30,12 +30,12 @@ DIALECTS = sorted(Path(str(path)).stem for path in SHIPPED.iterdir())
 MAX_NODES = 20_000
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def search_kernel(strategy, env, problem, work, trace):
     return search(strategy, env, problem, work, trace)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def expand_kernel(env, kind, problem, scratch, state, actions, children, values):
     """Write every successor of `state` with its heuristic value; return how many."""
     environment.prepare(env, kind, problem, scratch)
@@ -46,7 +46,7 @@ def expand_kernel(env, kind, problem, scratch, state, actions, children, values)
     return num
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def _solvable(env, problems, solvable, work):
     for k in range(len(problems)):
         solvable[k] = environment.solvable(env, problems[k], work)
@@ -57,22 +57,22 @@ def solvable_kernel(env, problems, solvable):
     _solvable(env, problems, solvable, env.proof_work())
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def apply_kernel(env, state, action, child):
     return environment.apply_action(env, state, action, child)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def check_kernel(env, action):
     return environment.check_action(env, action)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def hash_kernel(env, key, problem):
     return environment.hash_key(env, key, problem)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def heap_kernel(work, values):
     size = 0
     for node in range(len(values)):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.data.streams import Chunk
+from sos.kernels import allocating
 from sos.rng import permute
 
 IGNORE = -100
@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     kinds: np.ndarray  # int8 (R, C), the event kind of the target; -1 where there is no loss
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def _assign(lengths, context, row_of, room):
     """Best fit, longest first: write the row of each stream into `row_of`; return the number of rows.
 
@@ -59,7 +59,7 @@ def _assign(lengths, context, row_of, room):
     return rows
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def _write(tokens, kinds, offsets, prompts, row_of, order_key, num_rows, prompt_loss, out):
     used = np.zeros(num_rows, np.int64)
     docs = np.zeros(num_rows, np.int32)

@@ -14,8 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from sos.kernels import COMPILED, compiled
 
 ROWS_PER_THREAD = 16  # below this, handing work to a thread costs more than it saves
 
@@ -52,7 +53,7 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@compiled(**COMPILED, fastmath={"reassoc", "contract", "nsz"})
 def _append_and_attend(begin, end, q_BHD, k_BKD, v_BKD, k_BKSD, v_BKSD, positions_B, out_BHD):
     num_heads, head_dim = q_BHD.shape[1:]
     queries_each = num_heads // k_BKD.shape[1]

@@ -15,9 +15,9 @@ from itertools import chain, islice
 
 import numpy as np
 import torch
-from numba import njit
 
 from sos.errors import UserError
+from sos.kernels import allocating
 from sos.model.cpu.decoder import CPUDecoder, cpu_decoders
 from sos.model.gpt import GPT
 from sos.model.steps import StepDecoder
@@ -161,7 +161,7 @@ def _join(
             deque(queue, 0)  # if this thread fails, the others come to an end
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def _stream_keys(key, problems, samples):
     """Derive the uint64 key of each (problem index, sample index), both int64 (P,)."""
     keys = np.empty(len(problems), np.uint64)

@@ -13,10 +13,9 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
-from sos.kernels import inlined, inner
+from sos.kernels import allocating, inlined, inner
 from sos.stream.codec import DecodeStatus, decode
 from sos.stream.dialect.compile import Dialect
 from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Outcome, Trace
@@ -162,7 +161,7 @@ def _replay(env, problem, events, nodes, states, errors, state_of, expanded, dea
     return goal_event
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def verify_kernel(env, problem, events, nodes, states, errors):
     """Replay a trace into `errors` int8 (E,); return the index of the event that solves the problem, or -1. O(E)."""
     num_nodes = len(nodes)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -23,6 +22,7 @@ from naive import search as naive
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource
 from sos.envs.countdown.rules import HEURISTICS, Countdown
+from sos.kernels import allocating
 from sos.search.beam import Beam
 from sos.search.depth_first import DepthFirst
 from sos.search.mixture import mix
@@ -39,7 +39,7 @@ from sos.stream.write.spans import SLACK
 from sos.trace import ACTION, Trace, new_buffer
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def search_all(strategy, env, problems, work, trace):
     """Search every problem; return the number of generated nodes."""
     nodes = 0
@@ -49,7 +49,7 @@ def search_all(strategy, env, problems, work, trace):
     return nodes
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def encode_all(program, problems, events, nodes, states, starts, tokens, kinds, writing):
     """Encode every trace of the concatenated arrays, each into the same buffer; return the number of tokens."""
     streams, one, kept = np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
@@ -63,7 +63,7 @@ def encode_all(program, problems, events, nodes, states, starts, tokens, kinds, 
     return total
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def read_all(program, env, tokens, starts, buffer, align, errors, with_verify):
     """Decode, and perhaps verify, every stream; return (number of events, number solved)."""
     problem = np.zeros(env.num_numbers + 2, np.int32)

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from drivers import random_problem, run_search
-from numba import njit
 
 from sos.config import SearchConfig, StrategyConfig, config_from_dict
 from sos.data.coverage import coverage
@@ -15,6 +14,7 @@ from sos.data.splits import make_splits, sample_problems
 from sos.data.streams import StreamSource
 from sos.data.traces import strategy_of
 from sos.envs.countdown.rules import Countdown
+from sos.kernels import allocating
 from sos.rng import stream_key
 from sos.search import Beam, BestFirst, DepthFirst, mix
 from sos.search.protocol import choose, search_chosen
@@ -35,12 +35,12 @@ STRATEGIES = (
 MIXTURE = mix(STRATEGIES, [1, 2, 0, 3, 2, 2])
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def chosen_kernel(strategy, choice, env, problem, work, trace):
     return search_chosen(strategy, choice, env, problem, work, trace)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def choose_kernel(strategy, key, num):
     choices = np.zeros(num, np.int64)
     for index in range(num):

@@ -11,9 +11,8 @@ A quotient of such values that is not whole is at least 2**-31 away from the nex
 from __future__ import annotations
 
 import numpy as np
-from numba.extending import register_jitable
 
-from sos.kernels import INNER, inner
+from sos.kernels import inner, inner_with
 
 NAN = np.nan
 # Lane -> indices of (x, z, p, q). The first three are the three ways to split four numbers into pairs.
@@ -21,7 +20,7 @@ LANES = np.array(
     [[x, z, *sorted({0, 1, 2, 3} - {x, z})] for x in range(4) for z in range(4) if z != x], np.int64
 ).T.copy()
 NUM_LANES = LANES.shape[1]
-_plain = register_jitable(error_model="numpy", **INNER)  # division by zero is inf or NaN, not a branch
+_plain = inner_with(error_model="numpy")  # division by zero is inf or NaN, not a branch
 
 
 def new_lanes() -> np.ndarray:

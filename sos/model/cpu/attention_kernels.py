@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from sos.kernels import allocating
 from sos.model.cpu.vectors import (
     LANES,
     ROWS,
@@ -57,7 +57,7 @@ def up(size, step):
     return -(-size // step) * step
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def _scratch(num_tokens, num_heads, num_kv_heads, head_dim, backward):
     depth, padded, f = 2 * up(head_dim // 2, LANES), num_tokens + LANES, np.float32
     size, kv_size = num_heads * padded * depth, num_kv_heads * padded * depth
@@ -360,7 +360,7 @@ def _backward_rows(begin, end, grad, qkv, gains, cos, sin, doc_ids, out, lse, dq
             at = after
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def attend_rows(begin, end, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, out_BTHD, lse_BHT):
     """Write the attention of rows begin..end - 1 and, for the backward pass, the log of each query's sum of weights.
 
@@ -371,7 +371,7 @@ def attend_rows(begin, end, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, ou
     _forward_rows(begin, end, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, out_BTHD, lse_BHT, scratch)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def attend_rows_backward(
     begin, end, grad_BTHD, qkv_BTGD, gains_2D, cos_BTF, sin_BTF, doc_ids_BT, out_BTHD, lse_BHT, dqkv_BTGD, dgains_B2D
 ):

@@ -10,12 +10,11 @@ Shape suffixes as in `sos.model.gpt`, R rows, S positions, E all heads, G querie
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from sos.kernels import OPTIONS
+from sos.kernels import kernel as _kernel
 from sos.model.cpu.vectors import (
     LANES,
     everywhere,
@@ -32,7 +31,6 @@ from sos.model.cpu.vectors import (
 from sos.rng import uniform
 
 BLOCK_ROWS = 6
-_kernel: Any = njit(cache=True, **OPTIONS)
 
 
 class Weights(NamedTuple):

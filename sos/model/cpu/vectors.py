@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from sos.kernels import OPTIONS, compiled
+
 LANES = 16
 ROWS = 4  # of a tile of `set_product`: eight registers of sums keep both units for products busy
-# Arrays belong to the caller and have no count of references, see `sos.kernels`.
-_OPTIONS: Any = {"nogil": True, "_nrt": False, "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
-kernel = njit(cache=True, **_OPTIONS)
+kernel = compiled(**OPTIONS, fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 _FLOATS, _INT = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
 _INTS = ir.VectorType(_INT, LANES)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sos.envs import protocol as environment
-from sos.kernels import inlined, inner
+from sos.kernels import allocating, inlined, inner
 from sos.stream.dialect import program as d
 from sos.stream.read.forms import (
     ACTION_SEEN,
@@ -346,7 +345,7 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
             return OK, pos
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def decode_kernel(program, env, tokens, problem, buffer, align):
     """Read `tokens` (int64 (T,)) into `buffer`, `problem` (int32 (P,)) and `align` (int32 (T,)).
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from sos.kernels import inlined, inner
+from sos.kernels import allocating, inlined, inner
 from sos.stream.dialect import program as d
 from sos.stream.dialect.vocab import FIRST_NUMBER
 
@@ -30,7 +29,7 @@ class Reading(NamedTuple):
     history: np.ndarray  # (16, A)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def new_reading(problem_width, state_width, action_width):
     """Allocate registers."""
     return Reading(
