@@ -7,6 +7,8 @@ its traceback.
 from __future__ import annotations
 
 import re
+import sys
+from typing import TextIO
 
 _LAUNCHERS = re.compile(r"hydra/launcher[=/' ]*(joblib|submitit)|hydra_(joblib|submitit)_launcher")
 _EXTRAS = {"joblib": "joblib", "submitit": "slurm"}
@@ -40,3 +42,15 @@ def describe(error: BaseException) -> str:
     """Return an exception in one line: the message of a ValueError, which is written for users, else with its type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+def visible(text: str) -> str:
+    """Return text in one line, with whatever could control a terminal or reorder a line written out, such as `\\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print text as far as the terminal can show it, with `?` for the rest."""
+    file = file or sys.stdout
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=file)

@@ -10,17 +10,23 @@ from hydra.experimental.callback import Callback
 
 from sos.analysis.compare import compare, load_runs
 from sos.analysis.tables import markdown, write
+from sos.errors import UserError, one_line, say
 
 
 class CompareAfterMultirun(Callback):
-    """A Hydra callback that ends a multirun with the comparison of its runs, printed and written into its folder."""
+    """A Hydra callback that ends a multirun with the comparison of its runs, written into its folder and printed.
+
+    Without a comparison it ends the process with status 1 and says why.
+    """
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         try:
             comparison = compare(load_runs([folder]))
-        except ValueError as error:
-            print(f"no comparison: {' '.join(str(error).split())}", file=sys.stderr)
-            return
-        print(f"\n{markdown(comparison)}\n")
-        print("wrote " + ", ".join(map(str, write(comparison, folder))))
+            paths = write(comparison, folder)
+        except (UserError, OSError) as error:
+            say(f"no comparison: {one_line(error)}", sys.stderr)
+            # Hydra lets no other exception of a callback out.
+            sys.exit(1)
+        say(f"\n{markdown(comparison)}\n")
+        say("wrote " + ", ".join(map(str, paths)))

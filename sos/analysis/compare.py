@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.errors import UserError
+from sos.errors import UserError, visible
 from sos.judge.intervals import Interval, seed_interval, welch_interval, wilson
 from sos.runs.finished import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
 
@@ -120,7 +120,7 @@ def compare(
         if metric not in present:
             raise UserError(f"no run has the metric {metric}; there are {', '.join(present)}")
     defaults = [metric for pattern in _COLUMNS for metric in present if re.fullmatch(pattern, metric)]
-    primary = str(sweep.get("primary") or defaults[0] if defaults else present[0])
+    primary = str(sweep.get("primary") or (defaults or present)[0])
     if primary not in present:
         raise UserError(f"the sweep's primary metric {primary} is in no run; there are {', '.join(present)}")
     columns = list(dict.fromkeys(metrics or [primary, *(defaults or present)]))
@@ -140,10 +140,10 @@ def compare(
 
 def _common_sweep(runs: Sequence[Run]) -> dict[str, Any]:
     """Return the record of the sweep file that all runs come from, or an empty dict."""
-    records = [run.sweep for run in runs]
-    return (
-        dict(records[0]) if all(r and r["name"] == (records[0] or {})["name"] for r in records) and records[0] else {}
-    )
+    first = runs[0].sweep
+    if not first or any(not run.sweep or run.sweep["name"] != first["name"] for run in runs):
+        return {}
+    return dict(first)
 
 
 def _check_problems(runs: Sequence[Run], allow: bool) -> list[str]:
@@ -180,7 +180,7 @@ def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
         twins = [other for other in runs if sweep and other.arm == run.arm]
         shown = [(key, name) for key, name in zip(keys, names, strict=True) if not sweep or _varies(twins, key)]
         parts = [*([run.arm] if sweep else []), *(f"{name}={run.setting(key)}" for key, name in shown)]
-        label = run.label or ",".join(parts) or "all runs"
+        label = visible(run.label or ",".join(parts)) or "all runs"
         twin = next((other for other in members.setdefault(label, []) if other.seed == run.seed), None)
         if twin:
             differ = ", ".join(_differing_config([twin, run])) or "nothing"

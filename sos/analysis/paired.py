@@ -1,8 +1,7 @@
 """Paired tests of two arms on identical problems, effect sizes, and Holm's correction for many arms.
 
 Two questions are kept apart. McNemar's test and the paired bootstrap ask whether these trained models differ on other
-problems of the kind; Welch's test over seeds asks whether training differently makes a difference. Tests come from scipy
-(`pip install -e ".[analysis]"`).
+problems of the kind; Welch's test over seeds asks whether training differently makes a difference. Tests come from scipy.
 """
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ def paired_test(arm: Arm, baseline: Arm, split: str) -> PairedTest | None:
 
 
 def paired_tests(comparison: Comparison, split: str) -> list[PairedTest]:
-    """Test every arm against the baseline on a split, with Holm's correction over the arms. Raises ImportError without scipy."""
+    """Test every arm against the baseline on a split, with Holm's correction over the arms."""
     base = next(arm for arm in comparison.arms if arm.label == comparison.baseline)
     found = [paired_test(arm, base, split) for arm in comparison.arms if arm is not base]
     tests = [test for test in found if test]

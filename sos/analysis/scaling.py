@@ -106,7 +106,7 @@ def final_loss(folder: Path) -> float:
 
 
 def fit(points: Sequence[Point]) -> Law:
-    """Fit both laws. Raises ValueError for fewer than 3 sizes or 6 runs, and where scipy is not installed."""
+    """Fit both laws. Raises ValueError for fewer than 3 sizes or 6 runs."""
     sizes = {point.parameters for point in points}
     if len(sizes) < MIN_SIZES or len(points) < MIN_RUNS:
         raise UserError(f"a scaling law needs {MIN_RUNS} runs of {MIN_SIZES} sizes, got {len(points)} of {len(sizes)}")
@@ -114,10 +114,8 @@ def fit(points: Sequence[Point]) -> Law:
 
 
 def _fit(points: Sequence[Point]) -> Law:
-    try:
-        from scipy.optimize import least_squares
-    except ImportError as error:
-        raise UserError('a scaling law needs scipy: pip install -e ".[analysis]"') from error
+    from scipy.optimize import least_squares  # takes a quarter of a second to import
+
     n, d, loss, solve = (np.array([getattr(point, name) for point in points]) for name in Point._fields[1:])
 
     def loss_residuals(x: np.ndarray) -> np.ndarray:

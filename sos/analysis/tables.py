@@ -10,20 +10,28 @@ from typing import Any
 from sos.analysis.compare import Arm, Comparison
 from sos.analysis.doctor import examine
 from sos.analysis.paired import PairedTest, paired_tests
+from sos.errors import visible
+from sos.files import written_whole
 from sos.judge.intervals import Interval
 from sos.runs.finished import is_rate
 
-_NO_SCIPY = 'Paired tests are left out: scipy is not installed (pip install -e ".[analysis]").'
-_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$"} | {letter: "\\" + letter for letter in "&%$#_{}"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
+} | {letter: "\\" + letter for letter in "&%$#_{}"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 
 
 def markdown(comparison: Comparison) -> str:
     """Return the comparison as Markdown tables, what the doctor says about it, and notes on how to read it."""
     header = ["arm", "seeds", "training tokens", "problems", *(_titled(metric) for metric in comparison.columns)]
-    blocks = [comparison.question] if comparison.question else []
+    blocks = [visible(comparison.question)] if comparison.question else []
     blocks.append(_markdown(header, [_arm_row(comparison, arm) for arm in comparison.arms]))
-    tests, note = _tests(comparison)
-    for split, found in tests.items():
+    for split, found in _tests(comparison).items():
         blocks.append(_paired_block(comparison, split, found))
     for metric in comparison.columns:
         if metric.startswith("teacher/"):
@@ -41,10 +49,9 @@ def markdown(comparison: Comparison) -> str:
     notes = [
         "± and intervals over seeds: 95%, Student's t (differences: Welch's).",
         "Intervals over problems pool the problems of all seeds as if they were independent.",
-        *note,
         *comparison.notes,
     ]
-    blocks.append("\n".join(f"- {line}" for line in notes))
+    blocks.append("\n".join(f"- {visible(line)}" for line in notes))
     if len(comparison.arms) > 1:
         blocks.append(diagnosis(comparison))
     return "\n\n".join(blocks) + "\n"
@@ -55,7 +62,9 @@ def diagnosis(comparison: Comparison) -> str:
     findings = examine(comparison)
     if not findings:
         return "The doctor finds nothing wrong with this table."
-    return "\n".join(["**Not a sound table**, says the doctor:", "", *(f"- {finding}" for finding in findings)])
+    return "\n".join(
+        ["**Not a sound table**, says the doctor:", "", *(f"- {visible(finding)}" for finding in findings)]
+    )
 
 
 def latex(comparison: Comparison) -> str:
@@ -63,7 +72,7 @@ def latex(comparison: Comparison) -> str:
 
     A star: p < 0.05 over seeds (Welch's test against the baseline, Holm's correction over the arms).
     """
-    tests, _ = _tests(comparison)
+    tests = _tests(comparison)
     stars = {
         (test.arm, f"solve/{split}")
         for split, found in tests.items()
@@ -100,37 +109,44 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         drawn["budget_curves"] = ("Solve rate against generated tokens", figure)
         title = "Solve rate against all tokens generated for a problem, samples included"
         drawn["accuracy_tokens"] = (title, figures.accuracy_tokens_figure(comparison, next(iter(panels))))
+    images = [f"![{title}]({name}.png)" for name, (title, _) in drawn.items()]
+    text = "\n\n".join(["# Comparison", markdown(comparison), *images]) + "\n"
     paths = [folder / "comparison.csv", folder / "comparison.tex", folder / "comparison.md"]
     write_csv(comparison, paths[0])
-    paths[1].write_text(latex(comparison), encoding="utf-8")
-    images = []
-    for name, (title, figure) in drawn.items():
-        images.append(f"![{title}]({name}.png)")
+    for path, content in ((paths[1], latex(comparison)), (paths[2], text)):
+        with written_whole(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    for name, (_, figure) in drawn.items():
         for suffix in ("png", "pdf"):
             paths.append(folder / f"{name}.{suffix}")
-            figure.savefig(paths[-1])
-    text = "\n\n".join(["# Comparison", markdown(comparison), *images]) + "\n"
-    paths[2].write_text(text, encoding="utf-8")
+            with written_whole(paths[-1]) as partial:
+                figure.savefig(partial, format=suffix)
     return paths
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
     """Write one row per arm and metric; rates and their differences are fractions, undefined numbers are empty."""
-    tests = {(test.arm, f"solve/{split}"): test for split, found in _tests(comparison)[0].items() for test in found}
+    tests = {(test.arm, f"solve/{split}"): test for split, found in _tests(comparison).items() for test in found}
     keys = list(comparison.arms[0].settings)
     interval_names = [f"{name}_{end}" for name in ("seeds", "problems") for end in ("low", "high")]
     header = ["arm", *keys, "metric", "num_seeds", "mean", *interval_names, "num_problems", "baseline"]
     header += ["difference", "difference_low", "difference_high", "train_tokens", "train_problems"]
     header += ["won", "lost", "paired_low", "paired_high", "p_mcnemar", "p_mcnemar_holm", "p_welch", "p_welch_holm"]
     header += ["cohen_h", "hedges_g"]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(header)
+        writer.writerow(map(_cell_text, header))
         for arm in comparison.arms:
             for metric in comparison.metrics:
                 cell, none = comparison.cells[arm.label, metric], (None, None)
-                row = [arm.label, *arm.settings.values(), metric, len(cell.values), cell.mean]
-                row += [*(cell.over_seeds or none), *(cell.over_problems or none), cell.num, comparison.baseline]
+                texts = [arm.label, *arm.settings.values(), metric]
+                row = [*map(_cell_text, texts), len(cell.values), cell.mean]
+                row += [
+                    *(cell.over_seeds or none),
+                    *(cell.over_problems or none),
+                    cell.num,
+                    _cell_text(comparison.baseline),
+                ]
                 row += [cell.difference, *(cell.difference_over_seeds or none)]
                 row += [arm.mean_train("tokens"), arm.mean_train("problems")]
                 if test := tests.get((arm.label, metric)):
@@ -139,15 +155,12 @@ def write_csv(comparison: Comparison, path: Path) -> None:
                 writer.writerow(row + [None] * (len(header) - len(row)))
 
 
-def _tests(comparison: Comparison) -> tuple[dict[str, list[PairedTest]], list[str]]:
-    """Return the paired tests by split, and a note where they cannot be made."""
-    splits = [metric.removeprefix("solve/") for metric in comparison.columns if metric.startswith("solve/")]
+def _tests(comparison: Comparison) -> dict[str, list[PairedTest]]:
+    """Return the paired tests by split; a single arm has none."""
     if len(comparison.arms) < 2:
-        return {}, []
-    try:
-        return {split: found for split in splits if (found := paired_tests(comparison, split))}, []
-    except ImportError:
-        return {}, [_NO_SCIPY]
+        return {}
+    splits = [metric.removeprefix("solve/") for metric in comparison.columns if metric.startswith("solve/")]
+    return {split: found for split in splits if (found := paired_tests(comparison, split))}
 
 
 def _paired_block(comparison: Comparison, split: str, tests: list[PairedTest]) -> str:
@@ -239,6 +252,7 @@ def _amount(value: float) -> str:
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table, its first column left-aligned, the others right-aligned."""
+    header, *rows = [[visible(text).replace("|", r"\|") for text in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     pad = [str.ljust, *[str.rjust] * (len(widths) - 1)]
     lines = [[fill(text, width) for fill, text, width in zip(pad, row, widths, strict=True)] for row in (header, *rows)]
@@ -248,4 +262,14 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 def _tex(text: str) -> str:
     """Return plain text as LaTeX."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    return "".join(_LATEX.get(letter, letter) for letter in visible(text))
+
+
+def _cell_text(text: str) -> str:
+    """Return text for a cell of a CSV file, which no spreadsheet takes for a formula; numbers stay numbers."""
+    text = visible(text)
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return text

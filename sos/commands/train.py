@@ -14,8 +14,8 @@ from sos.compose import config_folder
 from sos.config import register, to_object
 from sos.errors import UserError
 from sos.runs.folder import RunFolder
+from sos.runs.plugin import register_sweeper
 from sos.runs.provenance import Origin
-from sos.runs.sweep import register_sweeper
 
 
 def describe_run() -> tuple[Path, Origin]:

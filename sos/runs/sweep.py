@@ -7,35 +7,15 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from sos.config import Config
 from sos.errors import UserError
 from sos.runs.folder import RunFolder
 from sos.runs.identity import identity
-
-
-def register_sweeper() -> None:
-    """Make `sos.runs.sweeper.ArmSweeper` known to Hydra; before `hydra.main` runs.
-
-    Hydra instantiates sweepers of the package `hydra_plugins` only, a folder that is there where plugins are installed: the
-    module takes a name in it. Hydra's own search for plugins loads its basic sweeper anew, so that it has to come first.
-    """
-    from hydra.core.plugins import Plugins
-
-    plugins = Plugins.instance()
-    from sos.runs import sweeper
-
-    package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
-    name = sweeper.ArmSweeper.__module__
-    sys.modules[name] = sweeper
-    setattr(package, name.rpartition(".")[2], sweeper)
-    plugins.register(sweeper.ArmSweeper)
 
 
 @dataclass(frozen=True)

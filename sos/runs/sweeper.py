@@ -20,7 +20,7 @@ class ArmSweeper(BasicSweeper):
     is left out; what fails is listed with its reason once all others are done, and the comparison is made of the rest.
     """
 
-    __module__ = "hydra_plugins.sos"  # see `sos.runs.sweep.register_sweeper`
+    __module__ = "hydra_plugins.sos"  # see `sos.runs.plugin.register_sweeper`
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None, **sweep: Any) -> None:
         super().__init__(max_batch_size, params)
@@ -58,9 +58,11 @@ class ArmSweeper(BasicSweeper):
                     said = describe(error)
             failures = list_failures(jobs, said)
         if failures:
-            # Hydra calls it after a sweep without failures.
-            self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
-            raise Failures("\n".join(failures))
+            try:
+                # Hydra calls it after a sweep without failures.
+                self.hydra_context.callbacks.on_multirun_end(config=self.config, config_name=None)
+            finally:
+                raise Failures("\n".join(failures))
         return returns
 
     def _check_home(self, home: Path, fixed: list[str]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from places import ROOT
 from synthetic_runs import NUM, counted, problems, write_run, write_sweep
 
+from sos.analysis.after_sweep import CompareAfterMultirun
 from sos.analysis.compare import Comparison, compare, load_runs
 from sos.analysis.figures import VIEW_COLOURS, arms_figure, budget_curve_figure, budget_panels_figure, colours
 from sos.analysis.tables import markdown, write
@@ -334,6 +337,100 @@ def test_command_as_a_module_warns_of_unfinished_runs(tmp_path: Path) -> None:
 
 
 # --- figures ---
+
+
+def test_the_sweeps_primary_metric_comes_first_whatever_else_there_is(tmp_path: Path) -> None:
+    metrics = {"error/arithmetic/difficult": counted(20), "solve/difficult": counted(90)}
+    sweep = {"name": "s", "question": "?", "primary": "solve/difficult", "baseline": "a", "arms": ["a"], "arm": "a"}
+    write_run(tmp_path / "a", metrics=metrics, sweep=sweep)
+    comparison = compare(load_runs([tmp_path]))
+    assert (comparison.primary, comparison.columns[0]) == ("solve/difficult", "solve/difficult")
+    write_run(tmp_path / "b" / "c", metrics=metrics)
+    assert compare(load_runs([tmp_path / "b"])).primary == "errors_per_trace/val"
+
+
+HOSTILE = (
+    "=SUM(A1:A9)",
+    "+1",
+    "-x|y",
+    "@cmd",
+    "\x1b[2Jred",
+    "a_b^c~d<e>",
+    "back`slash\\",
+    "\u202eright-to-left",
+    "new\nline",
+)
+
+
+def test_hostile_names_of_arms_reach_no_spreadsheet_terminal_or_markup(tmp_path: Path) -> None:
+    for number, name in enumerate(HOSTILE):
+        write_run(tmp_path / "runs" / str(number), {"stream.dialect": name}, solved=100 + number)
+    comparison = compare(load_runs([tmp_path / "runs"]))
+    assert len(comparison.arms) == len(HOSTILE)
+    paths = write(comparison, tmp_path / "out")
+    table = markdown(comparison)
+    assert all(c.isprintable() or c == "\n" for c in table)
+    rows = [line for line in table.split("\n\n")[0].splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(HOSTILE)
+    assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
+    with paths[0].open(newline="", encoding="utf-8") as file:
+        found = list(csv.reader(file))
+    num_texts = 0
+    for row in found:
+        for cell in row:
+            assert all(c.isprintable() for c in cell)
+            try:
+                float(cell)
+            except ValueError:
+                num_texts += 1
+                assert not cell.startswith(("=", "+", "-", "@"))
+    assert num_texts > 100
+    tex = paths[1].read_text(encoding="utf-8")
+    assert r"a\_b\textasciicircum{}c\textasciitilde{}d$<$e$>$" in tex
+
+
+def test_a_full_disk_leaves_no_file_cut_short(tmp_path: Path, sweep: Path) -> None:
+    """A limit on the size of files stands for the full disk: whatever is there afterwards is whole."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from sos.analysis.compare import compare, load_runs; from sos.analysis.tables import write\n"
+        "comparison = compare(load_runs([sys.argv[1]]))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "write(comparison, Path(sys.argv[2]))\n"
+    )
+    folder = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(sweep), str(folder)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr.splitlines()[-1]
+    whole = {path.name: path.stat().st_size for path in write(compare(load_runs([sweep])), tmp_path / "whole")}
+    left = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert left
+    assert set(left) < set(whole)
+    assert all(size == whole[name] for name, size in left.items() if name.endswith(("csv", "tex", "md")))
+
+
+def test_a_sweep_without_a_comparison_says_so_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir=str(tmp_path))))
+    with pytest.raises(SystemExit) as ended:
+        CompareAfterMultirun().on_multirun_end(config)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("no comparison: ")
+
+
+def test_a_terminal_that_shows_ascii_alone_gets_the_table(tmp_path: Path, sweep: Path) -> None:
+    code = (
+        "import sys; from types import SimpleNamespace as S; from sos.analysis.after_sweep import CompareAfterMultirun\n"
+        "CompareAfterMultirun().on_multirun_end(S(hydra=S(sweep=S(dir=sys.argv[1]))))\n"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", code, str(sweep)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "61.0 ? 12.7" in done.stdout
+    assert "61.0 ± 12.7" in (sweep / "comparison.md").read_text(encoding="utf-8")
 
 
 def test_a_view_has_its_colour_in_every_label() -> None:

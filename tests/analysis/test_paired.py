@@ -139,16 +139,6 @@ def test_the_tables_carry_the_tests(tmp_path: Path) -> None:
     assert rows["full", "solve/val"]["won"] == ""
 
 
-def test_without_scipy_the_table_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    write_arms(tmp_path, ARMS)
-    monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    text = markdown(compare(load_runs([tmp_path])))
-    assert "scipy is not installed" in text
-    assert "| paired" not in text
-
-
 def test_arms_of_a_sweep_file_have_the_colour_of_their_view(tmp_path: Path) -> None:
     write_arms(tmp_path, ARMS)
     comparison = compare(load_runs([tmp_path]))
