@@ -1,0 +1,79 @@
+"""What the documents show is what the code writes."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import numpy as np
+from places import ROOT
+
+from sos.compose import compose
+from sos.search.run import run_search
+from sos.stream.codec import encode
+from sos.stream.dialect.compile import Dialect
+from sos.stream.verify import Error, verify_tokens
+from sos.stream.views import view_trace
+from sos.system import build_system
+from sos.trace import Event, Trace
+
+CONCEPTS = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\n(.*?)^```$", CONCEPTS, re.M | re.S)
+
+
+def written(*overrides: str) -> tuple[str, Trace, Dialect]:
+    """The example of the page under a config: its text, its trace and the dialect."""
+    system = build_system(compose(overrides))
+    problem = np.array(system.env.problem_row(11, [5, 11, 17]), np.int32)
+    trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 2000))
+    return system.dialect.text(encode(system.dialect, trace)[0]), trace, system.dialect
+
+
+def test_the_worked_search_is_what_the_code_writes() -> None:
+    text, trace, _ = written()
+    _, full, published, checked, wrong = BLOCKS
+    assert full.strip() == text.strip()
+    assert written("stream=sos")[0].startswith(published)
+    assert written("stream=checked")[0].startswith(checked.strip())
+    assert f"`{written('stream.view=solution_path')[0].strip()}`" in CONCEPTS
+    assert "< 0 [ 5 11 17 ] < 0 [ 5 11 17 ]" in written("stream.view=redundant")[0]
+    assert f"| {len(trace.events)} rows |" in CONCEPTS
+    assert f"| {len(trace.nodes)} rows, the root first |" in CONCEPTS
+    assert f"`{', '.join(map(str, trace.problem))}`" in CONCEPTS
+    assert wrong.replace("13", "12").strip() in full
+
+
+def test_every_kind_of_event_is_explained() -> None:
+    for event in Event:
+        assert f"\n| {event.name.lower().replace('_', ' ')} | " in CONCEPTS
+    assert len(Event) == 6
+
+
+def test_the_damaged_example_has_the_error_that_the_page_names() -> None:
+    system = build_system(compose([]))
+    text = BLOCKS[1].strip().replace("17 - 5 = 12", "17 - 5 = 13", 1)
+    ids = system.dialect.vocab.tokenizer().encode(text).ids
+    problem = np.array(system.env.problem_row(11, [5, 11, 17]), np.int32)
+    verdict, _, _ = verify_tokens(system.dialect, system.env, problem, np.array([1, *ids, 2]))
+    assert Error(int(verdict.errors[1])) == Error.ARITHMETIC
+
+
+def test_the_table_of_rooms_is_the_house() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| ", text, re.M)
+    floors = ast.literal_eval(
+        re.search(r"^FLOORS = (\(.*?^\))", (ROOT / "tests" / "test_imports.py").read_text(), re.M | re.S)[1]
+    )
+    expected = [(number, room) for number, rooms in enumerate(floors, start=1) for room in rooms]
+    assert sorted((int(number), room) for number, room in rows) == sorted(expected)
+    assert len(rows) > 15
+
+
+def test_the_paths_that_the_documents_name_exist() -> None:
+    found = set()
+    for document in ("CONTRIBUTING.md", "docs/concepts.md"):
+        found |= set(
+            re.findall(r"`((?:sos|conf|tests|docs|\.ci)/[\w/.]*)`", (ROOT / document).read_text(encoding="utf-8"))
+        )
+    assert len(found) >= 8
+    assert not [path for path in found if not (ROOT / path).exists()]
