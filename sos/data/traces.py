@@ -211,3 +211,8 @@ class TraceSource:
         lengths = (num, e, n, s, num + 1, num, num)
         used = (array[:length].copy() for array, length in zip(rows, lengths, strict=True))
         return TraceChunk(*used, dropped)  # type: ignore[call-arg, arg-type]
+
+    def problems(self, start: int, stop: int) -> np.ndarray:
+        """Return the problems of visits `start` to `stop`, int32 (N, P). Raises ValueError where there is none to sample."""
+        self.sample(start, stop)
+        return self._problems[: stop - start].copy()

@@ -269,3 +269,48 @@ def test_a_manifest_with_a_byte_order_mark_is_read(sets, tmp_path) -> None:
     path = folder / "manifest.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(reading(folder, 60).chunk(0, 60).visits) == 60
+
+
+# Verification
+
+
+def swapped(folder: Path, kind: str, rows: tuple[int, int]) -> None:
+    """File one trace or stream under the visit of another, with checksums that fit."""
+    path = folder / "shard-00001"
+    units = {"tokens": ("tokens", "kinds"), "traces": ("events", "nodes", "states")}[kind]
+    offsets = np.load(path / "offsets.npy")
+    order = np.arange(len(offsets) - 1)
+    order[list(rows)] = order[list(rows[::-1])]
+    starts = offsets if offsets.ndim == 2 else np.repeat(offsets[:, None], len(units), 1)
+    lengths = np.diff(starts, axis=0)[order]
+    for k, name in enumerate(units):
+        array = np.load(path / f"{name}.npy")
+        np.save(path / f"{name}.npy", np.concatenate([array[starts[row, k] : starts[row + 1, k]] for row in order]))
+    joined = np.concatenate([np.zeros((1, len(units)), np.int64), np.cumsum(lengths, 0)])
+    np.save(path / "offsets.npy", joined if offsets.ndim == 2 else joined[:, 0])
+    if kind == "traces":
+        np.save(path / "problems.npy", np.load(path / "problems.npy")[order])
+    resign(folder)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "traces"])
+def test_verification_finds_what_is_filed_under_another_visit(sets, tmp_path, kind) -> None:
+    folder = Path(shutil.copytree(sets[kind], tmp_path / "copy"))
+    swapped(folder, kind, (3, 7))
+    Shards(folder).columns(1)  # nothing that the door would see
+    unit = {"tokens": "stream", "traces": "trace"}[kind]
+    with pytest.raises(
+        UserError, match=rf"shard-00001: the {unit} of visit 33 is of problem \[.*\], the visit is of \["
+    ):
+        verify_set(job(folder, kind, visits=60, shard_size=30))
+
+
+@pytest.mark.parametrize("kind", ["tokens", "traces"])
+def test_verification_finds_a_problem_of_another_split(tmp_path, kind) -> None:
+    """A training set that is made of the validation problems says in its manifest that it is of `train`."""
+    options: dict[str, Any] = {"values": {"seed": 3}, "visits": 20, "shard_size": 20}
+    generate(job(tmp_path / "set", kind, split="val", **options))
+    assert verify_set(job(tmp_path / "set", kind, split="val", **options)) == 20
+    change_manifest(tmp_path / "set", "recipe", "split", value="train")
+    with pytest.raises(UserError, match=r"shard-00000: the (stream|trace) of visit 0 is of problem"):
+        verify_set(job(tmp_path / "set", kind, **options))
