@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"invalid: {len(converter.failures) - MOST_SHOWN} more", file=sys.stderr)
         if not converter.num_read:
             raise UserError(f"{options.files[0]}: nothing in it")
-        if converter.failures and not options.skip_invalid:
+        if converter.failures and (not options.skip_invalid or len(converter.failures) == converter.num_read):
             raise UserError(
                 f"{len(converter.failures)} of {converter.num_read} are invalid, the first is {converter.failures[0]}; nothing "
                 f"was written (--skip-invalid leaves them out)"

@@ -32,7 +32,11 @@ MAX_TARGET = 1_000_000
 # Children of the full tree, without regard to order or exactness: the published normalizer of ratings.
 MAX_EXPLORED = {2: 4, 3: 48, 4: 1152, 5: 46080}
 SOLUTION_NODES = 200_000
-_OPERATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+_NUMBER = "(0|[1-9][0-9]*)"  # as the search text has it: no leading zero, no digits of other scripts
+_OPERATION = re.compile(f"{_NUMBER}([-+*/]){_NUMBER}={_NUMBER}")
+_DEPTH_FIRST = re.compile(r"dfs_(sum|mult)")
+_BEAM = re.compile(r"beam_(sum|mult)_([1-9][0-9]*)")
+_BEAM_TYPE = re.compile(r"bfs_([1-9][0-9]*)")
 
 
 def published_strategies() -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Imported(NamedTuple):
     """A record read and verified."""
 
     trace: Trace
-    strategy: str  # such as `dfs_sum`, `beam_mult_3`, or what the record says where it is none of the published ones
+    strategy: str  # `dfs_sum`, `beam_mult_3`, or where it is none of the published ones the record's TYPE/HEURISTIC
 
 
 def to_record(trace: Trace, strategy: str) -> dict[str, Any]:
@@ -94,7 +98,8 @@ def from_record(record: Any) -> Imported:
 
     Raises ValueError that says what is wrong: a field that is missing or of another type, a text that the dialect does not
     read to its end or that answers another problem, any step that the verifier objects to, a rating above 0 without a
-    solution, or a `solution` that is none. `optimal_path` is not looked at.
+    solution, or a `solution` that is none. A field that is not among `FIELDS` would be lost and is refused; `rating`, `solution`
+    and `optimal_path` are not kept, since `to_record` makes them anew.
     """
     numbers, target, text = _checked_fields(record)
     env, dialect = _language(len(numbers))
@@ -125,6 +130,9 @@ def _checked_fields(record: Any) -> tuple[list[int], int, str]:
     for name in FIELDS:
         if name not in record:
             raise UserError(f"the field {name} is missing")
+    unknown = record.keys() - set(FIELDS)
+    if unknown:
+        raise UserError(f"the field {_short(min(unknown))} is unknown and would be lost; known are {', '.join(FIELDS)}")
     for name in ("search_path", "search_type", "heuristic"):
         if not isinstance(record[name], str):
             raise UserError(f"{name} must be a text, got {_short(record[name])}")
@@ -206,21 +214,29 @@ def explored_rating(text: str, num_numbers: int) -> float:
 
 
 def split_name(strategy: str) -> tuple[str, str]:
-    """Return (search_type, heuristic) of `dfs_sum` or `beam_mult_3` in the published terms; other names stay as they are."""
-    if match := re.fullmatch(r"dfs_(sum|mult)", strategy):
+    """Return (search_type, heuristic) of a strategy's name in the published terms: of `dfs_sum`, `beam_mult_3` or `TYPE/HEURISTIC`.
+
+    Any other name is a search type without a heuristic.
+    """
+    if match := _DEPTH_FIRST.fullmatch(strategy):
         return "dfs", f"{match[1]}_heuristic"
-    if match := re.fullmatch(r"beam_(sum|mult)_(\d+)", strategy):
+    if match := _BEAM.fullmatch(strategy):
         return f"bfs_{match[2]}", f"{match[1]}_heuristic"
-    return strategy, "none"
+    search_type, slash, heuristic = strategy.rpartition("/")
+    return (search_type, heuristic) if slash else (strategy, "none")
 
 
 def join_name(search_type: str, heuristic: str) -> str:
-    """Return the strategy's name for the published fields; inverse to `split_name`."""
-    kind, _, width = search_type.partition("_")
+    """Return the strategy's name for the published fields; `split_name` gives them back, whatever they hold."""
     short = heuristic.removesuffix("_heuristic")
-    if short in ("sum", "mult") and (kind, bool(width)) in (("dfs", False), ("bfs", True)):
-        return f"beam_{short}_{width}" if width else f"dfs_{short}"
-    return search_type
+    beam = _BEAM_TYPE.fullmatch(search_type)
+    name = f"dfs_{short}" if search_type == "dfs" else f"beam_{short}_{beam[1]}" if beam else search_type
+    for candidate in (name, search_type):
+        if split_name(candidate) == (search_type, heuristic):
+            return candidate
+    if "/" in heuristic:
+        raise UserError(f"heuristic must not hold '/', got {_short(heuristic)}")
+    return f"{search_type}/{heuristic}"
 
 
 def first_solution(numbers: Sequence[int], target: int) -> list[str]:

@@ -124,6 +124,39 @@ def test_names_in_both_wordings() -> None:
         assert join_name(*split_name(name)) == name
 
 
+def test_no_name_is_lost() -> None:
+    types = (
+        "dfs",
+        "bfs",
+        "bfs_3",
+        "bfs_03",
+        "bfs_٣",
+        "bfs_0",
+        "a_star",
+        "dfs_sum",
+        "beam_mult_2",
+        "x/y",
+        "x/none",
+        "",
+        "/",
+    )
+    heuristics = ("sum_heuristic", "mult_heuristic", "sum", "none", "", "euclid", "sum_heuristic_heuristic")
+    names = set()
+    for search_type in types:
+        for heuristic in heuristics:
+            name = join_name(search_type, heuristic)
+            assert split_name(name) == (search_type, heuristic), name
+            names.add(name)
+    assert len(names) == len(types) * len(heuristics)
+
+
+def test_a_record_of_an_unknown_search_keeps_its_fields() -> None:
+    record = golden_record() | {"search_type": "bfs", "heuristic": "mult_heuristic"}
+    trace, strategy = from_record(record)
+    back, name = parse_trace(json.loads(trace_line(trace, strategy)))
+    assert to_record(back, name) == record
+
+
 def test_a_solution_path_with_repeated_numbers_keeps_them() -> None:
     text = optimal_path([3, 3, 91, 60], 96, ["91-60=31", "3*31=93", "3+93=96"])
     assert "Generated Node #3: [3, 93] from Operation: 3*31=93\n" in text
@@ -144,6 +177,22 @@ def test_a_solution_path_with_repeated_numbers_keeps_them() -> None:
         ("solution", [], "solution ends with"),
         ("solution", ["9+9=18"], "solution uses"),
         ("solution", ["what"], "solution holds 'what', which is no operation"),
+        *(
+            ("solution", [wrong], f"solution holds '{wrong}', which is no operation".replace("+", r"\+"))
+            for wrong in (
+                "091-89=2",
+                "91-089=2",
+                "91-89=02",
+                "+91-89=2",
+                "91-89=2 ",
+                "9_1-89=2",
+                "٩١-٨٩=٢",
+                "91-89=2.0",
+            )
+        ),
+        ("search_type", None, "search_type must be a text, got None"),
+        ("heuristic", "a/b", "heuristic must not hold '/', got 'a/b'"),
+        ("note", "kept?", "the field 'note' is unknown and would be lost"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_value(field: str, value: Any, complaint: str) -> None:
@@ -236,6 +285,18 @@ def test_the_command_goes_there_and_back(tmp_path: Path, capsys: pytest.CaptureF
     assert [json.loads(line) for line in theirs.read_text().splitlines()] == records
 
 
+def test_a_byte_order_mark_is_as_if_it_were_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "records.json", tmp_path / "traces.jsonl"
+    said = []
+    for mark in (b"", b"\xef\xbb\xbf"):
+        for text in (json.dumps([golden_record()] * 2, indent=4), json.dumps(golden_record()) + "\n"):
+            source.write_bytes(mark + text.encode())
+            assert main(["import", str(source), "--out", str(out)]) == 0
+            said.append((capsys.readouterr().out, out.read_text()))
+    assert said[:2] == said[2:]
+    assert said[0][0].startswith("read 2, valid 2 ")
+
+
 def test_the_command_refuses_or_skips_what_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = golden_record()
     lines = [json.dumps(good), "{not json", json.dumps(good | {"target": 11}), json.dumps(good)]
@@ -255,6 +316,12 @@ def test_the_command_refuses_or_skips_what_is_damaged(tmp_path: Path, capsys: py
     out.write_text(json.dumps(value))
     assert main(["export", str(out)]) == 2
     assert "traces.jsonl:1: events[1] is a mistake (state)" in capsys.readouterr().err
+    out.unlink()
+    source.write_text("\n".join(lines[1:3]))
+    for options in ([], ["--skip-invalid"]):
+        assert main(["import", str(source), "--out", str(out), *options]) == 2
+        assert "2 of 2 are invalid" in capsys.readouterr().err
+        assert not out.exists()
     for path, complaint in ((tmp_path / "missing.json", "No such file"), (tmp_path / "empty.json", "nothing in it")):
         (tmp_path / "empty.json").write_text("")
         assert main(["import", str(path)]) == 2
