@@ -85,8 +85,8 @@ def run(arguments: Sequence[str]) -> None:
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
         raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
 
+    from sos.train.bars import progress_bars
     from sos.train.precision import decoding
-    from sos.train.pretrain import progress_bars  # takes seconds to import: after everything that can be refused
 
     update, close = progress_bars()
     with decoding(model.device, config.trainer.precision):

@@ -62,11 +62,11 @@ def changed_surroundings(provenance: dict[str, Any]) -> list[str]:
 def changed_data(config: Config, provenance: dict[str, Any]) -> list[str]:
     """Return the parts of the data whose hashes are not those of the record."""
     from sos.datasets.source import build_source
-    from sos.runs.provenance import data_hashes
+    from sos.runs.provenance import data_hashes, first_block
     from sos.system import build_system
 
     system = build_system(config)
-    now = data_hashes(config, system, build_source(config, system))
+    now = data_hashes(config, system, first_block(config, build_source(config, system)))
     old = provenance["data_hashes"]
     return [
         f"{name}: the data are others" for name in sorted(now.keys() | old.keys()) if now.get(name) != old.get(name)
@@ -114,7 +114,7 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
 
     name = f"repeat of {provenance.get('name') or run.name}"
     evaluation = pretrain(
-        config, out, Origin(name, metrics.get("overrides", {}), f"python -m sos.commands.repeat {run}")
+        config, out, Origin(name, metrics.get("overrides", {}), f"python -m sos.commands.repeat {run}"), again=True
     )
     if evaluation is None:  # another rank compares
         return []

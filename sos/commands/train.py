@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,6 +16,7 @@ from sos.commands.cli import is_sweep_job, refusals, run
 from sos.compose import config_folder
 from sos.config import register, to_object
 from sos.errors import UserError
+from sos.files import read_json
 from sos.runs.folder import RunFolder
 from sos.runs.plugin import register_sweeper
 from sos.runs.provenance import Origin
@@ -35,26 +39,33 @@ def job(composed: DictConfig) -> float:
     with refusals():
         config = to_object(composed)
         folder, origin = describe_run()
-        RunFolder(folder).failed.unlink(missing_ok=True)
+        # Torch and Lightning take seconds to import: --help and --cfg do without them.
+        from sos.train.pretrain import AlreadyFinished, pretrain
+
         try:
-            # Torch and Lightning take seconds to import: --help and --cfg do without them.
-            from omegaconf import OmegaConf
-
-            from sos.train.pretrain import pretrain
-
-            OmegaConf.save(composed, RunFolder(folder).config, resolve=True)
             evaluation = pretrain(config, folder, origin)
+        except AlreadyFinished as finished:
+            print(finished)
+            return _rate(read_json(RunFolder(folder).metrics, finite=False).get("metrics", {}))
         except Exception as error:
-            RunFolder(folder).record_failure(error)
+            if is_sweep_job():  # which lists the reasons, also of runs that were refused
+                RunFolder(folder).record_failure(error)
             raise
     if evaluation is None:  # another rank prints it
         return 0.0
     print(f"\n{origin.name}\n{evaluation.table()}\n\n{evaluation.cost}\nrun folder: {folder}")
-    return float(evaluation.metrics["solve/val"]["value"] or 0.0)
+    return _rate(evaluation.metrics)
+
+
+def _rate(metrics: Mapping[str, Any]) -> float:
+    """Return the solve rate on the first split that was evaluated, `val` by default."""
+    rates = [metric["value"] for name, metric in metrics.items() if name.startswith("solve/")]
+    return float(metrics.get("solve/val", {"value": rates[0] if rates else None})["value"] or 0.0)
 
 
 def main() -> int:
     """Run what the command line says and return the exit status."""
+    logging.raiseExceptions = False  # a log file that cannot be written is no reason for tracebacks
     register()
     register_sweeper()
     decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")

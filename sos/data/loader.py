@@ -7,20 +7,64 @@ would have made, on any number of ranks whose batch is the same.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import lightning as L
 import numpy as np
 import torch
 
 from sos.data.packing import IGNORE, Rows, pack
-from sos.data.streams import StreamSource
-from sos.datasets.read import ShardSource
+from sos.data.streams import Chunk
 from sos.errors import UserError
 from sos.rng import fold, stream_key
+
+
+class Source(Protocol):
+    """Where streams come from: visit by visit, the same ones for the same seed."""
+
+    seed: int
+    context: int  # tokens that a stream has at most
+
+    def fill(self, start: int, stop: int) -> Chunk:
+        """Return the streams of visits `start` to `stop`, in arrays that the next call may reuse."""
+        ...
+
+    def chunk(self, start: int, stop: int) -> Chunk:
+        """Return the same streams, in arrays of their own."""
+        ...
+
+
+class Budget(NamedTuple):
+    """What a training uses up: `amount` of "tokens" (positions that hold a token) or of "problems" (visits)."""
+
+    match: str
+    amount: int
+
+
+class LengthWarmup(NamedTuple):
+    """Over a `share` of the budget the longest stream grows, block by block, from `start` of the context to all of it.
+
+    As in Li et al. 2022 (sequence length warmup), but longer streams are left out rather than cut. No warm-up if the share is 0.
+    """
+
+    share: float = 0.0
+    start: float = 0.25
+
+    def longest(self, context: int, progress: float) -> int:
+        """Return how many tokens a stream may have at a share of the budget."""
+        grown = min(1.0, progress / self.share) if self.share else 1.0
+        return round(context * (self.start + (1.0 - self.start) * grown))
+
+
+class Ranks(NamedTuple):
+    """Which of the processes that share a batch this one is."""
+
+    rank: int = 0
+    world_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -35,73 +79,77 @@ class Cursor:
     data_seconds: float = 0.0
     longest: int = 0  # tokens of a stream of this block at most; 0 at the start
 
+    def complaint(self, budget: Budget, block: int, context: int) -> str | None:
+        """Return what is impossible about a cursor of a run with this budget and context and blocks of `block` visits, or None."""
+        counts = (self.block, self.row, self.tokens, self.streams, self.dropped, self.longest)
+        if any(type(count) is not int or not 0 <= count < 2**62 for count in counts):
+            return "it counts in what are no whole numbers from 0 up"
+        if type(self.data_seconds) not in (int, float) or not 0 <= self.data_seconds < math.inf:
+            return f"data_seconds={self.data_seconds!r}"
+        # Every visit of a finished block was trained on or dropped; of the block at hand no more than its visits.
+        before, behind = self.block * block, (self.block + 1) * block
+        if budget.match == "problems":
+            before, behind = min(before, budget.amount), min(behind, budget.amount)
+        if not before <= self.streams + self.dropped <= behind:
+            return f"{self.streams} streams and {self.dropped} dropped ones, but {before} to {behind} visits"
+        if self.longest > context or self.streams > self.tokens:
+            return f"{self.streams} streams of {self.longest} tokens at most, {self.tokens} tokens in all"
+        return None
+
 
 class PackedLoader:
-    """Iterates over batches from a cursor until the budget of tokens or of problem visits is used.
+    """Iterates over batches from a cursor until the budget is used.
 
     A batch is a dict of tensors (B, C) `tokens, targets, positions, doc_ids, kinds` and of `num_targets` (over all ranks),
     `progress` (share of the budget used before the batch) and `cursor` (the state behind it, a dict). B is `rows_per_batch` /
-    `world_size`. Blocks are made one at a time, while the device waits; `cursor` counts the seconds.
-
-    length_warmup: over this share of the budget the longest stream grows, block by block, from `length_start` of the context to
-    all of it (Li et al. 2022, sequence length warmup; here longer ones are left out rather than cut).
+    `world_size`. Blocks are made one at a time, while the device waits; `cursor` counts the seconds. Raises UserError where the
+    ranks cannot share a batch, no stream of a block fits, or the cursor points behind the rows of its block.
     """
 
     def __init__(
         self,
-        source: StreamSource | ShardSource,
+        source: Source,
+        budget: Budget,
         *,
         rows_per_batch: int,
         block: int,
         prompt_loss: bool,
-        match: str,
-        amount: int,
-        length_warmup: float = 0.0,
-        length_start: float = 0.25,
-        rank: int = 0,
-        world_size: int = 1,
-        cursor: Cursor | None = None,
+        warmup: LengthWarmup = LengthWarmup(),  # noqa: B008 (immutable)
+        ranks: Ranks = Ranks(),  # noqa: B008
+        cursor: Cursor = Cursor(),
     ) -> None:
-        if rows_per_batch % world_size:
+        if rows_per_batch % ranks.world_size:
             raise UserError(
-                f"trainer.batch_tokens gives {rows_per_batch} rows, which {world_size} ranks cannot share evenly"
+                f"trainer.batch_tokens gives {rows_per_batch} rows, which {ranks.world_size} ranks cannot share evenly"
             )
-        self.source, self.rows_per_batch, self.block = source, rows_per_batch, block
-        self.prompt_loss, self.match, self.amount = prompt_loss, match, amount
-        self.length_warmup, self.length_start = length_warmup, length_start
-        self.rank, self.world_size = rank, world_size
-        self.cursor = cursor or Cursor()
+        self.source, self.budget, self.warmup, self.ranks, self.cursor = source, budget, warmup, ranks, cursor
+        self.rows_per_batch, self.block, self.prompt_loss = rows_per_batch, block, prompt_loss
         self._order_key = stream_key(source.seed, "rows")
 
     def num_blocks(self) -> int | None:
         """Blocks until the visits are used up, or None where tokens decide."""
-        return -(-self.amount // self.block) if self.match == "problems" else None
-
-    def longest(self, progress: float) -> int:
-        """Return how many tokens a stream of a block that is made now may have."""
-        grown = min(1.0, progress / self.length_warmup) if self.length_warmup else 1.0
-        return round(self.source.context * (self.length_start + (1.0 - self.length_start) * grown))
+        return -(-self.budget.amount // self.block) if self.budget.match == "problems" else None
 
     def _rows(self, block: int, longest: int) -> tuple[Rows, int]:
+        """Return the packed rows of a block and how many of its visits were dropped."""
         start, stop = block * self.block, (block + 1) * self.block
-        if self.match == "problems":
-            stop = min(stop, self.amount)
+        if self.budget.match == "problems":
+            stop = min(stop, self.budget.amount)
+        context = self.source.context
         chunk = self.source.fill(start, stop).up_to(longest)
         if not len(chunk.prompts):
-            context = self.source.context
-            at_first = "" if longest == context else f" and data.length_start={self.length_start} ({longest} tokens)"
+            at_first = "" if longest == context else f" and data.length_start={self.warmup.start} ({longest} tokens)"
             raise UserError(f"data.context={context}{at_first}: no stream of visits {start} to {stop} fits into it")
-        return pack(
-            chunk, self.source.context, np.uint64(fold(self._order_key, block)), self.prompt_loss
-        ), chunk.num_dropped
+        return pack(chunk, context, np.uint64(fold(self._order_key, block)), self.prompt_loss), chunk.num_dropped
 
     def progress(self, cursor: Cursor, num_rows: int) -> float:
         """Return the share of the budget used before `cursor`, whose block has `num_rows` rows."""
-        if self.match == "tokens":
-            return cursor.tokens / self.amount
+        amount = self.budget.amount
+        if self.budget.match == "tokens":
+            return cursor.tokens / amount
         start = cursor.block * self.block
-        size = min(self.block, self.amount - start)
-        return (start + size * cursor.row / num_rows) / self.amount
+        size = min(self.block, amount - start)
+        return (start + size * cursor.row / num_rows) / amount
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         cursor = self.cursor
@@ -110,8 +158,12 @@ class PackedLoader:
             return
         seconds = cursor.data_seconds
         started = time.perf_counter()
-        longest = cursor.longest or self.longest(0.0)
+        longest = cursor.longest or self.warmup.longest(self.source.context, 0.0)
+        if not self.warmup.share and longest != self.warmup.longest(self.source.context, 0.0):
+            raise UserError(f"damaged cursor: streams of {longest} tokens at most without data.length_warmup")
         rows, dropped = self._rows(cursor.block, longest)
+        if cursor.row >= len(rows.tokens):
+            raise UserError(f"damaged cursor: row {cursor.row} of block {cursor.block}, which has {len(rows.tokens)}")
         while True:
             progress = self.progress(cursor, len(rows.tokens))
             if progress >= 1.0:
@@ -128,7 +180,7 @@ class PackedLoader:
                     block, row, num_dropped = block + 1, 0, num_dropped + dropped
                     if block == last_block:
                         break
-                    longest = self.longest(progress)
+                    longest = self.warmup.longest(self.source.context, progress)
                     rows, dropped = self._rows(block, longest)
             batch = Rows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
             tokens = int((batch.doc_ids >= 0).sum())
@@ -149,41 +201,21 @@ class PackedLoader:
             if missing:
                 empty = {"targets": IGNORE, "doc_ids": -1, "kinds": -1}.get(name, 0)
                 array = np.concatenate([array, np.full((missing, array.shape[1]), empty, array.dtype)])
-            result[name] = torch.from_numpy(np.ascontiguousarray(array[self.rank :: self.world_size]))
+            mine = array[self.ranks.rank :: self.ranks.world_size]
+            result[name] = torch.from_numpy(np.ascontiguousarray(mine))
         return result
 
 
 class StreamDataModule(L.LightningDataModule):
     """Hands the trainer a PackedLoader and keeps the cursor of the last trained batch in checkpoints."""
 
-    def __init__(
-        self,
-        source: StreamSource | ShardSource,
-        *,
-        rows_per_batch: int,
-        block: int,
-        prompt_loss: bool,
-        match: str,
-        amount: int,
-        length_warmup: float = 0.0,
-        length_start: float = 0.25,
-    ) -> None:
+    def __init__(self, make_loader: Callable[[Ranks, Cursor], PackedLoader]) -> None:
         super().__init__()
-        self.source = source
-        self.options: dict[str, Any] = {
-            "rows_per_batch": rows_per_batch,
-            "block": block,
-            "prompt_loss": prompt_loss,
-            "match": match,
-            "amount": amount,
-            "length_warmup": length_warmup,
-            "length_start": length_start,
-        }
-        self.cursor = Cursor()
+        self.make_loader, self.cursor = make_loader, Cursor()
 
     def train_dataloader(self) -> PackedLoader:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return PackedLoader(self.source, rank=rank, world_size=world_size, cursor=self.cursor, **self.options)
+        ranks = Ranks(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Ranks()
+        return self.make_loader(ranks, self.cursor)
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self.cursor)

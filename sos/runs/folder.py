@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sos.errors import UserError, describe
-from sos.files import LOCK, claim, read_json
+from sos.files import LOCK, claim, read_json, written_whole
 from sos.runs.identity import Identity
 
 CONFIG = "config.yaml"
@@ -75,6 +75,10 @@ class RunFolder:
         with claim(path, "run"):
             yield cls(path)
 
+    def is_begun(self) -> bool:
+        """Tell whether a run has begun here and not come to its end."""
+        return self.config.exists() and not self.metrics.exists()
+
     def is_finished(self, identity: Identity) -> bool:
         """Tell whether the folder holds the result of this very run."""
         found = _recorded(self.metrics)
@@ -113,8 +117,8 @@ class RunFolder:
     def record_failure(self, error: BaseException) -> None:
         """Write the reason, one line, and the traceback below it; where nothing can be written, nothing is said."""
         text = "".join(traceback.format_exception(error))
-        with suppress(OSError):
-            self.failed.write_text(f"{describe(error)}\n\n{text}", encoding="utf-8")
+        with suppress(OSError), written_whole(self.failed) as partial:
+            partial.write_text(f"{describe(error)}\n\n{text}", encoding="utf-8")
 
     def failure_reason(self) -> str:
         """Return the recorded reason, or what can be said without one."""

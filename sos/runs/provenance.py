@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from sos import ROOT
 from sos.config import Config
-from sos.files import write_json
+from sos.files import write_json, written_whole
 from sos.runs.folder import RunFolder
-from sos.runs.identity import identity
+from sos.runs.identity import Identity
 from sos.runs.sweep import quoted, shell
 
 if TYPE_CHECKING:  # they import torch and numba, which takes seconds
-    from sos.data.streams import StreamSource
-    from sos.datasets.read import ShardSource
+    from sos.data.loader import Source
+    from sos.data.streams import Chunk
     from sos.system import System
 
 _PACKAGES = ("torch", "lightning", "numpy", "numba", "tokenizers", "hydra-core", "tensorboard")
@@ -73,12 +73,17 @@ def git_state(repository: Path = ROOT.parent) -> tuple[dict[str, Any] | None, st
     return {"commit": commit, "dirty": bool(difference or untracked), "untracked": untracked[:100]}, difference
 
 
-def data_hashes(config: Config, system: System, source: StreamSource | ShardSource) -> dict[str, str]:
+def first_block(config: Config, source: Source) -> Chunk:
+    """Return the streams of the first visits that are packed together."""
+    data = config.data
+    return source.chunk(0, min(data.block, data.train_problems) if data.match == "problems" else data.block)
+
+
+def data_hashes(config: Config, system: System, first: Chunk) -> dict[str, str]:
     """Return hashes of the first block of training streams and of the evaluation problems of each split."""
     from sos.data.splits import evaluation_problems
 
-    chunk = source.chunk(0, config.data.block)
-    digest = hashlib.sha256(chunk.offsets.astype("<i8").tobytes() + chunk.tokens.astype("<u2").tobytes())
+    digest = hashlib.sha256(first.offsets.astype("<i8").tobytes() + first.tokens.astype("<u2").tobytes())
     hashes = {"train": digest.hexdigest()}
     for split in ("val", "val_target"):
         if split == "val_target" and not len(system.splits.held_out):
@@ -91,18 +96,19 @@ def data_hashes(config: Config, system: System, source: StreamSource | ShardSour
 
 
 def write_provenance(
-    folder: RunFolder, config: Config, origin: Origin, system: System, source: StreamSource | ShardSource
+    folder: RunFolder, config: Config, origin: Origin, identity: Identity, hashes: Mapping[str, str]
 ) -> None:
-    """Write provenance.json, and git.diff where the code differs from its commit."""
+    """Write provenance.json, and git.diff where the code differs from its commit; `hashes` are those of `data_hashes`."""
     state, difference = git_state()
     content = asdict(origin) | {
-        **identity(config, system)._asdict(),
+        **identity._asdict(),
         "seeds": {"run": config.seed, "evaluation": config.eval.seed},
         "versions": versions(),
         "machine": {"platform": platform.platform(), "processor": platform.machine()},
         "git": state,
-        "data_hashes": data_hashes(config, system, source),
+        "data_hashes": dict(hashes),
     }
     write_json(folder.provenance, content)
     if difference:
-        folder.diff.write_text(difference, encoding="utf-8")
+        with written_whole(folder.diff) as partial:
+            partial.write_text(difference, encoding="utf-8")

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from sos.config import OptimConfig
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
+from sos.rng import fold, stream_key
 from sos.trace import Event
 from sos.train.optim import build_optimizer, whole
 
@@ -76,8 +77,9 @@ class LitGPT(L.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
         if self.model.config.dropout > 0:
-            # A step's noise depends on nothing but the step, so that a resumed run draws the same.
-            torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+            # A step's noise depends on nothing but the step and the rank, so that a resumed run draws the same.
+            key = fold(stream_key(self.seed, "dropout"), self.trainer.global_rank)
+            torch.manual_seed(int(fold(key, self.global_step)))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss, losses_BT = packed_loss(self.model, batch, self.trainer.world_size)
@@ -118,16 +120,17 @@ class LitGPT(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Key optimizer states by parameter names, as FSDP does, so that any strategy reads what another one wrote."""
-        renamed = dict(enumerate(self._optimized_names(self.trainer.optimizers[0])))
+        renamed = dict(enumerate(self.optimized_names(self.trainer.optimizers[0])))
         checkpoint["optimizer_states"] = [_rekeyed(state, renamed) for state in checkpoint["optimizer_states"]]
 
-    def _optimized_names(self, optimizer: torch.optim.Optimizer) -> list[str]:
+    def optimized_names(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        """Return the names of the parameters of an optimizer, group by group."""
         names = {parameter: name for name, parameter in self.named_parameters()}
         return [names[p] for group in optimizer.param_groups for p in group["params"]]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = getattr(self, "device_mesh", None) is None
         optimizer = build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
-        numbers = {name: number for number, name in enumerate(self._optimized_names(optimizer))}
+        numbers = {name: number for number, name in enumerate(self.optimized_names(optimizer))}
         optimizer.register_load_state_dict_pre_hook(lambda _, state: _rekeyed(state, numbers))
         return optimizer

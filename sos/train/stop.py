@@ -70,6 +70,13 @@ class StopOnSignal(L.Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.stopped_by:
+            self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        """Give the signals back: other runs of this process have handlers of their own."""
         for number, previous in self._previous.items():
-            if not self.stopped_by:
-                signal.signal(number, previous)
+            signal.signal(number, previous)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:  # they take seconds to import
     import lightning as L
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    from sos.config import Config
     from sos.judge.evaluation import Evaluation
 
 # Charts that hold the curves of all chosen runs: tags are regular expressions.
@@ -29,16 +32,46 @@ LAYOUT = {
 }
 
 
-def log_start(trainer: L.Trainer, config: dict[str, Any], arm: str, before: dict[str, Any]) -> None:
+def log_start(trainer: L.Trainer, config: Config, arm: str, before: dict[str, Any]) -> None:
     """Write the layout, and the hyperparameters with what the untrained model does, which the final result replaces.
 
     TensorBoard shows the first few keys by name only: what tells the runs of a sweep apart is repeated as `arm...`.
     """
-    first = {"arm": arm or "none", "arm.match": config["data"]["match"], "arm.seed": config["seed"]}
-    first["arm.view"] = config["stream"]["view"]
+    first = {"arm": arm or "none", "arm.match": config.data.match, "arm.seed": config.seed}
+    first["arm.view"] = config.stream.view
     logger = tensorboard(trainer)
     logger.experiment.add_custom_scalars(LAYOUT)
-    logger.log_hyperparams(first | flatten(config | {"resume": "none"}), before)
+    logger.log_hyperparams(first | hyperparameters(config) | {"resume": "none"}, before)
+
+
+def hyperparameters(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Return all keys of the schema with dots, each of one type in all runs.
+
+    TensorBoard takes its columns and their types from the first run that it meets. Numbers that may be missing are -1 then, texts
+    "none"; lists are joined by spaces, and groups whose keys are the user's (such as the members of a mixture) are JSON.
+    """
+    kinds = get_type_hints(type(config))
+    result: dict[str, bool | int | float | str] = {}
+    for field in dataclasses.fields(config):
+        key, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            result |= hyperparameters(value, f"{key}.")
+        else:
+            result[key] = _one_type(kinds[field.name], value)
+    return result
+
+
+def _one_type(kind: Any, value: Any) -> bool | int | float | str:
+    """Return a value as the type that all values of its key have in TensorBoard."""
+    for number in (bool, int, float):
+        if number in (kind, *get_args(kind)) and get_origin(kind) not in (list, tuple, dict):
+            return number(-1 if value is None else value)
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in value.items()}  # type: ignore[arg-type]
+        return json.dumps(plain, sort_keys=True)
+    return "none" if value is None else str(value)
 
 
 def tensorboard(trainer: L.Trainer) -> TensorBoardLogger:
@@ -47,19 +80,6 @@ def tensorboard(trainer: L.Trainer) -> TensorBoardLogger:
     logger = trainer.logger
     assert isinstance(logger, TensorBoardLogger)
     return logger
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict with dotted keys; lists become text, None becomes "none"."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            result |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, (list, tuple)):
-            result[prefix + key] = " ".join(str(v) for v in value)
-        else:
-            result[prefix + key] = "none" if value is None else value
-    return result
 
 
 def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view: str) -> None:

@@ -6,21 +6,16 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from sos.model.gpt import GPT
+from sos.train.callbacks import Pause
 from sos.train.precision import DTYPES
-
-
-class Pause(Protocol):
-    """A callback that knows how many seconds of a run it has taken for something other than training."""
-
-    seconds: float
 
 
 @dataclass
@@ -91,7 +86,8 @@ class Throughput(L.Callback):
 
     `throughput/tokens_per_s` counts positions that hold a token, `useful_tokens_per_s` those with a loss (no padding and
     no prompt), `data_share` the time in which the loader made batches, `mfu` the model's flops against `peak_flops`.
-    Solve probes and checkpoints (`pauses`) are not counted, nor is anything before the first look.
+    Solve probes and checkpoints (`pauses`) are not counted, nor is anything before the first look. The totals and `seconds`, the
+    time of the training with its pauses, are those of all attempts at a run, as far as their checkpoints reach.
     """
 
     def __init__(self, log_every: int, pauses: Sequence[Pause] = ()) -> None:
@@ -101,6 +97,24 @@ class Throughput(L.Callback):
         self._window: Window | None = None
         self._tokens = 0
         self._before = (0.0, 0.0)
+        self._earlier, self._started, self._ended = 0.0, 0.0, 0.0  # seconds of earlier attempts; clocks of this one
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has trained."""
+        return self._earlier + (self._ended or time.perf_counter()) - self._started
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ended = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": float(self.seconds), "total": asdict(self.total)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._earlier, self.total = state_dict["seconds"], Window(**state_dict["total"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         device = trainer.strategy.root_device

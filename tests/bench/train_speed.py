@@ -28,7 +28,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from sos.config import Config, register, to_object
-from sos.data.loader import PackedLoader
+from sos.data.loader import Budget, PackedLoader
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import StreamSource
 from sos.datasets.source import build_source
@@ -37,8 +37,8 @@ from sos.model.shape import GPTConfig
 from sos.system import build_system, gpt_config
 from sos.train.lit import packed_loss
 from sos.train.optim import build_optimizer
+from sos.train.plan import rows_per_batch
 from sos.train.precision import DTYPES, set_matmul_precision
-from sos.train.pretrain import rows_per_batch
 from sos.train.throughput import peak_flops, trained_flops
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -154,8 +154,8 @@ def main() -> None:
     device = torch.device("cpu" if config.trainer.accelerator == "cpu" else "cuda")
     system, rows = build_system(config), rows_per_batch(config)
     gpt, source = gpt_config(config, len(system.dialect.vocab)), build_source(config, system)
-    options = {"block": config.data.block, "prompt_loss": False, "match": "tokens", "amount": 10**12}
-    packed = iter(PackedLoader(source, rows_per_batch=rows, **options))
+    options = {"rows_per_batch": rows, "block": config.data.block, "prompt_loss": False}
+    packed = iter(PackedLoader(source, Budget("tokens", 10**12), **options))
     steps = {
         "packed": our_step(config, gpt, packed, device),
         "padded": our_step(config, gpt, padded_batches(source, rows), device),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 import torch
 from drivers import run_search
 
-from sos.data.loader import Cursor, PackedLoader
+from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks
 from sos.data.packing import IGNORE, pack
 from sos.data.splits import evaluation_problems, in_val, make_splits, sample_problems
 from sos.data.streams import StreamSource
@@ -37,7 +37,7 @@ def source(view: View = FULL_VIEW, seed: int = 1, num_problems: int = 0, context
 
 def loader(match: str = "tokens", amount: int = 40_000, **options) -> PackedLoader:
     options = {"rows_per_batch": 8, "block": 128, "prompt_loss": False} | options
-    return PackedLoader(options.pop("source", None) or source(), match=match, amount=amount, **options)
+    return PackedLoader(options.pop("source", None) or source(), Budget(match, amount), **options)
 
 
 def same_batches(a, b) -> bool:
@@ -167,10 +167,10 @@ def test_prompt_loss_makes_the_prompt_a_target():
 
 @pytest.mark.parametrize("length_warmup", [0.0, 0.7])
 def test_a_batch_sequence_continues_from_any_cursor(length_warmup: float):
-    batches = list(loader(length_warmup=length_warmup))
+    batches = list(loader(warmup=LengthWarmup(length_warmup)))
     assert batches[-1]["cursor"]["tokens"] >= 40_000 > batches[-2]["cursor"]["tokens"]
     for at in (0, 3, len(batches) - 2):
-        rest = list(loader(cursor=Cursor(**batches[at]["cursor"]), length_warmup=length_warmup))
+        rest = list(loader(cursor=Cursor(**batches[at]["cursor"]), warmup=LengthWarmup(length_warmup)))
         assert len(rest) == len(batches) - at - 1
         assert all(same_batches(a, b) for a, b in zip(batches[at + 1 :], rest, strict=True))
 
@@ -178,7 +178,7 @@ def test_a_batch_sequence_continues_from_any_cursor(length_warmup: float):
 @pytest.mark.parametrize("match", ["tokens", "problems"])
 def test_the_longest_stream_grows_over_the_warm_up(match: str):
     amount = 40_000 if match == "tokens" else 1_000
-    batches = list(loader(match, amount, block=64, length_warmup=0.5, length_start=0.3))
+    batches = list(loader(match, amount, block=64, warmup=LengthWarmup(0.5, 0.3)))
     limits = [batch["cursor"]["longest"] for batch in batches]
     assert limits == sorted(limits)
     assert limits[0] == round(0.3 * 256)
@@ -187,13 +187,12 @@ def test_the_longest_stream_grows_over_the_warm_up(match: str):
     lengths = [int(batch["positions"].max()) + 1 for batch in batches]
     assert all(length <= limit for length, limit in zip(lengths, limits, strict=True))
     assert max(lengths[: len(lengths) // 4]) < max(lengths)
-    by_progress = loader(length_warmup=0.5, length_start=0.3)
-    assert [by_progress.longest(p) for p in (0.0, 0.25, 0.5, 0.9)] == [77, 166, 256, 256]
+    assert [LengthWarmup(0.5, 0.3).longest(256, p) for p in (0.0, 0.25, 0.5, 0.9)] == [77, 166, 256, 256]
     last = batches[-1]["cursor"]
     if match == "problems":
         assert last["streams"] + last["dropped"] == amount
     with pytest.raises(ValueError, match=r"data\.context=256 and data\.length_start=0\.02 \(5 tokens\): no stream"):
-        list(loader(length_warmup=0.5, length_start=0.02))
+        list(loader(warmup=LengthWarmup(0.5, 0.02)))
 
 
 def test_streams_up_to_a_length_are_the_others_left_out():
@@ -223,7 +222,7 @@ def test_matching_on_problems_visits_exactly_that_many():
 
 def test_ranks_share_the_rows_of_the_single_rank():
     whole = list(loader())
-    ranks = [list(loader(rank=r, world_size=2)) for r in range(2)]
+    ranks = [list(loader(ranks=Ranks(r, 2))) for r in range(2)]
     for k, batch in enumerate(whole):
         for key in ("tokens", "targets", "doc_ids"):
             merged = torch.stack([ranks[r][k][key] for r in range(2)], 1).flatten(0, 1)
@@ -236,7 +235,7 @@ def test_a_run_that_continues_on_other_numbers_of_ranks_sees_the_same_rows():
     whole = list(loader())
     cursor, step = Cursor(), 0
     for world_size, steps in ((1, 3), (2, 3), (8, len(whole) - 6)):
-        ranks = [iter(loader(rank=r, world_size=world_size, cursor=cursor)) for r in range(world_size)]
+        ranks = [iter(loader(ranks=Ranks(r, world_size), cursor=cursor)) for r in range(world_size)]
         for _ in range(steps):
             parts = [next(rank) for rank in ranks]
             cursors = [{k: v for k, v in part["cursor"].items() if k != "data_seconds"} for part in parts]
@@ -257,3 +256,36 @@ def test_the_dropped_are_counted_and_a_context_nothing_fits_is_an_error():
     assert cursor["streams"] + cursor["dropped"] == 128
     with pytest.raises(ValueError, match=r"data\.context=12"):
         list(loader(source=source(context=12)))
+
+
+@pytest.mark.parametrize(
+    ("match", "amount", "share"), [("tokens", 20_000, 0.0), ("tokens", 20_000, 0.7), ("problems", 300, 0.0)]
+)
+def test_every_cursor_of_a_run_is_possible_and_a_changed_one_is_not(match: str, amount: int, share: float):
+    budget = Budget(match, amount)
+    cursors = [Cursor(**batch["cursor"]) for batch in loader(match, amount, warmup=LengthWarmup(share))]
+    assert len(cursors) > 5
+    assert [cursor.complaint(budget, 128, 256) for cursor in (Cursor(), *cursors)] == [None] * (len(cursors) + 1)
+    cursor = cursors[len(cursors) // 2]
+    changes = [
+        ("block", cursor.block + 1),
+        ("block", -1),
+        ("streams", cursor.streams + 200),
+        ("dropped", True),
+        ("tokens", 0),
+    ]
+    changes += [
+        ("longest", 257),
+        ("data_seconds", float("nan")),
+        ("data_seconds", None),
+        ("row", 1.0),
+        ("tokens", 2**70),
+    ]
+    assert all(replace(cursor, **{key: value}).complaint(budget, 128, 256) for key, value in changes)
+
+
+def test_a_cursor_behind_the_rows_of_its_block_is_refused():
+    batch = list(loader())[3]
+    for key, value in (("row", 10_000), ("longest", 100)):
+        with pytest.raises(ValueError, match="damaged cursor"):
+            list(loader(cursor=replace(Cursor(**batch["cursor"]), **{key: value})))

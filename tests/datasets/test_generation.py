@@ -13,7 +13,7 @@ import torch
 from shard_sets import SIZE, SMALL, VISITS, files, job, reading, run
 
 from sos.config import Config, config_from_dict
-from sos.data.loader import PackedLoader
+from sos.data.loader import Budget, PackedLoader
 from sos.datasets import store
 from sos.datasets.make import generate, merge
 from sos.datasets.read import Shards, read_traces, trace_chunk
@@ -116,8 +116,8 @@ def test_training_on_shards_sees_the_same_batches(tokens, match, amount, block):
     config.data.shards = str(tokens)
     read = build_source(config, build_system(config))
     live = build_source(config_from_dict(values), build_system(config))
-    options = {"rows_per_batch": 4, "block": block, "prompt_loss": False, "match": match, "amount": amount}
-    batches = [list(PackedLoader(source, **options)) for source in (read, live)]  # type: ignore[arg-type]
+    options = {"rows_per_batch": 4, "block": block, "prompt_loss": False}
+    batches = [list(PackedLoader(source, Budget(match, amount), **options)) for source in (read, live)]
     assert len(batches[0]) > 3
     assert all(same(a, b) for a, b in zip(*batches, strict=True))
     for start, stop in ((0, 300), (49, 51), (10, 10), (0, 0), (120, 299)):

@@ -1,0 +1,136 @@
+"""What a run will do: everything that can be refused about it is refused here, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+from sos.config import Config, EvalConfig, config_from_dict, to_dict
+from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source
+from sos.datasets.source import build_source
+from sos.errors import UserError
+from sos.model.shape import GPTConfig
+from sos.runs.checkpoint import LoadedCheckpoint, check_model, load_checkpoint
+from sos.runs.identity import Identity, identity
+from sos.runs.provenance import data_hashes, first_block
+from sos.runs.resume import check_same_run, find_checkpoint
+from sos.system import System, build_system, gpt_config
+from sos.train.lit import LitGPT
+
+
+def check_devices(config: Config) -> None:
+    """Raise UserError if this machine has not the GPUs that the config asks for."""
+    options = config.trainer
+    found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
+    if options.accelerator == "gpu" and found < options.devices:
+        raise UserError(
+            f"trainer.accelerator=gpu with trainer.devices={options.devices}: this machine has {found}; trainer=cpu needs none"
+        )
+
+
+def rows_per_batch(config: Config) -> int:
+    """Return the rows of one optimizer step over all ranks. Raises UserError if there are fewer than ranks."""
+    ranks = config.trainer.devices * config.trainer.num_nodes
+    rows = config.trainer.batch_tokens // config.data.context
+    if rows < ranks or rows % ranks:
+        raise UserError(
+            f"trainer.batch_tokens={config.trainer.batch_tokens} gives {rows} rows of data.context={config.data.context}, "
+            f"which {ranks} ranks cannot share evenly"
+        )
+    return rows
+
+
+def budget_of(config: Config) -> Budget:
+    """Return what the training uses up."""
+    data = config.data
+    return Budget(data.match, data.train_tokens if data.match == "tokens" else data.train_problems)
+
+
+def warmup_of(config: Config) -> LengthWarmup:
+    """Return how the longest stream grows."""
+    return LengthWarmup(config.data.length_warmup, config.data.length_start)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can be made."""
+
+    config: Config
+    system: System
+    source: Source
+    identity: Identity
+    rows: int  # of a batch, over all ranks
+    gpt: GPTConfig
+    data_hashes: dict[str, str]
+    resumed: LoadedCheckpoint | None  # what `resume` names
+
+    @classmethod
+    def of(cls, config: Config) -> Plan:
+        """Check the config and what it names; nothing is written. Raises UserError that names the key or the file."""
+        check_devices(config)
+        system = build_system(config)
+        rows = rows_per_batch(config)
+        gpt = gpt_config(config, len(system.dialect.vocab))
+        resumed = checked_checkpoint(find_checkpoint(config.resume), config, system) if config.resume else None
+        source = build_source(config, system)
+        first = first_block(config, source)
+        longest = warmup_of(config).longest(config.data.context, 0.0)
+        if not len(first.up_to(longest).prompts):
+            raise UserError(
+                f"{_shortest_key(config, longest)}: no stream of the first {config.data.block} visits fits into it"
+            )
+        hashes = data_hashes(config, system, first)
+        return cls(config, system, source, identity(config, system), rows, gpt, hashes, resumed)
+
+    @property
+    def budget(self) -> Budget:
+        return budget_of(self.config)
+
+    def probe_eval(self) -> EvalConfig:
+        """Return the evaluation of a look at the solve rate in mid-training."""
+        options = self.config.trainer
+        return replace(
+            self.config.eval, num_problems=options.probe_problems, pass_k=[], num_rollout_texts=0, legacy=False
+        )
+
+    def loader(self, ranks: Ranks, cursor: Cursor) -> PackedLoader:
+        """Return the training batches behind a cursor, as one of several ranks sees them."""
+        data = self.config.data
+        return PackedLoader(
+            self.source,
+            self.budget,
+            rows_per_batch=self.rows,
+            block=data.block,
+            prompt_loss=data.prompt_loss,
+            warmup=warmup_of(self.config),
+            ranks=ranks,
+            cursor=cursor,
+        )
+
+    def model(self) -> LitGPT:
+        """Return the untrained model, its weights drawn from the run's seed."""
+        config = self.config
+        record = {
+            "config": to_dict(config),
+            "vocabulary": self.system.dialect.vocab.to_json(),
+            "dialect_hash": self.identity.dialect_hash,
+        }
+        torch.manual_seed(config.seed)
+        return LitGPT(self.gpt, config.optim, seed=config.seed, log_every=config.trainer.log_every, record=record)
+
+
+def _shortest_key(config: Config, longest: int) -> str:
+    context = f"data.context={config.data.context}"
+    whole = longest == config.data.context
+    return context if whole else f"{context} and data.length_start={config.data.length_start} ({longest} tokens)"
+
+
+def checked_checkpoint(path: Path, config: Config, system: System) -> LoadedCheckpoint:
+    """Read a checkpoint and check that it is of this run. Raises UserError that names the file and the key."""
+    loaded = load_checkpoint(path)
+    check_same_run(config, loaded)
+    check_model(loaded, config_from_dict(loaded.config), system)
+    return loaded

@@ -1,0 +1,169 @@
+"""The training state in a checkpoint, checked against the run that is to go on, before Lightning sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from sos.data.loader import Budget, Cursor
+from sos.errors import UserError
+from sos.runs.checkpoint import DATA, MODEL_PREFIX, LoadedCheckpoint
+from sos.train.lit import LitGPT
+from sos.train.saving import ShardedStrategy
+
+VERSION = "pytorch-lightning_version"
+
+
+class _Damaged(Exception):
+    """Where the state does not fit, and how."""
+
+
+def training_state(
+    loaded: LoadedCheckpoint, trainer: L.Trainer, lit: LitGPT, budget: Budget, block: int
+) -> dict[str, Any]:
+    """Return what Lightning continues with: nothing of the file but what was checked.
+
+    The options of the optimizer are those of this run. Raises UserError that names the file and the entry if the training state
+    is missing, incomplete, of another shape, or impossible for a run of this budget in blocks of `block` visits.
+    """
+    content = loaded.content
+    try:
+        steps = _steps(content)
+        fit = trainer.fit_loop.state_dict()
+        loops = content.get("loops")
+        _check_like(fit, loops.get("fit_loop") if isinstance(loops, dict) else None, "loops/fit_loop")
+        assert isinstance(loops, dict)
+        _check_loop(loops["fit_loop"], steps)
+        return {
+            "epoch": 0,
+            "global_step": steps,
+            VERSION: str(content[VERSION]),
+            "state_dict": {f"{MODEL_PREFIX}{name}": weight for name, weight in loaded.state_dict.items()},
+            "loops": {"fit_loop": loops["fit_loop"]},
+            "callbacks": _callback_states(content.get("callbacks"), trainer),
+            "optimizer_states": [_optimizer_state(content.get("optimizer_states"), lit, trainer, steps)],
+            "lr_schedulers": [],
+            DATA: _cursor(content.get(DATA), budget, block, lit.model.config.context),
+        }
+    except _Damaged as error:
+        raise UserError(f"{loaded.path} cannot be continued: {error}") from error
+
+
+def _steps(content: dict[str, Any]) -> int:
+    steps = content.get("global_step")
+    if type(steps) is not int or not 0 < steps < 2**53:
+        raise _Damaged(f"global_step is {steps!r}")
+    if not isinstance(content.get(VERSION), str):
+        raise _Damaged(f"{VERSION} is missing")
+    return steps
+
+
+def _check_like(expected: Any, found: Any, where: str) -> None:
+    """Raise _Damaged unless `found` has the keys and kinds of values of `expected`, with numbers from 0 up."""
+    if isinstance(expected, dict):
+        if not isinstance(found, dict) or found.keys() != expected.keys():
+            raise _Damaged(f"{where} is missing or has other entries")
+        for key, value in expected.items():
+            _check_like(value, found[key], f"{where}/{key}")
+    elif isinstance(expected, bool) or not isinstance(expected, (int, float)):
+        if type(found) is not type(expected):
+            raise _Damaged(f"{where} is {found!r:.60}")
+    else:
+        kinds = (int, float) if isinstance(expected, float) else (int,)
+        if type(found) not in kinds or not 0 <= found < (math.inf if isinstance(found, float) else 2**62):
+            raise _Damaged(f"{where} is {found!r:.60}")
+
+
+def _leaves(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{where}/{key}")
+    else:
+        yield where, node
+
+
+def _check_loop(loop: dict[str, Any], steps: int) -> None:
+    """Check that all counts are of a run of one epoch with `steps` steps."""
+    for where, value in _leaves(loop, "loops/fit_loop"):
+        if type(value) is int and value not in (0, 1, steps - 1, steps):
+            raise _Damaged(f"{where} is {value}, global_step {steps}")
+    progress = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]
+    for where, value in _leaves(progress, "loops/fit_loop/optimizer/step"):
+        if value != steps:
+            raise _Damaged(f"{where} is {value}, global_step {steps}")
+
+
+def _callback_states(found: Any, trainer: L.Trainer) -> dict[str, Any]:
+    """Return the states of the callbacks that this run has; one that was not there before starts anew."""
+    if not isinstance(found, dict):
+        raise _Damaged("callbacks is missing")
+    states: dict[str, Any] = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        expected = callback.state_dict()
+        if expected and callback.state_key in found:
+            states[callback.state_key] = found[callback.state_key]
+            _check_like(expected, states[callback.state_key], f"callbacks/{callback.state_key}")
+    return states
+
+
+def _cursor(found: Any, budget: Budget, block: int, context: int) -> dict[str, Any]:
+    if not isinstance(found, dict) or found.keys() != Cursor.__dataclass_fields__.keys():
+        raise _Damaged(f"{DATA}, which says where the training data go on, is missing or has other entries")
+    complaint = Cursor(**found).complaint(budget, block, context)
+    if complaint:
+        raise _Damaged(f"{DATA}: {complaint}")
+    return found
+
+
+def _optimizer_state(found: Any, lit: LitGPT, trainer: L.Trainer, steps: int) -> dict[str, Any]:
+    """Return the optimizer's state with the options of this run. `found` is a list of one state, keyed by names."""
+    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
+        raise _Damaged("optimizer_states is missing or not of one optimizer")
+    state, groups = found[0].get("state"), found[0].get("param_groups")
+    if not isinstance(state, dict) or not isinstance(groups, list) or not all(isinstance(g, dict) for g in groups):
+        raise _Damaged("optimizer_states has no state or no groups")
+    options = _options(lit, sharded=isinstance(trainer.strategy, ShardedStrategy))
+    if [group.get("params") for group in groups] != [group["params"] for group in options]:
+        raise _Damaged("optimizer_states is of other parameters")
+    parameters = dict(lit.named_parameters())
+    wanted = {
+        name: {"step", "momentum"} if group.get("muon") else {"step", "exp_avg", "exp_avg_sq"}
+        for group in options
+        for name in group["params"]
+    }
+    if state.keys() != wanted.keys():
+        raise _Damaged("optimizer_states lacks parameters or has others")
+    for name, keys in wanted.items():
+        entry = state[name]
+        if not isinstance(entry, dict) or entry.keys() != keys:
+            raise _Damaged(f"optimizer_states/{name} is incomplete")
+        _check_entry(entry, parameters[name].shape, f"optimizer_states/{name}", steps)
+    return {"state": state, "param_groups": options}
+
+
+def _options(lit: LitGPT, sharded: bool) -> list[dict[str, Any]]:
+    """Return the groups of the optimizer of this run, its parameters by their names."""
+    optimizer = lit.configure_optimizers()
+    names = iter(lit.optimized_names(optimizer))
+    groups = []
+    for group in optimizer.param_groups:
+        members = [next(names) for _ in group["params"]]
+        groups.append(group | {"params": members, "fused": not sharded})
+    return groups
+
+
+def _check_entry(entry: dict[str, Any], shape: torch.Size, where: str, steps: int) -> None:
+    """Check the tensors that an optimizer keeps for a parameter of `shape`."""
+    for key, value in entry.items():
+        wanted = torch.Size() if key == "step" else shape
+        if not isinstance(value, Tensor) or value.shape != wanted or not value.is_floating_point():
+            raise _Damaged(f"{where}/{key} is no tensor of shape {tuple(wanted)}")
+        if not bool(torch.isfinite(value).all()):
+            raise _Damaged(f"{where}/{key} holds numbers that are not finite")
+    if float(entry["step"]) != steps or ("exp_avg_sq" in entry and bool((entry["exp_avg_sq"] < 0).any())):
+        raise _Damaged(f"{where} is of another step, or holds a negative square")
