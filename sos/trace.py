@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.kernels import inlined
+from sos.kernels import inlined, inner
 
 KIND, NODE, STATE, VALUE, FLAGS = range(5)
 EVENT_COLUMNS = 5
@@ -62,6 +62,13 @@ class Status(IntEnum):
     BUFFER_FULL = 1
 
 
+# The same as plain ints: what kernels compare with. Everything imports them from here.
+EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(event) for event in Event)
+SOLVED, EXHAUSTED, BUDGET, EMPTY = (int(outcome) for outcome in Outcome)
+QUOTE_FLAG, LABEL_FLAG, UNANNOUNCED_FLAG = (int(flag) for flag in Flag)
+OK, BUFFER_FULL = (int(status) for status in Status)
+
+
 class TraceBuffer(NamedTuple):
     """Caller-owned arrays that a search, view or decoder fills; `counts` int64 (3,) = used events, nodes, states."""
 
@@ -91,6 +98,12 @@ class Trace(NamedTuple):
         return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
 
 
+@inner
+def max_events(max_nodes):
+    """Return a bound of the events of a trace of `max_nodes` nodes."""
+    return 4 * max_nodes + 8
+
+
 def new_buffer(max_events: int, max_nodes: int, node_width: int, state_width: int) -> TraceBuffer:
     """Allocate a buffer for `max_events` events and `max_nodes` nodes (as many restatements again fit in `states`)."""
     return TraceBuffer(
@@ -99,6 +112,32 @@ def new_buffer(max_events: int, max_nodes: int, node_width: int, state_width: in
         np.zeros((2 * max_nodes, state_width), np.int32),
         np.zeros(3, np.int64),
     )
+
+
+class TraceRows(NamedTuple):
+    """Traces of consecutive visits, behind each other, and room for more. N = traces; all int32 but `offsets` and `visits`."""
+
+    problems: np.ndarray  # (N, P)
+    events: np.ndarray  # (E, 5)
+    nodes: np.ndarray  # (M, 2 + A)
+    states: np.ndarray  # (S, W)
+    offsets: np.ndarray  # int64 (N + 1, 3): where the events, nodes and states of each trace start
+    visits: np.ndarray  # int64 (N,)
+    strategies: np.ndarray  # (N,) which strategy of a mixture searched
+
+    def grown(self) -> TraceRows:
+        """Return a copy with room for twice the events, nodes and states."""
+        more = {
+            name: np.concatenate([rows, np.zeros_like(rows)])
+            for name, rows in self._asdict().items()
+            if name in GROWING
+        }
+        return self._replace(**more)
+
+
+GROWING = ("events", "nodes", "states")
+# What a kernel that works through many traces, and may have to stop for want of room, says of its progress: int64 (4,).
+REACHED, WRITTEN, LEFT_OUT, FAILED_EVENT = range(4)
 
 
 def to_trace(problem: np.ndarray, buffer: TraceBuffer) -> Trace:

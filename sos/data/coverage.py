@@ -6,19 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.data.traces import strategy_of
+from sos.data.streams import ViewPlan
+from sos.data.traces import Order, strategy_of
 from sos.errors import UserError
 from sos.kernels import kernel
-from sos.rng import stream_key
+from sos.rng import fold, stream_key
 from sos.search.protocol import choose, search_chosen
 from sos.search.work import SearchWork, new_work
+from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
+from sos.stream.verify import verify_tokens
+from sos.stream.views import ORACLE, RETURNS_DROPPED, RETURNS_KEPT, apply_view, new_view_work
 from sos.stream.write.encode import ENCODE_ERRORS, encode_traces
 from sos.stream.write.space import Writing, new_writing, tokens_size
-from sos.trace import ACTION, VALUE, Outcome, Status, TraceBuffer, new_buffer
-
-OK = int(Status.OK)
-SOLVED = int(Outcome.SOLVED)
+from sos.trace import ACTION, OK, SOLVED, VALUE, TraceBuffer, max_events, new_buffer, to_trace
 
 
 class Coverage(NamedTuple):
@@ -42,6 +43,14 @@ class CoverageSpace(NamedTuple):
     offsets: np.ndarray  # int64 (2, 3) of the one trace
     streams: np.ndarray  # int64 (2,)
     kept: np.ndarray  # int64 (1,)
+
+
+class ViewSpace(NamedTuple):
+    """Buffers of `view_coverage`."""
+
+    work: SearchWork
+    trace: TraceBuffer
+    viewed: TraceBuffer
 
 
 @kernel
@@ -82,10 +91,10 @@ def coverage(
     size = tokens_size(dialect.program, max_tokens)
     space = CoverageSpace(
         new_work(env, max_nodes),
-        new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width),
+        new_buffer(max_events(max_nodes), max_nodes, ACTION + env.action_width, env.state_width),
         np.zeros(size, np.uint16),
         np.zeros(size, np.int8),
-        new_writing(dialect.program, 4 * max_nodes + 8, max_nodes, max_nodes),
+        new_writing(dialect.program, max_events(max_nodes), max_nodes, max_nodes),
         np.zeros((2, 3), np.int64),
         np.zeros(2, np.int64),
         np.zeros(1, np.int64),
@@ -98,6 +107,62 @@ def coverage(
         row = problems[wrong].tolist()
         raise UserError(f"dialect {dialect.name} cannot write the trace of problem {row}: {ENCODE_ERRORS[error]}")
     return found
+
+
+class ViewCoverage(NamedTuple):
+    """What the streams of a view say, written and read back. P = problems."""
+
+    solved: np.ndarray  # bool (P,): the stream, judged as an answer, solves its problem
+    lengths: np.ndarray  # int32 (P,): tokens of the stream, -1 where there is none or it is longer than the limit
+    prompts: np.ndarray  # int32 (P,): prompt tokens among them
+    returns_dropped: int  # by the view `no_backtrack`, because a reader finds them
+    returns_kept: int  # because a reader would not
+
+
+@kernel
+def _view_of(env, strategy, key, p, plan, problem, space, work):
+    """Search problem `p` and write its view into `space.viewed`; return a status."""
+    status = search_chosen(strategy, choose(strategy, key, p), env, problem, space.work, space.trace)
+    if status != OK:
+        return status
+    return apply_view(plan.shown, fold(plan.key, p), env, problem, plan.oracle, space.trace, space.viewed, work)
+
+
+def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
+    """Write the streams of `problems` (int32 (P, W)) as `system` would for training, read them back and judge them.
+
+    This is the score of a perfect imitator: `coverage` asks whether the search itself is solved. Strategies of a mixture are drawn
+    as there. Raises UserError where the dialect cannot write a stream. About 0.2 ms each.
+    """
+    env, size, num = system.env, system.max_nodes, len(problems)
+    space = ViewSpace(
+        new_work(env, size),
+        new_buffer(max_events(size), size, ACTION + env.action_width, env.state_width),
+        new_buffer(max_events(size), size, ACTION + env.action_width, env.state_width),
+    )
+    work = new_view_work(env, size)
+    plan = ViewPlan(system.view, ORACLE, stream_key(0, "dose"), Order(0, np.uint64(0)))
+    key = stream_key(0, "teacher")
+    solved, lengths, prompts = np.zeros(num, bool), np.full(num, -1, np.int32), np.zeros(num, np.int32)
+    for p, problem in enumerate(problems):
+        if _view_of(env, system.strategy, key, p, plan, problem, space, work) != OK:
+            continue
+        tokens, _, prompts[p] = encode(system.dialect, to_trace(problem, space.viewed))
+        if len(tokens) > system.context:
+            continue
+        lengths[p] = len(tokens)
+        solved[p] = verify_tokens(system.dialect, env, problem, tokens)[0].solved
+    return ViewCoverage(solved, lengths, prompts, int(work.returns[RETURNS_DROPPED]), int(work.returns[RETURNS_KEPT]))
+
+
+def view_ceiling(system: Any, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
+    """Return whether the stream that `system` shows of each problem solves it, read back and judged, bool (P,).
+
+    `max_tokens` bounds what follows the prompt, as in rollouts; a stream longer than the context solves nothing.
+    """
+    found = view_coverage(system, problems)
+    limit = system.context if max_tokens is None else max_tokens
+    return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
 
 
 @kernel
@@ -117,6 +182,6 @@ def outcomes(
     -1 stands for a search of more than `max_nodes` nodes. A mixture draws its strategies as in a stream of training data.
     """
     found = np.zeros(len(problems), np.int8)
-    buffer = new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
+    buffer = new_buffer(max_events(max_nodes), max_nodes, ACTION + env.action_width, env.state_width)
     _outcomes(env, strategy, key, start, problems, new_work(env, max_nodes), buffer, found)
     return found

@@ -138,8 +138,11 @@ class PackedLoader:
         context = self.source.context
         chunk = self.source.fill(start, stop).up_to(longest)
         if not len(chunk.prompts):
-            at_first = "" if longest == context else f" and data.length_start={self.warmup.start} ({longest} tokens)"
-            raise UserError(f"data.context={context}{at_first}: no stream of visits {start} to {stop} fits into it")
+            limit = f"data.context={context}"
+            if longest < context:
+                limit += f" times data.length_start={self.warmup.start} ({longest} tokens)"
+            why = chunk.left_out.why(limit) or f"none of the data set fits {limit}"
+            raise UserError(f"no stream of visits {start} to {stop} is left: {why}")
         return pack(chunk, context, np.uint64(fold(self._order_key, block)), self.prompt_loss), chunk.num_dropped
 
     def progress(self, cursor: Cursor, num_rows: int) -> float:

@@ -10,23 +10,48 @@ import numpy as np
 from sos.data.splits import Splits
 from sos.data.traces import (
     FIRST_ROOM,
-    TraceRows,
+    Order,
     TraceSource,
     close_trace,
     index_of,
-    max_events,
+    new_room,
     new_rows,
     room_for_trace,
+    trace_at,
 )
 from sos.errors import UserError
 from sos.kernels import kernel
 from sos.rng import fold, stream_key
-from sos.search.work import SearchWork, new_work
+from sos.search.depth_first import DepthFirst
 from sos.stream.dialect.compile import Dialect
-from sos.stream.views import FULL, ORACLE, View, apply_view
+from sos.stream.views import FULL, ORACLE, RETURNS_DROPPED, RETURNS_KEPT, View, apply_view, new_view_work
 from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, encode_traces
 from sos.stream.write.space import new_writing, tokens_size
-from sos.trace import ACTION, TraceBuffer, new_buffer
+from sos.trace import LEFT_OUT, REACHED, WRITTEN, TraceRows, max_events
+
+
+class LeftOut(NamedTuple):
+    """What a chunk leaves out, counted by its reason."""
+
+    searches: int = 0  # visits whose search needs more room than there is for a trace
+    views: int = 0  # visits whose view needs a solution that is not found in that room
+    streams: int = 0  # visits whose stream is longer than the context
+    returns: int = 0  # returns that the view `no_backtrack` drops because a reader finds them
+    returns_kept: int = 0  # returns that it keeps because a reader would not
+
+    @property
+    def visits(self) -> int:
+        """Visits that have no stream."""
+        return self.searches + self.views + self.streams
+
+    def why(self, longest: str) -> str:
+        """Say in words why visits have no stream; `longest` is what bounds the streams."""
+        reasons = (
+            (self.searches, "searches generate more nodes than a trace may have: make the search smaller"),
+            (self.views, "views need a solution that an exhaustive search does not find in as many nodes"),
+            (self.streams, f"streams are longer than {longest}"),
+        )
+        return "; ".join(f"{num} {text}" for num, text in reasons if num)
 
 
 class Chunk(NamedTuple):
@@ -37,10 +62,10 @@ class Chunk(NamedTuple):
     offsets: np.ndarray  # int64 (N + 1,)
     prompts: np.ndarray  # int32 (N,) prompt tokens of each stream
     visits: np.ndarray  # int64 (N,) the visit that each stream comes from
-    num_dropped: int  # visits whose stream does not fit
-    strategies: (
-        np.ndarray
-    )  # int32 (N,) which strategy of a mixture searched; an index into the source's `strategy_names`
+    num_dropped: int  # visits without a stream
+    # int32 (N,) which strategy of a mixture searched; an index into the source's `strategy_names`
+    strategies: np.ndarray
+    left_out: LeftOut = LeftOut()  # the reasons; a data set that was read knows none but of what it leaves out itself
 
     def up_to(self, num_tokens: int) -> Chunk:
         """Return the streams of at most `num_tokens` tokens; the others count as dropped."""
@@ -49,60 +74,45 @@ class Chunk(NamedTuple):
         if keep.all():
             return self
         kept = np.repeat(keep, lengths)
+        longer = int((~keep).sum())
         return Chunk(
             self.tokens[kept],
             self.kinds[kept],
             np.concatenate([[0], np.cumsum(lengths[keep])]),
             self.prompts[keep],
             self.visits[keep],
-            self.num_dropped + int((~keep).sum()),
+            self.num_dropped + longer,
             self.strategies[keep],
+            self.left_out._replace(streams=self.left_out.streams + longer),
         )
 
 
-class ViewSpace(NamedTuple):
-    """Buffers of `_view_traces`."""
+class ViewPlan(NamedTuple):
+    """Which view every trace gets, and what its draws depend on."""
 
-    work: SearchWork  # of the oracle
-    solution: TraceBuffer
-    kept: np.ndarray
-    counts: np.ndarray
-    viewed_counts: np.ndarray
-
-
-def new_view_space(env: Any, max_nodes: int) -> ViewSpace:
-    """Allocate for views of up to `max_nodes` nodes."""
-    return ViewSpace(
-        new_work(env, max_nodes),
-        new_buffer(max_events(max_nodes), max_nodes, ACTION + env.action_width, env.state_width),
-        np.zeros((2, max_nodes), np.int32),
-        np.zeros(3, np.int64),
-        np.zeros(3, np.int64),
-    )
+    shown: View
+    oracle: DepthFirst
+    key: np.uint64  # of the draws of `dose`, for a problem of a data set folded with the problem's number
+    order: Order
 
 
 @kernel
-def _view_traces(env, view, oracle, dose_key, num_problems, order_key, rows, start, stop, max_nodes, space, out, num):
-    """Append the views of traces `start` to `stop` of `rows` to `out`; return (traces, dropped, trace reached, status)."""
-    dropped = 0
-    offsets, counts = rows.offsets, space.counts
-    for k in range(start, stop):
-        e, n, s = offsets[k, 0], offsets[k, 1], offsets[k, 2]
-        e2, n2, s2 = offsets[k + 1, 0], offsets[k + 1, 1], offsets[k + 1, 2]
-        counts[0], counts[1], counts[2] = e2 - e, n2 - n, s2 - s
-        source = TraceBuffer(rows.events[e:e2], rows.nodes[n:n2], rows.states[s:s2], counts)
-        key = fold(dose_key, index_of(rows.visits[k], num_problems, order_key))
-        problem = rows.problems[k]
-        viewed, fits = room_for_trace(out, num, max_nodes, space.viewed_counts)
+def _view_traces(env, plan, rows, stop, work, room, out, progress):
+    """Append the views of the traces of `rows` up to `stop` to `out`, from where `progress` says on; return OK or NO_ROOM."""
+    while progress[REACHED] < stop:
+        k, num = progress[REACHED], progress[WRITTEN]
+        source = trace_at(rows, k, room.source_counts)
+        key = fold(plan.key, index_of(plan.order, rows.visits[k]))
+        viewed, fits = room_for_trace(out, num, room.max_nodes, room.counts)
         if not fits:
-            return num, dropped, k, NO_ROOM
-        status = apply_view(view, key, env, problem, oracle, space.work, source, viewed, space.kept, space.solution)
-        if status != OK:
-            dropped += 1
+            return NO_ROOM
+        progress[REACHED] = k + 1
+        if apply_view(plan.shown, key, env, rows.problems[k], plan.oracle, source, viewed, work) != OK:
+            progress[LEFT_OUT] += 1
             continue
-        close_trace(out, num, problem, space.viewed_counts, rows.visits[k], rows.strategies[k])
-        num += 1
-    return num, dropped, stop, OK
+        close_trace(out, num, rows.problems[k], room.counts, rows.visits[k], rows.strategies[k])
+        progress[WRITTEN] = num + 1
+    return OK
 
 
 def _grown(row: np.ndarray) -> np.ndarray:
@@ -133,7 +143,8 @@ class StreamSource:
         self._traces = TraceSource(
             self.env, self.strategy, self.splits, self.seed, self.split, self.num_problems, self.max_nodes
         )
-        self._view_space = new_view_space(self.env, self.max_nodes) if self.view.kind != FULL else None
+        self._view_work = new_view_work(self.env, self.max_nodes) if self.view.kind != FULL else None
+        self._room = new_room(self.max_nodes)
         self._viewed = new_rows(self.env, 0, 0, 0)
         program = self.dialect.program
         self._writing = new_writing(program, max_events(self.max_nodes), self.max_nodes, self.max_nodes)
@@ -145,34 +156,32 @@ class StreamSource:
         """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
         if len(self._viewed.visits) < num:
             self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
-        count, dropped, reached = 0, 0, 0
-        while True:
-            count, more, reached, status = _view_traces(
-                self.env, self.view, ORACLE, stream_key(self.seed, "dose"), self.num_problems, stream_key(self.seed, "order"),
-                rows, reached, num, self.max_nodes, self._view_space, self._viewed, count,
-            )  # fmt: skip
-            dropped += more
-            if status != NO_ROOM:
-                return self._viewed, count, dropped
+        plan = ViewPlan(self.view, ORACLE, stream_key(self.seed, "dose"), self._traces.order)
+        progress = np.zeros(4, np.int64)
+        work, room = self._view_work, self._room
+        while _view_traces(self.env, plan, rows, num, work, room, self._viewed, progress) != OK:
             self._viewed = self._viewed.grown()
+        return self._viewed, int(progress[WRITTEN]), int(progress[LEFT_OUT])
 
     def fill(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop`, in arrays that the next call reuses.
 
         Raises ValueError where the environment has no problem to sample or the dialect cannot write a trace.
         """
-        rows, num, dropped = self._traces.fill(start, stop)
-        if self.view.kind != FULL:
-            rows, num, more = self._view(rows, num)
-            dropped += more
+        rows, num, searches = self._traces.fill(start, stop)
+        views, returns = 0, (0, 0)
+        if self._view_work is not None:
+            self._view_work.returns[:] = 0
+            rows, num, views = self._view(rows, num)
+            returns = (int(self._view_work.returns[RETURNS_DROPPED]), int(self._view_work.returns[RETURNS_KEPT]))
         offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
-        count, reached = 0, 0
+        count, reached, streams = 0, 0, 0
         while True:
             count, more, reached, status, _ = encode_traces(
                 self.dialect.program, self.context, rows.problems, rows.events, rows.nodes, rows.states, rows.offsets, reached,
                 num, self._writing, self._tokens, self._kinds, offsets, prompts, kept, count,
             )  # fmt: skip
-            dropped += more
+            streams += more
             if status != NO_ROOM:
                 break
             self._tokens, self._kinds = _grown(self._tokens), _grown(self._kinds)
@@ -186,8 +195,9 @@ class StreamSource:
             offsets[: count + 1],
             prompts[:count],
             rows.visits[kept],
-            dropped,
+            searches + views + streams,
             rows.strategies[kept],
+            LeftOut(searches, views, streams, *returns),
         )
 
     def chunk(self, start: int, stop: int) -> Chunk:

@@ -14,41 +14,51 @@ from sos.kernels import inlined, inner, kernel
 from sos.rng import fold, permute, stream_key
 from sos.search.protocol import choose, search_chosen
 from sos.search.work import new_work
-from sos.trace import ACTION, EVENT_COLUMNS, Status, Trace, TraceBuffer
+from sos.trace import (
+    ACTION,
+    BUFFER_FULL,
+    EVENT_COLUMNS,
+    LEFT_OUT,
+    OK,
+    REACHED,
+    WRITTEN,
+    Trace,
+    TraceBuffer,
+    TraceRows,
+    max_events,
+)
 
-OK = int(Status.OK)
 FIRST_ROOM = 64  # rows per visit that the arrays have room for at first
 STRATEGY_DRAW = -1  # the element of a problem stream that seeds the draws of strategies; problems are numbered from 0
 
 
-class TraceRows(NamedTuple):
-    """Traces of consecutive visits, behind each other, and room for more. N = traces; all int32 but `offsets` and `visits`."""
+class Order(NamedTuple):
+    """Which problem a visit is of: itself, or in a fixed data set the image under the permutation of its epoch."""
 
-    problems: np.ndarray  # (N, P)
-    events: np.ndarray  # (E, 5)
-    nodes: np.ndarray  # (M, 2 + A)
-    states: np.ndarray  # (S, W)
-    offsets: np.ndarray  # int64 (N + 1, 3): where the events, nodes and states of each trace start
-    visits: np.ndarray  # int64 (N,)
-    strategies: np.ndarray  # (N,) which strategy of a mixture searched
-
-    def grown(self) -> TraceRows:
-        """Return a copy with room for twice the events, nodes and states."""
-        more = {
-            name: np.concatenate([rows, np.zeros_like(rows)])
-            for name, rows in self._asdict().items()
-            if name in GROWING
-        }
-        return self._replace(**more)
+    num_problems: int  # 0 for an endless stream
+    key: np.uint64
 
 
-GROWING = ("events", "nodes", "states")
+class Drawn(NamedTuple):
+    """Problems of consecutive visits. K = visits."""
+
+    key: np.uint64  # of the problem stream
+    first: int  # visit
+    problems: np.ndarray  # int32 (K, P)
+    indices: np.ndarray  # int64 (K,): their numbers in the stream
 
 
-@inner
-def max_events(max_nodes):
-    """Return a bound of the events of a trace of `max_nodes` nodes."""
-    return 4 * max_nodes + 8
+class Room(NamedTuple):
+    """What the writing of one trace behind others works with."""
+
+    max_nodes: int  # of a trace
+    counts: np.ndarray  # int64 (3,): events, nodes, states of the trace that is being written
+    source_counts: np.ndarray  # int64 (3,): of the trace that is being read
+
+
+def new_room(max_nodes: int) -> Room:
+    """Allocate for traces of up to `max_nodes` nodes."""
+    return Room(max_nodes, np.zeros(3, np.int64), np.zeros(3, np.int64))
 
 
 def new_rows(env: Any, num: int, room: int, max_nodes: int) -> TraceRows:
@@ -90,12 +100,21 @@ def strategy_of(strategy, key, index):
     return choose(strategy, fold(key, STRATEGY_DRAW), index)
 
 
+@inlined
+def trace_at(rows, k, counts):
+    """Return trace `k` of TraceRows as a TraceBuffer, counted by `counts`."""
+    e, n, s = rows.offsets[k, 0], rows.offsets[k, 1], rows.offsets[k, 2]
+    e2, n2, s2 = rows.offsets[k + 1, 0], rows.offsets[k + 1, 1], rows.offsets[k + 1, 2]
+    counts[0], counts[1], counts[2] = e2 - e, n2 - n, s2 - s
+    return TraceBuffer(rows.events[e:e2], rows.nodes[n:n2], rows.states[s:s2], counts)
+
+
 @inner
-def index_of(visit, num_problems, order_key):
-    """Return the problem of a visit: itself, or in a fixed data set the image under the permutation of its epoch."""
-    if num_problems <= 0:
+def index_of(order, visit):
+    """Return the problem of a visit, see `Order`."""
+    if order.num_problems <= 0:
         return np.int64(visit)
-    return permute(fold(order_key, visit // num_problems), visit % num_problems, num_problems)
+    return permute(fold(order.key, visit // order.num_problems), visit % order.num_problems, order.num_problems)
 
 
 @inlined
@@ -120,34 +139,34 @@ def close_trace(rows, num, problem, counts, visit, strategy):
 
 # Two kernels, not one: what one kernel calls is compiled again within it.
 @kernel
-def _sample_visits(env, splits, split, key, num_problems, order_key, start, problems, indices, proof):
-    """Draw the problems of the visits from `start` on and the numbers of the problems; return how many there are."""
-    for k in range(len(indices)):
-        indices[k] = index_of(start + k, num_problems, order_key)
-        if sample(env, splits, split, 1, key, indices[k], problems[k], proof) < 0:
+def _sample_visits(env, splits, split, order, drawn, proof):
+    """Draw the problems of consecutive visits and their numbers into `drawn`; return how many there are."""
+    for k in range(len(drawn.indices)):
+        drawn.indices[k] = index_of(order, drawn.first + k)
+        if sample(env, splits, split, 1, drawn.key, drawn.indices[k], drawn.problems[k], proof) < 0:
             return k
-    return len(indices)
+    return len(drawn.indices)
 
 
 @kernel
-def _search_problems(env, strategy, key, problems, indices, first, start, stop, max_nodes, work, counts, rows, num):
-    """Append the traces of problems `start` to `stop`, of the visits from `first` on, each with its strategy of a mixture.
+def _search_problems(env, strategy, drawn, work, room, rows, progress):
+    """Append the traces of `drawn`, each with its strategy of a mixture, from where `progress` says on; return OK or BUFFER_FULL.
 
-    Returns (traces, dropped, problem reached, whether there was room). A search of more than `max_nodes` nodes is dropped.
+    A search of more than `room.max_nodes` nodes is left out.
     """
-    dropped = 0
-    for k in range(start, stop):
-        problem = problems[k]
-        choice = strategy_of(strategy, key, indices[k])
-        trace, fits = room_for_trace(rows, num, max_nodes, counts)
+    while progress[REACHED] < len(drawn.indices):
+        k, num = progress[REACHED], progress[WRITTEN]
+        trace, fits = room_for_trace(rows, num, room.max_nodes, room.counts)
         if not fits:
-            return num, dropped, k, False
-        if search_chosen(strategy, choice, env, problem, work, trace) != OK:
-            dropped += 1
+            return BUFFER_FULL
+        progress[REACHED] = k + 1
+        choice = strategy_of(strategy, drawn.key, drawn.indices[k])
+        if search_chosen(strategy, choice, env, drawn.problems[k], work, trace) != OK:
+            progress[LEFT_OUT] += 1
             continue
-        close_trace(rows, num, problem, counts, first + k, choice)
-        num += 1
-    return num, dropped, stop, True
+        close_trace(rows, num, drawn.problems[k], room.counts, drawn.first + k, choice)
+        progress[WRITTEN] = num + 1
+    return OK
 
 
 @dataclass
@@ -164,10 +183,18 @@ class TraceSource:
 
     def __post_init__(self) -> None:
         self._work = new_work(self.env, self.max_nodes)
-        self._counts = np.zeros(3, np.int64)
+        self._room = new_room(self.max_nodes)
         self._proof = self.env.proof_work()
         self._rows = new_rows(self.env, 0, 0, 0)
-        self._problems, self._indices = self._rows.problems, self._rows.visits
+        self._drawn = self._draw_into(0, self._rows.problems, self._rows.visits)
+
+    @property
+    def order(self) -> Order:
+        """Which problem each visit is of."""
+        return Order(self.num_problems, stream_key(self.seed, "order"))
+
+    def _draw_into(self, start: int, problems: np.ndarray, indices: np.ndarray) -> Drawn:
+        return Drawn(stream_key(self.seed, self.split), start, problems, indices)
 
     def fill(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
         """Return (rows, number of traces, number dropped) of visits `start` to `stop`, in arrays that the next call reuses.
@@ -180,29 +207,25 @@ class TraceSource:
     def sample(self, start: int, stop: int) -> None:
         """Draw the problems of visits `start` to `stop`, the first half of `fill`; without a visit it only compiles."""
         size = stop - start
-        if len(self._rows.visits) < size:
+        problems, indices = self._drawn.problems, self._drawn.indices
+        if len(problems) < size:
             self._rows = new_rows(self.env, size, FIRST_ROOM * size, self.max_nodes)
-            self._problems, self._indices = self._rows.problems.copy(), np.zeros(size, np.int64)
-        found = _sample_visits(
-            self.env, self.splits, SPLITS.index(self.split), stream_key(self.seed, self.split), self.num_problems,
-            stream_key(self.seed, "order"), start, self._problems[:size], self._indices[:size], self._proof,
-        )  # fmt: skip
+            problems, indices = self._rows.problems.copy(), np.zeros(size, np.int64)
+        self._drawn = self._draw_into(start, problems, indices)
+        drawn = self._draw_into(start, problems[:size], indices[:size])
+        found = _sample_visits(self.env, self.splits, SPLITS.index(self.split), self.order, drawn, self._proof)
         if found < size:
-            target = int(self._problems[found, 0])
+            target = int(problems[found, 0])
             raise UserError(f"env: split {self.split} has no solvable problem with target {target}")
 
     def search(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
         """Search the problems that `sample` drew, the second half of `fill`; without a visit it only compiles."""
-        num, dropped, reached, size = 0, 0, 0, stop - start
-        while True:
-            num, more, reached, fits = _search_problems(
-                self.env, self.strategy, stream_key(self.seed, self.split), self._problems[:size], self._indices[:size], start,
-                reached, size, self.max_nodes, self._work, self._counts, self._rows, num,
-            )  # fmt: skip
-            dropped += more
-            if fits:
-                return self._rows, num, dropped
+        size = stop - start
+        drawn = self._draw_into(start, self._drawn.problems[:size], self._drawn.indices[:size])
+        progress = np.zeros(4, np.int64)
+        while _search_problems(self.env, self.strategy, drawn, self._work, self._room, self._rows, progress) != OK:
             self._rows = self._rows.grown()
+        return self._rows, int(progress[WRITTEN]), int(progress[LEFT_OUT])
 
     def chunk(self, start: int, stop: int) -> TraceChunk:
         """Return the traces of visits `start` to `stop`. Raises ValueError where the environment has no problem to sample."""

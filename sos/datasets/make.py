@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from sos import kernel_hash
 from sos.config import Config
-from sos.data.streams import Chunk
+from sos.data.streams import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.source import build_source, build_trace_source, recipe
 from sos.datasets.store import (
@@ -108,7 +108,7 @@ def make_shard(job: Job, source: Callable[[int, int], Any], index: int) -> dict[
         if name == "offsets"
         else np.concatenate([getattr(c, name) for c in chunks])
         for name in chunks[0]._fields
-        if name != "num_dropped"
+        if name not in ("num_dropped", "left_out")
     }
     counts = {"visits": stop - start, "dropped": sum(c.num_dropped for c in chunks)}
     if job.kind == "traces":
@@ -117,10 +117,11 @@ def make_shard(job: Job, source: Callable[[int, int], Any], index: int) -> dict[
         columns |= {name: narrowed(columns[name]) for name in ("problems", "events", "nodes", "states")}
     else:
         counts |= {"streams": len(columns["prompts"]), "tokens": len(columns["tokens"])}
+        left_out = LeftOut(*(sum(numbers) for numbers in zip(*(c.left_out for c in chunks), strict=True)))
+        counts |= {f"left_out_{name}": number for name, number in left_out._asdict().items() if number}
         if not counts["streams"]:
-            raise UserError(
-                f"data.context={job.config.data.context}: no stream of visits {start} to {stop} fits into it"
-            )
+            why = left_out.why(f"data.context={job.config.data.context}")
+            raise UserError(f"no stream of visits {start} to {stop} is left: {why}")
     record = {"start": start, "stop": stop, "recipe_hash": recipe_hash(job.plan.recipe), "counts": counts}
     return write_shard(job.folder, index, columns, record)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.data.streams import Chunk
+from sos.data.streams import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
 from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder
@@ -100,7 +100,8 @@ class ShardSource:
             name: np.concatenate([part[name] for part in parts]) for name in COLUMNS["tokens"] if name != "offsets"
         }
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        return Chunk(offsets=offsets, num_dropped=stop - start - len(lengths), **joined)
+        left_out = LeftOut()  # the data set does not say why
+        return Chunk(offsets=offsets, num_dropped=stop - start - len(lengths), left_out=left_out, **joined)
 
     fill = chunk  # of `StreamSource`
 

@@ -3,7 +3,10 @@
 - `full`: the stream of search, as it is.
 - `solution_path`: the events on the way to the goal alone (the paper's "optimal path").
 - `dose`: each dead branch off the solution path is kept with probability `dose`: 0 is the solution path, 1 the full stream.
-- `no_backtrack`: the full stream without the events that announce a return.
+- `no_backtrack`: the full stream without the returns that a reader finds by itself. Without a word a reader takes an operation
+  to belong to the current node, or else to its nearest ancestor that holds the operands. Where this is the true parent, the
+  return (a `BACKTRACK` event) is dropped. It stays where the reader would take another node, so that every stream reads back
+  to its trace; `ViewWork.returns` counts what was kept and dropped.
 - `redundant`: the solution path, its current node stated again and again until it has as many events as the full
   stream: extra tokens without information.
 
@@ -17,35 +20,39 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.envs import protocol as environment
 from sos.errors import UserError
-from sos.kernels import inner, kernel
+from sos.kernels import inlined, inner, kernel
 from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
 from sos.search.protocol import search
-from sos.search.work import new_work
+from sos.search.work import SearchWork, new_work
 from sos.trace import (
+    ACTION,
+    BACKTRACK,
+    BUFFER_FULL,
+    DEAD_END,
+    END,
+    EXPAND,
+    GENERATE,
     KIND,
     NODE,
+    OK,
     PARENT,
     RANK,
+    SOLVED,
+    UNANNOUNCED_FLAG,
     VALUE,
-    Event,
-    Flag,
-    Outcome,
-    Status,
     Trace,
     TraceBuffer,
     add_event,
+    max_events,
     new_buffer,
     to_trace,
 )
 
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant")
 FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT = range(5)
-EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
-UNANNOUNCED = int(Flag.UNANNOUNCED)
-SOLVED = int(Outcome.SOLVED)
-OK, BUFFER_FULL = (int(s) for s in Status)
 NEEDS_SOLUTION = 2
 WHOLE_TRACE = -1  # the draw that decides on an unsolved trace as a whole; branches draw with their node's number
 
@@ -55,6 +62,34 @@ class View(NamedTuple):
 
     kind: int = FULL
     dose: float = 1.0
+
+
+class ViewWork(NamedTuple):
+    """Work space of the views. N = nodes of a trace at most, W = width of a state."""
+
+    renumbered: np.ndarray  # int32 (N,): the new number of each node that stays, -1 for the others
+    ranks: np.ndarray  # int32 (N,): the rank of the next child of each node
+    state: np.ndarray  # int32 (W,)
+    returns: (
+        np.ndarray
+    )  # int64 (2,): returns that `no_backtrack` kept and dropped, added up until the caller sets them to 0
+    solution: TraceBuffer  # the oracle's, where the search found none
+    search: SearchWork  # of the oracle
+
+
+RETURNS_KEPT, RETURNS_DROPPED = range(2)
+
+
+def new_view_work(env: Any, max_nodes: int) -> ViewWork:
+    """Allocate for views of traces of `env` of up to `max_nodes` nodes."""
+    return ViewWork(
+        np.zeros(max_nodes, np.int32),
+        np.zeros(max_nodes, np.int32),
+        np.zeros(env.state_width, np.int32),
+        np.zeros(2, np.int64),
+        new_buffer(max_events(max_nodes), max_nodes, ACTION + env.action_width, env.state_width),
+        new_work(env, max_nodes),
+    )
 
 
 @inner
@@ -109,12 +144,12 @@ def _add_filler(out, current, state, num):
 
 
 @inner
-def view_kernel(view, key, source, out, kept):
-    """Write the view of the TraceBuffer `source` into `out`; `kept` int32 (2, N) is work space. O(events + nodes).
+def view_kernel(view, key, env, source, out, work):
+    """Write the view of the TraceBuffer `source` into `out`; `work` is a ViewWork. O(events + nodes).
 
     `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's own trace.
     """
-    events, nodes, states, counts = source
+    events, _, _, counts = source
     num_events = counts[0]
     solved = events[num_events - 1, VALUE] == SOLVED
     if view.kind == FULL:
@@ -125,32 +160,50 @@ def view_kernel(view, key, source, out, kept):
         return NEEDS_SOLUTION
     if num_events > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
-    ranks, kept = kept[1], kept[0]
-    _mark_kept(view, key, source, kept)
+    _mark_kept(view, key, source, work.renumbered)
+    _write_nodes(source, out, work.renumbered)
+    _rank(out, work.ranks)
+    filler = 0
+    if view.kind == REDUNDANT:
+        # Path events: an expansion and a generation for each node but the goal, then goal and end.
+        filler = num_events - 2 * (out.counts[1] - 1) - 2
     out.counts[0] = 0
-    num_kept = 0
+    _write_events(view, env, source, out, work, filler)
+    if view.kind == NO_BACKTRACK:
+        kept = _num_returns(out)
+        work.returns[RETURNS_KEPT] += kept
+        work.returns[RETURNS_DROPPED] += _num_returns(source) - kept
+    return OK
+
+
+@inner
+def _num_returns(buffer):
+    num = 0
+    for e in range(buffer.counts[0]):
+        num += buffer.events[e, KIND] == BACKTRACK
+    return num
+
+
+@inner
+def _write_nodes(source, out, kept):
+    """Copy the nodes that `kept` marks, and their states; put the new numbers into `kept`, -1 for nodes that are left out."""
+    _, nodes, states, counts = source
+    num = 0
     for node in range(counts[1]):
         if kept[node] == 0:
             kept[node] = -1
             continue
         parent = nodes[node, PARENT]
         for c in range(nodes.shape[1]):
-            out.nodes[num_kept, c] = nodes[node, c]
+            out.nodes[num, c] = nodes[node, c]
         for c in range(states.shape[1]):
-            out.states[num_kept, c] = states[node, c]
+            out.states[num, c] = states[node, c]
         if parent >= 0:
-            out.nodes[num_kept, PARENT] = kept[parent]
-        kept[node] = num_kept  # from here on: the new number
-        num_kept += 1
-    out.counts[1] = num_kept
-    out.counts[2] = num_kept
-    _rank(out, ranks)
-    filler = 0
-    if view.kind == REDUNDANT:
-        # Path events: an expansion and a generation for each node but the goal, then goal and end.
-        filler = num_events - 2 * (num_kept - 1) - 2
-    _write_events(view, source, out, kept, filler, num_kept - 1)
-    return OK
+            out.nodes[num, PARENT] = kept[parent]
+        kept[node] = num
+        num += 1
+    out.counts[1] = num
+    out.counts[2] = num
 
 
 @inner
@@ -164,11 +217,24 @@ def _rank(out, next_rank):
         next_rank[parent] += 1
 
 
+@inlined
+def _found_parent(env, out, current, node, state):
+    """Return the node that a reader at `current` takes for the parent of `node`, -1 for none; `state` int32 (W,) is work space."""
+    action = out.nodes[node, ACTION:]
+    while current >= 0 and not environment.apply_action(env, out.states[current], action, state):
+        current = np.int64(out.nodes[current, PARENT])
+    return current
+
+
 @inner
-def _write_events(view, source, out, renumbered, filler, num_expanded):
-    """Copy the events of the kept nodes; a return is written just before the kept generation that needs it."""
+def _write_events(view, env, source, out, work, filler):
+    """Copy the events of the kept nodes; a return is written just before the kept generation that needs it.
+
+    `filler` returns to the current node are spread over all expansions but the goal's.
+    """
     events, _, _, counts = source
-    current = -1
+    num_expanded = out.counts[1] - 1
+    current = np.int64(-1)
     share = 0
     pending = False
     for e in range(counts[0]):
@@ -176,21 +242,20 @@ def _write_events(view, source, out, renumbered, filler, num_expanded):
         if kind == END:
             add_event(out, END, -1, -1, events[e, VALUE], 0)
             continue
-        node = renumbered[events[e, NODE]]
+        node = np.int64(work.renumbered[events[e, NODE]])
         if kind == BACKTRACK:
             pending = True
             continue
         if node < 0:
             continue
         if kind == GENERATE:
-            parent = out.nodes[node, PARENT]
+            parent = np.int64(out.nodes[node, PARENT])
             flags = 0
-            if parent != current or (pending and _left(out)):
-                if view.kind == NO_BACKTRACK:
-                    flags = UNANNOUNCED if parent != current else 0
-                else:
-                    add_event(out, BACKTRACK, parent, parent, 0, 0)
-                current = parent
+            if view.kind == NO_BACKTRACK and parent == _found_parent(env, out, current, node, work.state):
+                flags = UNANNOUNCED_FLAG if parent != current else 0
+            elif parent != current or (pending and _left(out)):
+                add_event(out, BACKTRACK, parent, parent, 0, 0)
+            current = parent
             pending = False
             add_event(out, GENERATE, node, node, 0, flags)
         else:
@@ -210,21 +275,19 @@ def _left(out):
 
 
 @kernel
-def apply_view(view, key, env, problem, oracle, work, source, out, kept, solution):
-    """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none.
-
-    `work` is the oracle's SearchWork and `solution` a TraceBuffer for its trace.
-    """
-    status = view_kernel(view, key, source, out, kept)
+def apply_view(view, key, env, problem, oracle, source, out, work):
+    """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none."""
+    status = view_kernel(view, key, env, source, out, work)
     if status != NEEDS_SOLUTION:
         return status
-    status = search(oracle, env, problem, work, solution)
+    solution = work.solution
+    status = search(oracle, env, problem, work.search, solution)
     if status != OK:
         return status
     if solution.events[solution.counts[0] - 1, VALUE] != SOLVED:
         return NEEDS_SOLUTION
     path = View(REDUNDANT if view.kind == REDUNDANT else SOLUTION_PATH, 0.0)
-    return view_kernel(path, key, solution, out, kept)
+    return view_kernel(path, key, env, solution, out, work)
 
 
 ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_leaves=False, max_nodes=2**31 - 1)
@@ -233,15 +296,11 @@ ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_l
 
 def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
     """Return the view of a search's trace. Raises ValueError where a solution is needed and none exists."""
-    size = max_nodes
-    source = TraceBuffer(
-        trace.events, trace.nodes, trace.states, np.array([len(trace.events), len(trace.nodes), len(trace.states)])
-    )
-    out = new_buffer(4 * size, size, trace.nodes.shape[1], trace.states.shape[1])
-    solution = new_buffer(4 * size, size, trace.nodes.shape[1], trace.states.shape[1])
-    kept = np.zeros((2, size), np.int32)
-    work = new_work(env, size)
-    status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, work, source, out, kept, solution)
+    counts = np.array([len(trace.events), len(trace.nodes), len(trace.states)])
+    source = TraceBuffer(trace.events, trace.nodes, trace.states, counts)
+    out = new_buffer(max_events(max_nodes), max_nodes, trace.nodes.shape[1], trace.states.shape[1])
+    work = new_view_work(env, max_nodes)
+    status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, source, out, work)
     if status == NEEDS_SOLUTION:
         raise UserError(f"view {VIEWS[view.kind]!r} needs a solution, and problem {trace.problem.tolist()} has none")
     if status == BUFFER_FULL:

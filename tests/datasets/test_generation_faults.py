@@ -231,7 +231,10 @@ def test_two_processes_do_not_make_the_same_part(tmp_path):
         (["generate.part=4", "generate.parts=4"], "generate.part=4 must be below generate.parts=4"),
         (["generate.kind=text"], "generate.kind must be one of traces, tokens, got 'text'"),
         (["generate.visits=0"], "generate.visits must be at least 1, got 0"),
-        (["generate.kind=tokens", "data.context=16"], "data.context=16: no stream of visits "),
+        (
+            ["generate.kind=tokens", "data.context=16"],
+            "no stream of visits 0 to 50 is left: 50 streams are longer than data.context=16",
+        ),
         (["data.shards=somewhere"], "data.shards=somewhere is for training"),
         (["generate.wokers=2"], "wokers"),
         (["generate.out=/dev/null/set"], "generate.out=/dev/null/set: cannot write /dev/null/set/manifest.json: Not a"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drivers import run_search
+from drivers import reads_back, run_search
 
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.countdown.rules import Countdown
@@ -107,16 +107,28 @@ def test_redundant_has_as_many_events_as_the_search(traces):
         assert len(view.nodes) == ENV.max_depth + 1
 
 
-def test_no_backtrack_keeps_all_but_the_returns(traces):
+def test_no_backtrack_reads_back_and_drops_every_return_that_a_reader_finds(traces):
     dialect = load_dialect("compact", ENV, 9)
+    dropped = kept = 0
     for trace in traces:
         view = view_trace(View(NO_BACKTRACK), ENV, trace)
-        kept = trace.events[trace.events[:, KIND] != Event.BACKTRACK]
-        assert np.array_equal(view.events[:, KIND], kept[:, KIND])
+        returns = view.events[:, KIND] == Event.BACKTRACK
+        others = trace.events[trace.events[:, KIND] != Event.BACKTRACK]
+        assert np.array_equal(view.events[~returns, KIND], others[:, KIND])
         assert np.array_equal(view.nodes, trace.nodes)
-        tokens, _, _ = encode(dialect, view)
-        again, _, _ = encode(dialect, decode(dialect, ENV, tokens).trace)
-        assert np.array_equal(tokens, again)
+        back = decode(dialect, ENV, encode(dialect, view)[0]).trace
+        assert reads_back(dialect, back, view)
+        assert np.array_equal(back.nodes[:, PARENT], trace.nodes[:, PARENT])
+        for e in np.flatnonzero(returns):
+            # Without this return and those behind it, the next operation is read as another node's.
+            without = view._replace(events=np.delete(view.events, e, axis=0))
+            misread = decode(dialect, ENV, encode(dialect, without)[0]).trace
+            child = int(view.events[e + 1, NODE])
+            assert misread.nodes[child, PARENT] != view.nodes[child, PARENT]
+            kept += 1
+        dropped += int((trace.events[:, KIND] == Event.BACKTRACK).sum() - returns.sum())
+    assert kept > 10
+    assert dropped > 500
 
 
 def test_an_unsolved_search_gets_the_oracles_path():
