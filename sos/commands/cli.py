@@ -1,79 +1,220 @@
-"""Command lines on top of Hydra: whatever a user can mend is one line and exit status 2."""
+"""The command line: `sos VERB ...`, `python -m sos VERB ...` and `python train.py ...` come here, and errors end here.
+
+Exit status: 0; 1 where a verb found something wrong (a sweep with failed runs, an unsound table, a run that does not repeat) or the
+machine failed (a full disk); 2 for what the user can mend; 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output any
+more. What the user can mend is one line; any other error is a bug and keeps its traceback, as all do with SOS_TRACEBACK=1.
+"""
 
 from __future__ import annotations
 
+import codecs
+import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from sos.commands.verbs import Verb, find_verb, overview
+from sos.errors import Failures, UserError, one_line
 
-from sos.errors import Failures, one_line
+# What a terminal shows that lacks our signs.
+_PLAIN = {"±": "+-", "·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "≤": "<=", "≥": ">=", "→": "->", "−": "-"}
+# The machine's fault, which no other key mends.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class Terminated(BaseException):
+    """SIGTERM was received: what is under way is unwound, so that nothing half-written stays."""
+
+
+class Refused(BaseException):
+    """Carries an error past Hydra, which would log it with the overrides and go on as if a bug had been met."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def report(command: Callable[[], int | None]) -> int:
-    """Call a command without Hydra and return its exit status, 0 for None; a ValueError or OSError is one line and status 2."""
+    """Call a command and return its exit status, 0 for None; what the user can mend, and how a command is stopped, is one line."""
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
-        return command() or 0
-    except (ValueError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        with _terminal(), _sigterm():
+            status = command() or 0
+            sys.stdout.flush()
+            return status
+    except Failures as failures:
+        print(f"\n{failures}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        return _end(str(interrupt) or "interrupted", 130)
+    except Terminated as end:
+        return _end(str(end) or "terminated", 143)
+    except BrokenPipeError:
+        return _nobody_reads()
+    except Refused as refused:
+        return _failed(refused.error)
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Say an error of the user's or of the machine in one line; raise any other, and all with SOS_TRACEBACK=1."""
+    status = _status(error)
+    if status is None or os.environ.get("SOS_TRACEBACK") == "1":
+        raise error
+    return _end(f"error: {_line(error)}", status)
+
+
+def _end(line: str, status: int) -> int:
+    with suppress(OSError):
+        print(line, file=sys.stderr)
+    return status
+
+
+def _nobody_reads() -> int:
+    """Let the interpreter end without flushing into a closed pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(null, sys.stdout.fileno())
+    return 141
+
+
+def _status(error: Exception) -> int | None:
+    """Return the exit status of an error that is said in one line, None for a bug of ours."""
+    if isinstance(error, OSError):
+        if error.errno in _DISK_FULL:
+            return 1
+        named = error.filename is not None or str(error.strerror).startswith("cannot write")
+        return 2 if named else 1 if isinstance(error, ChildProcessError) else None
+    if isinstance(error, UserError):
         return 2
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return 2 if modules & {"hydra", "omegaconf"} else None
 
 
-def report_keyed(command: Callable[[Sequence[str]], None], help_text: str | None, words: Sequence[str] | None) -> int:
-    """Call a command with its `key=value` words (None: the process's) as `report` does; -h prints the help instead."""
-    words = sys.argv[1:] if words is None else words
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return one_line(error)
+
+
+@contextmanager
+def _terminal() -> Iterator[None]:
+    """Let output degrade to the signs that the terminal can show, whoever prints: an unprintable sign ends no command."""
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end]
+        return "".join(_PLAIN.get(sign, "?") for sign in text), error.end
+
+    codecs.register_error("sos.plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="sos.plain")  # type: ignore[union-attr]
+    yield
+
+
+@contextmanager
+def _sigterm() -> Iterator[None]:
+    """Turn SIGTERM into `Terminated` in this process; a forked worker ends at once. Training puts its own handler over it."""
+    owner = os.getpid()
+
+    def stop(number: int, frame: Any) -> None:
+        if os.getpid() != owner:
+            os._exit(143)
+        raise Terminated
+
+    try:
+        previous = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever runs us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+# Verbs
+
+
+def call(verb: str, words: Sequence[str]) -> int:
+    """Do what `sos VERB words...` says and return the exit status."""
+    return report(lambda: _call(find_verb(verb), list(words)))
+
+
+def _call(verb: Verb, words: list[str]) -> int | None:
+    from sos.commands.words import help_of, read
+
+    module = verb.module()
+    if verb.hydra:
+        sys.argv[1:] = words
+        status: int | None = module.main()
+        return status
     if {"-h", "--help"} & set(words):
-        print(help_text)
+        print(help_of(verb.name, verb.summary, module.Options))
         return 0
-    return report(lambda: command(words))
+    status = module.run(read(module.Options, words))
+    return status
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The console script: `words` (default: the process's) are a verb and its words. Return the exit status."""
+    words = sys.argv[1:] if words is None else list(words)
+    if not words or words[0] in ("-h", "--help", "help"):
+
+        def show() -> int:
+            print(overview())
+            return 0 if words else 2
+
+        return report(show)
+    if words[0] == "--version":
+        from sos import __version__
+
+        return report(lambda: print(__version__))
+    return call(words[0], words[1:])
+
+
+# Verbs that Hydra runs
 
 
 def is_sweep_job() -> bool:
     """Tell whether Hydra runs this job as one of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
     return not OmegaConf.is_missing(HydraConfig.get().job, "num")
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn a ValueError into one line and exit status 2; in a sweep it goes on to the sweeper, which lists it."""
+    """Let what is said in one line past Hydra; in a sweep it goes on to the sweeper, which lists it."""
     try:
         yield
-    except ValueError as error:
-        if is_sweep_job():
+    except Exception as error:
+        if is_sweep_job() or _status(error) is None:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        raise Refused(error) from error
 
 
-def run(main: Callable[[], Any]) -> int:
-    """Call a `hydra.main` function and return the exit status: 0, 1 if runs of a sweep failed, 2 for bad input, 130 after Ctrl-C."""
+def run_hydra(name: str, job: Callable[[Any], Any], *registered: Callable[[], None]) -> None:
+    """Let Hydra compose `name` of conf/ with the process's words and call `job`; its errors are raised, for `report` to say."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from sos.commands.train_help import help_text
+
+        print(help_text(name))
+        return
+    import hydra
+
+    from sos.compose import config_folder
+
     # Hydra takes the overrides in one piece only; with the flag in front, `a=1 -m b=2` is one.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra raise, so that what it says becomes one line
-    try:
-        main()
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        ValueError,
-        PermissionError,
-        NotADirectoryError,
-        FileExistsError,
-    ) as e:
-        print(f"error: {one_line(e)}", file=sys.stderr)
-        return 2
-    except Failures as failures:
-        print(f"\n{failures}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as interrupt:
-        print(interrupt or "interrupted", file=sys.stderr)
-        return 130
-    return 0
+    for register in registered:
+        register()
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()

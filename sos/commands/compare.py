@@ -1,45 +1,32 @@
-"""Compare finished runs: `python -m sos.commands.compare RUNS... [--out FOLDER]`, and at the end of every multirun.
-
-RUNS are run folders or folders of run folders; `LABEL=FOLDER` names an arm, which else is what its overrides say.
-"""
+"""`sos compare RUNS...`: arms of finished runs, as at the end of every multirun."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from sos.analysis.compare import compare, load_runs
-from sos.analysis.tables import markdown, write
-from sos.commands.cli import report
+from sos.commands.words import key, places
 
 
-def run(options: argparse.Namespace) -> None:
-    """Print the comparison, and write it where asked."""
-    comparison = compare(load_runs(options.runs), options.metric, options.baseline, options.allow_different_problems)
+@dataclass
+class Options:
+    """An arm is what the overrides of its runs say, or LABEL: `sos compare full=outputs/A paths=outputs/B`."""
+
+    runs: list[str] = places("RUNS", "run folders, folders searched for run folders, or LABEL=FOLDER", labels=True)
+    out: str | None = key(None, "write comparison.csv, .md and .png and budget_curves.png into this folder")
+    metric: list[str] = key([], "compare these metrics only, such as [solve/val,nodes/val]; []: the usual ones")
+    baseline: str | None = key(None, "subtract this arm, by label or value; null: the sweep's, or the first")
+    different_problems: bool = key(False, "compare runs evaluated on different problems, too")
+
+
+def run(options: Options) -> None:
+    """Write the comparison where asked, and print it."""
+    from sos.analysis.compare import compare, load_runs
+    from sos.analysis.tables import markdown, write
+
+    runs = load_runs(options.runs)
+    comparison = compare(runs, options.metric or None, options.baseline, options.different_problems)
+    written = write(comparison, Path(options.out)) if options.out else []
     print(markdown(comparison))
-    if options.out:
-        print("wrote " + ", ".join(map(str, write(comparison, Path(options.out)))))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sos.commands.compare", description="Compare arms of finished runs."
-    )
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUNS", help="a run folder, a folder searched for run folders, or LABEL=FOLDER"
-    )
-    parser.add_argument("--out", metavar="FOLDER", help="write comparison.csv, .md and .png and budget_curves.png here")
-    parser.add_argument("--metric", nargs="+", action="extend", help="compare these metrics only, such as solve/val")
-    parser.add_argument("--baseline", metavar="ARM", help="subtract this arm, by label or value (default: the first)")
-    parser.add_argument(
-        "--allow-different-problems", action="store_true", help="compare runs evaluated on different problems too"
-    )
-    options = parser.parse_args(argv)
-    return report(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if written:
+        print("wrote " + ", ".join(map(str, written)))

@@ -1,121 +1,59 @@
-"""Published JSON records to our traces and back: `python -m sos.commands.convert import|export FILES... [--out FILE]`."""
+"""`sos convert FILES...`: published JSON records to our traces and back."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from tqdm import tqdm
-
-from sos.commands.cli import report
-from sos.datasets.files import parse_trace, trace_line
-from sos.envs.countdown.rules import Countdown
+from sos.commands.output import check_out
+from sos.commands.words import key, places
 from sos.errors import UserError
-from sos.files import read_json_lines, write_lines
-from sos.published.records import from_record, to_record
-from sos.stream.verify import Error, verify
-from sos.trace import Outcome, Trace
 
 MOST_SHOWN = 10
 
 
-def imported(value: Any) -> tuple[Trace, str, str]:
-    """Return (trace, strategy, our line) of a published record; see `sos.published.records.from_record`."""
-    trace, strategy = from_record(value)
-    return trace, strategy, trace_line(trace, strategy)
+@dataclass
+class Options:
+    """Published JSON records (an array or JSON lines) to lines of our traces, or with to=published back. Every trace is
+    verified, step by step; without out they are only checked."""
+
+    files: list[str] = places("FILES", "what is read")
+    to: str = key("sos", "what it becomes", choices=("sos", "published"))
+    out: str | None = key(None, "the file that the valid traces go to")
+    skip_invalid: bool = key(False, "leave invalid traces out instead of refusing all")
+    lines: bool = key(False, "with to=published: JSON lines, not the published JSON array")
 
 
-def exported(value: Any) -> tuple[Trace, str, str]:
-    """Return (trace, strategy, published record) of one of our lines, which must pass the verifier."""
-    trace, strategy = parse_trace(value)
-    errors = verify(Countdown(int(trace.problem[1])), trace).errors
-    if errors.any():
-        event = int(errors.nonzero()[0][0])
-        raise UserError(f"events[{event}] is a mistake ({Error(int(errors[event])).name.lower()})")
-    return trace, strategy, json.dumps(to_record(trace, strategy))
+def run(options: Options) -> None:
+    """Convert. Raises UserError where a file or a value is invalid, unless those are to be skipped; then nothing is written."""
+    check_out(options.out)
+    from sos.files import write_lines
+    from sos.published.convert import Converter, exported, imported
 
-
-class Converter:
-    """Converts values file by file and counts; the invalid ones are left out and listed."""
-
-    def __init__(self, convert: Callable[[Any], tuple[Trace, str, str]]) -> None:
-        self.convert = convert
-        self.num_read = self.num_solved = 0
-        self.strategies: Counter[str] = Counter()
-        self.failures: list[str] = []
-
-    def lines(self, paths: Sequence[str]) -> Iterator[str]:
-        """Yield the converted JSON of every valid value. Raises ValueError for a file in which nothing more can be read."""
-        for path in paths:
-            for line, value in tqdm(read_json_lines(path), desc=path, unit="traces", leave=False):
-                self.num_read += 1
-                if isinstance(value, ValueError):
-                    self.failures.append(str(value))
-                    continue
-                try:
-                    trace, strategy, text = self.convert(value)
-                except ValueError as error:
-                    self.failures.append(f"{path}:{line}: {error}")
-                    continue
-                self.strategies[strategy] += 1
-                self.num_solved += trace.outcome == Outcome.SOLVED
-                yield text
-
-    def report(self) -> str:
-        """Return what was read and found valid, by strategy."""
-        valid = self.num_read - len(self.failures)
-        counts = ", ".join(f"{name} {num}" for name, num in sorted(self.strategies.items()))
-        return f"read {self.num_read}, valid {valid} ({self.num_solved} solved), invalid {len(self.failures)}; {counts}"
-
-
-def run(options: argparse.Namespace) -> None:
-    """Convert as the options say. Raises ValueError where a file or a value is invalid, unless those are to be skipped."""
-    converter = Converter(imported if options.direction == "import" else exported)
+    converter = Converter(imported if options.to == "sos" else exported)
     lines = converter.lines(options.files)
-    array = options.direction == "export" and not options.jsonl
 
     def checked() -> Iterator[str]:
         yield from lines
-        for failure in converter.failures[:MOST_SHOWN]:
+        num, failures = converter.num_read, converter.failures
+        for failure in failures[:MOST_SHOWN]:
             print(f"invalid: {failure}", file=sys.stderr)
-        if len(converter.failures) > MOST_SHOWN:
-            print(f"invalid: {len(converter.failures) - MOST_SHOWN} more", file=sys.stderr)
-        if not converter.num_read:
+        if len(failures) > MOST_SHOWN:
+            print(f"invalid: {len(failures) - MOST_SHOWN} more", file=sys.stderr)
+        if not num:
             raise UserError(f"{options.files[0]}: nothing in it")
-        if converter.failures and (not options.skip_invalid or len(converter.failures) == converter.num_read):
+        if failures and (not options.skip_invalid or len(failures) == num):
+            hint = "" if options.skip_invalid else " (skip_invalid=true leaves them out)"
             raise UserError(
-                f"{len(converter.failures)} of {converter.num_read} are invalid, the first is {converter.failures[0]}; nothing "
-                f"was written (--skip-invalid leaves them out)"
+                f"{len(failures)} of {num} are invalid, the first is {failures[0]}; nothing was written{hint}"
             )
 
     if options.out:
-        write_lines(options.out, checked(), array)
+        write_lines(options.out, checked(), array=options.to == "published" and not options.lines)
     else:
         for _ in checked():
             pass
     print(converter.report())
     if options.out:
         print(f"wrote {options.out}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert, print what was read, and return the exit status: 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sos.commands.convert",
-        description="Published JSON records (an array or JSON lines) to lines of our traces, and back. Every trace is verified.",
-    )
-    parser.add_argument("direction", choices=("import", "export"))
-    parser.add_argument("files", nargs="+", metavar="FILES")
-    parser.add_argument("--out", metavar="FILE", help="where the valid traces go (default: only check)")
-    parser.add_argument("--skip-invalid", action="store_true", help="leave invalid traces out instead of refusing all")
-    parser.add_argument("--jsonl", action="store_true", help="export JSON lines, not the published JSON array")
-    options = parser.parse_args(argv)
-    return report(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,53 +1,45 @@
-"""Evaluate a checkpoint: `python -m sos.commands.evaluate checkpoint=PATH [eval.num_problems=2000 ...] [out=FOLDER] [device=cpu]`.
-
-PATH is a checkpoint or a run folder. `eval.*` overrides what the run was configured with. FOLDER (default: `evaluation` in
-the run folder) gets metrics.json, rollouts_<split>.npz and rollouts.md. `device` is any name that torch knows (default:
-cuda where there is one).
-"""
+"""`sos evaluate RUN`: a checkpoint evaluated anew."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sos.commands.cli import report_keyed
+from sos.commands.words import configs, key, places
 from sos.errors import UserError
 from sos.files import read_json
 
-KEYS = ("checkpoint", "out", "device")
+
+@dataclass
+class Options:
+    """The config is the run's own, but for the eval keys that are given. The folder gets metrics.json, rollouts_SPLIT.npz and
+    rollouts.md."""
+
+    run: list[str] = places("RUN", "a run folder or a checkpoint", most=1)
+    out: str | None = key(None, "the folder of the results; null: evaluation, in the run's")
+    device: str | None = key(None, "any name that torch knows; null: cuda where there is one")
+    overrides: list[str] = configs(("eval",), "such as eval.num_problems=2000 eval.splits=[val]")
 
 
-def parse(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str], dict[str, Any]]:
-    """Return (checkpoint, out and device; the `eval.*` arguments as text; the same as a nested dict).
+def nested(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values of `eval.KEY=VALUE` words by key, as Hydra reads them. Raises UserError for a word that is none."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
-    Raises ValueError for anything that is neither, or not `key=value`.
-    """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from sos.errors import one_line
 
-    options: dict[str, str] = {}
-    overrides: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or not value:
-            raise UserError(f"arguments are key=value, got {argument!r}")
-        if key in KEYS:
-            options[key] = value
-        elif key.startswith("eval."):
-            overrides[key] = value
-        else:
-            raise UserError(f"unknown key {key!r}; known are {', '.join(KEYS)} and eval.*")
-    if "checkpoint" not in options:
-        raise UserError("checkpoint=PATH is missing")
-    try:
-        nested = OmegaConf.to_container(OmegaConf.from_dotlist([f"{k}={v}" for k, v in overrides.items()]))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"cannot read {' '.join(overrides)}: {' '.join(str(error).split())}") from error
-    assert isinstance(nested, dict)
-    return options, overrides, {str(k): v for k, v in nested.items()}
+    values: dict[str, Any] = {}
+    for word in overrides:
+        try:
+            override = OverridesParser.create().parse_override(word)
+            if override.is_sweep_override() or not word.startswith("eval."):
+                raise UserError(f"{word}: eval.KEY=VALUE, one value, or a list in brackets")
+            values[override.key_or_group.removeprefix("eval.")] = override.value()
+        except HydraException as error:
+            raise UserError(f"{word}: {one_line(error)}") from error
+    return values
 
 
 def earlier_metrics(path: Path) -> dict[str, Any]:
@@ -56,10 +48,9 @@ def earlier_metrics(path: Path) -> dict[str, Any]:
     return found
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Evaluate as the arguments say; print the table and write the files. Raises ValueError in one line."""
-    options, overrides, nested = parse(arguments)
-
+def run(options: Options) -> None:
+    """Evaluate, write the files and print the table."""
+    values_typed = nested(options.overrides)
     import torch
 
     from sos import source_hash
@@ -69,17 +60,17 @@ def run(arguments: Sequence[str]) -> None:
     from sos.runs.folder import RunFolder, checkpoint_of
     from sos.system import build_system
 
-    path = checkpoint_of(options["checkpoint"])
+    path = checkpoint_of(options.run[0])
     loaded = load_checkpoint(path)
     try:
         trained = config_from_dict(loaded.config)
     except ValueError as error:
         raise UserError(f"{path} was written under another schema: {error}") from error
     values = to_dict(trained)
-    config = config_from_dict(values | {"eval": values["eval"] | nested.get("eval", {})})
+    config = config_from_dict(values | {"eval": values["eval"] | values_typed})
     system = build_system(config)
     model = load_model(loaded, system)
-    device = options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
@@ -98,12 +89,12 @@ def run(arguments: Sequence[str]) -> None:
     train = {"tokens": 0, "problems": 0, "parameters": model.num_parameters()} | loaded.train
     if earlier.get("train", {}).get("steps") == train["steps"]:  # the end of the run: it also knows the time
         train = earlier["train"] | train
-    out = Path(options.get("out", home.evaluation))
+    out = Path(options.out or home.evaluation)
     evaluation.write(out)
     write_metrics(
         out,
         name=str(earlier.get("name", home.path.name)),
-        overrides=earlier.get("overrides", {}) | overrides,
+        overrides=earlier.get("overrides", {}) | {f"eval.{k}": v for k, v in values_typed.items()},
         seed=config.seed,
         config=to_dict(config),
         config_hash=config_hash(config),
@@ -112,12 +103,3 @@ def run(arguments: Sequence[str]) -> None:
         evaluation=evaluation,
     )
     print(f"{path}\n{evaluation.table()}\n\n{evaluation.cost}\nwrote {out}")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    return report_keyed(run, __doc__, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,27 +1,15 @@
-"""Write a data set: `python -m sos.commands.generate generate.out=FOLDER generate.visits=500000 [env=... search=... stream=...]`.
-
-The keys of conf/generate.yaml, and env, search, stream, data and experiment as in train.py:
-
-    generate.kind=traces            whole searches; tokens: the streams of one view and dialect, which data.shards=FOLDER trains on
-    generate.verify=true            read everything again, with an exact replay of every trace
-    -m "generate.part=range(0,4)" generate.parts=4      one job for each of four machines; then generate.parts=4 generate.merge=true
-
-The same command continues after a kill; the result is the same bytes with any number of workers and parts.
-"""
+"""`sos generate out=FOLDER`: a data set of traces or of tokens."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-import hydra
-from omegaconf import DictConfig
-
-from sos.commands.cli import is_sweep_job, refusals, run
-from sos.compose import config_folder
+from sos.commands.cli import refusals, run_hydra
 from sos.config import Config, to_object
 from sos.errors import UserError
 
@@ -100,25 +88,21 @@ def execute(config: GenerateRoot) -> str:
     return line
 
 
-register()
-
-
-@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="generate")
-def main(composed: DictConfig) -> None:
-    """Run one job."""
+def job(composed: Any) -> None:
+    """Make one data set, or one part of it."""
     with refusals():
         config = to_object(composed)
         assert isinstance(config, GenerateRoot)
-        try:
-            print(execute(config))
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise UserError(f"generate.out={config.generate.out}: {error.strerror}") from error
-        except OSError as error:  # a full disk, a killed worker
-            if is_sweep_job():
-                raise
-            print(f"error: {error.strerror or error}", file=sys.stderr)
-            sys.exit(1)
+        print(execute(config))
 
 
-if __name__ == "__main__":
-    sys.exit(run(main))
+def full_key(word: str) -> str:
+    """Return a word with its key as conf/generate.yaml has it: `out=` is `generate.out=`."""
+    known = {f.name for f in fields(GenerateConfig)}
+    return f"generate.{word}" if word.partition("=")[0] in known else word
+
+
+def main() -> None:
+    """Run what the process's words say: one job, or with -m several."""
+    sys.argv[1:] = [full_key(word) for word in sys.argv[1:]]
+    run_hydra("generate", job, register)

@@ -1,28 +1,38 @@
-"""What has a model not learned? `sos losses RUN [--split val] [--problems 400] [--by event,field,depth,after] [--top 20]`.
-
-RUN is a run folder or a checkpoint. The teacher's streams of a split, in the run's own view and dialect, are read by the
-model, and the loss of each token is put to the field of the dialect that it belongs to: the first operand of a child of the
-root behind a return (`generate, a, 0, backtrack`) is the choice of the next child, `result` is arithmetic, `begin` whether to
-go on or to return.
-"""
+"""`sos losses RUN`: what a model has not learned."""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from tqdm import tqdm
-
-from sos.commands.cli import report
-from sos.data.splits import SPLITS
+from sos.commands.output import check_out, write_csv
+from sos.commands.words import key, places
 from sos.errors import UserError
-from sos.judge.losses import KEYS, Row, losses_by_place, table
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sos.judge.losses import Row
+
+SPLITS = ("train", "val", "val_target")
+BY = ("event", "field", "depth", "after")
 HEADER = ("tokens", "nats", "another_likelier")
+
+
+@dataclass
+class Options:
+    """The teacher's streams of a split, in the run's own view and dialect, are read by the model, and the loss of each token
+    is put to the field of the dialect that it belongs to: the first operand of a child of the root behind a return
+    (generate, a, 0, backtrack) is the choice of the next child, result is arithmetic, begin whether to go on or to return."""
+
+    run: list[str] = places("RUN", "a run folder or a checkpoint", most=1)
+    split: str = key("val", "whose problems", choices=SPLITS)
+    problems: int = key(400, "how many of them", low=1)
+    by: list[str] = key(list(BY), "what to group by, some of the default")
+    top: int = key(20, "rows to print", low=1)
+    out: str | None = key(None, "write all rows into this CSV file")
 
 
 def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list[Row], int]:
@@ -30,10 +40,13 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
 
     Raises ValueError that names the file or the value.
     """
+    import numpy as np
     import torch
+    from tqdm import tqdm
 
     from sos.config import config_from_dict
     from sos.datasets.source import build_source
+    from sos.judge.losses import losses_by_place
     from sos.runs.checkpoint import load_checkpoint, load_model
     from sos.runs.folder import checkpoint_of
     from sos.system import build_system
@@ -62,37 +75,16 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
     return losses_by_place(system.dialect, system.env, streams(), keys), num_streams
 
 
-def run(options: argparse.Namespace) -> None:
-    """Print the table, and write all rows where asked. Raises ValueError in one line."""
-    keys = options.by.split(",")
-    if unknown := [key for key in keys if key not in KEYS]:
-        raise UserError(f"--by takes some of {','.join(KEYS)}, got {unknown[0]!r}")
-    if min(options.problems, options.top) < 1:
-        raise UserError(f"--problems and --top must be at least 1, got {options.problems} and {options.top}")
-    rows, num = measure(Path(options.run), options.split, options.problems, keys)
-    print(f"{options.run}: {num} streams of {options.split}\n\n{table(rows, keys, num, options.top)}")
+def run(options: Options) -> None:
+    """Print the table, and write all rows where asked."""
+    if not options.by or (unknown := [name for name in options.by if name not in BY]):
+        raise UserError(f"by takes some of {','.join(BY)}, got {unknown[0]!r}" if options.by else "by=[] groups by nothing")
+    check_out(options.out)
+    from sos.judge.losses import table
+
+    place = options.run[0]
+    rows, num = measure(Path(place), options.split, options.problems, options.by)
+    print(f"{place}: {num} streams of {options.split}\n\n{table(rows, options.by, num, options.top)}\n")
     if options.out:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        with open(options.out, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([[*keys, *HEADER], *([*row.place, row.tokens, row.nats, row.others] for row in rows)])
-        print(f"\nwrote {options.out}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sos.commands.losses", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", metavar="RUN", help="a run folder or a checkpoint")
-    parser.add_argument("--split", default="val", choices=SPLITS, help="whose problems (default: val)")
-    parser.add_argument("--problems", type=int, default=400, metavar="N", help="how many of them (default: 400)")
-    parser.add_argument("--by", default=",".join(KEYS), help=f"what to group by (default: {','.join(KEYS)})")
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="rows to print (default: 20)")
-    parser.add_argument("--out", metavar="FILE", help="write all rows as CSV")
-    options = parser.parse_args(argv)
-    return report(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        lines = [[*row.place, row.tokens, row.nats, row.others] for row in rows]
+        write_csv(options.out, [[*options.by, *HEADER], *lines])

@@ -1,20 +1,15 @@
-"""Repeat a run and check the result against its record: `python -m sos.commands.repeat RUN [--out FOLDER] [--keep-going]`.
-
-The run is made again from its resolved config, in `repeat` inside its folder unless told otherwise. On a CPU the weights must be
-equal bit for bit and all metrics the same numbers; elsewhere the differences are listed.
-"""
+"""`sos repeat RUN`: a run made again and checked against its record."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sos import source_hash
-from sos.commands.cli import report
+from sos.commands.words import key, places
 from sos.config import Config, config_from_dict, config_hash
 from sos.errors import UserError
 from sos.files import read_json
@@ -24,6 +19,16 @@ from sos.runs.provenance import Origin, versions
 SHOWN = 8  # differences listed by name
 # What a busy machine changes: seconds, rates and shares of time, peaks.
 MEASURES_TIME = re.compile(r"seconds|per_s$|^data_share$|^peak_|^mfu$")
+
+
+@dataclass
+class Options:
+    """The run is made again from its resolved config. On a CPU the weights must be equal bit for bit and all metrics the same
+    numbers; elsewhere the differences are listed. Exit status 1 if anything differs."""
+
+    run: list[str] = places("RUN", "the folder of a finished run", most=1)
+    out: str | None = key(None, "make it in this folder; null: repeat, in the run's")
+    keep_going: bool = key(False, "repeat it although code, versions or data have changed")
 
 
 def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
@@ -107,14 +112,14 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
         print(f"changed since: {line}", file=sys.stderr)
     if changed and not keep_going:
         raise UserError(
-            f"{run} cannot be repeated as it was: {'; '.join(changed)} (--keep-going repeats it all the same)"
+            f"{run} cannot be repeated as it was: {'; '.join(changed)} (keep_going=true repeats it all the same)"
         )
 
     from sos.train.pretrain import pretrain
 
     name = f"repeat of {provenance.get('name') or run.name}"
     evaluation = pretrain(
-        config, out, Origin(name, metrics.get("overrides", {}), f"python -m sos.commands.repeat {run}"), again=True
+        config, out, Origin(name, metrics.get("overrides", {}), f"sos repeat {run}"), again=True
     )
     if evaluation is None:  # another rank compares
         return []
@@ -128,29 +133,12 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     return lines
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Repeat the run and print what differs; return 1 if anything does."""
-    lines = repeat(options.run, options.out or options.run / "repeat", options.keep_going)
+    folder = Path(options.run[0])
+    lines = repeat(folder, Path(options.out) if options.out else folder / "repeat", options.keep_going)
     for line in lines[:SHOWN]:
         print(f"differs: {line}")
     if len(lines) > SHOWN:
         print(f"... and {len(lines) - SHOWN} more")
     return 1 if lines else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0 for the same result, 1 for another, 2 for a run that cannot be repeated."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sos.commands.repeat", description="Repeat a run and check its result."
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="make it here (default: `repeat` in the run folder)")
-    parser.add_argument(
-        "--keep-going", action="store_true", help="repeat it although code, versions or data have changed"
-    )
-    options = parser.parse_args(argv)
-    return report(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,51 +1,48 @@
-"""Scaling laws of finished runs: `python -m sos.commands.scaling RUNS... [--parameters N --tokens D] [--out FILE.png]`.
-
-The runs differ in size and training tokens, at least six of three sizes; the laws are those of `sos.analysis.scaling`.
-"""
+"""`sos scaling RUNS...`: laws of size and tokens of finished runs."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from sos.analysis.compare import load_runs
-from sos.analysis.scaling import fit, markdown, predict, read_points, scaling_figure
-from sos.commands.cli import report
+from sos.commands.output import check_out
+from sos.commands.words import key, places
 from sos.errors import UserError
+from sos.files import written_whole
 
 
-def run(options: argparse.Namespace) -> None:
+@dataclass
+class Options:
+    """The runs differ in size and training tokens, at least six of three sizes."""
+
+    runs: list[str] = places("RUNS", "run folders, folders searched for run folders, or LABEL=FOLDER", labels=True)
+    parameters: float | None = key(None, "predict a run of this size, such as 22e6")
+    tokens: float | None = key(None, "and so many training tokens")
+    out: str | None = key(None, "draw the fit into this .png or .pdf")
+
+
+def run(options: Options) -> None:
     """Print the fit and draw it where asked."""
     if (options.parameters is None) != (options.tokens is None):
-        raise UserError("--parameters and --tokens go together")
+        raise UserError("parameters and tokens go together")
     for name in ("parameters", "tokens"):
         value = getattr(options, name)
         if value is not None and not value > 0:
-            raise UserError(f"--{name} must be positive, got {value:g}")
+            raise UserError(f"{name} must be positive, got {value:g}")
+    check_out(options.out)
+    if options.out and Path(options.out).suffix not in (".png", ".pdf"):
+        raise UserError(f"out={options.out} must end in .png or .pdf")
+    from sos.analysis.compare import load_runs
+    from sos.analysis.scaling import fit, markdown, predict, read_points, scaling_figure
+
     points = read_points(load_runs(options.runs))
     law = fit(points)
-    prediction = None if options.tokens is None else predict(points, options.parameters, options.tokens)
+    prediction = None
+    if options.parameters is not None and options.tokens is not None:
+        prediction = predict(points, options.parameters, options.tokens)
     print(markdown(points, law, prediction))
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        scaling_figure(points, law, prediction).savefig(options.out)
+        figure = scaling_figure(points, law, prediction)
+        with written_whole(options.out) as partial:
+            figure.savefig(partial, format=Path(options.out).suffix[1:])
         print(f"wrote {options.out}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sos.commands.scaling", description="Fit scaling laws to finished runs."
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUNS", help="a run folder, or a folder searched for run folders")
-    parser.add_argument("--parameters", type=float, metavar="N", help="predict a run of this size")
-    parser.add_argument("--tokens", type=float, metavar="D", help="and so many training tokens")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="draw the fit into this .png or .pdf")
-    options = parser.parse_args(argv)
-    return report(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

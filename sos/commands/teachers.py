@@ -1,136 +1,36 @@
-"""Tables of teachers: which share of solvable problems a search solves within a context, per strategy and dialect.
-
-Run `sos teachers [--numbers 3 4 5 6] [--problems 1000] [--max-value N] [--descending]`. The problems are the published
-task's (numbers 1..99, targets 10..100, solvable); a stream counts when its search is solved and all of it fits the context.
-`python -m sos.commands.strategies` is the like for the strategies of a config, such as the published twelve.
-"""
+"""`sos teachers`: which share of solvable problems a search solves within a context, per strategy and dialect."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
-import numpy as np
-from tqdm import tqdm
-
-from sos.commands.cli import report
-from sos.data.coverage import coverage
-from sos.data.splits import make_splits, sample_problems
-from sos.envs.countdown.rules import BY_OPERATOR, INT32_MAX, MULT, SIZE, SUM, Countdown
+from sos.commands.words import key
 from sos.errors import UserError
-from sos.search import DepthFirst, Widening, mix
-from sos.stream.dialect.compile import load_dialect
 
-CONTEXTS = (512, 1024, 2048, 4096, 8192)
-MAX_NODES = 60_000
-# A search that expands more nodes cannot fit the largest context: each takes at least 8 tokens.
-BUDGET = CONTEXTS[-1] // 8
+INT32_MAX = 2**31 - 1
 
 
-class Stream(NamedTuple):
-    """A way to write numbers in a dialect."""
+@dataclass
+class Options:
+    """The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its search is
+    solved and all of it fits the context. `sos strategies` is the like for the published twelve."""
 
-    dialect: str
-    whole_max: int
-
-    def __str__(self) -> str:
-        return f"{self.dialect}, {'digits' if self.whole_max == 9 else f'whole to {self.whole_max}'}"
-
-
-STREAMS = (Stream("compact", 9), Stream("compact", 999), Stream("checked", 999), Stream("dense", 9), Stream("sos", 9))
+    numbers: list[int] = key([3, 4, 5, 6], "numbers per problem, 2 to 6: a table for each")
+    problems: int = key(1000, "how many problems", low=1)
+    max_value: int = key(INT32_MAX, "the largest result, from 100 up", low=100)
+    descending: bool = key(False, "list numbers in descending order")
 
 
-def teachers() -> dict[str, Any]:
-    """Return the teachers by name: searches that solve every solvable problem, given room."""
-    named: dict[str, Any] = {}
-    orders = {"generation order": 0, "sum": SUM, "mult": MULT, "size": SIZE, "operator": BY_OPERATOR}
-    for name, heuristic in orders.items():
-        for look_ahead, in_range in ((0, False), (0, True), (1, False), (2, False)):
-            suffix = f", look-ahead {look_ahead}" if look_ahead else ", dead ends in range" if in_range else ""
-            named[f"dfs {name}{suffix}"] = DepthFirst(heuristic, False, True, False, BUDGET, look_ahead, in_range)
-    for name, heuristic in (("generation order", 0), ("size", SIZE)):
-        for bound, look_ahead in product((300, 999), (0, 1)):
-            suffix = "look-ahead 1" if look_ahead else "dead ends in range"
-            named[f"widening {name} from {bound}, {suffix}"] = Widening(
-                heuristic, False, BUDGET, look_ahead, True, bound
-            )
-    return named
+def run(options: Options) -> None:
+    """Print a table for each count of numbers. Raises UserError for a count that Countdown does not have."""
+    if not options.numbers or not all(2 <= n <= 6 for n in options.numbers):
+        raise UserError(f"numbers must be from 2 to 6, got {options.numbers}")
+    if options.max_value > INT32_MAX:
+        raise UserError(f"max_value must be at most {INT32_MAX}, got {options.max_value}")
+    from sos.data.teachers import STREAMS, cover, table, teachers
+    from sos.envs.countdown.rules import Countdown
 
-
-class Row(NamedTuple):
-    """Shares of the problems."""
-
-    teacher: str
-    stream: Stream
-    solved: float  # whatever the length, within the budget of nodes
-    fits: tuple[float, ...]  # solved and within each of `CONTEXTS`
-    median_tokens: float  # over all problems, infinite where too long or unsolved
-
-
-def cover(env: Countdown, num_problems: int, named: dict[str, Any], streams: Sequence[Stream]) -> list[Row]:
-    """Measure every strategy with every stream on the same `num_problems` problems of `env`."""
-    problems = sample_problems(env, make_splits(env, 0.1, 0.0), "train", num_problems)
-    rows = []
-    bar = tqdm(total=len(named) * len(streams), desc=f"{env.num_numbers} numbers", unit="row", leave=False)
-    for stream in streams:
-        dialect = load_dialect(stream.dialect, env, stream.whole_max)
-        for name, strategy in named.items():
-            # A mixture of one: kernels are compiled once for all strategies that can be mixed.
-            searched = strategy if isinstance(strategy, Widening) else mix([strategy], [1.0])
-            found = coverage(env, searched, dialect, problems, max_tokens=CONTEXTS[-1], max_nodes=MAX_NODES)
-            lengths = np.where(found.solved & (found.lengths >= 0), found.lengths, np.inf)
-            fits = tuple(float((lengths <= context).mean()) for context in CONTEXTS)
-            rows.append(Row(name, stream, float(found.solved.mean()), fits, float(np.median(lengths))))
-            bar.update()
-    bar.close()
-    return rows
-
-
-def table(title: str, rows: Sequence[Row]) -> str:
-    """Return rows as Markdown, percentages."""
-    lines = [
-        f"{title}\n",
-        f"| stream | teacher | solved | {' | '.join(map(str, CONTEXTS))} | median tokens |",
-        "| --- | --- |" + " --- |" * (len(CONTEXTS) + 2),
-    ]
-    for row in rows:
-        shares = " | ".join(f"{100 * share:.1f}" for share in (row.solved, *row.fits))
-        median = f"{row.median_tokens:,.0f}" if np.isfinite(row.median_tokens) else "-"
-        lines.append(f"| {row.stream} | {row.teacher} | {shares} | {median} |")
-    return "\n".join(lines) + "\n"
-
-
-def run(options: argparse.Namespace) -> None:
-    """Print a table for each count of numbers. Raises ValueError for a count that Countdown does not have."""
-    if options.problems < 1 or not all(2 <= n <= 6 for n in options.numbers):
-        raise UserError(
-            f"--problems must be at least 1 and --numbers from 2 to 6, got {options.problems} and {options.numbers}"
-        )
-    if not 100 <= options.max_value <= INT32_MAX:
-        raise UserError(f"--max-value must be from 100, the largest target, to {INT32_MAX}, got {options.max_value}")
     for num in options.numbers:
         env = Countdown(num, max_value=options.max_value, descending=options.descending)
         rows = cover(env, options.problems, teachers(), STREAMS)
         print(table(f"{num} numbers, {options.problems} solvable problems, %", rows), flush=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sos.commands.teachers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--numbers", type=int, nargs="+", default=[3, 4, 5, 6], help="numbers per problem, 2 to 6")
-    parser.add_argument("--problems", type=int, default=1000)
-    parser.add_argument("--max-value", type=int, default=INT32_MAX, help="the largest result")
-    parser.add_argument("--descending", action="store_true", help="list numbers in descending order")
-    options = parser.parse_args(argv)
-    return report(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from sos.commands.cli import is_sweep_job, refusals, run
-from sos.compose import config_folder
+from sos.commands.cli import is_sweep_job, refusals, run_hydra
 from sos.config import register, to_object
 from sos.errors import UserError
 from sos.files import read_json
@@ -24,6 +18,8 @@ from sos.runs.provenance import Origin
 
 def describe_run() -> tuple[Path, Origin]:
     """Return the run's folder, and how it was asked for as Hydra has it. Raises ValueError for a sweep file without `-m`."""
+    from hydra.core.hydra_config import HydraConfig
+
     hydra_config = HydraConfig.get()
     typed = [override for override in hydra_config.overrides.task if "=" in override]
     sweep = hydra_config.sweeper if "arms" in hydra_config.sweeper and hydra_config.sweeper.arms else None
@@ -34,7 +30,7 @@ def describe_run() -> tuple[Path, Origin]:
     return folder, Origin.of(name, typed, sweep, folder)
 
 
-def job(composed: DictConfig) -> float:
+def job(composed: Any) -> float:
     """Run one job and return its solve rate on `val`, for sweepers that optimize."""
     with refusals():
         config = to_object(composed)
@@ -63,14 +59,7 @@ def _rate(metrics: Mapping[str, Any]) -> float:
     return float(metrics.get("solve/val", {"value": rates[0] if rates else None})["value"] or 0.0)
 
 
-def main() -> int:
-    """Run what the command line says and return the exit status."""
+def main() -> None:
+    """Run what the process's words say: one run, or with -m a sweep."""
     logging.raiseExceptions = False  # a log file that cannot be written is no reason for tracebacks
-    register()
-    register_sweeper()
-    decorate = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
-    return run(decorate(job))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    run_hydra("config", job, register, register_sweeper)

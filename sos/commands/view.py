@@ -1,66 +1,80 @@
-"""Look at searches: `python -m sos.commands.view SOURCE [key=value ...] [out=trace.html]` writes one HTML page that works offline.
-
-SOURCE is one of
-
-  problem=[47,2,17,15]          a search for the target (first) from the numbers
-  split=val index=3             a search for problem 3 of a split, numbered as in evaluations and in training
-  rollout=RUN index=3           what the model of a run folder wrote on problem 3 (of split=val), and the teacher's search
-                                for it (teacher=false: without); a folder of runs shows the model of each
-  checkpoint=PATH problem=[...] a model's greedy rollout on a problem of your own (or on split=... index=...), and the teacher's
-  traces=FILE index=3           trace 3 of a file of traces (python -m sos.commands.convert import makes one of published records)
-  shard=FOLDER index=3          trace or stream 3 of a data set (python -m sos.commands.generate)
-  tokens=FILE                   streams as integers, one stream per line; problem=[...] judges them as its answers
-  text=FILE                     one stream as text; <bos> and <eos> are added where it has none
-
-The other keys are those of train.py (env, search, stream.view, stream.dialect, ...; see conf/). Values with commas, here and for
-index, make one trace each, all in one page with a selector: `search=dfs,dfs_paper stream.view=full,solution_path index=0,1`. With
-rollout or checkpoint the run says what env and dialect are, and only search keys, the teacher's, can be given.
-`title` is the page's heading, `device` where a checkpoint runs.
-"""
+"""`sos view`: one HTML page that shows searches and rollouts, and works offline."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sos.commands.cli import report_keyed
+from sos.commands.output import check_out
+from sos.commands.words import TRAIN_ROOTS, configs, key, places
 from sos.errors import UserError
-from sos.files import written_whole
-from sos.stream.dialect.compile import Dialect
-from sos.view.page import TraceStream, build_page, trace_data
 
-KEYS = (
-    "problem", "split", "index", "rollout", "checkpoint", "traces", "shard", "tokens", "text", "teacher", "title", "device", "out",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from sos.stream.dialect.compile import Dialect
+    from sos.view.page import TraceStream
+
 SOURCES = ("rollout", "checkpoint", "traces", "shard", "tokens", "text")
 MAX_TRACES = 64
-log = logging.getLogger(__name__)
 
 
-def parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return (this command's own keys, the overrides of the config). Raises ValueError for what is not `key=value`."""
-    options: dict[str, str] = {}
-    overrides: list[str] = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or not value:
-            raise UserError(f"arguments are key=value, got {argument!r}")
-        if key not in KEYS:
-            overrides.append(argument)
-        elif key in options:
-            raise UserError(f"{key} is given twice: {options[key]} and {value}")
-        else:
-            options[key] = value
-    given = [key for key in SOURCES if key in options]
-    if len(given) > 1:
-        raise UserError(f"{given[0]} and {given[1]} are two sources; give one")
-    if not given and not {"problem", "split"} & options.keys():
+@dataclass
+class Options:
+    """PLACE or one of the keys says what is shown:
+
+      sos view problem=[47,2,17,15]           a search for the target (first) from the numbers
+      sos view split=val index=3              a search for problem 3 of a split, numbered as in evaluations and in training
+      sos view RUN index=3                    what the model of a run wrote on problem 3, and the teacher's search for it
+      sos view RUN/checkpoints/last.ckpt problem=[47,2,17,15]     the model's greedy rollout on a problem of your own
+      sos view DATASET index=3                trace or stream 3 of a data set
+
+    Values with commas, here and for index, make one trace each, all in one page with a selector: search=dfs,dfs_paper
+    stream.view=full,solution_path index=0,1. With a run or a checkpoint the run says what env and dialect are, and only search
+    keys, the teacher's, can be given."""
+
+    place: list[str] = places("PLACE", "a run folder, a checkpoint, a data set, or a file of traces", most=1, least=0)
+    problem: str | None = key(None, "[target,number,...]")
+    split: str | None = key(None, "whose problems; null: val")
+    index: str | None = key(None, "the number of the problem, trace or stream, or several: 0,1; null: 0")
+    rollout: str | None = key(None, "a run folder, or a folder of runs: the model of each")
+    checkpoint: str | None = key(None, "a checkpoint or a run folder, whose model rolls out now")
+    traces: str | None = key(None, "a file of traces, as sos convert writes it")
+    shard: str | None = key(None, "the folder of a data set, as sos generate writes it")
+    tokens: str | None = key(None, "a file of streams as integers, one a line; problem=... judges them as its answers")
+    text: str | None = key(None, "a file with one stream as text; <bos> and <eos> are added where it has none")
+    teacher: str | None = key(None, "with a model: false leaves the teacher's search out; null: true")
+    title: str = key("Search traces", "the page's heading")
+    device: str | None = key(None, "where a checkpoint runs; null: cpu")
+    out: str = key("trace.html", "the page")
+    overrides: list[str] = configs(TRAIN_ROOTS, "how the search is made and written")
+
+
+def sources_of(options: Options) -> dict[str, str]:
+    """Return the keys that are given, a place under the key that it stands for. Raises UserError where two things are named."""
+    given = {name: value for name, value in asdict(options).items() if isinstance(value, str)}
+    if options.place:
+        name = kind_of(options.place[0])
+        if name in given:
+            raise UserError(f"{options.place[0]} and {name}={given[name]} are two sources; give one")
+        given[name] = options.place[0]
+    named = [name for name in SOURCES if name in given]
+    if len(named) > 1:
+        raise UserError(f"{named[0]} and {named[1]} are two sources; give one")
+    if not named and not {"problem", "split"} & given.keys():
         raise UserError(f"nothing to show: give problem=[target,numbers...], split=..., or one of {', '.join(SOURCES)}")
-    if "problem" in options and {"split", "index"} & options.keys():
+    if "problem" in given and {"split", "index"} & given.keys():
         raise UserError("problem and split/index both name the problem; give one")
-    return options, overrides
+    return given
+
+
+def kind_of(place: str) -> str:
+    """Return which source a path is by what lies there. Raises UserError where nothing does."""
+    path = Path(place)
+    if not path.exists():
+        raise UserError(f"no such run, checkpoint, data set or file: {place}")
+    if path.is_dir():
+        return "shard" if (path / "manifest.json").is_file() else "rollout"
+    return "checkpoint" if path.suffix == ".ckpt" else "traces"
 
 
 def build(options: dict[str, str], overrides: list[str]) -> list[tuple[Dialect, object, TraceStream]]:
@@ -80,17 +94,19 @@ def build(options: dict[str, str], overrides: list[str]) -> list[tuple[Dialect, 
     return sources.from_searches(options, overrides)
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Write the page. Raises ValueError in one line for what the user can mend, before anything is written."""
-    options, overrides = parse(arguments)
-    out = Path(options.get("out", "trace.html"))
-    if out.is_dir():
-        raise UserError(f"out={out} is a folder; name a file in it")
-    shown = build(options, overrides)
+def run(options: Options) -> None:
+    """Write the page. Raises UserError for what the user can mend, before anything is written."""
+    check_out(options.out)
+    out = Path(options.out)
+    given = sources_of(options)
+    from sos.files import written_whole
+    from sos.view.page import build_page, trace_data
+
+    shown = build(given, options.overrides)
     if len(shown) > MAX_TRACES:
         raise UserError(f"{len(shown)} traces are asked for; one page shows {MAX_TRACES} at most")
     data = [trace_data(dialect, env, trace) for dialect, env, trace in shown]
-    page = build_page(options.get("title", "Search traces"), data)
+    page = build_page(options.title, data)
     with written_whole(out) as partial:
         partial.write_text(page, encoding="utf-8")
     for one in data:
@@ -99,12 +115,3 @@ def run(arguments: Sequence[str]) -> None:
         counts = f"{nodes} nodes, {events} events, {tokens} tokens, {len(one['mistakes'])} mistakes"
         print(f"{one['title']}: {solved}; {counts}")
     print(f"wrote {out} ({len(page.encode()) / 1e6:.1f} MB)")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    return report_keyed(run, __doc__, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,19 +1,15 @@
-"""Write a checkpoint for Hugging Face transformers: `python -m sos.interop.transformers checkpoint=PATH out=FOLDER`.
+"""A model in the form of Hugging Face transformers, which `sos export RUN out=FOLDER` writes.
 
-PATH is a checkpoint or a run folder. FOLDER, new or empty, gets model.safetensors, config.json and the tokenizer, which
-`AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` read: a Llama, or a Qwen3 for model.qk_norm=true.
-Needs the extra `export`: pip install -e ".[export]".
+The folder, new or empty, gets model.safetensors, config.json and the tokenizer, which `AutoModelForCausalLM.from_pretrained` and
+`AutoTokenizer.from_pretrained` read: a Llama, or a Qwen3 for model.qk_norm=true.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.commands.cli import report_keyed
 from sos.errors import UserError
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
 
@@ -104,30 +100,13 @@ def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:
         (out / "tokenizer_config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Export as the arguments say. Raises ValueError in one line."""
-    options = dict(argument.partition("=")[::2] for argument in arguments)
-    for key in ("checkpoint", "out"):
-        if not options.get(key):
-            raise UserError(f"{key}=PATH is missing")
-    if unknown := options.keys() - {"checkpoint", "out"}:
-        raise UserError(f"unknown key {min(unknown)!r}; known are checkpoint and out")
-
+def export_run(place: Path, out: Path) -> None:
+    """Export the checkpoint, or the last one of a run folder, that `place` names. Raises UserError in one line."""
     from sos.config import config_from_dict
     from sos.runs.checkpoint import load_checkpoint, load_model
     from sos.runs.folder import checkpoint_of
     from sos.system import build_system
 
-    loaded = load_checkpoint(checkpoint_of(options["checkpoint"]))
+    loaded = load_checkpoint(checkpoint_of(place))
     system = build_system(config_from_dict(loaded.config))
-    export(load_model(loaded, system), system.dialect.vocab, Path(options["out"]))
-    print(f"wrote {options['out']}")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    return report_keyed(run, __doc__, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    export(load_model(loaded, system), system.dialect.vocab, out)

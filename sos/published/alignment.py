@@ -74,3 +74,24 @@ def align_rollouts(
         between += [[node_alignment(a, b) for b in visited] for a in visited]
         progress(1)
     return Alignment(tuple(strategies), values, between / max(1, len(problems)))
+
+
+def table(found: Alignment) -> str:
+    """Return strategies with alignment and share of nearest, the nearest first, and each one's alignment with the others."""
+    metrics = found.metrics()
+    others = (found.between.sum(1) - found.between.diagonal()) / (len(found.strategies) - 1)
+    order = sorted(range(len(others)), key=lambda s: -(metrics[found.strategies[s]]["nearest"]["value"] or 0))
+    lines = [f"{'strategy':<12}  {'nearest':<22}  {'alignment':<22}  with the other strategies"]
+    for s in order:
+        name = found.strategies[s]
+        nearest, alignment = (_cell(metrics[name][kind], scale) for kind, scale in (("nearest", 100), ("alignment", 1)))
+        lines.append(f"{name:<12}  {nearest:<22}  {alignment:<22}  {others[s]:.3f}")
+    return "\n".join(lines)
+
+
+def _cell(metric: Metric, scale: int) -> str:
+    digits, unit = (1, "%") if scale == 100 else (3, "")
+    value, low, high = metric["value"], metric["low"], metric["high"]
+    assert value is not None
+    interval = "" if low is None or high is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"{scale * value:.{digits}f}{unit}{interval}"

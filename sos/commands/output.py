@@ -1,0 +1,29 @@
+"""What verbs write: whole files, and the line that says so."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sos.errors import UserError
+from sos.files import written_whole
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a file that cannot be written, before the work starts. Raises UserError."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.is_dir():
+        raise UserError(f"out={out} is a folder; name a file in it")
+    home = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    if not home.is_dir():
+        raise UserError(f"out={out}: {home} is no folder")
+
+
+def write_csv(out: str, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all, and say it."""
+    with written_whole(out) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    print(f"wrote {out}")
