@@ -53,7 +53,7 @@ def copy(tokens, tmp_path) -> Path:
 
 def command(folder: Path, *overrides: str) -> list[str]:
     size = ("env.max_number=12", "data.block=64", f"generate.visits={VISITS}", f"generate.shard_size={SIZE}")
-    return [sys.executable, "-m", "sos.commands.generate", f"generate.out={folder}", *size, *overrides]
+    return [sys.executable, "-m", "sos", "generate", f"generate.out={folder}", *size, *overrides]
 
 
 def run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess:

@@ -33,7 +33,6 @@ MODEL_MAY = {"model", "rng", "kernels", "errors"}
 # Still to be turned; nothing is added here.
 UPWARDS = {
     ("sos.interop.datasets", "commands"),
-    ("sos.interop.transformers", "commands"),
     ("sos.judge.metrics", "runs"),
     ("sos.judge.problems", "published"),
     ("sos.judge.rollouts", "published"),

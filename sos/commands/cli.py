@@ -176,6 +176,10 @@ def main(words: Sequence[str] | None = None) -> int:
         from sos import __version__
 
         return report(lambda: print(__version__))
+    if (
+        "LOCAL_RANK" in os.environ and "=" in words[0]
+    ):  # Lightning starts the other ranks of a training with its words alone
+        words = ["train", *words]
     return call(words[0], words[1:])
 
 
@@ -204,7 +208,7 @@ def refusals() -> Iterator[None]:
 def run_hydra(name: str, job: Callable[[Any], Any], *registered: Callable[[], None]) -> None:
     """Let Hydra compose `name` of conf/ with the process's words and call `job`; its errors are raised, for `report` to say."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from sos.commands.train_help import help_text
+        from sos.commands.presets import help_text
 
         print(help_text(name))
         return

@@ -50,7 +50,7 @@ def earlier_metrics(path: Path) -> dict[str, Any]:
 
 def run(options: Options) -> None:
     """Evaluate, write the files and print the table."""
-    values_typed = nested(options.overrides)
+    typed = nested(options.overrides)
     import torch
 
     from sos import source_hash
@@ -67,7 +67,7 @@ def run(options: Options) -> None:
     except ValueError as error:
         raise UserError(f"{path} was written under another schema: {error}") from error
     values = to_dict(trained)
-    config = config_from_dict(values | {"eval": values["eval"] | values_typed})
+    config = config_from_dict(values | {"eval": values["eval"] | typed})
     system = build_system(config)
     model = load_model(loaded, system)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -94,7 +94,7 @@ def run(options: Options) -> None:
     write_metrics(
         out,
         name=str(earlier.get("name", home.path.name)),
-        overrides=earlier.get("overrides", {}) | {f"eval.{k}": v for k, v in values_typed.items()},
+        overrides=earlier.get("overrides", {}) | dict(word.split("=", 1) for word in options.overrides),
         seed=config.seed,
         config=to_dict(config),
         config_hash=config_hash(config),

@@ -104,5 +104,9 @@ def full_key(word: str) -> str:
 
 def main() -> None:
     """Run what the process's words say: one job, or with -m several."""
-    sys.argv[1:] = [full_key(word) for word in sys.argv[1:]]
+    words = [full_key(word) for word in sys.argv[1:]]
+    asks = {"-h", "--help", "-c", "--cfg", "--info"} & set(words)
+    if not asks and not any(word.lstrip("+").startswith("generate.out=") for word in words):
+        raise UserError("out=FOLDER is missing: where the data set goes")
+    sys.argv[1:] = words
     run_hydra("generate", job, register)

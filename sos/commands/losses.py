@@ -78,7 +78,9 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
 def run(options: Options) -> None:
     """Print the table, and write all rows where asked."""
     if not options.by or (unknown := [name for name in options.by if name not in BY]):
-        raise UserError(f"by takes some of {','.join(BY)}, got {unknown[0]!r}" if options.by else "by=[] groups by nothing")
+        raise UserError(
+            f"by takes some of {','.join(BY)}, got {unknown[0]!r}" if options.by else "by=[] groups by nothing"
+        )
     check_out(options.out)
     from sos.judge.losses import table
 

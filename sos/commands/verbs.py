@@ -27,7 +27,12 @@ class Verb(NamedTuple):
 
 
 VERBS = (
-    Verb("train", "make", "search, serialize, pretrain, evaluate; with -m a sweep (the same as python train.py)", hydra=True),
+    Verb(
+        "train",
+        "make",
+        "search, serialize, pretrain, evaluate; with -m a sweep (the same as python train.py)",
+        hydra=True,
+    ),
     Verb("generate", "make", "write a data set of traces or of tokens; with -m one part a job", hydra=True),
     Verb("evaluate", "measure", "evaluate a checkpoint anew, with other eval keys"),
     Verb("compare", "measure", "compare the arms of finished runs: a table, paired tests, figures"),

@@ -28,7 +28,7 @@ def key(default: Any, sentence: str, *, choices: tuple[str, ...] = (), low: floa
 
     `choices` are all texts that it can be; a number must not be below `low`.
     """
-    metadata = {"help": sentence, "choices": choices, "low": low, "required": default is ...}
+    metadata = {"sentence": sentence, "choices": choices, "low": low, "required": default is ...}
     if default is ...:
         return dataclasses.field(default=None, metadata=metadata)
     if isinstance(default, (list, dict)):
@@ -38,13 +38,13 @@ def key(default: Any, sentence: str, *, choices: tuple[str, ...] = (), low: floa
 
 def places(metavar: str, sentence: str, *, most: int | None = None, least: int = 1, labels: bool = False) -> Any:
     """Return the field, list[str], that takes the words without a key: runs or files, with `labels` also `LABEL=FOLDER`."""
-    metadata = {"places": metavar, "help": sentence, "most": most, "least": least, "labels": labels}
+    metadata = {"places": metavar, "sentence": sentence, "most": most, "least": least, "labels": labels}
     return dataclasses.field(default_factory=list, metadata=metadata)
 
 
 def configs(roots: Sequence[str], sentence: str) -> Any:
     """Return the field, list[str], that takes the words whose keys are those of train.py below `roots`, such as "eval"."""
-    return dataclasses.field(default_factory=list, metadata={"configs": tuple(roots), "help": sentence})
+    return dataclasses.field(default_factory=list, metadata={"configs": tuple(roots), "sentence": sentence})
 
 
 class Known(NamedTuple):
@@ -95,7 +95,7 @@ def read(schema: type[Schema], words: Sequence[str]) -> Schema:
         values[known.configs.name] = overrides
     for name, field in known.keys.items():
         if field.metadata.get("required") and values.get(name) is None:
-            raise UserError(f"{name}=... is missing: {field.metadata['help']}")
+            raise UserError(f"{name}=... is missing: {field.metadata['sentence']}")
     return schema(**values)
 
 
@@ -128,7 +128,7 @@ def _check_places(field: dataclasses.Field[Any], free: Sequence[str]) -> None:
             raise UserError(f"unknown word {word!r}: options are key=value")
     metavar, most, least = (field.metadata[name] for name in ("places", "most", "least"))
     if len(free) < least:
-        raise UserError(f"{metavar} is missing: {field.metadata['help']}")
+        raise UserError(f"{metavar} is missing: {field.metadata['sentence']}")
     if most is not None and len(free) > most:
         raise UserError(f"one {metavar} at a time, got {' and '.join(free)}" if most else f"unknown word {free[0]!r}")
 
@@ -210,14 +210,14 @@ def help_of(verb: str, summary: str, schema: type) -> str:
         usage.append(one if known.places.metadata["least"] else f"[{one}]")
     usage += [f"{name}=..." for name, field in known.keys.items() if field.metadata.get("required")]
     usage.append("[key=value ...]")
-    rows = [] if known.places is None else [(known.places.metadata["places"], known.places.metadata["help"])]
+    rows = [] if known.places is None else [(known.places.metadata["places"], known.places.metadata["sentence"])]
     for name, field in known.keys.items():
         default = "" if field.metadata.get("required") else shown(default_of(field))
         choices = ", ".join(field.metadata.get("choices", ()))
-        rows.append((f"{name}={default}", field.metadata["help"] + (f" ({choices})" if choices else "")))
+        rows.append((f"{name}={default}", field.metadata["sentence"] + (f" ({choices})" if choices else "")))
     if known.configs is not None:
         roots = ", ".join(known.configs.metadata["configs"])
-        rows.append(("train.py's keys", f"{known.configs.metadata['help']} ({roots})"))
+        rows.append(("train.py's keys", f"{known.configs.metadata['sentence']} ({roots})"))
     text = textwrap.dedent(schema.__doc__ or "").strip()
     return "\n\n".join([" ".join(usage), f"{summary[0].upper()}{summary[1:]}.", text, table(rows)])
 

@@ -1,4 +1,4 @@
-"""A data set as JSON lines or Parquet: `python -m sos.interop.datasets data=FOLDER out=FILE.jsonl` (or `.parquet`) `[dialect=sos]`.
+"""A data set as JSON lines or Parquet: `sos export FOLDER out=FILE.jsonl` (or `.parquet`) `[dialect=sos]`.
 
 Each row is a problem: `visit, nums, target, strategy, solved, text`; of traces also `outcome, num_nodes, num_events, solution`
 (the operations to the goal, in order), of tokens `input_ids` and `num_tokens`. `dialect` is what traces are written in, numbers

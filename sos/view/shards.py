@@ -1,4 +1,4 @@
-"""Traces and streams of a data set on disk, for `python -m sos.commands.view shard=FOLDER index=K`."""
+"""Traces and streams of a data set on disk, for `sos view shard=FOLDER index=K`."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def read_rollouts(folder: Path, split: str) -> tuple[np.ndarray, list[np.ndarray
             problems, tokens, offsets = arrays["problems"], arrays["tokens"], arrays["offsets"]
     except LookupError:
         raise UserError(
-            f"{path} keeps no tokens (an older version wrote it); write it anew: python -m sos.commands.evaluate checkpoint={folder}"
+            f"{path} keeps no tokens (an older version wrote it); write it anew: sos evaluate {folder}"
         ) from None
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"damaged {path}: {error}") from error

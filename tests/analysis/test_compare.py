@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +19,10 @@ from sos.analysis.after_sweep import CompareAfterMultirun
 from sos.analysis.compare import Comparison, compare, load_runs
 from sos.analysis.figures import VIEW_COLOURS, arms_figure, budget_curve_figure, budget_panels_figure, colours
 from sos.analysis.tables import markdown, write
-from sos.commands.compare import main
+from sos.commands.cli import call
 from sos.judge.intervals import seed_interval, welch_interval, wilson
+
+main = partial(call, "compare")
 
 
 @pytest.fixture
@@ -303,7 +306,7 @@ def test_ambiguous_baseline(tmp_path: Path) -> None:
 
 def test_command(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    options = ["--out", str(out), "--metric", "solve/val", "nodes/val", "--metric", "teacher/val", "--baseline", "dose"]
+    options = [f"out={out}", "metric=[solve/val,nodes/val,teacher/val]", "baseline=dose"]
     assert main([str(sweep), *options]) == 0
     printed = capsys.readouterr().out
     assert "minus view=dose, points" in printed
@@ -320,15 +323,15 @@ def test_command_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert printed.out == ""
     assert printed.err.startswith(f"error: different val problems: {a} and {b}")
     assert printed.err.count("\n") == 1
-    assert main([str(tmp_path), "--allow-different-problems"]) == 0
-    assert main([str(a), "--out", str(a / "metrics.json")]) == 2  # a file is in the way
+    assert main([str(tmp_path), "different_problems=true"]) == 0
+    assert main([str(a), f"out={a / 'metrics.json'}"]) == 2  # a file is in the way
 
 
 def test_command_as_a_module_warns_of_unfinished_runs(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "config.yaml").write_text("")
-    command = [sys.executable, "-m", "sos.commands.compare", str(tmp_path)]
+    command = [sys.executable, "-m", "sos", "compare", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stderr.strip() == (
         f"warning: unfinished run left out (config.yaml but no metrics.json): {tmp_path / 'b'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from synthetic_runs import NUM, counted, problems, write_arms, write_run
 from sos.analysis.compare import compare, load_runs
 from sos.analysis.doctor import CHECKS, examine
 from sos.analysis.tables import markdown
-from sos.commands.doctor import main
+from sos.commands.cli import call
+
+main = partial(call, "doctor")
 
 SOUND = {"full": [140, 150, 145], "solution_path": [120, 124, 110], "dose": [130, 131, 90]}
 

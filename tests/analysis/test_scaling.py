@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from sos.analysis.scaling import Law, Point, final_loss, fit, markdown, predict, scaling_figure
-from sos.commands.scaling import main
+from sos.commands.cli import call
+
+main = partial(call, "scaling")
 
 LAW = Law(3e4, 0.5, 4e5, 0.8, 6.0, 1.2)
 SIZES, TOKENS = (1e5, 4e5, 1.6e6), (1e6, 3e6, 9e6)
@@ -81,8 +84,8 @@ def test_the_final_loss_is_that_of_the_last_tenth(tmp_path: Path) -> None:
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
         ([str(tmp_path / "none")], "no such run folder"),
-        ([str(tmp_path), "--tokens", "5"], "--parameters and --tokens go together"),
-        ([str(tmp_path), "--tokens", "5", "--parameters", "-1"], "--parameters must be positive, got -1"),
+        ([str(tmp_path), "tokens=5"], "parameters and tokens go together"),
+        ([str(tmp_path), "tokens=5", "parameters=-1"], "parameters must be positive, got -1"),
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Benchmark of `python -m sos.commands.generate`: start, workers, memory, equal bytes, and kills at random moments.
+"""Benchmark of `sos generate`: start, workers, memory, equal bytes, and kills at random moments.
 
 Run `python tests/bench/generation.py [--visits 500000] [--kills 10] [overrides]`, overrides as `env=countdown_paper
 search=paper_mixture`. Each line is one measurement; `cold` has an empty kernel cache of its own. Times are wall-clock times of
@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 
 def command(out: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "sos.commands.generate", f"generate.out={out}", *overrides]
+    return [sys.executable, "-m", "sos", "generate", f"generate.out={out}", *overrides]
 
 
 def resident(session: int) -> int:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import torch
 from places import ROOT
 
 from sos import source_hash
-from sos.commands.repeat import changed_surroundings, differences, main
+from sos.commands.cli import call
+from sos.commands.repeat import changed_surroundings, differences
 from sos.runs.provenance import Origin, git_state, versions
+
+main = partial(call, "repeat")
 
 SMOKE = ["experiment=smoke", "data.train_tokens=6000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
 
@@ -87,7 +91,7 @@ def test_other_code_versions_and_data_are_refused_by_name(
     record["data_hashes"]["val"] = "0"
     (copy / "provenance.json").write_text(json.dumps(record))
     assert main([str(copy)]) == 2
-    assert "val: the data are others (--keep-going repeats it all the same)" in capsys.readouterr().err
+    assert "val: the data are others (keep_going=true repeats it all the same)" in capsys.readouterr().err
     assert not (copy / "repeat").exists()
 
 

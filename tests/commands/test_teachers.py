@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from drivers import run_search
 
-from sos.commands import teachers
-from sos.commands.teachers import CONTEXTS, STREAMS, cover, table
+from sos.commands.cli import call
+from sos.data import teachers
 from sos.data.splits import make_splits, sample_problems
+from sos.data.teachers import CONTEXTS, STREAMS, cover, table
 from sos.envs.countdown.rules import Countdown
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import load_dialect
@@ -46,13 +47,13 @@ def test_the_order_of_the_numbers_changes_searches_by_operator() -> None:
 
 
 def test_an_impossible_limit_is_refused(capsys) -> None:
-    assert teachers.main(["--max-value", "99"]) == 2
-    assert "--max-value" in capsys.readouterr().err
+    assert call("teachers", ["max_value=99"]) == 2
+    assert "max_value" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--numbers", "7"], ["--numbers", "1"], ["--problems", "0"]])
+@pytest.mark.parametrize("arguments", [["numbers=[7]"], ["numbers=[1]"], ["problems=0"]])
 def test_impossible_options_are_one_line(arguments: list[str], capsys) -> None:
-    assert teachers.main(arguments) == 2
+    assert call("teachers", arguments) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: --problems must be at least 1")
+    assert said.startswith(("error: problems must be at least 1", "error: numbers must be from 2 to 6"))
     assert len(said.splitlines()) == 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from sos.interop.transformers import export, hf_config, hf_weights, main
+from sos.commands.cli import call
+from sos.interop.transformers import export, hf_config, hf_weights
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.stream.dialect.vocab import Vocabulary
+
+main = partial(call, "export")
 
 VOCABULARY = Vocabulary(("+", "-", "="), 20, True)
 
@@ -57,9 +61,9 @@ def test_transformers_computes_the_same_logits(tmp_path: Path, overrides: dict) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["out=x"], "checkpoint=PATH is missing"),
-        (["checkpoint=a", "out=b", "to=c"], "'to'"),
-        (["checkpoint=/no", "out=b"], "/no"),
+        (["out=x"], "PLACE is missing"),
+        (["a", "out=b", "to=c"], "'to'"),
+        (["/no", "out=b"], "/no"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from drivers import DIALECTS, all_searches, random_problem, run_search
 
-from sos.commands.losses import main, measure
+from sos.commands.cli import call
+from sos.commands.losses import measure
 from sos.config import Config, DataConfig, EnvConfig, to_dict
 from sos.datasets.source import build_source
 from sos.envs.countdown.rules import Countdown
@@ -25,6 +27,8 @@ from sos.stream.dialect.compile import Dialect
 from sos.stream.read.places import BEGIN, TEXT, places
 from sos.system import build_system, gpt_config
 from sos.trace import ACTION, KIND, NODE, PARENT, STATE, VALUE, Event, Trace
+
+main = partial(call, "losses")
 
 ENV = Countdown(num_numbers=3, max_number=30)
 SEARCHES = [strategy for _, strategy in all_searches()]
@@ -137,20 +141,9 @@ def test_the_losses_are_the_model_s_own(run: Path) -> None:
 
 
 def test_the_command_prints_and_writes(run: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "sos.commands.losses",
-        str(run),
-        "--problems",
-        "9",
-        "--by",
-        "event,field",
-        "--top",
-        "3",
-    ]
+    command = [sys.executable, "-m", "sos", "losses", str(run), "problems=9", "by=[event,field]", "top=3"]
     out = run / "new" / "losses.csv"
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run([*command, f"out={out}"], capture_output=True, text=True, timeout=300, check=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 3 + 2
     assert lines[-1].startswith("| all |")
@@ -161,7 +154,7 @@ def test_the_command_prints_and_writes(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--by", "event,color"], "'color'"), (["--top", "0"], "at least 1"), ([], "no such checkpoint: /no/such")],
+    [(["by=[event,color]"], "'color'"), (["top=0"], "at least 1"), ([], "no such checkpoint: /no/such")],
 )
 def test_bad_arguments_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
     assert main(["/no/such", *arguments]) == 2

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drivers import read_jsonl, run_search
 
-from sos.commands.strategies import ANY, MEAN, MIXTURE, as_csv, as_text, main, solve_table
+from sos.commands.cli import call
 from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig
 from sos.data.splits import evaluation_problems
 from sos.envs.countdown.rules import Countdown
 from sos.judge.problems import split_problems
 from sos.published.records import full_tree_nodes, published_strategies, published_weight, trace_text
+from sos.published.strategies import ANY, MEAN, MIXTURE, as_lines, as_text, solve_table
 from sos.search.depth_first import DepthFirst
 from sos.system import System, build_system
 from sos.trace import Outcome
+
+main = partial(call, "strategies")
 
 CONFIG = Config(
     env=EnvConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
@@ -146,18 +149,18 @@ def test_the_table_is_what_searches_one_by_one_give(system: System) -> None:
     lines = as_text(rows).splitlines()
     assert len(lines) == 16
     assert lines[0].split() == ["strategy", *rows["dfs_sum"]]
-    assert len(list(csv.reader(as_csv(rows).splitlines()))) == 1 + 14 * 6 + 2
+    assert len(as_lines(rows)) == 1 + 14 * 6 + 2
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["env=countdown", "stream=compact", "data.context=64", "eval.splits=[difficult]"]
-    assert main([*small, "--problems", "4", "--out", str(tmp_path / "a" / "table.csv")]) == 0
+    assert main([*small, "problems=4", f"out={tmp_path / 'a' / 'table.csv'}"]) == 0
     assert "any of the 12   0.0%" in capsys.readouterr().out
     assert (
         (tmp_path / "a" / "table.csv").read_text().startswith("strategy,metric,value,low,high,num\ndfs_sum,solve/dif")
     )
     for arguments, complaint in (
-        (["--problems", "0"], "--problems must be at least 1, got 0"),
+        (["problems=0"], "problems must be at least 1, got 0"),
         (["env.num_numbers=6"], "env.num_numbers=6: a search can have 3516061 nodes"),
         (["eval.splits=[all]"], "eval.splits must name some of"),
         (["env.colour=3"], "colour"),

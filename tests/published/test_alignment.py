@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import pytest
 from drivers import run_search
 from synthetic_runs import write_run
 
-from sos.commands.alignment import main, table
+from sos.commands.cli import call
 from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
 from sos.data.splits import evaluation_problems
-from sos.published.alignment import align_rollouts, visited_states
+from sos.published.alignment import align_rollouts, table, visited_states
 from sos.published.metric import parse_tree
 from sos.published.records import published_strategies, published_text, trace_text
 from sos.stream.codec import encode, encode_prompt
 from sos.stream.dialect.compile import Dialect
 from sos.system import System, build_system
+
+main = partial(call, "alignment")
 
 CONFIG = Config(
     env=EnvConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
@@ -79,7 +82,7 @@ def test_the_command(system: System, tmp_path: Path, capsys: pytest.CaptureFixtu
         arrays = dict(stored)
     np.savez(path, **arrays, tokens=np.concatenate(streams), offsets=np.cumsum([0, *map(len, streams)]))
     out = tmp_path / "out" / "alignment.csv"
-    assert main([str(folder), "--problems", "4", "--out", str(out)]) == 0
+    assert main([str(folder), "problems=4", f"out={out}"]) == 0
     said = capsys.readouterr().out
     assert "4 rollouts of val\nstrategy" in said
     with out.open() as file:
@@ -88,8 +91,8 @@ def test_the_command(system: System, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert float(rows["dfs_sum", "alignment"]["value"]) == 1
     assert rows["dfs_sum", "alignment"]["num"] == "4"
     for arguments, complaint in (
-        ([str(folder), "--split", "val_target"], "no rollouts of split val_target"),
-        ([str(folder), "--problems", "0"], "--problems must be at least 1, got 0"),
+        ([str(folder), "split=val_target"], "no rollouts of split val_target"),
+        ([str(folder), "problems=0"], "problems must be at least 1, got 0"),
         ([str(tmp_path / "none")], "none"),
     ):
         assert main(arguments) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from drivers import all_searches, random_problem, read_jsonl, run_search
 from places import GOLDEN
 
 from sos import files
-from sos.commands.convert import main
+from sos.commands.cli import call
 from sos.datasets.files import parse_trace, trace_line
 from sos.envs.countdown.rules import Countdown
 from sos.files import read_json_lines
@@ -29,6 +30,8 @@ from sos.published.records import (
     to_record,
 )
 from sos.trace import Outcome, Trace
+
+main = partial(call, "convert")
 
 
 def published_record(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -275,13 +278,13 @@ def test_the_command_goes_there_and_back(tmp_path: Path, capsys: pytest.CaptureF
     records = [to_record(trace, name) for trace, name in some_traces()]
     source, ours, theirs = tmp_path / "records.json", tmp_path / "traces.jsonl", tmp_path / "again.json"
     source.write_text(json.dumps(records, indent=4))
-    assert main(["import", str(source), "--out", str(ours)]) == 0
+    assert main([str(source), f"out={ours}"]) == 0
     said = capsys.readouterr().out
     solved = sum(trace.outcome == Outcome.SOLVED for trace, _ in some_traces())
     assert said.startswith(f"read {len(records)}, valid {len(records)} ({solved} solved), invalid 0; ")
-    assert main(["export", str(ours), "--out", str(theirs)]) == 0
+    assert main(["to=published", str(ours), f"out={theirs}"]) == 0
     assert json.loads(theirs.read_text()) == records
-    assert main(["export", str(ours), "--out", str(theirs), "--jsonl"]) == 0
+    assert main(["to=published", str(ours), f"out={theirs}", "lines=true"]) == 0
     assert [json.loads(line) for line in theirs.read_text().splitlines()] == records
 
 
@@ -302,19 +305,19 @@ def test_the_command_refuses_or_skips_what_is_damaged(tmp_path: Path, capsys: py
     lines = [json.dumps(good), "{not json", json.dumps(good | {"target": 11}), json.dumps(good)]
     source, out = tmp_path / "records.jsonl", tmp_path / "traces.jsonl"
     source.write_text("\n".join(lines))
-    assert main(["import", str(source), "--out", str(out)]) == 2
+    assert main([str(source), f"out={out}"]) == 2
     said = capsys.readouterr()
     assert f"error: 2 of 4 are invalid, the first is {source}:2: not JSON" in said.err
     assert "'{not json'; nothing was written" in said.err
     assert f"invalid: {source}:3: search_path states target" in said.err
     assert list(tmp_path.iterdir()) == [source]
-    assert main(["import", str(source), "--out", str(out), "--skip-invalid"]) == 0
+    assert main([str(source), f"out={out}", "skip_invalid=true"]) == 0
     assert "read 4, valid 2 (2 solved), invalid 2; dfs_sum 2" in capsys.readouterr().out
     assert len(out.read_text().splitlines()) == 2
     value = json.loads(out.read_text().splitlines()[0])
     value["events"][1][2] = 0
     out.write_text(json.dumps(value))
-    assert main(["export", str(out)]) == 2
+    assert main(["to=published", str(out)]) == 2
     assert "traces.jsonl:1: events[1] is a mistake (state)" in capsys.readouterr().err
     out.unlink()
     source.write_text("\n".join(lines[1:3]))
@@ -324,5 +327,5 @@ def test_the_command_refuses_or_skips_what_is_damaged(tmp_path: Path, capsys: py
         assert not out.exists()
     for path, complaint in ((tmp_path / "missing.json", "No such file"), (tmp_path / "empty.json", "nothing in it")):
         (tmp_path / "empty.json").write_text("")
-        assert main(["import", str(path)]) == 2
+        assert main([str(path)]) == 2
         assert complaint in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Tests of reading checkpoints and of `python -m sos.commands.evaluate`: what works, and one clear line for what does not."""
+"""Tests of reading checkpoints and of `sos evaluate`: what works, and one clear line for what does not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from sos.commands.evaluate import main
+from sos.commands.cli import call
 from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import load_checkpoint, load_model
 from sos.runs.finished import load_runs
 from sos.system import System, build_system, gpt_config
+
+main = partial(call, "evaluate")
 
 CONFIG = Config(env=EnvConfig(max_target=50, max_value=100), data=DataConfig(context=64))
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
@@ -162,7 +165,7 @@ def test_evaluate_writes_a_finished_run(
     earlier = {"name": "seed=1", "overrides": {"seed": "1"}, "train": {"tokens": 9000, "steps": 70, "seconds": 8.5}}
     (home / "metrics.json").write_text(json.dumps(earlier))
     arguments = ["eval.num_problems=6", "eval.pass_k=[]", "eval.max_tokens=5", "device=cpu"]
-    assert main([f"checkpoint={path}", *arguments]) == 0
+    assert main([str(path), *arguments]) == 0
     output = capsys.readouterr().out
     assert "solved" in output
     assert output.endswith(f"wrote {home / 'evaluation'}\n")
@@ -176,7 +179,7 @@ def test_evaluate_writes_a_finished_run(
 
     # A run folder will do, and the totals of another step are not taken over.
     (home / "metrics.json").write_text(json.dumps(earlier | {"train": {"steps": 9, "seconds": 1.0}}))
-    assert main([f"checkpoint={home}", *arguments, f"out={tmp_path / 'elsewhere'}"]) == 0
+    assert main([str(home), *arguments, f"out={tmp_path / 'elsewhere'}"]) == 0
     (run,) = load_runs([tmp_path / "elsewhere"])
     assert "seconds" not in run.train
     assert run.problem_digests == load_runs([home / "evaluation"])[0].problem_digests
@@ -185,15 +188,15 @@ def test_evaluate_writes_a_finished_run(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "checkpoint=PATH is missing"),
-        (["checkpoint"], "arguments are key=value, got 'checkpoint'"),
-        (["checkpoint=a", "seed=2"], "unknown key 'seed'; known are checkpoint, out, device and eval.*"),
-        (["checkpoint=nowhere.ckpt"], "no such checkpoint: nowhere.ckpt"),
-        (["checkpoint=RUN", "eval.num_problem=2"], "num_problem"),
-        (["checkpoint=RUN", "eval.num_problems=many"], "eval.num_problems"),
-        (["checkpoint=RUN", "eval.num_problems=0"], "eval.num_problems must be at least 1, got 0"),
-        (["checkpoint=RUN", "eval.pass_k=[1,"], "cannot read eval.pass_k"),
-        (["checkpoint=RUN", "device=abacus"], "device=abacus"),
+        ([], "RUN is missing: a run folder or a checkpoint"),
+        (["a", "b"], "one RUN at a time, got a and b"),
+        (["a", "seed=2"], "unknown key 'seed'; known are out, device, eval"),
+        (["nowhere.ckpt"], "no such checkpoint: nowhere.ckpt"),
+        (["RUN", "eval.num_problem=2"], "num_problem"),
+        (["RUN", "eval.num_problems=many"], "eval.num_problems"),
+        (["RUN", "eval.num_problems=0"], "eval.num_problems must be at least 1, got 0"),
+        (["RUN", "eval.pass_k=[1,"], "eval.pass_k=[1,: "),
+        (["RUN", "device=abacus"], "device=abacus"),
     ],
 )
 def test_mistakes_of_the_user_take_one_line(
@@ -212,16 +215,16 @@ def test_an_older_schema_names_the_file_and_the_key(
 ) -> None:
     content["hyper_parameters"]["config"]["search"]["beam"] = 5
     torch.save(content, path)
-    assert main([f"checkpoint={path}"]) == 2
+    assert main([str(path)]) == 2
     error = capsys.readouterr().err
     assert str(path) in error
     assert "beam" in error
 
 
 def test_as_a_command() -> None:
-    command = [sys.executable, "-m", "sos.commands.evaluate"]
+    command = [sys.executable, "-m", "sos", "evaluate"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
-    assert "checkpoint=PATH" in shown.stdout
-    failed = subprocess.run([*command, "checkpoints=x"], capture_output=True, text=True)
-    complaint = "error: unknown key 'checkpoints'; known are checkpoint, out, device and eval.*\n"
+    assert "eval.num_problems" in shown.stdout
+    failed = subprocess.run([*command, "a", "ot=x"], capture_output=True, text=True)
+    complaint = "error: unknown key 'ot'; did you mean out?\n"
     assert (failed.returncode, failed.stderr) == (2, complaint)

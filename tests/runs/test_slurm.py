@@ -198,7 +198,7 @@ def test_a_data_set_made_by_two_jobs_of_which_one_is_preempted_is_that_of_one_ma
     size = ["generate.visits=120000", "generate.shard_size=1000", "generate.workers=1"]
 
     def generate(folder: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "sos.commands.generate", f"generate.out={tmp_path / folder}", *size, *arguments]
+        return [sys.executable, "-m", "sos", "generate", f"generate.out={tmp_path / folder}", *size, *arguments]
 
     alone = subprocess.run(generate("alone"), cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900)
     assert alone.returncode == 0, alone.stderr[-3000:]

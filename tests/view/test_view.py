@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from damaged_streams import PROBLEM as SOS_PROBLEM
 from drivers import DIALECTS, damage, random_problem, run_search, small_streams, tokenize
 from synthetic_runs import write_run
 
-from sos.commands.view import main
+from sos.commands.cli import call
 from sos.compose import compose
 from sos.config import Config, EnvConfig, SearchConfig, StreamConfig, to_dict
 from sos.datasets.files import trace_line
@@ -30,6 +31,8 @@ from sos.system import System, build_system
 from sos.trace import KIND, VALUE, Event, Outcome
 from sos.view.page import KINDS, REST, build_page, from_tokens, from_trace, trace_data
 from sos.view.sentences import WORDS, explain_mistakes
+
+main = partial(call, "view")
 
 ENV = Countdown(num_numbers=3, max_number=20, max_target=100, max_value=120)
 PROBLEM = np.array([47, 3, 2, 17, 15], np.int32)

@@ -1,20 +1,23 @@
-"""`python -m sos.commands.view shard=FOLDER`: what a data set holds, found by its number over all shards."""
+"""`sos view shard=FOLDER`: what a data set holds, found by its number over all shards."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sos.commands.view import main
+from sos.commands.cli import call
 from sos.config import Config
 from sos.datasets.make import generate, make_job
 from sos.datasets.source import build_source, build_trace_source
 from sos.system import build_system
+
+main = partial(call, "view")
 
 CONFIG = Config()
 VISITS, SIZE = 7, 3
