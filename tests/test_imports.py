@@ -32,7 +32,6 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODEL_MAY = {"model", "rng", "kernels", "errors"}
 # Still to be turned; nothing is added here.
 UPWARDS = {
-    ("sos.interop.datasets", "commands"),
     ("sos.judge.metrics", "runs"),
     ("sos.judge.problems", "published"),
     ("sos.judge.rollouts", "published"),

@@ -205,12 +205,12 @@ def refusals() -> Iterator[None]:
         raise Refused(error) from error
 
 
-def run_hydra(name: str, job: Callable[[Any], Any], *registered: Callable[[], None]) -> None:
+def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: Callable[[], None]) -> None:
     """Let Hydra compose `name` of conf/ with the process's words and call `job`; its errors are raised, for `report` to say."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         from sos.commands.presets import help_text
 
-        print(help_text(name))
+        print(help_text(name, schema))
         return
     import hydra
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sos.commands.presets import groups, keys_of, presets, schema_of
+from sos.commands.presets import groups, keys_of, presets
 from sos.commands.verbs import VERBS, Verb
 from sos.commands.words import Known, places
 from sos.errors import UserError
@@ -32,6 +32,17 @@ class Options:
     """bash: source <(sos completion bash); zsh: source <(sos completion zsh); fish: sos completion fish | source."""
 
     shell: list[str] = places("SHELL", "bash, zsh or fish", most=1)
+
+
+def schema_of(name: str) -> type:
+    """Return the schema that the config `name` of conf/ has."""
+    if name == "generate":
+        from sos.commands.generate import GenerateRoot
+
+        return GenerateRoot
+    from sos.config import Config
+
+    return Config
 
 
 def words_of(verb: Verb) -> Iterator[str]:

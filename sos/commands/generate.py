@@ -109,4 +109,4 @@ def main() -> None:
     if not asks and not any(word.lstrip("+").startswith("generate.out=") for word in words):
         raise UserError("out=FOLDER is missing: where the data set goes")
     sys.argv[1:] = words
-    run_hydra("generate", job, register)
+    run_hydra("generate", GenerateRoot, job, register)

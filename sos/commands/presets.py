@@ -67,18 +67,7 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
             yield prefix + field.name, default_of(field), field.metadata.get("sentence", "")
 
 
-def schema_of(name: str) -> type:
-    """Return the schema that the config `name` of conf/ has."""
-    if name == "generate":
-        from sos.commands.generate import GenerateRoot
-
-        return GenerateRoot
-    from sos.config import Config
-
-    return Config
-
-
-def help_text(name: str) -> str:
+def help_text(name: str, schema: type) -> str:
     """Return the help of the verb whose config is `name` of conf/: how it is called, named files, keys with defaults."""
     from sos.compose import config_folder
 
@@ -91,7 +80,7 @@ def help_text(name: str) -> str:
     chosen = [group for group in groups(folder) if group not in ("experiment", "control", "sweep")]
     named = [(f"{group}=", ", ".join(found for found, _ in presets(folder, group))) for group in chosen]
     parts.append(f"groups (GROUP=NAME chooses a file of conf/GROUP):\n{table(named)}")
-    rows = [(f"{key}={shown(default)}", sentence) for key, default, sentence in keys_of(schema_of(name))]
+    rows = [(f"{key}={shown(default)}", sentence) for key, default, sentence in keys_of(schema)]
     if name == "generate":
         rows.sort(key=lambda row: not row[0].startswith("generate."))
         rows = [(left.removeprefix("generate."), sentence) for left, sentence in rows]

@@ -118,9 +118,7 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     from sos.train.pretrain import pretrain
 
     name = f"repeat of {provenance.get('name') or run.name}"
-    evaluation = pretrain(
-        config, out, Origin(name, metrics.get("overrides", {}), f"sos repeat {run}"), again=True
-    )
+    evaluation = pretrain(config, out, Origin(name, metrics.get("overrides", {}), f"sos repeat {run}"), again=True)
     if evaluation is None:  # another rank compares
         return []
     again = read_json(out / METRICS, finite=False)

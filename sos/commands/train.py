@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import is_sweep_job, refusals, run_hydra
-from sos.config import register, to_object
+from sos.config import Config, register, to_object
 from sos.errors import UserError
 from sos.files import read_json
 from sos.runs.folder import RunFolder
@@ -62,4 +62,4 @@ def _rate(metrics: Mapping[str, Any]) -> float:
 def main() -> None:
     """Run what the process's words say: one run, or with -m a sweep."""
     logging.raiseExceptions = False  # a log file that cannot be written is no reason for tracebacks
-    run_hydra("config", job, register, register_sweeper)
+    run_hydra("config", Config, job, register, register_sweeper)

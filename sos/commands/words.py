@@ -182,7 +182,7 @@ def _typed(schema: type, name: str, word: str) -> Any:
         found = OmegaConf.merge(OmegaConf.structured(schema), {name: override.value()})
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{word}: {one_line(error)}") from error
-    value = found[name]
+    value: Any = OmegaConf.select(found, name)
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 

@@ -8,14 +8,12 @@ as digits. Both files load with `datasets.load_dataset("json" or "parquet", data
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from sos.commands.cli import report_keyed
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import config_of, recipe
 from sos.datasets.store import first_difference
@@ -27,7 +25,6 @@ from sos.stream.verify import verify
 from sos.system import build_env, build_system
 from sos.trace import ACTION, KIND, NODE, PARENT, VALUE, Event, Outcome, Trace
 
-KEYS = ("data", "out", "dialect")
 Row = dict[str, Any]
 
 
@@ -149,24 +146,3 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
     batches = trace_rows(shards, dialect) if shards.kind == "traces" else token_rows(shards)
     with written_whole(out) as partial:
         return WRITERS[out.suffix](partial, iter(tqdm(batches, total=len(shards), unit=" shards", desc=str(out))))
-
-
-def run(arguments: Sequence[str]) -> None:
-    """Export what the `key=value` arguments name. Raises ValueError for a key that is unknown or missing."""
-    options = dict(argument.partition("=")[::2] for argument in arguments)
-    if unknown := options.keys() - set(KEYS):
-        raise UserError(f"unknown key {min(unknown)!r}; known are {', '.join(KEYS)}")
-    for key in ("data", "out"):
-        if not options.get(key):
-            raise UserError(f"{key}=PATH is missing")
-    num = export_data(Path(options["data"]), Path(options["out"]), options.get("dialect") or "sos")
-    print(f"wrote {num} rows to {options['out']}")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, or 2 for what the user can mend."""
-    return report_keyed(run, __doc__, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
