@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 
 
 ROOT = Path(__file__).parent
-# The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other kernels.
+# The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other
+# kernels.
 KERNEL_LAYERS = ("kernels.py", "rng.py", "trace.py", "envs", "search", "stream")
 
 

@@ -1,22 +1,24 @@
 """How the symbolic kernels are compiled, and where what was compiled is kept.
 
-`kernel`: the arrays of a kernel belong to the caller, so it keeps no count of references (`_nrt`): counting costs an atomic
-operation whenever an array, or a row of one, is handed on, several times the work itself, and most of the time to compile. Hence
-a kernel can neither allocate nor return an array. `allocating` is for the few that do; they call kernels.
+`kernel`: the arrays of a kernel belong to the caller, so it keeps no count of references (`_nrt`): counting costs an
+atomic operation whenever an array, or a row of one, is handed on, several times the work itself, and most of the time
+to compile. Hence a kernel can neither allocate nor return an array. `allocating` is for the few that do; they call
+kernels.
 
-`inner`, `inlined`: what only kernels call is compiled into each of them and has no entry from Python (a third of the time to
-compile); Python runs its source.
+`inner`, `inlined`: what only kernels call is compiled into each of them and has no entry from Python (a third of the
+time to compile); Python runs its source.
 
-An index is never negative in any of them. Numba allows for negative ones at every access, which takes about a tenth of the time
-to compile and of the encoder, and a sixth of a search: `_KernelLowering` leaves that out, while it lowers functions of this
-package, and of no others.
+An index is never negative in any of them. Numba allows for negative ones at every access, which takes about a tenth
+of the time to compile and of the encoder, and a sixth of a search: `_KernelLowering` leaves that out, while it lowers
+functions of this package, and of no others.
 
-Compiled kernels are kept in `$SOS_CACHE_DIR` or `~/.cache/sos`, in a folder for each version of the kernels: numba's own disk
-cache does not notice an edit in *another* file that a kernel inlines. Where nothing can be written there, a folder is used that
-is removed when the process ends. Nothing of this touches what others compile with numba in the same process.
+Compiled kernels are kept in `$SOS_CACHE_DIR` or `~/.cache/sos`, in a folder for each version of the kernels: numba's
+own disk cache does not notice an edit in *another* file that a kernel inlines. Where nothing can be written there, a
+folder is used that is removed when the process ends. Nothing of this touches what others compile with numba in the
+same process.
 
-Two switches, both environment variables: `SOS_KERNELS=plain` compiles with numba's public options alone and keeps nothing, so
-that every process compiles anew (minutes); `NUMBA_DISABLE_JIT=1` runs everything in plain Python.
+Two switches, both environment variables: `SOS_KERNELS=plain` compiles with numba's public options alone and keeps
+nothing, so that every process compiles anew (minutes); `NUMBA_DISABLE_JIT=1` runs everything in plain Python.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ MANGLED = "_ZN3sos"  # what the names of compiled functions of this package star
 
 
 def _without_wraparound(fix: Any) -> Any:
-    """Return numba's function `fix` that makes an index count from the start of an array, without that for this package."""
+    """Return numba's function `fix` that makes an index count from the start of an array, without that for this
+    package."""
 
     def fixed(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
         if not builder.function.name.startswith(MANGLED):
@@ -139,7 +142,8 @@ def _temporary() -> Path | None:
 
 @cache
 def cache_folders() -> tuple[tuple[Path, ...], Path | None]:
-    """Return the folders that compiled kernels are looked for in, and the one that they are written to, if there is any."""
+    """Return the folders that compiled kernels are looked for in, and the one that they are written to, if there is
+    any."""
     parent = os.environ.get("SOS_CACHE_DIR")
     named = Path(parent).absolute() if parent else Path(os.path.expanduser("~"), ".cache", "sos")
     folder = named / f"kernels-{VERSION}"
@@ -161,10 +165,11 @@ def _source_digest(path: str) -> str:
 
 
 class KernelCache(NullCache):
-    """What `function` was compiled to, on disk: a file for each signature and kind of processor, with a digest in front.
+    """What `function` was compiled to, on disk: a file for each signature and kind of processor, with a digest in
+    front.
 
-    It has the methods that numba's dispatchers call. Files are written whole. One that does not hold what was written is said,
-    and made anew.
+    It has the methods that numba's dispatchers call. Files are written whole. One that does not hold what was written
+    is said, and made anew.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -266,7 +271,8 @@ INNER: Any = OPTIONS if PLAIN else OPTIONS | {"no_cpython_wrapper": True}
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator like numba's `njit(**options)`, whose results are kept in the folder of this version of the kernels."""
+    """Return a decorator like numba's `njit(**options)`, whose results are kept in the folder of this version of the
+    kernels."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = njit(**options)(function)

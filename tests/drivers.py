@@ -73,13 +73,13 @@ def hash_kernel(env, key, problem):
 
 
 @allocating
-def heap_kernel(work, values):
+def heap_kernel(work, values, by_node):
     size = 0
     for node in range(len(values)):
-        size = push_heap(work, size, values[node], node)
+        size = push_heap(work, size, values[node], node, by_node)
     popped = np.zeros(len(values), np.int64)
     for k in range(len(values)):
-        popped[k] = pop_heap(work, size)
+        popped[k] = pop_heap(work, size, by_node)
         size -= 1
     return popped
 

@@ -1,4 +1,5 @@
-"""Beam search as published (Gandhi et al. 2024, appendix A, there called BFS): the best nodes of a heap, a few at a time.
+"""Beam search as published (Gandhi et al. 2024, appendix A, there called BFS): the best nodes of a heap, a few at a
+time.
 
 Each round takes the `width` best open nodes from a heap and visits them in that order; of each node's children the
 `width` best are generated and pushed. Nothing is pushed out of the heap again: what a round leaves stays open.
@@ -16,11 +17,21 @@ from sos.kernels import inlined, inner
 from sos.rng import below, fold, stream_key
 from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
-from sos.search.work import COUNT_SLOT, KEY_BITS, add_visit, begin, count_child, fill_frame, write_child
+from sos.search.work import (
+    COUNT_SLOT,
+    KEY_BITS,
+    Pruning,
+    add_visit,
+    begin,
+    count_child,
+    fill_frame,
+    judge_leaf,
+    write_child,
+)
 from sos.trace import Event, Outcome, Status, add_event
 
-GENERATE, DEAD_END, GOAL, END = (int(e) for e in (Event.GENERATE, Event.DEAD_END, Event.GOAL, Event.END))
-SOLVED, BUDGET, EMPTY = int(Outcome.SOLVED), int(Outcome.BUDGET), int(Outcome.EMPTY)
+GENERATE, END = int(Event.GENERATE), int(Event.END)
+BUDGET, EMPTY = int(Outcome.BUDGET), int(Outcome.EMPTY)
 OK, BUFFER_FULL = (int(s) for s in Status)
 SHUFFLE_KEY = stream_key(0, "beam shuffle")
 
@@ -28,9 +39,10 @@ SHUFFLE_KEY = stream_key(0, "beam shuffle")
 class Beam(NamedTuple):
     """Beam search: O(expanded nodes x (children + log heap)), memory O(nodes).
 
-    `heuristic` is an index into the environment's `heuristics`; ties resolve as in CPython's heapq. With `visit_leaves` dead
-    ends are pushed like inner nodes and visited in their turn, as the published code has it. `shuffle` writes the kept
-    children of a node in random order, a function of (problem, node). `max_nodes` bounds the expanded inner nodes.
+    `heuristic` is an index into the environment's `heuristics`; ties resolve as in CPython's heapq. With
+    `visit_leaves` dead ends are pushed like inner nodes and visited in their turn, as the published code has it.
+    `shuffle` writes the kept children of a node in random order, a function of (problem, node). `max_nodes` bounds
+    the expanded inner nodes.
     """
 
     width: int = 5
@@ -38,6 +50,12 @@ class Beam(NamedTuple):
     visit_leaves: bool = True
     shuffle: bool = False
     max_nodes: int = 1000
+
+
+@inlined
+def beam_from_row(row):
+    """Return the Beam whose fields are the numbers in `row`."""
+    return Beam(row[0], row[1], row[2] != 0, row[3] != 0, row[4])
 
 
 @inner
@@ -58,7 +76,8 @@ def _shuffle(keys, count, problem_key, node):
 
 @inlined
 def _push_sorted(work, size, first, count):
-    """Push the nodes first..first + count - 1, the children of frame 0 in their written order, by value; ties keep that order."""
+    """Push the nodes first..first + count - 1, the children of frame 0 in their written order, by value; ties keep
+    that order."""
     keys, ranks = work.keys[0], work.ranks
     for rank in range(count):
         place = 0
@@ -67,7 +86,7 @@ def _push_sorted(work, size, first, count):
             place += (other < value) | ((other == value) & (m < rank))
         ranks[place] = rank
     for k in range(count):
-        size = push_heap(work, size, keys[ranks[k]] >> KEY_BITS, first + ranks[k])
+        size = push_heap(work, size, keys[ranks[k]] >> KEY_BITS, first + ranks[k], False)
     return size
 
 
@@ -76,17 +95,18 @@ def _beam(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
     begin(env, strategy.heuristic, problem, work, trace)
     problem_key = _problem_key(problem)
-    size = push_heap(work, 0, 0, 0)
+    pruning = Pruning(False, False, 0, False, min(strategy.width, len(work.values)))
+    size = push_heap(work, 0, 0, 0, False)
     expanded = 0
     while size > 0:
         num_taken = min(strategy.width, size)
         for k in range(num_taken):
-            work.batch[k] = pop_heap(work, size)
+            work.batch[k] = pop_heap(work, size, False)
             size -= 1
         for k in range(num_taken):
             node = np.int64(work.batch[k])
             # A visit, then a generation and a verdict for each child, and an end.
-            if counts[0] + 2 * strategy.width + 3 > len(events) or counts[1] + strategy.width > len(nodes):
+            if counts[0] + 2 * pruning.most + 3 > len(events) or counts[1] + pruning.most > len(nodes):
                 return BUFFER_FULL
             if environment.is_leaf(env, states[node]):
                 add_visit(trace, node)
@@ -96,9 +116,7 @@ def _beam(strategy, env, problem, work, trace):
                 return OK
             expanded += 1
             add_visit(trace, node)
-            fill_frame(
-                env, strategy.heuristic, False, False, 0, False, strategy.width, problem, work, 0, node, states[node]
-            )
+            fill_frame(env, strategy.heuristic, pruning, problem, work, 0, node, states[node])
             count = work.frame[0, COUNT_SLOT]
             if strategy.shuffle:
                 _shuffle(work.keys[0], count, problem_key, node)
@@ -110,12 +128,8 @@ def _beam(strategy, env, problem, work, trace):
                 add_event(trace, GENERATE, child, child, 0, 0)
                 if environment.is_leaf(env, states[child]):
                     leaves = True
-                    value = environment.leaf_value(env, states[child])
-                    if environment.is_goal(env, problem, states[child]):
-                        add_event(trace, GOAL, child, child, value, 0)
-                        add_event(trace, END, -1, -1, SOLVED, 0)
+                    if judge_leaf(env, problem, child, trace):
                         return OK
-                    add_event(trace, DEAD_END, child, child, value, 0)
             if strategy.visit_leaves or not leaves:
                 size = _push_sorted(work, size, first, count)
     add_event(trace, END, -1, -1, EMPTY, 0)

@@ -8,24 +8,37 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.envs.protocol import implements
-from sos.kernels import inner
+from sos.errors import UserError
+from sos.kernels import inlined, inner
 from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
-from sos.search.work import ALL, COUNT_SLOT, KEY_BITS, add_visit, begin, count_child, fill_frame, write_child
+from sos.search.work import (
+    ALL,
+    COUNT_SLOT,
+    KEY_BITS,
+    Pruning,
+    add_visit,
+    begin,
+    count_child,
+    fill_frame,
+    judge_leaf,
+    write_child,
+)
 from sos.trace import PARENT, Event, Outcome, Status, add_event
 
-GENERATE, DEAD_END, GOAL, END = (int(e) for e in (Event.GENERATE, Event.DEAD_END, Event.GOAL, Event.END))
-SOLVED, EXHAUSTED, BUDGET = (int(o) for o in (Outcome.SOLVED, Outcome.EXHAUSTED, Outcome.BUDGET))
+GENERATE, END = int(Event.GENERATE), int(Event.END)
+EXHAUSTED, BUDGET = int(Outcome.EXHAUSTED), int(Outcome.BUDGET)
 OK, BUFFER_FULL = (int(s) for s in Status)
-NODE_BITS = 22  # of a heap key; the rest holds f
+MOST_COST = 2**60  # of a path: a heuristic value and its sum with a cost then fit into 64 bits
 
 
 class BestFirst(NamedTuple):
     """Best-first search over a heap ordered by (f, node): O(nodes x (children + log nodes)), memory O(nodes).
 
-    `depth_weight` is in the heuristic's scale (`env.heuristic_scale` is one unit): 0 is greedy best-first search, a positive
-    weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen`, `look_ahead`, `skip_out_of_range`
-    and `max_nodes` are those of `DepthFirst`. Every child is generated; leaves are judged at once and never visited.
+    `depth_weight` is in the heuristic's scale (`env.heuristic_scale` is one unit): 0 is greedy best-first search, a
+    positive weight prefers shallow nodes, a negative one deep nodes. `use_threshold`, `skip_seen`, `look_ahead`,
+    `skip_out_of_range` and `max_nodes` are those of `DepthFirst`. Every child is generated; leaves are judged at once
+    and never visited.
     """
 
     heuristic: int = 1
@@ -35,6 +48,21 @@ class BestFirst(NamedTuple):
     max_nodes: int = 1000
     look_ahead: int = 0
     skip_out_of_range: bool = False
+
+    def check(self, env, prefix="search"):
+        """Raise UserError where the values by which nodes are compared would not fit into 64 bits."""
+        most = MOST_COST // env.max_depth
+        if abs(self.depth_weight) > most:
+            weight, limit = (float(number / env.heuristic_scale) for number in (self.depth_weight, most))
+            raise UserError(
+                f"{prefix}.depth_weight={weight:g} is too large: at most {limit:g} in size, {env.max_depth} levels deep"
+            )
+
+
+@inlined
+def best_first_from_row(row):
+    """Return the BestFirst whose fields are the numbers in `row`."""
+    return BestFirst(row[0], row[1], row[2] != 0, row[3] != 0, row[4], row[5], row[6] != 0)
 
 
 @inner
@@ -50,33 +78,21 @@ def _depth(nodes, node):
 def _best_first(strategy, env, problem, work, trace):
     events, nodes, states, counts = trace
     begin(env, strategy.heuristic, problem, work, trace)
+    pruning = Pruning(strategy.use_threshold, strategy.skip_seen, strategy.look_ahead, strategy.skip_out_of_range, ALL)
     keys = work.keys[0]
-    size = push_heap(work, 0, 0, 0)
+    size = push_heap(work, 0, 0, 0, True)
     expanded = 0
     while size > 0:
-        node = np.int64(pop_heap(work, size))
+        node = np.int64(pop_heap(work, size, True))
         size -= 1
         if expanded >= strategy.max_nodes:
             add_event(trace, END, -1, -1, BUDGET, 0)
             return OK
         expanded += 1
-        if not fill_frame(
-            env,
-            strategy.heuristic,
-            strategy.use_threshold,
-            strategy.skip_seen,
-            strategy.look_ahead,
-            strategy.skip_out_of_range,
-            ALL,
-            problem,
-            work,
-            0,
-            node,
-            states[node],
-        ):
+        if not fill_frame(env, strategy.heuristic, pruning, problem, work, 0, node, states[node]):
             return BUFFER_FULL
         count = work.frame[0, COUNT_SLOT]
-        if counts[0] + 2 * count + 3 > len(events) or counts[1] + count > min(len(nodes), 1 << NODE_BITS):
+        if counts[0] + 2 * count + 3 > len(events) or counts[1] + count > len(nodes):
             return BUFFER_FULL
         add_visit(trace, node)
         cost = strategy.depth_weight * (_depth(nodes, node) + 1)
@@ -84,14 +100,9 @@ def _best_first(strategy, env, problem, work, trace):
             child = write_child(env, work, 0, rank, node, rank, trace)
             count_child(trace, child)
             add_event(trace, GENERATE, child, child, 0, 0)
-            if environment.is_leaf(env, states[child]):
-                value = environment.leaf_value(env, states[child])
-                if environment.is_goal(env, problem, states[child]):
-                    add_event(trace, GOAL, child, child, value, 0)
-                    add_event(trace, END, -1, -1, SOLVED, 0)
-                    return OK
-                add_event(trace, DEAD_END, child, child, value, 0)
-            else:
-                size = push_heap(work, size, (((keys[rank] >> KEY_BITS) + cost) << NODE_BITS) | child, child)
+            if not environment.is_leaf(env, states[child]):
+                size = push_heap(work, size, (keys[rank] >> KEY_BITS) + cost, child, True)
+            elif judge_leaf(env, problem, child, trace):
+                return OK
     add_event(trace, END, -1, -1, EXHAUSTED, 0)
     return OK

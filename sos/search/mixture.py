@@ -1,4 +1,5 @@
-"""A mixture of strategies: each problem is searched with one of them, drawn by weight from a counter-based random stream."""
+"""A mixture of strategies: each problem is searched with one of them, drawn by weight from a counter-based random
+stream."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from sos.envs.protocol import implements
 from sos.rng import uniform
-from sos.search.beam import Beam
-from sos.search.best_first import BestFirst
-from sos.search.depth_first import DepthFirst
+from sos.search.beam import Beam, beam_from_row
+from sos.search.best_first import BestFirst, best_first_from_row
+from sos.search.depth_first import DepthFirst, depth_first_from_row
 from sos.search.protocol import choose, search, search_chosen
 from sos.search.widening import Widening
 
@@ -28,7 +29,8 @@ class Mixture(NamedTuple):
 
 
 def mix(strategies: Sequence[Any], weights: Sequence[float]) -> Mixture:
-    """Return the mixture that draws `strategies[m]` with probability `weights[m]` / their sum, which must be above 0."""
+    """Return the mixture that draws `strategies[m]` with probability `weights[m]` / their sum, which must be above
+    0."""
     total = np.cumsum(np.asarray(weights, np.float64))
     assert len(total) == len(strategies)
     assert total[-1] > 0
@@ -51,14 +53,13 @@ def _choose(mixture, key, index):
 
 @implements(search_chosen, Mixture)
 def _search_chosen(mixture, choice, env, problem, work, trace):
-    o = mixture.options[choice]
+    row = mixture.options[choice]
     kind = mixture.kinds[choice]
     if kind == DEPTH_FIRST:
-        strategy = DepthFirst(o[0], o[1] != 0, o[2] != 0, o[3] != 0, o[4], o[5], o[6] != 0)
-        return search(strategy, env, problem, work, trace)
+        return search(depth_first_from_row(row), env, problem, work, trace)
     if kind == BEAM:
-        return search(Beam(o[0], o[1], o[2] != 0, o[3] != 0, o[4]), env, problem, work, trace)
-    return search(BestFirst(o[0], o[1], o[2] != 0, o[3] != 0, o[4], o[5], o[6] != 0), env, problem, work, trace)
+        return search(beam_from_row(row), env, problem, work, trace)
+    return search(best_first_from_row(row), env, problem, work, trace)
 
 
 def _first(strategy, key, index):

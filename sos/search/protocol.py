@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sos.envs.protocol import _interpreted
+from sos.envs.protocol import implementation_of
 
 
 def search(strategy, env, problem, work, trace):
@@ -10,25 +10,27 @@ def search(strategy, env, problem, work, trace):
 
     `work` is the SearchWork. The trace ends with an `END` event unless the status is `BUFFER_FULL`.
     """
-    return _interpreted("search", type(strategy))(strategy, env, problem, work, trace)
+    return implementation_of("search", type(strategy))(strategy, env, problem, work, trace)
 
 
 def options_of(strategy):
     """Return the options of a depth-first search as a `DepthFirst`."""
-    return _interpreted("options_of", type(strategy))(strategy)
+    return implementation_of("options_of", type(strategy))(strategy)
 
 
 def rules(strategy, env, state, widened):
-    """Return the environment whose rules a depth-first search keeps to for the children of `state`: `env` or a narrower one.
+    """Return the environment whose rules a depth-first search keeps to for the children of `state`: `env` or a
+    narrower one.
 
     `widened` says whether `widen` was called.
     """
-    return _interpreted("rules", type(strategy))(strategy, env, state, widened)
+    return implementation_of("rules", type(strategy))(strategy, env, state, widened)
 
 
 def widen(strategy, env, work):
-    """Make `work` ready for another pass of an exhausted depth-first search, by wider rules; False where there is none."""
-    return _interpreted("widen", type(strategy))(strategy, env, work)
+    """Make `work` ready for another pass of an exhausted depth-first search, by wider rules; False where there is
+    none."""
+    return implementation_of("widen", type(strategy))(strategy, env, work)
 
 
 def choose(strategy, key, index):
@@ -36,9 +38,9 @@ def choose(strategy, key, index):
 
     A single strategy is number 0 of itself.
     """
-    return _interpreted("choose", type(strategy))(strategy, key, index)
+    return implementation_of("choose", type(strategy))(strategy, key, index)
 
 
 def search_chosen(strategy, choice, env, problem, work, trace):
     """Like `search`, with number `choice` of a mixture, or a single strategy itself."""
-    return _interpreted("search_chosen", type(strategy))(strategy, choice, env, problem, work, trace)
+    return implementation_of("search_chosen", type(strategy))(strategy, choice, env, problem, work, trace)

@@ -19,7 +19,8 @@ def _search(strategy, choice, env, problem, work, trace):
 
 
 def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, choice: int = 0) -> Trace:
-    """Search `problem` (int32 (P,), within the ranges of `env`), with number `choice` of a mixture, and return the whole trace.
+    """Search `problem` (int32 (P,), within the ranges of `env`), with number `choice` of a mixture, and return the
+    whole trace.
 
     Raises ValueError where more than `max_nodes` nodes are generated.
     """

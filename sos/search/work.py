@@ -7,20 +7,23 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
+from sos.errors import UserError
 from sos.kernels import inlined, inner
 from sos.rng import fold
-from sos.trace import ACTION, PARENT, RANK, Event, add_event
+from sos.trace import ACTION, PARENT, RANK, Event, Outcome, add_event
 
-EXPAND = int(Event.EXPAND)
+EXPAND, GOAL, DEAD_END, END = (int(e) for e in (Event.EXPAND, Event.GOAL, Event.DEAD_END, Event.END))
+SOLVED = int(Outcome.SOLVED)
 NO_LIMIT = 2**63 - 1
 
 
 class SearchWork(NamedTuple):
     """Caller-owned work arrays, reused from problem to problem. D = depths, C = children, A, W = row widths, N = nodes.
 
-    `moves` and `keys` belong to the node being expanded at each depth: the moves to its children in generation order, and the
-    kept children, best first, as heuristic value << KEY_BITS | number of the move. `seen` is an open-addressing hash
-    table of rows of `seen_rows` (canonical states; index + 1, 0 = free), and `num_seen` int64 (1,) counts them.
+    `moves` and `keys` belong to the node being expanded at each depth: the moves to its children in generation order,
+    and the kept children, best first, as heuristic value << KEY_BITS | number of the move. `seen` is an
+    open-addressing hash table of rows of `seen_rows` (canonical states; index + 1, 0 = free), and `num_seen` int64
+    (1,) counts them.
     """
 
     moves: np.ndarray  # int64 (D, C)
@@ -43,14 +46,19 @@ class SearchWork(NamedTuple):
 NODE_SLOT, NEXT_SLOT, COUNT_SLOT = range(3)
 KEY_BITS = 8
 MOVE_MASK = (1 << KEY_BITS) - 1
-ALL = 1 << KEY_BITS
+ALL = 1 << KEY_BITS  # children of a node that the keys can tell apart
 
 
 def new_work(env, max_nodes: int) -> SearchWork:
-    """Allocate the work space for searches of `env` that generate at most `max_nodes` nodes."""
+    """Allocate the work space for searches of `env` that generate at most `max_nodes` nodes.
+
+    Raises UserError for an environment whose nodes have more children than the keys of a frame can tell apart.
+    """
     depths, children = env.max_depth + 1, env.max_children
     slots = 1 << max(4, int(2 * max_nodes - 1).bit_length())
-    assert children <= ALL
+    if children > ALL:
+        name = type(env).__name__
+        raise UserError(f"a node of {name} has up to {children} children; searches take up to {ALL}: {env}")
     return SearchWork(
         np.zeros((depths, children), np.int64),
         np.zeros((depths, children), np.int64),
@@ -130,7 +138,8 @@ def begin(env, heuristic, problem, work, trace):
 
 @inlined
 def _sort(values, count, keys):
-    """Write the `count` distinct numbers of `values` into `keys` in ascending order, without branches; `values` is lost.
+    """Write the `count` distinct numbers of `values` into `keys` in ascending order, without branches; `values` is
+    lost.
 
     Both have room for four numbers at least. O(count**2), which for up to 40 numbers is faster than to branch.
     """
@@ -150,43 +159,37 @@ def _sort(values, count, keys):
         keys[rank] = values[k]
 
 
-@inlined
-def fill_frame(
-    env,
-    heuristic,
-    use_threshold,
-    skip_seen,
-    look_ahead,
-    skip_out_of_range,
-    most,
-    problem,
-    work,
-    depth,
-    node,
-    state,
-):
-    """Write the `most` best kept children of `state` into the frame at `depth`, best first; False if the table of states is full.
+class Pruning(NamedTuple):
+    """Which children of a node a search keeps."""
 
-    With `use_threshold` a child above the environment's threshold is dropped, with `skip_seen` one whose canonical state was
-    kept before, with `look_ahead` one that the environment calls hopeless, with `skip_out_of_range` a leaf that no problem asks
-    for. Equal values stay in generation order.
+    use_threshold: bool  # none above the environment's threshold
+    skip_seen: bool  # none whose canonical state was kept before
+    look_ahead: int  # none that the environment calls hopeless with that look-ahead
+    skip_out_of_range: bool  # no leaf that no problem asks for
+    most: int  # only so many of the best
+
+
+@inlined
+def fill_frame(env, heuristic, pruning, problem, work, depth, node, state):
+    """Write the kept children of `state` into the frame at `depth`, best first; False if the table of states is full.
+
+    Equal values stay in generation order.
     """
     moves = work.moves[depth]
-    keys = work.keys[depth]
     values = work.values
     num = environment.successors(env, heuristic, problem, work.scratch, state, moves, values)
-    limit = environment.threshold(env, problem) if use_threshold else NO_LIMIT
+    limit = environment.threshold(env, problem) if pruning.use_threshold else NO_LIMIT
     kept = 0
     for move in range(num):
         value = values[move]
         stays = value <= limit
-        if stays and (look_ahead > 0 or skip_seen or skip_out_of_range):
+        if stays and (pruning.look_ahead > 0 or pruning.skip_seen or pruning.skip_out_of_range):
             environment.make_child(env, state, moves[move], work.action, work.child)
-            if look_ahead > 0 and environment.hopeless(env, problem, work.child, look_ahead):
+            if pruning.look_ahead > 0 and environment.hopeless(env, problem, work.child, pruning.look_ahead):
                 continue
-            if skip_out_of_range and environment.out_of_range(env, work.child):
+            if pruning.skip_out_of_range and environment.out_of_range(env, work.child):
                 continue
-            if skip_seen:
+            if pruning.skip_seen:
                 environment.canonical(env, work.child, work.row)
                 added = add_seen(work)
                 if added < 0:
@@ -195,11 +198,10 @@ def fill_frame(
         # Equal values stay in generation order, for the number of the move is part of a key.
         values[kept] = value << KEY_BITS | move
         kept += stays
-    _sort(values, kept, keys)
-    kept = min(kept, most)
+    _sort(values, kept, work.keys[depth])
     work.frame[depth, NODE_SLOT] = node
     work.frame[depth, NEXT_SLOT] = 0
-    work.frame[depth, COUNT_SLOT] = kept
+    work.frame[depth, COUNT_SLOT] = min(kept, pruning.most)
     return True
 
 
@@ -229,3 +231,16 @@ def count_child(trace, node):
 def add_visit(trace, node):
     """Append the first visit of `node`."""
     add_event(trace, EXPAND, node, node, 0, 0)
+
+
+@inlined
+def judge_leaf(env, problem, node, trace):
+    """Append the verdict on the leaf `node`, and the end of the search where it is a goal; say whether it is one."""
+    state = trace.states[node]
+    value = environment.leaf_value(env, state)
+    if environment.is_goal(env, problem, state):
+        add_event(trace, GOAL, node, node, value, 0)
+        add_event(trace, END, -1, -1, SOLVED, 0)
+        return True
+    add_event(trace, DEAD_END, node, node, value, 0)
+    return False

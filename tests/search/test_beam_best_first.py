@@ -15,11 +15,12 @@ from naive import search as naive
 from places import GOLDEN
 
 from sos.envs.countdown.rules import HEURISTIC_SCALE, HEURISTICS, Countdown
+from sos.errors import UserError
 from sos.rng import below, fold
 from sos.search.beam import SHUFFLE_KEY, Beam
-from sos.search.best_first import BestFirst
-from sos.search.work import _sort, new_work
-from sos.trace import ACTION, KIND, RANK, Event, Outcome, Status, Trace, new_buffer
+from sos.search.best_first import MOST_COST, BestFirst
+from sos.search.work import ALL, _sort, new_work
+from sos.trace import ACTION, KIND, RANK, Event, Outcome, Status, Trace, new_buffer, to_trace
 
 ENVS = {
     2: Countdown(num_numbers=2, max_number=20),
@@ -113,7 +114,73 @@ def test_the_heap_is_cpythons() -> None:
             for node, value in enumerate(values.tolist()):
                 heapq.heappush(heap, naive.Open(value, node))
             expected = [heapq.heappop(heap).node for _ in range(size)]
-            assert heap_kernel(new_work(ENVS[2], size), values).tolist() == expected
+            assert heap_kernel(new_work(ENVS[2], size), values, False).tolist() == expected
+
+
+@pytest.mark.parametrize("shift", [0, -(2**60), 2**60, 2**62])
+def test_a_heap_by_node_decides_ties_by_the_node(shift: int) -> None:
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 3, 10, 100):
+        for spread in (1, 3, 1000):
+            values = rng.integers(0, spread, size) + shift
+            expected = np.lexsort([np.arange(size), values])
+            assert heap_kernel(new_work(ENVS[2], size), values, True).tolist() == expected.tolist()
+
+
+LARGEST = {
+    2: Countdown(num_numbers=2, max_number=2**31 - 1, max_target=1000),
+    4: Countdown(num_numbers=4, max_number=999, max_target=999),
+    5: Countdown(num_numbers=5, max_number=2**31 - 1, max_target=1000),
+    6: Countdown(num_numbers=6, max_number=99),
+}
+
+
+@pytest.mark.parametrize("num_numbers", list(LARGEST))
+def test_the_largest_values_that_a_best_first_search_accepts_agree_with_the_oracle(num_numbers: int) -> None:
+    env = LARGEST[num_numbers]
+    rng = np.random.default_rng(num_numbers)
+    most = MOST_COST // env.max_depth
+    differ = 0
+    for heuristic, depth_weight in product((0, 1, 2, 3), (0, 1, -1, most, -most, most // 3)):
+        strategy = BestFirst(heuristic, depth_weight, max_nodes=12)
+        strategy.check(env)
+        problem = random_problem(rng, env)
+        trace = assert_same(strategy, env, problem)
+        differ += not trace.equals(run_search(strategy._replace(depth_weight=0), env, problem))
+        if depth_weight == most:
+            with pytest.raises(UserError, match=r"search\.depth_weight=.* is too large: at most .* in size"):
+                strategy._replace(depth_weight=depth_weight + 1).check(env)
+    assert differ >= 2 or num_numbers == 2
+
+
+@pytest.mark.parametrize("num_numbers", [3, 4])
+def test_a_beam_wider_than_any_node_has_children_needs_no_more_room(num_numbers: int) -> None:
+    env = ENVS[num_numbers]
+    rng = np.random.default_rng(num_numbers)
+    num_widest = 0
+    for _ in range(10):
+        problem = random_problem(rng, env)
+        trace = assert_same(Beam(1990, max_nodes=400), env, problem)
+        nodes = len(trace.nodes) + env.max_children
+        work = new_work(env._replace(max_target=1000), nodes)
+        for width in (1990, 2**31, 2**62):
+            buffer = new_buffer(4 * nodes + 8, nodes, ACTION + env.action_width, env.state_width)
+            row = np.array(problem, np.int32)
+            assert search_kernel(Beam(width, max_nodes=400), env, row, work, buffer) == Status.OK
+            assert to_trace(row, buffer).equals(trace)
+            num_widest += 1
+    assert num_widest == 30
+
+
+class Crowded(Countdown):
+    """More children of a node than the keys of a frame can tell apart."""
+
+    max_children = ALL + 1  # type: ignore[assignment]
+
+
+def test_more_children_than_keys_can_tell_apart_are_refused() -> None:
+    with pytest.raises(UserError, match=r"a node of Crowded has up to 257 children; searches take up to 256"):
+        new_work(Crowded(), 100)
 
 
 def test_shuffling_changes_the_order_and_nothing_else() -> None:

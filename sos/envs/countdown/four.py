@@ -1,11 +1,13 @@
 """Decides whether four numbers reach a target, all at once: the two shapes of an expression as lanes of a vector loop.
 
-The last operation joins either two pairs, (p q)(z x), or a triple and a number, ((p q) z) x. For the second the target and x
-give at most four values that the triple must reach, so that every pair's value is compared with what z must meet. Both
-loops run over lanes that the compiler turns into vector code, without branches: an illegal value is NaN, which equals nothing.
+The last operation joins either two pairs, (p q)(z x), or a triple and a number, ((p q) z) x. For the second the
+target and x give at most four values that the triple must reach, so that every pair's value is compared with what z
+must meet. Both loops run over lanes that the compiler turns into vector code, without branches: an illegal value is
+NaN, which equals nothing.
 
-Values are float64 and exact: legal ones are at most 2**31, and a product that is rounded (above 2**53) equals none of them.
-A quotient of such values that is not whole is at least 2**-31 away from the next whole number, so that `floor` is exact.
+Values are float64 and exact: legal ones are at most 2**31, and a product that is rounded (above 2**53) equals none of
+them. A quotient of such values that is not whole is at least 2**-31 away from the next whole number, so that `floor`
+is exact.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ def _join(v, w, target, cap):
 
 @_plain
 def _meet(v, z, by_sum, by_difference, by_quotient):
-    """Say whether an operation on v and z gives a value that an addition, subtraction or division with x takes to the target.
+    """Say whether an operation on v and z gives a value that an addition, subtraction or division with x takes to the
+    target.
 
     Left out is what the two pairs cover: sum and difference before sum and difference, quotient before quotient.
     """
@@ -81,7 +84,8 @@ def _meet_factor(v, z, factor):
 
 @_plain
 def _two_pairs(target, cap, lanes):
-    """Return whether two pairs reach the target, quotients of pairs left out; 2 and 4: a pair or the target has quotients."""
+    """Return whether two pairs reach the target, quotients of pairs left out; 2 and 4: a pair or the target has
+    quotients."""
     hit = 0
     divides = 0
     factors = 0

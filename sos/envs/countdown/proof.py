@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs.countdown.four import four_reach, new_lanes
-from sos.kernels import inner
+from sos.kernels import inlined, inner
 
 ADD, MULTIPLY, SUBTRACT, DIVIDE = range(4)
 
@@ -34,6 +34,50 @@ def pair_hits(x, y, target, max_value):
     if x - y == target or x + y == target or x * y == target:
         return True
     return y != 0 and x % y == 0 and x // y == target
+
+
+@inlined
+def _advance(frame, count):
+    """Set the frame of `count` numbers to the operation behind its present one."""
+    if frame[8] < 3:
+        frame[8] += 1
+        return
+    frame[8] = 0
+    if frame[7] + 1 < count:
+        frame[7] += 1
+    else:
+        frame[6] += 1
+        frame[7] = frame[6] + 1
+
+
+@inlined
+def _result(a, b, operator, max_value):
+    """Return what the operation on two numbers gives, -1 where it is outside the rules or another one gives the
+    same."""
+    x, y = max(a, b), min(a, b)
+    result = np.int64(-1)
+    if operator == ADD:
+        result = x + y
+    elif operator == MULTIPLY:
+        result = x * y
+    elif operator == SUBTRACT:
+        result = x - y
+    elif y > 1 and x % y == 0:
+        # Division by 1 gives the state that multiplication by 1 gave.
+        result = x // y
+    return result if result <= max_value else np.int64(-1)
+
+
+@inlined
+def _replace_pair(frame, count, result, below_frame, i, j):
+    """Write the numbers of `frame` but those at i and j, then the result, into `below_frame`; return how many."""
+    k = 0
+    for m in range(count):
+        if m != i and m != j:
+            below_frame[k] = frame[m]
+            k += 1
+    below_frame[k] = result
+    return k + 1
 
 
 @inner
@@ -65,47 +109,17 @@ def reaches(problem, max_value, work):
     while depth >= 0:
         frame = frames[depth]
         count = num - depth
-        i = frame[6]
-        j = frame[7]
-        operator = frame[8]
+        i, j, operator = frame[6], frame[7], frame[8]
         if i >= count - 1:
             depth -= 1
             continue
-        # Advance the frame to its next operation before going down.
-        if operator < 3:
-            frame[8] = operator + 1
-        else:
-            frame[8] = 0
-            if j + 1 < count:
-                frame[7] = j + 1
-            else:
-                frame[6] = i + 1
-                frame[7] = i + 2
-        x = frame[i]
-        y = frame[j]
-        if x < y:
-            x, y = y, x
-        if operator == ADD:
-            result = x + y
-        elif operator == MULTIPLY:
-            result = x * y
-        elif operator == SUBTRACT:
-            result = x - y
-        else:
-            if y <= 1 or x % y != 0:
-                # Division by 1 gives the state that multiplication by 1 gave.
-                continue
-            result = x // y
-        if result > max_value:
+        _advance(frame, count)
+        result = _result(frame[i], frame[j], operator, max_value)
+        if result < 0:
             continue
         below_frame = frames[depth + 1]
-        k = 0
-        for m in range(count):
-            if m != i and m != j:
-                below_frame[k] = frame[m]
-                k += 1
-        below_frame[k] = result
-        if k + 1 > base:
+        left = _replace_pair(frame, count, result, below_frame, i, j)
+        if left > base:
             depth += 1
             below_frame[6] = 0
             below_frame[7] = 1

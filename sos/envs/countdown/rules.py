@@ -5,8 +5,8 @@ allowed), division is larger by smaller, exact and never by 0, and a result abov
 goal is a state whose only number is the target. Numbers are listed as they were drawn and a result behind them; with
 `descending` all lists are in descending order, which says the same in a form that is easier to learn.
 
-Rows: problem = [target, count, numbers...], state = [count, numbers...] (zeros behind), action = [a, operator, b, result] with the
-operands in the order in which they are written.
+Rows: problem = [target, count, numbers...], state = [count, numbers...] (zeros behind), action = [a, operator, b,
+result] with the operands in the order in which they are written.
 """
 
 from __future__ import annotations
@@ -16,6 +16,18 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol
+from sos.envs.countdown.heuristics import (
+    BY_OPERATOR,
+    HEURISTIC_SCALE,
+    HEURISTICS,
+    MULT,
+    NO_HEURISTIC,
+    SIZE,
+    SUM,
+    capped_product,
+    cost,
+    other_sizes,
+)
 from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, pair_hits, reaches
 from sos.envs.protocol import implements
 from sos.errors import UserError
@@ -23,13 +35,8 @@ from sos.kernels import inner
 from sos.rng import below, fold
 
 OPERAND_A, OPERATOR, OPERAND_B, RESULT = range(4)
-HEURISTICS = ("none", "sum", "mult", "size", "operator")
-NO_HEURISTIC, SUM, MULT, SIZE, BY_OPERATOR = range(5)
-MAX_SIZE = 2**40
 MAX_NUMBERS = 6
 INT32_MAX = 2**31 - 1
-# A mean over 1 to 6 numbers times 60 is a whole number: heuristics stay exact integers.
-HEURISTIC_SCALE = 60
 
 
 class Countdown(NamedTuple):
@@ -106,7 +113,8 @@ class Countdown(NamedTuple):
         return new_proof_work(self.num_numbers)
 
     def problem_row(self, target: int, numbers: list[int]) -> list[int]:
-        """Return the problem row for `numbers`, which must be `num_numbers` long, in the order in which it lists them."""
+        """Return the problem row for `numbers`, which must be `num_numbers` long, in the order in which it lists
+        them."""
         if len(numbers) != self.num_numbers:
             raise UserError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
         return [target, len(numbers), *(sorted(numbers, reverse=True) if self.descending else numbers)]
@@ -142,30 +150,30 @@ def _successors(env, kind, problem, scratch, state, moves, values):
         scale //= max(count - 1, 1)
     total = np.int64(0)
     for k in range(1, count + 1):
-        total += _cost(kind, target, scratch, np.int64(state[k]))
+        total += cost(kind, target, scratch, np.int64(state[k]))
     num = 0
     for i in range(1, count):
         x = np.int64(state[i])
-        rest_x = total - _cost(kind, target, scratch, x)
+        rest_x = total - cost(kind, target, scratch, x)
         for j in range(i + 1, count + 1):
             y = np.int64(state[j])
-            rest = rest_x - _cost(kind, target, scratch, y)
+            rest = rest_x - cost(kind, target, scratch, y)
             place = i << 5 | j << 2
             large, small = max(x, y), min(x, y)
             # Each is written, and kept where it is legal. A number of the problem can itself be above the limit.
             moves[num] = (x + y) << 8 | place | ADD
-            values[num] = (rest + _cost(kind, target, scratch, x + y)) * scale
+            values[num] = (rest + cost(kind, target, scratch, x + y)) * scale
             num += x + y <= env.max_value
             moves[num] = (x * y) << 8 | place | MULTIPLY
-            values[num] = (rest + _cost(kind, target, scratch, x * y)) * scale
+            values[num] = (rest + cost(kind, target, scratch, x * y)) * scale
             num += x * y <= env.max_value
             moves[num] = (large - small) << 8 | place | SUBTRACT
-            values[num] = (rest + _cost(kind, target, scratch, large - small)) * scale
+            values[num] = (rest + cost(kind, target, scratch, large - small)) * scale
             num += large - small <= env.max_value
             # Whole numbers below 2**31 are exact as floats, and so is whether their ratio is whole.
             ratio = np.int64(np.float64(large) / np.float64(max(small, 1)))
             moves[num] = ratio << 8 | place | DIVIDE
-            values[num] = (rest + _cost(kind, target, scratch, ratio)) * scale
+            values[num] = (rest + cost(kind, target, scratch, ratio)) * scale
             num += (ratio * small == large) & (small != 0) & (ratio <= env.max_value)
     if kind == BY_OPERATOR:
         for m in range(num):
@@ -173,32 +181,9 @@ def _successors(env, kind, problem, scratch, state, moves, values):
             values[m] = (DIVIDE - operator if operator >= SUBTRACT else SUBTRACT + operator) * HEURISTIC_SCALE
     if kind == SIZE:
         for m in range(num):
-            others = _other_sizes(state, moves[m] >> 5 & 7, moves[m] >> 2 & 7)
-            values[m] = _capped_product(others, (moves[m] >> 8) + 1) * HEURISTIC_SCALE
+            others = other_sizes(state, moves[m] >> 5 & 7, moves[m] >> 2 & 7)
+            values[m] = capped_product(others, (moves[m] >> 8) + 1) * HEURISTIC_SCALE
     return num
-
-
-@inner
-def _cost(kind, target, scratch, value):
-    """Return what one number adds to the unscaled heuristic of a state; above the target it is the distance to it."""
-    below = scratch[min(value, target)] if kind == MULT else max(target - value, 0)
-    return below + max(value - target, 0)
-
-
-@inner
-def _capped_product(total, factor):
-    # Both can be so large that their product would overflow.
-    return total * factor if factor <= MAX_SIZE // total else MAX_SIZE
-
-
-@inner
-def _other_sizes(state, i, j):
-    """Return the product of the numbers plus 1 but those at i and j, cut at a limit."""
-    total = np.int64(1)
-    for k in range(1, state[0] + 1):
-        if k != i and k != j:
-            total = _capped_product(total, np.int64(state[k]) + 1)
-    return total
 
 
 @implements(protocol.make_child, Countdown)
@@ -215,7 +200,8 @@ def _make_child(env, state, move, action, child):
     action[1] = operator
     action[2] = x if swap else y
     action[3] = result
-    # Without branches: all columns, the zeros behind the numbers too, are moved up by how many are left out before them.
+    # Without branches: all columns, the zeros behind the numbers too, are moved up by how many are left out before
+    # them.
     width = len(child)
     k = 1
     for m in range(1, width):
@@ -229,7 +215,8 @@ def _make_child(env, state, move, action, child):
 
 @inner
 def _put_last(env, state, count, value):
-    """Make `value` number `count` of `state`, or give it its place among those before it where they are in descending order."""
+    """Make `value` number `count` of `state`, or give it its place among those before it where they are in descending
+    order."""
     k = count
     if env.descending:
         while k > 1 and state[k - 1] < value:
@@ -263,8 +250,8 @@ def _apply_action(env, state, action, child):
 
 @implements(protocol.check_action, Countdown)
 def _check_action(env, action):
-    a = action[0]
-    b = action[2]
+    a = np.int64(action[0])
+    b = np.int64(action[2])
     operator = action[1]
     if operator == ADD:
         true = a + b
@@ -300,7 +287,8 @@ def _canonical(env, state, out):
 
 @implements(protocol.prepare, Countdown)
 def _prepare(env, kind, problem, scratch):
-    # The distance of each number up to the target to the nearest factor in 2..target; a target below 2 stands for itself.
+    # The distance of each number up to the target to the nearest factor in 2..target; a target below 2 stands for
+    # itself.
     if kind != MULT:
         return
     target = np.int64(problem[0])
@@ -348,7 +336,8 @@ def _narrowed(env, largest):
 
 @implements(protocol.reach, Countdown)
 def _reach(env, state):
-    # All numbers but one can be combined. A product is the most that they give, where a 1 can do as much as a 2 and a 0 nothing.
+    # All numbers but one can be combined. A product is the most that they give, where a 1 can do as much as a 2 and a
+    # 0 nothing.
     count = state[0]
     least = np.int64(state[1])
     for k in range(2, count + 1):
