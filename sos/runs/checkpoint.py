@@ -134,13 +134,21 @@ def _progress(path: Path, content: dict[str, Any]) -> dict[str, int]:
     return found
 
 
+def config_of(loaded: LoadedCheckpoint) -> Config:
+    """Return the config of a checkpoint's run. Raises UserError that names the file and the key."""
+    try:
+        return config_from_dict(loaded.config)
+    except ValueError as error:
+        raise UserError(f"{loaded.path} was written under another schema: {error}") from error
+
+
 def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:
     """Build the model of a checkpoint on the CPU. `system` must be that of the checkpoint's config.
 
     Raises UserError where the dialect now compiles to other tokens or another grammar, and where a weight is missing, of another
     shape or of another type; before anything is allocated that the file does not hold.
     """
-    config = config_from_dict(loaded.config)
+    config = config_of(loaded)
     check_model(loaded, config, system)
     model = GPT(gpt_config(config, len(system.dialect.vocab)))
     model.load_state_dict(loaded.state_dict)

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
-from sos.config import Config, EvalConfig, config_from_dict, to_dict
+from sos.config import Config, EvalConfig, to_dict
 from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source
 from sos.datasets.source import build_source
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
-from sos.runs.checkpoint import LoadedCheckpoint, check_model, load_checkpoint
+from sos.runs.checkpoint import LoadedCheckpoint, check_model, config_of, load_checkpoint
 from sos.runs.identity import Identity, identity
 from sos.runs.provenance import data_hashes, first_block
 from sos.runs.resume import check_same_run, find_checkpoint
@@ -132,5 +132,5 @@ def checked_checkpoint(path: Path, config: Config, system: System) -> LoadedChec
     """Read a checkpoint and check that it is of this run. Raises UserError that names the file and the key."""
     loaded = load_checkpoint(path)
     check_same_run(config, loaded)
-    check_model(loaded, config_from_dict(loaded.config), system)
+    check_model(loaded, config_of(loaded), system)
     return loaded

@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,14 @@ def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = Fals
 def _told(folder: Path) -> Iterator[None]:
     """Turn what a disk refuses into one line, and record in the folder why the run failed, unless it holds a result."""
     home = RunFolder(folder)
+    hook = threading.excepthook
+
+    def quiet(arguments: threading.ExceptHookArgs) -> None:
+        # TensorBoard's writer raises the same error where the next event is added.
+        if not (isinstance(arguments.exc_value, OSError) and arguments.exc_value.errno in DISK):
+            hook(arguments)
+
+    threading.excepthook = quiet
     try:
         yield
     except AlreadyFinished:
@@ -97,6 +106,8 @@ def _told(folder: Path) -> Iterator[None]:
         if told is error:
             raise
         raise told from error
+    finally:
+        threading.excepthook = hook
 
 
 def _one_line_of_disk(error: Exception, folder: Path) -> Exception:

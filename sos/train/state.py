@@ -46,7 +46,7 @@ def training_state(
             "state_dict": {f"{MODEL_PREFIX}{name}": weight for name, weight in loaded.state_dict.items()},
             "loops": {"fit_loop": loops["fit_loop"]},
             "callbacks": _callback_states(content.get("callbacks"), trainer),
-            "optimizer_states": [_optimizer_state(content.get("optimizer_states"), lit, trainer, steps)],
+            "optimizer_states": [_optimizer_state(loaded, lit, trainer, steps)],
             "lr_schedulers": [],
             DATA: _cursor(content.get(DATA), budget, block, lit.model.config.context),
         }
@@ -120,8 +120,9 @@ def _cursor(found: Any, budget: Budget, block: int, context: int) -> dict[str, A
     return found
 
 
-def _optimizer_state(found: Any, lit: LitGPT, trainer: L.Trainer, steps: int) -> dict[str, Any]:
-    """Return the optimizer's state with the options of this run. `found` is a list of one state, keyed by names."""
+def _optimizer_state(loaded: LoadedCheckpoint, lit: LitGPT, trainer: L.Trainer, steps: int) -> dict[str, Any]:
+    """Return the optimizer's state, keyed by names, with the options of this run."""
+    found = loaded.content.get("optimizer_states")
     if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
         raise _Damaged("optimizer_states is missing or not of one optimizer")
     state, groups = found[0].get("state"), found[0].get("param_groups")
@@ -130,7 +131,6 @@ def _optimizer_state(found: Any, lit: LitGPT, trainer: L.Trainer, steps: int) ->
     options = _options(lit, sharded=isinstance(trainer.strategy, ShardedStrategy))
     if [group.get("params") for group in groups] != [group["params"] for group in options]:
         raise _Damaged("optimizer_states is of other parameters")
-    parameters = dict(lit.named_parameters())
     wanted = {
         name: {"step", "momentum"} if group.get("muon") else {"step", "exp_avg", "exp_avg_sq"}
         for group in options
@@ -142,7 +142,8 @@ def _optimizer_state(found: Any, lit: LitGPT, trainer: L.Trainer, steps: int) ->
         entry = state[name]
         if not isinstance(entry, dict) or entry.keys() != keys:
             raise _Damaged(f"optimizer_states/{name} is incomplete")
-        _check_entry(entry, parameters[name].shape, f"optimizer_states/{name}", steps)
+        weight = loaded.state_dict[name.removeprefix(MODEL_PREFIX)]
+        _check_entry(entry, weight, f"optimizer_states/{name}", steps)
     return {"state": state, "param_groups": options}
 
 
@@ -157,12 +158,12 @@ def _options(lit: LitGPT, sharded: bool) -> list[dict[str, Any]]:
     return groups
 
 
-def _check_entry(entry: dict[str, Any], shape: torch.Size, where: str, steps: int) -> None:
-    """Check the tensors that an optimizer keeps for a parameter of `shape`."""
+def _check_entry(entry: dict[str, Any], weight: Tensor, where: str, steps: int) -> None:
+    """Check the tensors that an optimizer keeps for a weight: of its shape and type, but for the count of the steps."""
     for key, value in entry.items():
-        wanted = torch.Size() if key == "step" else shape
-        if not isinstance(value, Tensor) or value.shape != wanted or not value.is_floating_point():
-            raise _Damaged(f"{where}/{key} is no tensor of shape {tuple(wanted)}")
+        shape, dtype = (torch.Size(), torch.float32) if key == "step" else (weight.shape, weight.dtype)
+        if not isinstance(value, Tensor) or value.shape != shape or value.dtype != dtype:
+            raise _Damaged(f"{where}/{key} is no tensor of shape {tuple(shape)} and type {dtype}")
         if not bool(torch.isfinite(value).all()):
             raise _Damaged(f"{where}/{key} holds numbers that are not finite")
     if float(entry["step"]) != steps or ("exp_avg_sq" in entry and bool((entry["exp_avg_sq"] < 0).any())):
