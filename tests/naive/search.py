@@ -209,9 +209,10 @@ class Open:
 class Frontier:
     """The common part: a trace that visits nodes in any order."""
 
-    def __init__(self, numbers: list[int], target: int, heuristic_name: str, max_value: int) -> None:
+    def __init__(self, numbers: list[int], target: int, heuristic_name: str, max_value: int, descending: bool) -> None:
         self.found = Found([], [(-1, 0, None)], [numbers])
-        self.target, self.heuristic_name, self.max_value = target, heuristic_name, max_value
+        self.target, self.heuristic_name = target, heuristic_name
+        self.max_value, self.descending = max_value, descending
 
     def add(self, kind: int, node: int, value: int = 0) -> None:
         self.found.events.append((kind, node, value))
@@ -224,7 +225,7 @@ class Frontier:
         return heuristic(self.heuristic_name, self.found.states[node], self.target)
 
     def children(self, node: int) -> list[Child]:
-        children = successors(self.found.states[node], self.max_value)
+        children = successors(self.found.states[node], self.max_value, self.descending)
         return sorted(children, key=lambda item: heuristic(self.heuristic_name, item[1], self.target))
 
     def generate(self, parent: int, children: list[Child]) -> tuple[list[int], bool]:
@@ -253,9 +254,10 @@ def beam(
     shuffle: Callable[[list[Any], int], list[Any]] | None = None,
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
+    descending: bool = False,
 ) -> Found:
     """Search with a beam; `shuffle` maps the children of a node to their written order."""
-    frontier = Frontier(numbers, target, heuristic_name, max_value)
+    frontier = Frontier(numbers, target, heuristic_name, max_value, descending)
     heap = [Open(Fraction(0), 0)]
     num_expanded = 0
     while heap:
@@ -289,9 +291,10 @@ def best_first(
     targets: range | None = None,  # leaves outside are not written
     max_nodes: int = 1000,
     max_value: int = INT32_MAX,
+    descending: bool = False,
 ) -> Found:
     """Expand the open node of the least (heuristic + depth_weight * depth, node), by looking at all of them."""
-    frontier = Frontier(numbers, target, heuristic_name, max_value)
+    frontier = Frontier(numbers, target, heuristic_name, max_value, descending)
     seen: set[tuple[int, ...]] = set()
     open_nodes = [(Fraction(0), 0)]
     num_expanded = 0
@@ -305,7 +308,7 @@ def best_first(
         frontier.add(EXPAND, parent)
         kept = []
         # The states that are kept are chosen in generation order, before they are sorted.
-        for action, child in successors(frontier.found.states[parent], max_value):
+        for action, child in successors(frontier.found.states[parent], max_value, descending):
             if hopeless(child, target, look_ahead, max_value) or out_of_range(child, targets):
                 continue
             if use_threshold and heuristic(heuristic_name, child, target) > target:

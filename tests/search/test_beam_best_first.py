@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
-from fractions import Fraction
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from configurations import oracle
 from drivers import heap_kernel, random_problem, readable, run_search, search_kernel
 from naive import search as naive
 from places import GOLDEN
 
-from sos.envs.countdown.rules import HEURISTIC_SCALE, HEURISTICS, Countdown
+from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
-from sos.rng import below, fold
-from sos.search.beam import SHUFFLE_KEY, Beam
+from sos.search.beam import Beam
 from sos.search.best_first import MOST_COST, BestFirst
 from sos.search.work import ALL, _sort, new_work
 from sos.trace import ACTION, KIND, RANK, Event, Outcome, Status, Trace, new_buffer, to_trace
@@ -30,36 +28,9 @@ ENVS = {
 }
 
 
-def shuffled(problem: list[int]) -> Callable[[list[Any], int], list[Any]]:
-    key = SHUFFLE_KEY
-    for number in problem:
-        key = np.uint64(fold(key, number))
-
-    def shuffle(children: list[Any], node: int) -> list[Any]:
-        children = list(children)
-        for k in range(len(children) - 1, 0, -1):
-            m = below(np.uint64(fold(key, node)), k, k + 1)
-            children[k], children[m] = children[m], children[k]
-        return children
-
-    return shuffle
-
-
-def naive_search(strategy: Any, env: Countdown, problem: list[int]) -> naive.Found:
-    options = strategy._asdict() | {"max_value": env.max_value, "heuristic_name": HEURISTICS[strategy.heuristic]}
-    del options["heuristic"]
-    if isinstance(strategy, Beam):
-        options["shuffle"] = shuffled(problem) if strategy.shuffle else None
-        return naive.beam(problem[2:], problem[0], **options)
-    in_range = range(env.min_target, env.max_target + 1)
-    options["targets"] = in_range if options.pop("skip_out_of_range") else None
-    options["depth_weight"] = Fraction(strategy.depth_weight, HEURISTIC_SCALE)
-    return naive.best_first(problem[2:], problem[0], **options)
-
-
 def assert_same(strategy: Any, env: Countdown, problem: list[int]) -> Trace:
     trace = run_search(strategy, env, problem)
-    events, nodes, states = naive.as_rows(naive_search(strategy, env, problem), env.state_width)
+    events, nodes, states = naive.as_rows(oracle(strategy, env, problem), env.state_width)
     assert trace.events.tolist() == events
     assert trace.nodes.tolist() == nodes
     assert trace.states.tolist() == states
