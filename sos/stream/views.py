@@ -54,7 +54,8 @@ from sos.trace import (
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant")
 FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT = range(5)
 NEEDS_SOLUTION = 2
-WHOLE_TRACE = -1  # the draw that decides on an unsolved trace as a whole; branches draw with their node's number
+# The draw that decides on an unsolved trace as a whole; branches draw with their node's number.
+WHOLE_TRACE = np.int64(-1)
 
 
 class View(NamedTuple):
