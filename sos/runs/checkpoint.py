@@ -43,6 +43,7 @@ DAMAGE = (
     MemoryError,
     ImportError,
 )
+MOST_CONTEXT = 1 << 20  # tokens
 MOST_WHOLE = 1 << 20  # the largest number that is a token
 # Of the weights, by trainer.precision; float32 for all others.
 WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
@@ -137,9 +138,12 @@ def _progress(path: Path, content: dict[str, Any]) -> dict[str, int]:
 def config_of(loaded: LoadedCheckpoint) -> Config:
     """Return the config of a checkpoint's run. Raises UserError that names the file and the key."""
     try:
-        return config_from_dict(loaded.config)
+        config = config_from_dict(loaded.config)
     except ValueError as error:
         raise UserError(f"{loaded.path} was written under another schema: {error}") from error
+    if config.data.context > MOST_CONTEXT:  # no weight tells it, and rollouts make room for it
+        raise UserError(f"{loaded.path}: data.context={config.data.context} is more than {MOST_CONTEXT}")
+    return config
 
 
 def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ import torch
 
 from sos.commands.cli import call
 from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
+from sos.datasets.source import dialect_hash
+from sos.errors import UserError
 from sos.model.gpt import GPT
-from sos.runs.checkpoint import load_checkpoint, load_model
+from sos.runs.checkpoint import config_of, load_checkpoint, load_model
 from sos.runs.finished import load_runs
 from sos.system import System, build_system, gpt_config
 
@@ -228,3 +231,78 @@ def test_as_a_command() -> None:
     failed = subprocess.run([*command, "a", "ot=x"], capture_output=True, text=True)
     complaint = "error: unknown key 'ot'; did you mean out?\n"
     assert (failed.returncode, failed.stderr) == (2, complaint)
+
+
+def rewritten(path: Path, change: Any) -> None:
+    """Write the zip anew; `change` gets the names and contents of the entries and the archive to write to."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        change(entries, archive)
+
+
+def test_what_would_unpack_to_more_than_the_file_is_refused(content: dict[str, Any], path: Path) -> None:
+    """4 MB may stand for 4 GiB in a compressed entry, in entries over each other, and in a tensor without its numbers."""
+    torch.save(content, path)
+
+    def compressed(entries: dict[str, bytes], archive: zipfile.ZipFile) -> None:
+        for name, value in entries.items():
+            archive.writestr(name, value)
+        archive.writestr("archive/data/999", bytes(1 << 24), zipfile.ZIP_DEFLATED)
+
+    rewritten(path, compressed)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged, or no checkpoint: compressed entries"):
+        load_checkpoint(path)
+    torch.save(content | {"state_dict": {"model.x": torch.zeros(1).as_strided((1 << 20, 1 << 20), (0, 0))}}, path)
+    with pytest.raises(ValueError, match=r"a tensor of \d+ numbers in a storage of 1"):
+        load_checkpoint(path)
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    torch.save(content | {"deep": deep}, path)
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged, or no checkpoint: nested too deeply"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"), [(("model", "num_layers"), 1_000_000), (("model", "width"), 2**40), (("data", "context"), 2**40)]
+)
+def test_a_config_that_asks_for_more_than_the_file_holds_is_refused_by_name(
+    keys: tuple[str, str], value: int, content: dict[str, Any], path: Path
+) -> None:
+    content["hyper_parameters"]["config"][keys[0]][keys[1]] = value
+    torch.save(content, path)
+    loaded = load_checkpoint(path)
+    with pytest.raises(UserError, match=r"last\.ckpt") as told:
+        load_model(loaded, build_system(config_of(loaded)))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda w: torch.full_like(w, float("nan")), "is not finite"),
+        (lambda w: torch.full_like(w, float("inf")), "is not finite"),
+        (lambda w: w.double(), "torch.float64, trainer.precision=32-true"),
+        (lambda w: w.half(), "torch.float16, trainer.precision=32-true"),
+        (lambda w: w[None], "the model has"),
+    ],
+)
+def test_weights_that_cannot_be_those_of_the_run_are_refused_by_name(
+    change: Any, complaint: str, system: System, content: dict[str, Any], path: Path
+) -> None:
+    content["state_dict"]["model.norm.weight"] = change(content["state_dict"]["model.norm.weight"])
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"last\.ckpt.*norm\.weight.*{complaint}"):
+        load_model(load_checkpoint(path), system)
+
+
+def test_another_version_of_the_dialect_is_refused(system: System, content: dict[str, Any], path: Path) -> None:
+    content["hyper_parameters"]["dialect_hash"] = "0" * 16
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"last\.ckpt was trained on another version of the dialect compact"):
+        load_model(load_checkpoint(path), system)
+    content["hyper_parameters"]["dialect_hash"] = dialect_hash(system.dialect)
+    torch.save(content, path)
+    load_model(load_checkpoint(path), system)
