@@ -68,7 +68,7 @@ class Known(NamedTuple):
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return the end of a message about an unknown word: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(word, known, 1)
+    near = difflib.get_close_matches(word, known, 1, 0.5)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
@@ -116,7 +116,7 @@ def _key_of(word: str, known: Known) -> str | None:
             raise UserError(f"unknown word {word!r}: options are key=value ({', '.join(names)})")
         raise UserError(f"arguments are key=value, got {word!r}; known are {', '.join(names)}")
     labelled = takes_places and known.places is not None and known.places.metadata["labels"]
-    if labelled and (Path(word[match.end() :]).exists() or not difflib.get_close_matches(match[2], names, 1)):
+    if labelled and (Path(word[match.end() :]).exists() or not difflib.get_close_matches(match[2], names, 1, 0.5)):
         return None
     raise UserError(f"unknown key {match[2]!r}; {nearest(match[2], names)}")
 
