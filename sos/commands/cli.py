@@ -54,7 +54,8 @@ def report(command: Callable[[], int | None]) -> int:
     except Terminated as end:
         return _end(str(end) or "terminated", 143)
     except BrokenPipeError:
-        return _nobody_reads()
+        _drop_output()
+        return 141
     except Refused as refused:
         return _failed(refused.error)
     except Exception as error:
@@ -66,6 +67,8 @@ def _failed(error: Exception) -> int:
     status = _status(error)
     if status is None or os.environ.get("SOS_TRACEBACK") == "1":
         raise error
+    if isinstance(error, OSError) and error.filename is None:
+        _drop_output()
     return _end(f"error: {_line(error)}", status)
 
 
@@ -75,12 +78,11 @@ def _end(line: str, status: int) -> int:
     return status
 
 
-def _nobody_reads() -> int:
-    """Let the interpreter end without flushing into a closed pipe."""
+def _drop_output() -> None:
+    """Let the interpreter end without flushing what cannot be written."""
     null = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
         os.dup2(null, sys.stdout.fileno())
-    return 141
 
 
 def _status(error: Exception) -> int | None:

@@ -50,10 +50,10 @@ def is_quiet(done: subprocess.CompletedProcess[str]) -> bool:
 # What writes a file of more than 1 KB without a kernel being compiled.
 WRITERS: dict[str, list[str]] = {
     "compare": ["TABLE", "out=OUT"],
-    "convert": ["RECORDS", "out=OUT/traces.jsonl"],
 }
 # What is refused before any kernel is compiled.
 REFUSED = WRITERS | {
+    "convert": ["RECORDS", "out=OUT/traces.jsonl"],
     "view": ["problem=[47,2,17,15]", "out=OUT/page.html"],
     "strategies": ["problems=4", "out=OUT/t.csv"],
     "losses": ["RUN", "out=OUT/t.csv"],
@@ -145,3 +145,15 @@ def test_a_signal_is_one_line_and_leaves_nothing_half(number: int, status: int, 
     assert (found, said.splitlines()[-1]) == (status, word)
     assert "Traceback" not in said
     assert not list(out.parent.iterdir())
+
+
+def test_output_to_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*SOS, "completion", "bash"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_the_traceback_of_a_mistake_is_shown_where_it_is_asked_for() -> None:
+    done = sos("compare", "/no/such", env={"SOS_TRACEBACK": "1"})
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
