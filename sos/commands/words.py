@@ -153,7 +153,6 @@ def _value(schema: type, field: dataclasses.Field[Any], word: str) -> Any:
 def _text(word: str) -> str:
     """Return a value that is a text as it was typed, without Hydra's quotes: no path has to be quoted."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import QuotedString
     from hydra.errors import HydraException
 
     name, _, value = word.partition("=")
@@ -164,7 +163,7 @@ def _text(word: str) -> str:
             parsed = OverridesParser.create().parse_override(word).value()
         except HydraException:
             return value
-        return parsed.text if isinstance(parsed, QuotedString) else value
+        return parsed if isinstance(parsed, str) else value
     return value
 
 

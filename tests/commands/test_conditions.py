@@ -128,6 +128,7 @@ def stopped(command: list[str], number: int, ready: Callable[[], bool]) -> tuple
     end = time.monotonic() + 100
     while not ready() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
+    time.sleep(0.5)
     process.send_signal(number)
     _, said = process.communicate(timeout=100)
     return process.returncode, said
@@ -141,7 +142,9 @@ def test_a_signal_is_one_line_and_leaves_nothing_half(number: int, status: int, 
     out = tmp_path / "records" / "out.jsonl"
     pipe = tmp_path / "in.jsonl"
     os.mkfifo(pipe)  # it waits for ever for its input, the file that it writes is open by then
-    found, said = stopped([*SOS, "convert", str(pipe), f"out={out}"], number, lambda: out.parent.exists())
+    found, said = stopped(
+        [*SOS, "convert", str(pipe), f"out={out}"], number, lambda: any(out.parent.glob(".partial-*"))
+    )
     assert (found, said.splitlines()[-1]) == (status, word)
     assert "Traceback" not in said
     assert not list(out.parent.iterdir())
