@@ -48,7 +48,8 @@ class Budget(NamedTuple):
 class LengthWarmup(NamedTuple):
     """Over a `share` of the budget the longest stream grows, block by block, from `start` of the context to all of it.
 
-    As in Li et al. 2022 (sequence length warmup), but longer streams are left out rather than cut. No warm-up if the share is 0.
+    As in Li et al. 2022 (sequence length warmup), but longer streams are left out rather than cut. No warm-up if the
+    share is 0.
     """
 
     share: float = 0.0
@@ -80,7 +81,9 @@ class Cursor:
     longest: int = 0  # tokens of a stream of this block at most; 0 at the start
 
     def complaint(self, budget: Budget, block: int, context: int) -> str | None:
-        """Return what is impossible about a cursor of a run with this budget and context and blocks of `block` visits, or None."""
+        """Return what is impossible about a cursor of a run with this budget and context and blocks of `block` visits,
+        or None.
+        """
         counts = (self.block, self.row, self.tokens, self.streams, self.dropped, self.longest)
         if any(type(count) is not int or not 0 <= count < 2**62 for count in counts):
             return "it counts in what are no whole numbers from 0 up"
@@ -100,10 +103,11 @@ class Cursor:
 class PackedLoader:
     """Iterates over batches from a cursor until the budget is used.
 
-    A batch is a dict of tensors (B, C) `tokens, targets, positions, doc_ids, kinds` and of `num_targets` (over all ranks),
-    `progress` (share of the budget used before the batch) and `cursor` (the state behind it, a dict). B is `rows_per_batch` /
-    `world_size`. Blocks are made one at a time, while the device waits; `cursor` counts the seconds. Raises UserError where the
-    ranks cannot share a batch, no stream of a block fits, or the cursor points behind the rows of its block.
+    A batch is a dict of tensors (B, C) `tokens, targets, positions, doc_ids, kinds` and of `num_targets` (over all
+    ranks), `progress` (share of the budget used before the batch) and `cursor` (the state behind it, a dict). B is
+    `rows_per_batch` / `world_size`. Blocks are made one at a time, while the device waits; `cursor` counts the
+    seconds. Raises UserError where the ranks cannot share a batch, no stream of a block fits, or the cursor points
+    behind the rows of its block.
     """
 
     def __init__(

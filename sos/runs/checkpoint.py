@@ -1,4 +1,6 @@
-"""Checkpoints: reading the file that a run wrote, and the model in it. Every problem is one line that names the file."""
+"""Checkpoints: reading the file that a run wrote, and the model in it. Every problem is one line that names the
+file.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from sos.system import System, gpt_config
 
 MODEL_PREFIX = "model."
 DATA = "StreamDataModule"
-# What damage makes of zipfile and pickle. NotImplementedError: a zip of a version or with flags that Python does not know.
+# What damage makes of zipfile and pickle. NotImplementedError: a zip of a version or with flags that Python does not
+# know.
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -65,8 +68,8 @@ class LoadedCheckpoint:
 def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
     """Read a checkpoint: plain values and tensors only, no larger than the file (nothing in it is executed).
 
-    Raises UserError that names the file if it is missing, damaged or cut short, not a checkpoint of this package, or holds
-    weights that are not finite.
+    Raises UserError that names the file if it is missing, damaged or cut short, not a checkpoint of this package, or
+    holds weights that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -149,8 +152,8 @@ def config_of(loaded: LoadedCheckpoint) -> Config:
 def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:
     """Build the model of a checkpoint on the CPU. `system` must be that of the checkpoint's config.
 
-    Raises UserError where the dialect now compiles to other tokens or another grammar, and where a weight is missing, of another
-    shape or of another type; before anything is allocated that the file does not hold.
+    Raises UserError where the dialect now compiles to other tokens or another grammar, and where a weight is missing,
+    of another shape or of another type; before anything is allocated that the file does not hold.
     """
     config = config_of(loaded)
     check_model(loaded, config, system)
@@ -179,7 +182,8 @@ def _expected_weights(loaded: LoadedCheckpoint, shape: GPTConfig) -> dict[str, T
     """Return the weights of a model of this shape, without their numbers."""
     if shape.num_layers > len(loaded.state_dict):
         raise UserError(
-            f"{loaded.path} does not fit its own config: {len(loaded.state_dict)} weights, model.num_layers={shape.num_layers}"
+            f"{loaded.path} does not fit its own config: {len(loaded.state_dict)} weights, "
+            f"model.num_layers={shape.num_layers}"
         )
     try:
         with torch.device("meta"):
@@ -200,7 +204,8 @@ def _check_vocabulary(loaded: LoadedCheckpoint, system: System) -> None:
         if a != b:
             before, now = ("missing" if token is None else repr(token) for token in (a, b))
             raise UserError(
-                f"{loaded.path} has another vocabulary: its token {number} is {before}, and {now} in dialect {system.dialect.name}"
+                f"{loaded.path} has another vocabulary: its token {number} is {before}, and {now} "
+                f"in dialect {system.dialect.name}"
             )
     if loaded.dialect_hash not in (None, dialect_hash(system.dialect)):
         raise UserError(f"{loaded.path} was trained on another version of the dialect {system.dialect.name}")

@@ -71,7 +71,9 @@ class RunFolder:
     @classmethod
     @contextmanager
     def claimed(cls, path: Path) -> Iterator[RunFolder]:
-        """Hold the folder for this process. Raises UserError where another one holds it or where nothing can be written."""
+        """Hold the folder for this process. Raises UserError where another one holds it or where nothing can be
+        written.
+        """
         with claim(path, "run"):
             yield cls(path)
 
@@ -95,7 +97,8 @@ class RunFolder:
         return all(found.get(key) == value for key, value in identity._asdict().items())
 
     def set_aside(self, kept: Path | None = None) -> Path | None:
-        """Move what another run left here into a numbered folder in `.earlier`; return it, or None if nothing was there.
+        """Move what another run left here into a numbered folder in `.earlier`; return it, or None if nothing was
+        there.
 
         The file `kept`, the checkpoint that this run continues, stays as well, if it lies here.
         """

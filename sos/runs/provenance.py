@@ -58,7 +58,9 @@ def versions() -> dict[str, str]:
 
 
 def git_state(repository: Path = ROOT.parent) -> tuple[dict[str, Any] | None, str]:
-    """Return (commit, dirty flag and untracked files; the difference to the commit), or (None, "") outside a repository."""
+    """Return (commit, dirty flag and untracked files; the difference to the commit), or (None, "") outside a
+    repository.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(repository), *arguments]
@@ -98,7 +100,9 @@ def data_hashes(config: Config, system: System, first: Chunk) -> dict[str, str]:
 def write_provenance(
     folder: RunFolder, config: Config, origin: Origin, identity: Identity, hashes: Mapping[str, str]
 ) -> None:
-    """Write provenance.json, and git.diff where the code differs from its commit; `hashes` are those of `data_hashes`."""
+    """Write provenance.json, and git.diff where the code differs from its commit; `hashes` are those of
+    `data_hashes`.
+    """
     state, difference = git_state()
     content = asdict(origin) | {
         **identity._asdict(),

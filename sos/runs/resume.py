@@ -12,7 +12,8 @@ from sos.runs.folder import LAST, RunFolder
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from sos.runs.checkpoint import LoadedCheckpoint
 
-# What may change when a run goes on. The first two do not decide what is trained; how rows are shared out does not, either.
+# What may change when a run goes on. The first two do not decide what is trained; how rows are shared out does not,
+# either.
 FREE = ("resume", "data.shards", "eval.", "trainer.")
 BOUND = ("trainer.batch_tokens",)
 

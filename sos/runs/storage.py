@@ -1,8 +1,8 @@
 """Reading torch's files without trusting them: plain values and tensors, and nothing else, ever.
 
-`torch.save` writes a zip of uncompressed entries: a pickle, and the bytes of each storage, named by the pickle with their type and
-size. Here the pickle gets no function to call but our own, every size is compared with the bytes that are there, and nothing is
-allocated that the file does not hold.
+`torch.save` writes a zip of uncompressed entries: a pickle, and the bytes of each storage, named by the pickle with
+their type and size. Here the pickle gets no function to call but our own, every size is compared with the bytes that
+are there, and nothing is allocated that the file does not hold.
 """
 
 from __future__ import annotations

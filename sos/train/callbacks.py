@@ -36,9 +36,11 @@ class _Bar(tqdm):
 
 
 class BudgetBar(L.Callback):
-    """A progress bar over the training budget, with the loss and the token rate; plain lines where there is no terminal.
+    """A progress bar over the training budget, with the loss and the token rate; plain lines where there is no
+    terminal.
 
-    The remaining time and the rate are those behind the first step, in which kernels are compiled. The rate leaves out `pauses`.
+    The remaining time and the rate are those behind the first step, in which kernels are compiled. The rate leaves out
+    `pauses`.
     """
 
     def __init__(self, description: str, log_every: int, pauses: Sequence[Pause] = ()) -> None:
@@ -132,8 +134,8 @@ class SolveProbe(L.Callback):
 class Finite(L.Callback):
     """Ends a training whose loss or weights are not finite any more; no checkpoint of such weights is written.
 
-    On one CPU every step is looked at as it is done. Elsewhere looking would wait for the device: the first such step is kept
-    there, and looked at every so many steps and before each checkpoint, on all ranks together.
+    On one CPU every step is looked at as it is done. Elsewhere looking would wait for the device: the first such step
+    is kept there, and looked at every so many steps and before each checkpoint, on all ranks together.
     """
 
     def __init__(self, lr: float, checkpoint: Path, every: int) -> None:
@@ -189,7 +191,9 @@ class Checkpoints(L.Callback):
         self.seconds = 0.0
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what a run can go on from. Raises UserError where the weights are not finite; the file stays as it was."""
+        """Write what a run can go on from. Raises UserError where the weights are not finite; the file stays as it
+        was.
+        """
         started = time.perf_counter()
         self.finite.check_weights(trainer, pl_module)
         trainer.save_checkpoint(self.path)

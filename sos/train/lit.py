@@ -61,7 +61,9 @@ def _rekeyed(state: dict[str, Any], keys: dict[Any, Any]) -> dict[str, Any]:
 
 
 class LitGPT(L.LightningModule):
-    """Trains a GPT on packed rows. `hyper_parameters` of its checkpoints: `config` (plain dict) and `vocabulary` (JSON)."""
+    """Trains a GPT on packed rows. `hyper_parameters` of its checkpoints: `config` (plain dict) and `vocabulary`
+    (JSON).
+    """
 
     def __init__(
         self, gpt: GPTConfig, optim: OptimConfig, *, seed: int, log_every: int, record: dict[str, Any]
@@ -93,7 +95,9 @@ class LitGPT(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of all gradients. Lightning would refuse: a fused optimizer could have float16 gradients to unscale."""
+        """Clip the norm of all gradients. Lightning would refuse: a fused optimizer could have float16 gradients to
+        unscale.
+        """
         if gradient_clip_val:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(parameters, gradient_clip_val)

@@ -20,7 +20,8 @@ NEWTON_SCHULZ_STEPS = 5
 def orthogonalize(matrices_NRC: Tensor) -> Tensor:
     """Return the matrices with their singular values moved to about 1 (0.7 to 1.2), same shape and dtype.
 
-    All matrices at once and, other than `torch.optim.Muon`, in their own dtype: a CPU without bfloat16 units emulates it.
+    All matrices at once and, other than `torch.optim.Muon`, in their own dtype: a CPU without bfloat16 units emulates
+    it.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
@@ -32,8 +33,9 @@ def orthogonalize(matrices_NRC: Tensor) -> Tensor:
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
         return x.mT if tall else x
-    # The same steps in the smaller square, a third cheaper: the factors are polynomials of one gram matrix, hence commute. But
-    # they grow to 500 where singular values are small: products in TensorFloat-32 were off by 5 to 24% so, for 0.1% above.
+    # The same steps in the smaller square, a third cheaper: the factors are polynomials of one gram matrix, hence
+    # commute. But they grow to 500 where singular values are small: products in TensorFloat-32 were off by 5 to 24%
+    # so, for 0.1% above.
     gram, product = x @ x.mT, None
     for step in range(NEWTON_SCHULZ_STEPS):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -60,8 +62,9 @@ def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
 class Muon(torch.optim.AdamW):
     """AdamW whose groups with `muon=True` take orthogonalized Nesterov momentum instead (Jordan et al. 2024).
 
-    Updates are scaled by 0.2 * sqrt(larger side), the size of AdamW's (Liu et al. 2025, section 2.2), so that one learning
-    rate and one weight decay serve all groups. Matrices of one shape are orthogonalized together, sharded ones on every rank.
+    Updates are scaled by 0.2 * sqrt(larger side), the size of AdamW's (Liu et al. 2025, section 2.2), so that one
+    learning rate and one weight decay serve all groups. Matrices of one shape are orthogonalized together, sharded
+    ones on every rank.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float, **adamw: Any) -> None:

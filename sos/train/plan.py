@@ -27,7 +27,8 @@ def check_devices(config: Config) -> None:
     found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
     if options.accelerator == "gpu" and found < options.devices:
         raise UserError(
-            f"trainer.accelerator=gpu with trainer.devices={options.devices}: this machine has {found}; trainer=cpu needs none"
+            f"trainer.accelerator=gpu with trainer.devices={options.devices}: this machine has {found}; "
+            "trainer=cpu needs none"
         )
 
 
@@ -37,8 +38,8 @@ def rows_per_batch(config: Config) -> int:
     rows = config.trainer.batch_tokens // config.data.context
     if rows < ranks or rows % ranks:
         raise UserError(
-            f"trainer.batch_tokens={config.trainer.batch_tokens} gives {rows} rows of data.context={config.data.context}, "
-            f"which {ranks} ranks cannot share evenly"
+            f"trainer.batch_tokens={config.trainer.batch_tokens} gives {rows} rows of "
+            f"data.context={config.data.context}, which {ranks} ranks cannot share evenly"
         )
     return rows
 

@@ -63,10 +63,10 @@ def is_first_rank() -> bool:
 def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = False) -> Evaluation | None:
     """Train and evaluate one run in `folder`; write `metrics.json`, rollouts, checkpoints and TensorBoard events there.
 
-    What an unfinished attempt at the same run left in `folder` is continued; what another run left is moved aside, and with
-    `again` the result of this one, too. Returns what was measured, or None on all ranks but the first. Raises UserError for what
-    cannot work, before anything is written, for a training that diverges and for a disk that cannot be written;
-    AlreadyFinished; and Interrupted after Ctrl-C.
+    What an unfinished attempt at the same run left in `folder` is continued; what another run left is moved aside, and
+    with `again` the result of this one, too. Returns what was measured, or None on all ranks but the first. Raises
+    UserError for what cannot work, before anything is written, for a training that diverges and for a disk that cannot
+    be written; AlreadyFinished; and Interrupted after Ctrl-C.
     """
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
@@ -78,7 +78,8 @@ def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = Fals
     with RunFolder.claimed(folder), _told(folder):
         if home.is_finished(plan.identity) and not again:
             raise AlreadyFinished(
-                f"{folder} holds the result of this run already; to make it again, choose another folder: hydra.run.dir=FOLDER"
+                f"{folder} holds the result of this run already; to make it again, choose another folder: "
+                "hydra.run.dir=FOLDER"
             )
         return _run(plan, home, origin)
 
@@ -213,7 +214,9 @@ def _run(plan: Plan, home: RunFolder, origin: Origin) -> Evaluation | None:
 
 
 def _continue_from(loaded: LoadedCheckpoint, plan: Plan, parts: Parts) -> None:
-    """Have Lightning continue with the checked content of a checkpoint. Raises UserError where it cannot be continued."""
+    """Have Lightning continue with the checked content of a checkpoint. Raises UserError where it cannot be
+    continued.
+    """
     state = training_state(loaded, parts.trainer, parts.lit, plan.budget, plan.config.data.block)
     io = parts.trainer.strategy.checkpoint_io
     assert isinstance(io, WholeCheckpoints)
@@ -232,7 +235,9 @@ def _begin(plan: Plan, home: RunFolder, origin: Origin, loaded: LoadedCheckpoint
 
 
 def _log_first(plan: Plan, parts: Parts, origin: Origin) -> None:
-    """Log the sizes, and to TensorBoard what the untrained model does; without probes its rollouts are not made, either."""
+    """Log the sizes, and to TensorBoard what the untrained model does; without probes its rollouts are not made,
+    either.
+    """
     log.info(
         "%s parameters, %s tokens in the vocabulary, context %s",
         f"{parts.lit.model.num_parameters():,}",

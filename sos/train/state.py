@@ -28,8 +28,9 @@ def training_state(
 ) -> dict[str, Any]:
     """Return what Lightning continues with: nothing of the file but what was checked.
 
-    The options of the optimizer are those of this run. Raises UserError that names the file and the entry if the training state
-    is missing, incomplete, of another shape, or impossible for a run of this budget in blocks of `block` visits.
+    The options of the optimizer are those of this run. Raises UserError that names the file and the entry if the
+    training state is missing, incomplete, of another shape, or impossible for a run of this budget in blocks of
+    `block` visits.
     """
     content = loaded.content
     try:

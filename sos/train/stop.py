@@ -30,8 +30,8 @@ class StopOnSignal(L.Callback):
     """Stops after the current step on Ctrl-C, SIGTERM and, in Slurm, SIGUSR2; a second Ctrl-C ends at once.
 
     The checkpoint must be written by a callback behind this one. Lightning's own handler saves wherever the signal
-    happens to land, also between an optimizer step and its bookkeeping, so that the continuation would not be exact. Several
-    ranks agree every `agree_every` steps.
+    happens to land, also between an optimizer step and its bookkeeping, so that the continuation would not be exact.
+    Several ranks agree every `agree_every` steps.
     """
 
     def __init__(self, agree_every: int) -> None:

@@ -1,4 +1,6 @@
-"""What a run writes to TensorBoard besides its losses: hyperparameters, the layout of the custom charts, and the final result."""
+"""What a run writes to TensorBoard besides its losses: hyperparameters, the layout of the custom charts, and the final
+result.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,9 @@ def log_start(trainer: L.Trainer, config: Config, arm: str, before: dict[str, An
 def hyperparameters(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
     """Return all keys of the schema with dots, each of one type in all runs.
 
-    TensorBoard takes its columns and their types from the first run that it meets. Numbers that may be missing are -1 then, texts
-    "none"; lists are joined by spaces, and groups whose keys are the user's (such as the members of a mixture) are JSON.
+    TensorBoard takes its columns and their types from the first run that it meets. Numbers that may be missing are -1
+    then, texts "none"; lists are joined by spaces, and groups whose keys are the user's (such as the members of a
+    mixture) are JSON.
     """
     kinds = get_type_hints(type(config))
     result: dict[str, bool | int | float | str] = {}
@@ -69,8 +72,7 @@ def _one_type(kind: Any, value: Any) -> bool | int | float | str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(str, value))
     if isinstance(value, dict):
-        plain = {key: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for key, v in value.items()}  # type: ignore[arg-type]
-        return json.dumps(plain, sort_keys=True)
+        return json.dumps(value, sort_keys=True, default=dataclasses.asdict)
     return "none" if value is None else str(value)
 
 

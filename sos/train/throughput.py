@@ -20,7 +20,9 @@ from sos.train.precision import DTYPES
 
 @dataclass
 class Window:
-    """What was done between two looks. Tokens and flops of all ranks together, seconds and bytes of the slowest or fullest."""
+    """What was done between two looks. Tokens and flops of all ranks together, seconds and bytes of the slowest or
+    fullest.
+    """
 
     tokens: int = 0
     targets: int = 0
@@ -84,10 +86,11 @@ def peak_bytes(device: torch.device) -> float:
 class Throughput(L.Callback):
     """Logs rates every `log_every` steps, and the losses against tokens and problems.
 
-    `throughput/tokens_per_s` counts positions that hold a token, `useful_tokens_per_s` those with a loss (no padding and
-    no prompt), `data_share` the time in which the loader made batches, `mfu` the model's flops against `peak_flops`.
-    Solve probes and checkpoints (`pauses`) are not counted, nor is anything before the first look. The totals and `seconds`, the
-    time of the training with its pauses, are those of all attempts at a run, as far as their checkpoints reach.
+    `throughput/tokens_per_s` counts positions that hold a token, `useful_tokens_per_s` those with a loss (no padding
+    and no prompt), `data_share` the time in which the loader made batches, `mfu` the model's flops against
+    `peak_flops`. Solve probes and checkpoints (`pauses`) are not counted, nor is anything before the first look. The
+    totals and `seconds`, the time of the training with its pauses, are those of all attempts at a run, as far as their
+    checkpoints reach.
     """
 
     def __init__(self, log_every: int, pauses: Sequence[Pause] = ()) -> None:
@@ -164,7 +167,9 @@ class Throughput(L.Callback):
         writer.add_scalar("loss_by_problems/all", loss, cursor["streams"])
 
     def summary(self) -> dict[str, float]:
-        """Return the rates over all windows together, and the peak they are measured against; {} before the second look."""
+        """Return the rates over all windows together, and the peak they are measured against; {} before the second
+        look.
+        """
         if not self.total.seconds:
             return {}
         return self.total.rates(self.peak_flops) | {"peak_flops": self.peak_flops}
