@@ -238,4 +238,4 @@ class TraceSource:
     def problems(self, start: int, stop: int) -> np.ndarray:
         """Return the problems of visits `start` to `stop`, int32 (N, P). Raises ValueError where there is none to sample."""
         self.sample(start, stop)
-        return self._problems[: stop - start].copy()
+        return self._drawn.problems[: stop - start].copy()
