@@ -169,6 +169,11 @@ def _check_fields(
                     f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but numbers "
                     f"above {vocab.whole_max} take several tokens; set a separator or raise stream.whole_max"
                 )
+            if kind != HISTORY and separator and vocab.is_number(separator[0]) and not single:
+                raise UserError(
+                    f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers of several tokens, and the separator "
+                    f"starts with the number {vocab.tokens[separator[0]]}"
+                )
             item = _first(_build(program, _code(program, OPERATION), single)) if kind == HISTORY else {NUMBER}
             goes_on |= {separator[0]} if separator else item
             if kind == HISTORY:

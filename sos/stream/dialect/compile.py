@@ -37,6 +37,7 @@ from sos.stream.dialect.program import (
     MAX_TOKENS_PER_NUMBER,
     NUMBERS,
     PATH,
+    PATH_CAPACITY,
     PROBLEM_NUMBER,
     SYMBOL,
     VALUE_NUMBER,
@@ -64,7 +65,7 @@ class Dialect:
     def text(self, tokens: Any) -> str:
         """Return the text of token ids, special tokens left out. Its tokenizer gives the same ids back."""
         words: list[str] = []
-        joined = bool(len(self.program.separator)) or not self.vocab.spaced
+        joined = self.program.runs or not self.vocab.spaced
         previous_number = False
         for token in (int(t) for t in tokens):
             if token < FIRST_NUMBER:
@@ -111,15 +112,20 @@ def load_dialect(name_or_path: str, env: Any, whole_max: int) -> Dialect:
 def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, where: str = "dialect") -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
     known = {"name", "spacing", "separator", "path_separator", "operation", "operation_separator", "forms"}
-    if unknown := sorted(set(source) - known):
+    if unknown := [key for key in source if key not in known]:
         raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    if not isinstance(source.get("forms"), Mapping):
+        raise UserError(f"{where}: needs a mapping with the key 'forms'")
+    for key in known - {"forms", "operation"}:
+        if not isinstance(source.get(key, ""), str):
+            raise UserError(f"{where}: {key} must be a text, got {source[key]!r}")
     templates = dict(source["forms"])
     if "operation" in source:
         templates["operation"] = source["operation"]
     for form, template in templates.items():
         if not isinstance(template, str):  # such as nothing behind the colon, which is None
             raise UserError(f"{where}: form {form!r} must be a text, got {template!r}")
-    if unknown := sorted(set(templates) - set(FORMS)):
+    if unknown := [form for form in templates if form not in FORMS]:
         raise UserError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
     if missing := [f for f in REQUIRED if f not in templates]:
         raise UserError(f"{where}: form {missing[0]!r} is missing")
@@ -133,6 +139,7 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
         separator = "" if single else ","
     compiler = _Compiler(where, env, spacing == "free", separator, whole_max)
     pieces = {name: compiler.pieces(name, template) for name, template in templates.items()}
+    _check_together(where, templates, pieces, env)
     separators = [
         compiler.literal(text)
         for text in (separator, str(source.get("path_separator", ",")), str(source.get("operation_separator", ",")))
@@ -143,6 +150,22 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
     program = _assemble(pieces, separators, env, vocab, not single)
     check(where, templates, program, vocab, single)
     return Dialect(str(source.get("name", "dialect")), program, vocab, templates)
+
+
+def _check_together(where: str, templates: dict[str, str], pieces: dict[str, list[tuple[int, Any]]], env: Any) -> None:
+    """Raise UserError where forms do not go together, or the environment is too deep for them."""
+    kinds = {form: {kind for kind, _ in found} for form, found in pieces.items()}
+    for form, template in templates.items():
+        for kind in (PATH, HISTORY):
+            if kind in kinds[form] and env.max_depth >= PATH_CAPACITY:
+                raise UserError(
+                    f"{where}: form {form!r} {template!r} names nodes by {{{_FIELD_TEXT[kind]}}}, which is read down to depth "
+                    f"{PATH_CAPACITY - 1}; searches of this environment go down to {env.max_depth}"
+                )
+    if NUMBERS in kinds.get("label", ()) and NUMBERS not in kinds["generate"]:
+        raise UserError(
+            f"{where}: form 'label' {templates['label']!r} repeats the {{numbers}} of a node, so form 'generate' must state them"
+        )
 
 
 class _Compiler:

@@ -25,6 +25,7 @@ ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP = range(8)
 END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
 MAX_TOKENS_PER_NUMBER = 10
+PATH_CAPACITY = 16  # child indices of a path, and operations of a history, that the reader holds
 
 
 class Program(NamedTuple):

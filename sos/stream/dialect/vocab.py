@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from sos.errors import UserError
 PAD, BOS, EOS = range(3)
 SPECIALS = ("<pad>", "<bos>", "<eos>")
 FIRST_NUMBER = len(SPECIALS)
+MAX_CHARACTERS = 1_000_000  # of a vocabulary's JSON
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,23 @@ class Vocabulary:
 
     @staticmethod
     def from_json(text: str) -> Vocabulary:
-        """Rebuild a vocabulary from `to_json`."""
-        fields = json.loads(text)
-        return Vocabulary(tuple(fields["symbols"]), int(fields["whole_max"]), bool(fields["spaced"]))
+        """Rebuild a vocabulary from `to_json`. Raises UserError for anything else."""
+        if len(text) > MAX_CHARACTERS:
+            raise UserError(f"vocabulary: {len(text)} characters are too many, of which {MAX_CHARACTERS} are read")
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"vocabulary: not JSON: {error}") from error
+        if not isinstance(fields, dict) or set(fields) != {"symbols", "whole_max", "spaced"}:
+            raise UserError("vocabulary: must have the keys symbols, whole_max and spaced, and no others")
+        symbols, whole_max, spaced = fields["symbols"], fields["whole_max"], fields["spaced"]
+        if not isinstance(symbols, list) or not all(isinstance(symbol, str) and symbol for symbol in symbols):
+            raise UserError("vocabulary: symbols must be a list of texts that are not empty")
+        taken = Counter([*SPECIALS, *symbols])
+        if wrong := [symbol for symbol in symbols if taken[symbol] > 1 or (symbol.isascii() and symbol.isdigit())]:
+            raise UserError(f"vocabulary: the symbol {wrong[0]!r} is a number, a special token or there twice")
+        if type(whole_max) is not int or type(spaced) is not bool:
+            raise UserError(
+                f"vocabulary: whole_max must be a whole number and spaced true or false, got {fields!r:.200}"
+            )
+        return Vocabulary(tuple(symbols), whole_max, spaced)

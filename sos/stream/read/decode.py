@@ -9,27 +9,44 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.kernels import allocating, inlined, inner
 from sos.stream.dialect import program as d
+from sos.stream.dialect.program import PATH_CAPACITY
 from sos.stream.read.forms import (
     ACTION_SEEN,
     COUNT_SLOT,
     DEPTH_SLOT,
     FURTHEST,
     HISTORY_SLOT,
-    PATH_CAPACITY,
     PATH_SLOT,
     QUOTES,
     VALUE_SLOT,
     new_reading,
     read_form,
 )
-from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, RANK, Event, Flag, Outcome, add_event
+from sos.trace import (
+    ACTION,
+    BACKTRACK,
+    DEAD_END,
+    END,
+    EXHAUSTED,
+    EXPAND,
+    FLAGS,
+    GENERATE,
+    GOAL,
+    KIND,
+    LABEL_FLAG,
+    NODE,
+    PARENT,
+    QUOTE_FLAG,
+    RANK,
+    SOLVED,
+    UNANNOUNCED_FLAG,
+    add_event,
+)
 
-EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
-QUOTE, LABEL_FLAG, UNANNOUNCED = (int(f) for f in Flag)
-SOLVED, EXHAUSTED = int(Outcome.SOLVED), int(Outcome.EXHAUSTED)
-FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL, FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = range(8)
+FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL = d.ROOT, d.EXPAND, d.GENERATE, d.LABEL
+FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = d.DEAD_END, d.GOAL, d.BACKTRACK, d.JUMP
 FORM_END, FORM_LAST_END = d.END_SOLVED, d.END_EMPTY
-OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)
+OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)  # as `DecodeStatus`
 UNNAMED = -2  # what a form names that names no node
 
 
@@ -171,12 +188,12 @@ def _label(buffer, told, node, reading):
     """Take the label of `node`, whose generation is the last event."""
     events, nodes, states, counts = buffer
     scalars = reading.scalars
-    flags = QUOTE if scalars[QUOTES] else 0
+    flags = QUOTE_FLAG if scalars[QUOTES] else 0
     if scalars[COUNT_SLOT] > 0 and _state_differs(states, told.state_of[node], reading.state):
-        flags |= QUOTE
+        flags |= QUOTE_FLAG
     for k in range(nodes.shape[1] - ACTION):
         if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
-            flags |= QUOTE
+            flags |= QUOTE_FLAG
     if not _label_is_true(nodes, node, reading):
         flags |= LABEL_FLAG
         length = scalars[PATH_SLOT]
@@ -189,7 +206,7 @@ def _label(buffer, told, node, reading):
 def _generate(env, buffer, told, current, reading):
     """Make the node that an action generates from `current`; return its parent."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
-    flags = QUOTE if reading.scalars[QUOTES] else 0
+    flags = QUOTE_FLAG if reading.scalars[QUOTES] else 0
     row = counts[2]
     action = nodes[counts[1], ACTION:]
     for k in range(len(action)):
@@ -204,7 +221,7 @@ def _generate(env, buffer, told, current, reading):
                 held = environment.apply_action(env, states[told.state_of[ancestor]], action, states[row])
                 if held:
                     parent = ancestor
-                    flags |= UNANNOUNCED
+                    flags |= UNANNOUNCED_FLAG
                 ancestor = nodes[ancestor, PARENT]
             if not held:
                 environment.apply_action(env, states[told.state_of[parent]], action, states[row])
@@ -227,7 +244,7 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     """Go to the node that the form names; return it, or -1."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
     scalars = reading.scalars
-    flags = QUOTE if scalars[QUOTES] else 0
+    flags = QUOTE_FLAG if scalars[QUOTES] else 0
     node = _resolve(program, nodes, counts[1], told, current, reading)
     if node == UNNAMED:
         node = just_generated
@@ -235,7 +252,7 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
         kind = BACKTRACK
     if scalars[HISTORY_SLOT] >= 0 and not _history_is_true(nodes, node, reading):
-        flags |= QUOTE
+        flags |= QUOTE_FLAG
     row = told.state_of[node] if node >= 0 else np.int32(-1)
     if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading.state)):
         # An unstated state was derived; of equal numbers it cannot know which was taken, so the first statement
@@ -301,7 +318,7 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
             told.inner[0] = True
             _copy_state(states, 0, reading.state)
             counts[2] = 1
-            add_event(buffer, EXPAND, 0, 0, 0, QUOTE if scalars[HISTORY_SLOT] > 0 else 0)
+            add_event(buffer, EXPAND, 0, 0, 0, QUOTE_FLAG if scalars[HISTORY_SLOT] > 0 else 0)
             for k in range(after):
                 align[k] = 0
             pos = after
@@ -323,7 +340,7 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
             label_due = program.present[FORM_LABEL] and told.inner[counts[1] - 1]
         else:
             label_due = False
-            flags = QUOTE if scalars[QUOTES] else 0
+            flags = QUOTE_FLAG if scalars[QUOTES] else 0
             if form == FORM_DEAD_END or form == FORM_GOAL:
                 node = just_generated if just_generated >= 0 else current
                 row = told.state_of[node] if node >= 0 else np.int32(-1)

@@ -7,13 +7,22 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.kernels import allocating, inlined, inner
-from sos.stream.dialect import program as d
+from sos.stream.dialect.program import (
+    ACTION_NUMBER,
+    DEPTH,
+    HISTORY,
+    LITERAL,
+    NUMBERS,
+    OPERATION,
+    PATH,
+    PATH_CAPACITY,
+    ROOT,
+    SYMBOL,
+    VALUE_NUMBER,
+)
 from sos.stream.dialect.vocab import FIRST_NUMBER
 
-LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
-FORM_ROOT, OPERATION = d.ROOT, d.OPERATION
 INT32_MAX = 2**31 - 1
-PATH_CAPACITY = 16
 # Scalars of a reading: what the fields of the form at hand said.
 DEPTH_SLOT, VALUE_SLOT, COUNT_SLOT, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST = range(8)
 
@@ -140,7 +149,8 @@ def _read_history(program, tokens, pos, reading):
         row = min(count, len(reading.history) - 1)
         after = _read_operation(program, tokens, pos, reading.history[row], reading)
         if after < 0:
-            if count == 0:
+            # It may be empty; and where nothing separates operations, the list ends where no other one begins.
+            if count == 0 or len(program.operation_separator) == 0:
                 break
             return -1
         count += 1
@@ -184,6 +194,8 @@ def _read_path(program, tokens, pos, reading):
     while True:
         value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
+            if count > 0 and len(program.path_separator) == 0:
+                break
             return _fail(reading.scalars, after)
         if count < PATH_CAPACITY:
             reading.path[count] = value
@@ -237,7 +249,7 @@ def read_form(program, form, problem, tokens, pos, reading):
                 scalars[DEPTH_SLOT] = value
             elif kind == VALUE_NUMBER:
                 scalars[VALUE_SLOT] = value
-            elif form == FORM_ROOT:
+            elif form == ROOT:
                 reading.problem[argument] = value
             elif value != problem[argument]:
                 scalars[QUOTES] = 1
