@@ -139,7 +139,7 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
         separator = "" if single else ","
     compiler = _Compiler(where, env, spacing == "free", separator, whole_max)
     pieces = {name: compiler.pieces(name, template) for name, template in templates.items()}
-    _check_together(where, templates, pieces, env)
+    _check_depth(where, templates, pieces, env)
     separators = [
         compiler.literal(text)
         for text in (separator, str(source.get("path_separator", ",")), str(source.get("operation_separator", ",")))
@@ -152,8 +152,8 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
     return Dialect(str(source.get("name", "dialect")), program, vocab, templates)
 
 
-def _check_together(where: str, templates: dict[str, str], pieces: dict[str, list[tuple[int, Any]]], env: Any) -> None:
-    """Raise UserError where forms do not go together, or the environment is too deep for them."""
+def _check_depth(where: str, templates: dict[str, str], pieces: dict[str, list[tuple[int, Any]]], env: Any) -> None:
+    """Raise UserError where the environment is too deep for a form."""
     kinds = {form: {kind for kind, _ in found} for form, found in pieces.items()}
     for form, template in templates.items():
         for kind in (PATH, HISTORY):
@@ -162,10 +162,6 @@ def _check_together(where: str, templates: dict[str, str], pieces: dict[str, lis
                     f"{where}: form {form!r} {template!r} names nodes by {{{_FIELD_TEXT[kind]}}}, which is read down to depth "
                     f"{PATH_CAPACITY - 1}; searches of this environment go down to {env.max_depth}"
                 )
-    if NUMBERS in kinds.get("label", ()) and NUMBERS not in kinds["generate"]:
-        raise UserError(
-            f"{where}: form 'label' {templates['label']!r} repeats the {{numbers}} of a node, so form 'generate' must state them"
-        )
 
 
 class _Compiler:
