@@ -4,9 +4,44 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
+
+# The public names and the modules that they come from, which are imported when a name is first asked for.
+PUBLIC = {
+    "Config": "sos.config",
+    "config_from_dict": "sos.config",
+    "UserError": "sos.errors",
+    "System": "sos.system",
+    "build_system": "sos.system",
+    "build_source": "sos.datasets.source",
+    "Trace": "sos.trace",
+    "run_search": "sos.search.run",
+    "view_trace": "sos.stream.views",
+    "load_dialect": "sos.stream.dialect.compile",
+    "encode": "sos.stream.codec",
+    "decode": "sos.stream.codec",
+    "verify": "sos.stream.verify",
+    "GPT": "sos.model.gpt",
+    "rollout": "sos.model.rollout",
+    "evaluate": "sos.judge.evaluation",
+    "load_checkpoint": "sos.runs.checkpoint",
+    "load_model": "sos.runs.checkpoint",
+    "load_runs": "sos.runs.finished",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'sos' has no attribute {name!r}")
+    return getattr(import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])
 
 
 ROOT = Path(__file__).parent

@@ -15,3 +15,14 @@ def test_the_five_lines_print_what_the_readme_shows(capsys: pytest.CaptureFixtur
     assert example is not None
     exec(compile(example[1], "README.md", "exec"), {})
     assert capsys.readouterr().out == example[2]
+
+
+def test_every_public_name_is_there() -> None:
+    import sos
+
+    assert len(sos.PUBLIC) == 19
+    for name, module in sos.PUBLIC.items():
+        assert getattr(sos, name).__module__.startswith("sos."), name
+        assert module.startswith("sos.")
+    with pytest.raises(AttributeError, match="no attribute 'Confg'"):
+        _ = sos.Confg
