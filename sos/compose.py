@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sos import ROOT
-from sos.config import Config, register, to_object
+from sos.config import Config
 from sos.errors import UserError, one_line
+from sos.schema.keys import describe_keys, nearest, path_keys, unused
+
+FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct\s+full_key: (\S+)")
+_PLAIN = re.compile(r"[\w/.+\-@%]+")
+
+
+@dataclass
+class ArmSweeperConf:
+    """`hydra.sweeper`, which a file in conf/sweep fills."""
+
+    _target_: str = "hydra_plugins.sos.ArmSweeper"  # as `sos.runs.sweeper` is known to Hydra
+    name: str | None = None  # of the sweep, and of its folder
+    question: str = ""
+    primary: str = "solve/val"  # the metric that answers the question
+    baseline: str | None = None  # the arm that the others are compared with; null: the first
+    arms: dict[str, list[str]] = field(default_factory=dict)  # name: overrides
+    seeds: list[int] = field(default_factory=list)
+    arm: str | None = None  # set in each job: the arm that it belongs to
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+def register() -> None:
+    """Put the schemas into Hydra's ConfigStore: `schema`, on which `conf/config.yaml` builds, and that of the sweeper."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(group="hydra/sweeper", name="arms", node=ArmSweeperConf, provider="sos")
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
 def config_folder() -> Path:
@@ -20,30 +56,199 @@ def config_folder() -> Path:
     return folder.resolve()
 
 
-def compose(overrides: Sequence[str]) -> Config:
-    """Compose the config of conf/ with Hydra overrides. Raises ValueError in one line."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+# --- what a word may say ---
+
+
+def known_names(schema: type = Config) -> list[str]:
+    """Return what may stand before a `=`: the keys of a schema and the groups of conf/."""
+    names = [key.name for key in describe_keys(schema)]
+    try:
+        groups = [path.name for path in config_folder().iterdir() if path.is_dir()]
+    except UserError:
+        groups = []
+    return [*names, *sorted(groups)]
+
+
+def no_such_key(name: str, schema: type = Config) -> UserError:
+    """Return the error for a key that the schema lacks, with the nearest known one."""
+    return UserError(f"{name} is no key of the config{nearest(name, known_names(schema))}")
+
+
+@contextmanager
+def explained(schema: type = Config) -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise about words into a UserError of one line; an unknown key gets the nearest known."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    register()
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return to_object(hydra_compose("config", overrides=list(overrides)))
+        yield
     except (HydraException, OmegaConfBaseException) as error:
+        found = _NO_SUCH_KEY.search(f"{error}\n{error.__cause__}")
+        if found:
+            raise no_such_key(found[1] or found[2], schema) from error
         raise UserError(one_line(error)) from error
+    except OverflowError as error:  # a whole number of hundreds of digits for a key that takes fractions
+        raise UserError(f"a number is too large: {error}") from error
+
+
+def _foreign(node: Any, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Yield (dotted name, whether it was added) of each key in which a composed config differs from its schema."""
+    from omegaconf import DictConfig, OmegaConf
+
+    schema = OmegaConf.get_type(node)
+    names = {f.name for f in dataclasses.fields(schema)} if dataclasses.is_dataclass(schema) else None
+    present = set(node.keys())
+    if names is not None:
+        yield from ((prefix + str(name), True) for name in sorted(map(str, present - names)))
+        yield from ((prefix + name, False) for name in sorted(names - present))
+    for name in present if names is None else present & names:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
+            yield from _foreign(child, f"{prefix}{name}.")
+
+
+def refuse_foreign(composed: Any, prefix: str = "") -> None:
+    """Raise UserError for a key that was added to a composed config, as `+` and `++` do, or removed from it, as `~` does."""
+    from omegaconf import OmegaConf
+
+    for name, added in _foreign(composed, prefix):
+        if not added:
+            raise UserError(f"{name} cannot be removed: every key of the config has a value")
+        schema = OmegaConf.get_type(composed)
+        if prefix:
+            raise UserError(f"{name} is no key of the config")
+        raise no_such_key(name, schema if dataclasses.is_dataclass(schema) else Config)
+
+
+def refuse_unused_words(config: Any, words: Sequence[str]) -> None:
+    """Raise UserError for a typed key that the other values leave without use, unless it has its default there."""
+    for word in words:
+        why = unused_word(config, word)
+        if why:
+            raise UserError(f"{word.lstrip('+')} {why}")
+
+
+def unused_word(config: Any, word: str) -> str | None:
+    """Return why a typed `group.key=value` has no use in `config`; None where it has one, or is no such word."""
+    name = word.partition("=")[0].lstrip("+")
+    group, _, last = name.partition(".")
+    options = getattr(config, group, None)
+    if not dataclasses.is_dataclass(options) or last not in {f.name for f in dataclasses.fields(options)}:
+        return None
+    default = next(key.default for key in describe_keys(type(options)) if key.name == last)
+    return unused(options, group, last) if getattr(options, last) != default else None
+
+
+def to_object(composed: Any, words: Sequence[str] = ()) -> Any:
+    """Turn Hydra's composed config into the object of its schema, a `Config`.
+
+    `words` are the overrides that were typed for it. Raises UserError in one line for a missing, impossible, unknown or
+    useless value.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    refuse_foreign(composed)
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} is missing: say {missing[0]}=...")
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error
+        key = getattr(error, "full_key", None)
+        text = str(cause).splitlines()[0]
+        raise UserError(f"{key}: {text}" if key and key not in text else text) from error
+    assert isinstance(config, Config)
+    refuse_unused_words(config, words)
+    return config
+
+
+# --- values that are paths, and names of folders ---
+
+
+def plain_paths(words: Sequence[str], paths: Collection[str] | None = None) -> list[str]:
+    """Return the words with the values of path keys quoted where Hydra's grammar needs it, so that any path can be typed plainly.
+
+    `paths` are the keys, those of `Config` and Hydra's folders by default. A value that the grammar reads as a text stays as it
+    is; so does a list of alternatives, as in a sweep, unless a file or folder of just this name is there.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    known = {*(path_keys(Config) if paths is None else paths), *FOLDER_KEYS}
+    parser = OverridesParser.create()
+    result = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name.lstrip("+") in known and not _PLAIN.fullmatch(value):
+            try:
+                parsed = parser.parse_override(word)
+                is_text = not parsed.is_sweep_override() or not Path(value).exists()
+            except HydraException:
+                is_text = False
+            word = word if is_text else f"{name}={quoted(value)}"
+        result.append(word)
+    return result
+
+
+def quoted(text: str) -> str:
+    """Return text as a value in Hydra's override grammar."""
+    kept = re.sub(r"(\\+)(?='|$)", r"\1\1", text)
+    return "'" + kept.replace("'", "\\'") + "'"
+
+
+def as_word(name: str, value: str | Path) -> str:
+    """Return `name=value` as it can be typed, quoted only where the grammar needs it."""
+    return f"{name}={value}" if _PLAIN.fullmatch(str(value)) else f"{name}={quoted(str(value))}"
+
+
+LONGEST_NAME = 80
+
+
+def run_name(words: Sequence[str], longest: int = LONGEST_NAME) -> str:
+    """Return a name for a folder of a run that these words describe, which needs no quotes: `seed-1__stream.view-full`.
+
+    What would be longer is cut between words, or within the first, and ends with a hash of all. "default" for no words.
+    """
+    import hashlib
+
+    shown = [re.sub(r"[^\w.+]+", "-", word.lstrip("+~")).strip("-._") for word in words if not _names_no_run(word)]
+    name = "__".join(filter(None, shown))
+    if not name:
+        return "default"
+    if len(name) <= longest:
+        return name
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
+    kept = name[: longest - 10]
+    whole = kept.rpartition("__")[0]
+    return f"{whole or kept}__{digest}"
+
+
+def _names_no_run(word: str) -> bool:
+    return word.lstrip("+~").partition("=")[0] == "sweep" or word.lstrip("+~").startswith("hydra")
+
+
+# --- composition ---
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """Compose the config of conf/ with Hydra overrides. Raises UserError in one line."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    register()
+    words = plain_paths(overrides)
+    with explained(), initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return to_object(hydra_compose("config", overrides=words), words)
 
 
 def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
     """Yield (overrides of one combination, its swept values as text) for overrides with commas, as Hydra's multirun has them."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(one_line(error)) from error
+    with explained():
+        parsed = OverridesParser.create().parse_overrides(plain_paths(overrides))
     choices, swept = [], []
     for override in parsed:
         if override.is_sweep_override():

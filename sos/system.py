@@ -11,7 +11,7 @@ from sos.data.splits import Splits, make_splits
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
-from sos.search import Beam, BestFirst, DepthFirst, Widening, mix
+from sos.search import SEARCHES, mix
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
@@ -34,32 +34,17 @@ class System:
 
 
 def _single_strategy(config: StrategyConfig, env: Countdown) -> Any:
-    heuristic = env.heuristics.index(config.heuristic)
-    if config.name == "beam":
-        return Beam(config.width, heuristic, config.visit_leaves, config.shuffle, config.max_nodes)
-    if config.name == "widening":
-        return Widening(
-            heuristic,
-            config.announce_leaves,
-            config.max_nodes,
-            config.look_ahead,
-            config.skip_out_of_range,
-            config.bound,
-        )
-    threshold = config.threshold == "target"
-    if config.name == "best_first":
-        weight = round(config.depth_weight * env.heuristic_scale)
-        kept = config.skip_seen, config.max_nodes, config.look_ahead, config.skip_out_of_range
-        return BestFirst(heuristic, weight, threshold, *kept)
-    return DepthFirst(
-        heuristic,
-        threshold,
-        config.skip_seen,
-        config.announce_leaves,
-        config.max_nodes,
-        config.look_ahead,
-        config.skip_out_of_range,
-    )
+    """Return the strategy with its options from the keys of their names; three are in other units in the config."""
+    weight = round(config.depth_weight * env.heuristic_scale)
+    if config.depth_weight and not weight:
+        raise UserError(f"search.depth_weight={config.depth_weight} is too small to make a difference")
+    converted = {
+        "heuristic": env.heuristics.index(config.heuristic),
+        "use_threshold": config.threshold == "target",
+        "depth_weight": weight,
+    }
+    kind = SEARCHES[config.name]
+    return kind(**{name: converted[name] if name in converted else getattr(config, name) for name in kind._fields})
 
 
 def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str, ...]]:
@@ -72,15 +57,9 @@ def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str
 
 def build_env(config: Config) -> Countdown:
     """Return the environment."""
-    return Countdown(
-        config.env.num_numbers,
-        config.env.min_number,
-        config.env.max_number,
-        config.env.min_target,
-        config.env.max_target,
-        config.env.max_value,
-        config.env.descending,
-    )
+    options = dataclasses.asdict(config.env)
+    del options["name"]
+    return Countdown(**options)
 
 
 def build_system(config: Config) -> System:
@@ -99,8 +78,17 @@ def build_system(config: Config) -> System:
         )
     # A stream spends at least a token per node, so that what does not fit the workspace could not fit the context.
     max_nodes = min(MAX_TRACE_NODES, max(4 * context, 2_000))
-    view = View(VIEWS.index(config.stream.view), config.stream.dose)
-    return System(env, strategy, names, view, dialect, splits, context, max_nodes)
+    view = View(kind=VIEWS.index(config.stream.view), dose=config.stream.dose)
+    return System(
+        env=env,
+        strategy=strategy,
+        strategy_names=names,
+        view=view,
+        dialect=dialect,
+        splits=splits,
+        context=context,
+        max_nodes=max_nodes,
+    )
 
 
 def gpt_config(config: Config, vocab_size: int) -> GPTConfig:

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from places import CONF
 
-from sos.config import Config, register, to_object
+from sos.compose import register, to_object
+from sos.config import Config
 from sos.search import Mixture
 from sos.system import build_system
 

@@ -216,11 +216,15 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
         return
     import hydra
 
-    from sos.compose import config_folder
+    from sos.compose import config_folder, explained, plain_paths
+    from sos.schema.keys import path_keys
 
     # Hydra takes the overrides in one piece only; with the flag in front, `a=1 -m b=2` is one.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = sorted(
+        plain_paths(sys.argv[1:], path_keys(schema)), key=lambda word: word not in ("-m", "--multirun")
+    )
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra raise, so that what it says becomes one line
     for register in registered:
         register()
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()
+    with explained(schema):
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import refusals, run_hydra
-from sos.config import Config, to_object
+from sos.compose import to_object
+from sos.config import Config
 from sos.errors import UserError
+from sos.schema.keys import key
 
 KINDS = ("traces", "tokens")
 SPLITS = ("train", "val", "val_target")
@@ -21,7 +23,7 @@ SPLITS = ("train", "val", "val_target")
 class GenerateConfig:
     """What to write, where, and which part of it."""
 
-    out: str = "???"
+    out: str = key("???", "The folder that is written.", path=True)
     kind: str = "traces"
     split: str = "train"
     visits: int = 10_000  # problems, or with data.num_problems the visits of all epochs
@@ -33,12 +35,12 @@ class GenerateConfig:
     verify: bool = False
 
     def __post_init__(self) -> None:
-        for key, choices in (("kind", KINDS), ("split", SPLITS)):
-            if getattr(self, key) not in choices:
-                raise UserError(f"generate.{key} must be one of {', '.join(choices)}, got {getattr(self, key)!r}")
-        for key, low in (("visits", 1), ("shard_size", 1), ("workers", 0), ("part", 0), ("parts", 1)):
-            if getattr(self, key) < low:
-                raise UserError(f"generate.{key} must be at least {low}, got {getattr(self, key)}")
+        for name, choices in (("kind", KINDS), ("split", SPLITS)):
+            if getattr(self, name) not in choices:
+                raise UserError(f"generate.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name, low in (("visits", 1), ("shard_size", 1), ("workers", 0), ("part", 0), ("parts", 1)):
+            if getattr(self, name) < low:
+                raise UserError(f"generate.{name} must be at least {low}, got {getattr(self, name)}")
         if self.part >= self.parts:
             raise UserError(f"generate.part={self.part} must be below generate.parts={self.parts}")
 
@@ -91,7 +93,9 @@ def execute(config: GenerateRoot) -> str:
 def job(composed: Any) -> None:
     """Make one data set, or one part of it."""
     with refusals():
-        config = to_object(composed)
+        from hydra.core.hydra_config import HydraConfig
+
+        config = to_object(composed, HydraConfig.get().overrides.task)
         assert isinstance(config, GenerateRoot)
         print(execute(config))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import is_sweep_job, refusals, run_hydra
-from sos.config import Config, register, to_object
+from sos.compose import refuse_foreign, register, run_name, to_object
+from sos.config import Config
 from sos.errors import UserError
 from sos.files import read_json
 from sos.runs.folder import RunFolder
@@ -26,14 +27,20 @@ def describe_run() -> tuple[Path, Origin]:
     folder = Path(hydra_config.runtime.output_dir)
     if sweep is not None and sweep.arm is None:
         raise UserError(f"+sweep={sweep.name} is a sweep: python train.py -m +sweep={sweep.name}")
-    name = folder.name if is_sweep_job() or sweep is not None else hydra_config.job.override_dirname or "default"
+    name = folder.name if is_sweep_job() or sweep is not None else run_name(typed)
     return folder, Origin.of(name, typed, sweep, folder)
 
 
 def job(composed: Any) -> float:
     """Run one job and return its solve rate on `val`, for sweepers that optimize."""
     with refusals():
-        config = to_object(composed)
+        from hydra.core.hydra_config import HydraConfig
+
+        asked = HydraConfig.get()
+        refuse_foreign(asked, "hydra.")
+        # Of a job of a sweep, and of one that runs again by itself, the sweeper has looked at the words.
+        in_sweep = is_sweep_job() or asked.sweeper.get("arm") is not None
+        config = to_object(composed, () if in_sweep else asked.overrides.task)
         folder, origin = describe_run()
         # Torch and Lightning take seconds to import: --help and --cfg do without them.
         from sos.train.pretrain import AlreadyFinished, pretrain

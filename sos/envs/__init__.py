@@ -1,5 +1,11 @@
-"""Search environments: `ENVS` maps a config's `env.name` to its NamedTuple."""
+"""Search environments: `ENVS` maps a config's `env.name` to its NamedTuple. It is imported when it is first asked for."""
 
-from sos.envs.countdown.rules import Countdown
+from typing import Any
 
-ENVS = {"countdown": Countdown}
+
+def __getattr__(name: str) -> Any:
+    if name != "ENVS":
+        raise AttributeError(name)
+    from sos.envs.countdown.rules import Countdown
+
+    return {"countdown": Countdown}

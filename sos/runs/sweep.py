@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sos.compose import as_word, run_name
 from sos.config import Config
 from sos.errors import UserError
 from sos.runs.folder import RunFolder
@@ -34,7 +35,7 @@ class Job:
     def command(self) -> str:
         """Return the command that runs this job alone, in its own folder."""
         arm = [f"hydra.sweeper.arm={self.arm}"] if self.arm else []
-        return shell("python", "train.py", *self.overrides, *arm, f"hydra.run.dir={quoted(str(self.folder))}")
+        return shell("python", "train.py", *self.overrides, *arm, as_word("hydra.run.dir", self.folder))
 
 
 def shell(*words: str) -> str:
@@ -42,11 +43,6 @@ def shell(*words: str) -> str:
     return " ".join(
         f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
     )
-
-
-def quoted(text: str) -> str:
-    """Return text as a value in Hydra's override grammar."""
-    return "'" + text.replace("'", "\\'") + "'"
 
 
 def key_of(override: str) -> str:
@@ -81,13 +77,12 @@ def expand(
     return jobs
 
 
-def folder_name(arm: str, overrides: Sequence[str], known: Sequence[str]) -> str:
-    """Return the name of a run's folder, which is its name in TensorBoard too: the arm and what varies besides.
-
-    `known` are the overrides that the arm implies or that all runs of the sweep share.
-    """
-    rest = sorted(o for o in overrides if o not in known and key_of(o) != "sweep")
-    return ",".join([arm, *rest]).replace("/", "_")
+def folder_name(arm: str | None, varying: Sequence[str]) -> str:
+    """Return the name of a run's folder, which is its name in TensorBoard too: the arm, and what else differs between runs."""
+    name = run_name(varying)
+    if arm is None:
+        return name
+    return arm if name == "default" else f"{arm}__{name}"
 
 
 def list_failures(jobs: Sequence[Job], launcher_error: str | None = None) -> list[str]:

@@ -84,7 +84,7 @@ class ArmSweeper(BasicSweeper):
 
     def _jobs(self, arguments: list[str]) -> tuple[list[Any], list[list[str]], list[str]]:
         """Return the jobs, composed and checked, what the launcher is told for each, and the overrides that all share."""
-        from sos.config import to_object
+        from sos.compose import to_object
         from sos.runs.sweep import Job, expand, folder_name, key_of, quoted
 
         assert self.config is not None

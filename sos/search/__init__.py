@@ -1,11 +1,37 @@
-"""Search strategies: `SEARCHES` maps a config's `search.name` to its NamedTuple; `Mixture` draws from several."""
+"""Search strategies: `SEARCHES` maps a config's `search.name` to its NamedTuple; `Mixture` draws from several.
 
-from sos.search.beam import Beam
-from sos.search.best_first import BestFirst
-from sos.search.depth_first import DepthFirst
-from sos.search.mixture import Mixture, mix
-from sos.search.widening import Widening
+They are imported when they are first asked for, so that the config can be read without numba.
+"""
 
-SEARCHES = {"dfs": DepthFirst, "beam": Beam, "best_first": BestFirst, "widening": Widening}
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sos.search.beam import Beam
+    from sos.search.best_first import BestFirst
+    from sos.search.depth_first import DepthFirst
+    from sos.search.mixture import Mixture, mix
+    from sos.search.widening import Widening
+
+    SEARCHES: dict[str, Any]
 
 __all__ = ["SEARCHES", "Beam", "BestFirst", "DepthFirst", "Mixture", "Widening", "mix"]
+_HOMES = {
+    "Beam": "beam",
+    "BestFirst": "best_first",
+    "DepthFirst": "depth_first",
+    "Mixture": "mixture",
+    "mix": "mixture",
+    "Widening": "widening",
+}
+_NAMES = {"dfs": "DepthFirst", "beam": "Beam", "best_first": "BestFirst", "widening": "Widening"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SEARCHES":
+        return {search: __getattr__(kind) for search, kind in _NAMES.items()}
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"sos.search.{_HOMES[name]}"), name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from sos.config import register, to_object
+from sos.compose import register, to_object
 from sos.data.packing import pack
 from sos.datasets.source import build_source
 from sos.system import build_system

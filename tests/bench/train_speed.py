@@ -27,7 +27,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from sos.config import Config, register, to_object
+from sos.compose import register, to_object
+from sos.config import Config
 from sos.data.loader import Budget, PackedLoader
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import StreamSource

@@ -70,7 +70,7 @@ def test_commands_survive_the_shell_and_the_grammar(tmp_path: Path) -> None:
 def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
     from hydra import compose, initialize_config_dir
 
-    from sos.config import ArmSweeperConf, register, to_object
+    from sos.compose import ArmSweeperConf, register, to_object
 
     content = yaml.safe_load((ROOT / "conf" / "sweep" / f"{name}.yaml").read_text())
     assert content["name"] == name
@@ -104,7 +104,7 @@ def test_launcher_presets_start_what_the_trainer_needs(preset: str, overrides: l
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf, open_dict, read_write
 
-    from sos.config import register, to_object
+    from sos.compose import register, to_object
 
     plugin = "joblib" if preset == "parallel" else "submitit"
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")

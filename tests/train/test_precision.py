@@ -14,7 +14,8 @@ from places import CONF
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sos.config import PRECISIONS, Config, OptimConfig, TrainerConfig, register, to_object
+from sos.compose import register, to_object
+from sos.config import PRECISIONS, Config, OptimConfig, TrainerConfig
 from sos.judge.evaluation import Evaluation, evaluate
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig

@@ -1,0 +1,215 @@
+"""Keys of schemas: `key(default, sentence, ...)` declares one, `check_keys` checks the values, `describe_keys` lists them.
+
+A schema is a dataclass whose fields are made by `key`. It is the only place where a default stands, the range that a value must
+lie in, the sentence that a command's help shows, and the choice without which a key has no use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sos.errors import UserError
+
+INT64 = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a schema, as help shows it."""
+
+    name: str  # dotted
+    type: str
+    default: Any
+    sentence: str
+
+
+def key(
+    default: Any,
+    sentence: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Collection[Any] | None = None,
+    only: Mapping[str, Collection[Any] | None] | None = None,
+    path: bool = False,
+) -> Any:
+    """Return the dataclass field of a key.
+
+    A number lies from `low` to `high`, both inclusive, above `above` and below `below`; what a list holds, too. `choices` are the
+    values allowed. `only` names another key of the schema and the values of it with which this key has a use; None stands for
+    any value but zero, the empty one and false. `path` marks a value that is the path of a file or a folder.
+    """
+    metadata = {
+        "sentence": sentence,
+        "low": low,
+        "high": high,
+        "above": above,
+        "below": below,
+        "choices": choices,
+        "only": dict(only or {}),
+        "path": path,
+    }
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@cache
+def hints(schema: type) -> dict[str, Any]:
+    """Return the types of a schema's fields."""
+    return typing.get_type_hints(schema)
+
+
+def nested(hint: Any) -> type | None:
+    """Return the schema that a field of this type holds, itself or as the values of a dict; None for a plain value."""
+    for candidate in (hint, *typing.get_args(hint)[1:]):
+        if dataclasses.is_dataclass(candidate) and isinstance(candidate, type):
+            return candidate
+    return None
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """Return a field's default; MISSING where it has none."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def describe_keys(schema: type, prefix: str = "") -> list[Key]:
+    """Return every key of a schema and of the schemas in it, in order, with its dotted name, type, default and sentence."""
+    found = []
+    for field in dataclasses.fields(schema):
+        hint = hints(schema)[field.name]
+        inner = nested(hint)
+        if inner is not None and hint is inner:
+            found += describe_keys(inner, f"{prefix}{field.name}.")
+            continue
+        shown = field.type if isinstance(field.type, str) else getattr(hint, "__name__", str(hint))
+        sentence = field.metadata.get("sentence", "")
+        found.append(Key(prefix + field.name, shown, default_of(field), sentence))
+    return found
+
+
+def path_keys(schema: type) -> set[str]:
+    """Return the dotted names of the keys whose values are paths."""
+    found = set()
+    for field in dataclasses.fields(schema):
+        inner = nested(hints(schema)[field.name])
+        if inner is not None:
+            found |= {f"{field.name}.{name}" for name in path_keys(inner)}
+        elif field.metadata.get("path"):
+            found.add(field.name)
+    return found
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return ' (did you mean ...?)' with the known key that is most like `name`, or the empty string."""
+    groups = {other.rpartition(".")[0] for other in known}
+    group, _, last = name.rpartition(".")
+    if group in groups:  # within the right group, its own keys come first
+        own = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == group}
+        like = difflib.get_close_matches(last, own, 1, 0.5)
+        if like:
+            return f" (did you mean {own[like[0]]}?)"
+    same = [other for other in known if other.rpartition(".")[2] == last]
+    like = same or difflib.get_close_matches(name, known, 1, 0.5)
+    return f" (did you mean {like[0]}?)" if like else ""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a plain value has the type; an int is a float, too, but a bool is no number."""
+    origin = typing.get_origin(hint)
+    if origin is list:
+        return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+    if origin is dict:
+        of_keys, of_values = typing.get_args(hint)
+        return isinstance(value, dict) and all(_fits(k, of_keys) and _fits(v, of_values) for k, v in value.items())
+    if typing.get_args(hint):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if isinstance(value, bool):
+        return hint is bool or hint is Any
+    if hint is float:
+        return isinstance(value, (int, float))
+    return hint is Any or isinstance(value, hint)
+
+
+def _check_number(name: str, value: float, limits: Mapping[str, Any]) -> None:
+    low, high = limits.get("low"), limits.get("high")
+    above, below = limits.get("above"), limits.get("below")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, got {value}")
+    if above is not None and not value > above:
+        raise UserError(f"{name} must be {'positive' if above == 0 else f'above {above}'}, got {value}")
+    if below is not None and not value < below:
+        raise UserError(f"{name} must be below {below}, got {value}")
+    if low is not None and value < low:
+        raise UserError(f"{name} must be at least {low}, got {value}")
+    if high is not None and value > high:
+        raise UserError(f"{name} must be at most {high}, got {value}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _numbers(item)
+
+
+def check_keys(group: Any, prefix: str) -> None:
+    """Check every value of a schema's object against its type, range and choices. Raises UserError that names `prefix`.key."""
+    schema = type(group)
+    for field in dataclasses.fields(schema):
+        value, hint = getattr(group, field.name), hints(schema)[field.name]
+        name = f"{prefix}.{field.name}" if prefix else field.name
+        if not _fits(value, hint):
+            raise UserError(f"{name} must be of type {field.type}, got {value!r}")
+        for number in _numbers(value):
+            _check_number(name, number, field.metadata)
+        choices = field.metadata.get("choices")
+        if choices is not None and value not in choices:
+            *most, last = map(str, choices)
+            text = f"{', '.join(most)} or {last}" if all(isinstance(c, int) for c in choices) else ""
+            raise UserError(f"{name} must be {text or 'one of ' + ', '.join([*most, last])}, got {value!r}")
+        if isinstance(value, str) and "\0" in value:
+            raise UserError(f"{name} holds a zero byte: {value!r}")
+
+
+def unused(group: Any, prefix: str, name: str) -> str | None:
+    """Return why a key has no use beside the values of the others in its group, or None where it has one."""
+    field = next(field for field in dataclasses.fields(group) if field.name == name)
+    for other, values in field.metadata.get("only", {}).items():
+        found = getattr(group, other)
+        if values is None and not found:
+            return f"needs {prefix}.{other}, which is {_shown(found)}"
+        if values is not None and found not in values:
+            return f"has no use with {prefix}.{other}={_shown(found)}"
+    return None
+
+
+def refuse_unused(group: Any, prefix: str) -> None:
+    """Raise UserError for a key that was changed from its default and that the values of the others leave without use."""
+    for field in dataclasses.fields(group):
+        why = unused(group, prefix, field.name)
+        value = getattr(group, field.name)
+        if why and value != default_of(field):
+            raise UserError(f"{prefix}.{field.name}={_shown(value)} {why}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it is typed."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
