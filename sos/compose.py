@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -18,7 +19,7 @@ from sos.schema.keys import describe_keys, nearest, path_keys, unused
 
 FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct\s+full_key: (\S+)")
-_PLAIN = re.compile(r"[\w/.+\-@%]+")
+_PLAIN = re.compile(r"[\w/.+\-@%]+", re.ASCII)
 
 
 @dataclass
@@ -112,6 +113,9 @@ def refuse_foreign(composed: Any, prefix: str = "") -> None:
     from omegaconf import OmegaConf
 
     for name, added in _foreign(composed, prefix):
+        # Hydra drops some of its own keys, and has a group that its schema lacks.
+        if prefix and (not added or name == "hydra.env"):
+            continue
         if not added:
             raise UserError(f"{name} cannot be removed: every key of the config has a value")
         schema = OmegaConf.get_type(composed)
@@ -184,12 +188,20 @@ def plain_paths(words: Sequence[str], paths: Collection[str] | None = None) -> l
         if equals and name.lstrip("+") in known and not _PLAIN.fullmatch(value):
             try:
                 parsed = parser.parse_override(word)
-                is_text = not parsed.is_sweep_override() or not Path(value).exists()
+                is_text = _is_text(parsed) or (parsed.is_sweep_override() and not Path(value).exists())
             except HydraException:
                 is_text = False
             word = word if is_text else f"{name}={quoted(value)}"
         result.append(word)
     return result
+
+
+def _is_text(override: Any) -> bool:
+    """Tell whether a parsed value is a text or null, as a path may be, and no list or number."""
+    from hydra.core.override_parser.types import QuotedString
+
+    value = None if override.is_sweep_override() else override.value()
+    return not override.is_sweep_override() and (value is None or isinstance(value, (str, QuotedString)))
 
 
 def quoted(text: str) -> str:
@@ -211,18 +223,20 @@ def run_name(words: Sequence[str], longest: int = LONGEST_NAME) -> str:
 
     What would be longer is cut between words, or within the first, and ends with a hash of all. "default" for no words.
     """
-    import hashlib
-
     shown = [re.sub(r"[^\w.+]+", "-", word.lstrip("+~")).strip("-._") for word in words if not _names_no_run(word)]
     name = "__".join(filter(None, shown))
     if not name:
         return "default"
     if len(name) <= longest:
         return name
-    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
     kept = name[: longest - 10]
     whole = kept.rpartition("__")[0]
-    return f"{whole or kept}__{digest}"
+    return f"{whole or kept}__{digest(words)}"
+
+
+def digest(words: Sequence[str]) -> str:
+    """Return 8 hex digits over words."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
 
 
 def _names_no_run(word: str) -> bool:

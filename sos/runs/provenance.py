@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos import ROOT
+from sos.compose import as_word
 from sos.config import Config
 from sos.files import write_json, written_whole
 from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity
-from sos.runs.sweep import quoted, shell
+from sos.runs.sweep import shell
 
 if TYPE_CHECKING:  # they import torch and numba, which takes seconds
     from sos.data.loader import Source
@@ -48,7 +49,7 @@ class Origin:
             extra = [f"hydra.sweeper.arm={sweep['arm']}"]
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())
-        command = shell("python", "train.py", *typed, *extra, f"hydra.run.dir={quoted(str(folder))}")
+        command = shell("python", "train.py", *typed, *extra, as_word("hydra.run.dir", folder))
         return cls(name, overrides, command, record)
 
 

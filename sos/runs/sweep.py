@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sos.compose import as_word, run_name
+from sos.compose import as_word, digest, run_name
 from sos.config import Config
 from sos.errors import UserError
 from sos.runs.folder import RunFolder
@@ -83,6 +83,15 @@ def folder_name(arm: str | None, varying: Sequence[str]) -> str:
     if arm is None:
         return name
     return arm if name == "default" else f"{arm}__{name}"
+
+
+def unique_names(runs: Sequence[tuple[str | None, Sequence[str]]]) -> list[str]:
+    """Return the folder names of runs, given as (arm, what differs); names that come out alike get a hash each."""
+    names = [folder_name(arm, words) for arm, words in runs]
+    return [
+        f"{name}__{digest(words)}" if names.count(name) > 1 else name
+        for name, (_, words) in zip(names, runs, strict=True)
+    ]
 
 
 def list_failures(jobs: Sequence[Job], launcher_error: str | None = None) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from sos.errors import UserError
+
+if TYPE_CHECKING:  # Hydra loads this module with its plugins, also for --help
+    from sos.runs.sweep import Job
 
 
 class ArmSweeper(BasicSweeper):
@@ -66,57 +69,111 @@ class ArmSweeper(BasicSweeper):
         return returns
 
     def _check_home(self, home: Path, fixed: list[str]) -> None:
-        """Refuse a folder that holds this sweep file run with other overrides, which its runs' names do not show."""
+        """Refuse a folder that holds a sweep with other shared overrides, which its runs' names do not show."""
         from sos.files import read_json
 
-        if not self.sweep_file["arms"]:
-            return
-        record = {"name": self.sweep_file["name"], "overrides": sorted(fixed)}
+        record = {"name": self.sweep_file["name"] if self.sweep_file["arms"] else None, "overrides": sorted(fixed)}
         path = home / "sweep.json"
         found = read_json(path, missing={})
         if found and found != record:
-            earlier = " ".join([str(found.get("name")), *found.get("overrides", [])])
             raise UserError(
-                f"{home} holds the sweep {earlier}, not {' '.join([record['name'], *record['overrides']])}: "
-                "choose another hydra.sweep.dir"
+                f"{home} holds the sweep {_shown(found)}, not {_shown(record)}: choose another hydra.sweep.dir"
             )
         path.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     def _jobs(self, arguments: list[str]) -> tuple[list[Any], list[list[str]], list[str]]:
         """Return the jobs, composed and checked, what the launcher is told for each, and the overrides that all share."""
-        from sos.compose import to_object
-        from sos.runs.sweep import Job, expand, folder_name, key_of, quoted
+        from sos.compose import refuse_foreign
+        from sos.runs.sweep import expand, key_of, unique_names
 
         assert self.config is not None
-        assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
-        if any(override.is_sweep_override() for override in parsed if key_of(override.get_key_element()) == "sweep"):
-            raise UserError("one sweep at a time: +sweep=NAME")
-        typed = []
-        for override in parsed:
-            chunks = self.split_arguments([override], None)[0]
-            typed.append([words[0] for words in chunks])
-        fixed = [words[0] for words in typed if len(words) == 1 and key_of(words[0]) not in ("sweep", "seed")]
+        refuse_foreign(self.config.hydra, "hydra.")
+        typed = self._typed(arguments)
+        shared = [words[0] for words in typed if len(words) == 1]
+        fixed = [word for word in shared if key_of(word) not in ("sweep", "seed")]
         arms = {arm: list(overrides) for arm, overrides in self.sweep_file["arms"].items()}
-        jobs, commands = [], []
-        for number, (arm, overrides) in enumerate(expand(typed, arms, list(self.sweep_file["seeds"]))):
-            composed = loader.load_sweep_config(self.config, list(overrides))
-            with read_write(composed), open_dict(composed):
-                composed.hydra.job.id = composed.hydra.job.num = number
-            name = folder_name(arm, overrides, (*arms[arm], *fixed)) if arm else str(composed.hydra.sweep.subdir)
-            try:
-                config = to_object(_without_hydra(composed))
-            except ValueError as error:
-                raise UserError(f"{name}: {error}") from error
-            jobs.append(Job(tuple(overrides), arm, Path(self.config.hydra.sweep.dir) / name, config))
-            extra = [f"hydra.sweeper.arm={quoted(arm)}"] if arm else []
-            commands.append([*overrides, *extra, f"hydra.sweep.subdir={quoted(name)}"])
+        expanded = expand(typed, arms, list(self.sweep_file["seeds"]))
+        varying = [
+            (arm, [word for word in words if word not in [*fixed, *(arms[arm] if arm else [])]])
+            for arm, words in expanded
+        ]
+        if len(expanded) == 1 and not arms:
+            varying = [(None, list(expanded[0][1]))]
+        names = self._subdirs(expanded) or unique_names(varying)
+        jobs = []
+        for number, (arm, words) in enumerate(expanded):
+            checked = [word for word in words if arm is None or word not in fixed]
+            jobs.append(self._job(number, names[number], arm, words, checked))
+        _refuse_unused_by_all(fixed, jobs)
         folders = [job.folder for job in jobs]
         twice = next((folder for folder in folders if folders.count(folder) > 1), None)
         if twice:
             raise UserError(f"two runs of this sweep would write into {twice}")
-        return jobs, commands, fixed
+        return jobs, [_told(job, name) for job, name in zip(jobs, names, strict=True)], fixed
+
+    def _typed(self, arguments: list[str]) -> list[list[str]]:
+        """Return the alternatives of each typed override."""
+        from sos.runs.sweep import key_of
+
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        if any(override.is_sweep_override() for override in parsed if key_of(override.get_key_element()) == "sweep"):
+            raise UserError("one sweep at a time: +sweep=NAME")
+        return [[words[0] for words in self.split_arguments([override], None)[0]] for override in parsed]
+
+    def _subdirs(self, expanded: list[tuple[str | None, tuple[str, ...]]]) -> list[str] | None:
+        """Return the folders of the jobs within that of the sweep where `hydra.sweep.subdir` was typed, else None."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        if not any(word.lstrip("+").startswith("hydra.sweep.subdir=") for word in self.config.hydra.overrides.hydra):
+            return None
+        loader = self.hydra_context.config_loader
+        found = []
+        for number, (_, words) in enumerate(expanded):
+            composed = loader.load_sweep_config(self.config, list(words))
+            with read_write(composed), open_dict(composed):
+                composed.hydra.job.id = composed.hydra.job.num = number
+            found.append(str(composed.hydra.sweep.subdir))
+        return found
+
+    def _job(self, number: int, name: str, arm: str | None, words: tuple[str, ...], checked: list[str]) -> Job:
+        """Compose and check one job; what `checked` holds must have a use in it."""
+        from sos.compose import to_object
+        from sos.runs.sweep import Job
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
+        with read_write(composed), open_dict(composed):
+            composed.hydra.job.id = composed.hydra.job.num = number
+        try:
+            config = to_object(_without_hydra(composed), checked)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        return Job(words, arm, Path(self.config.hydra.sweep.dir) / name, config)
+
+
+def _told(job: Job, name: str) -> list[str]:
+    """Return what the launcher is told for a job."""
+    from sos.compose import as_word
+
+    arm = [as_word("hydra.sweeper.arm", job.arm)] if job.arm else []
+    return [*job.overrides, *arm, as_word("hydra.sweep.subdir", name)]
+
+
+def _refuse_unused_by_all(words: list[str], jobs: list[Job]) -> None:
+    """Refuse a word that all jobs share and none has a use for: some arms of a sweep file may well have none."""
+    from sos.compose import unused_word
+
+    for word in words:
+        reasons = [unused_word(job.config, word) for job in jobs]
+        if all(reasons):
+            raise UserError(f"{word} {reasons[0]}")
+
+
+def _shown(record: dict[str, Any]) -> str:
+    return " ".join([str(record.get("name") or "of"), *map(str, record.get("overrides", []))])
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:

@@ -117,7 +117,8 @@ def nearest(name: str, known: Collection[str]) -> str:
     group, _, last = name.rpartition(".")
     if group in groups:  # within the right group, its own keys come first
         own = {other.rpartition(".")[2]: other for other in known if other.rpartition(".")[0] == group}
-        like = difflib.get_close_matches(last, own, 1, 0.5)
+        initials = "".join(part[:1] for part in last.split("_"))
+        like = [initials] if initials in own else difflib.get_close_matches(last, own, 1, 0.5)
         if like:
             return f" (did you mean {own[like[0]]}?)"
     same = [other for other in known if other.rpartition(".")[2] == last]
@@ -157,15 +158,16 @@ def _check_number(name: str, value: float, limits: Mapping[str, Any]) -> None:
         raise UserError(f"{name} must be at most {high}, got {value}")
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a value, each with the name to be given for it."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield value
+        yield name, value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _numbers(item)
+            yield from _numbers(name, item)
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from _numbers(item)
+        for inner, item in value.items():
+            yield from _numbers(f"{name}.{inner}", item)
 
 
 def check_keys(group: Any, prefix: str) -> None:
@@ -176,8 +178,8 @@ def check_keys(group: Any, prefix: str) -> None:
         name = f"{prefix}.{field.name}" if prefix else field.name
         if not _fits(value, hint):
             raise UserError(f"{name} must be of type {field.type}, got {value!r}")
-        for number in _numbers(value):
-            _check_number(name, number, field.metadata)
+        for place, number in _numbers(name, value):
+            _check_number(place, number, field.metadata)
         choices = field.metadata.get("choices")
         if choices is not None and value not in choices:
             *most, last = map(str, choices)

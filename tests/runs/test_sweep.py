@@ -12,11 +12,12 @@ import pytest
 import yaml
 from places import ROOT
 
+from sos.compose import as_word, plain_paths, quoted, run_name
 from sos.config import Config
 from sos.files import claim, written_whole
 from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity, identity
-from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, quoted, shell
+from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, shell, unique_names
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
@@ -50,8 +51,36 @@ def test_an_arm_and_the_command_line_may_not_disagree() -> None:
 
 
 def test_names_show_the_arm_and_what_varies() -> None:
-    overrides = ("+sweep=x", "experiment=smoke", "a/b=1", "v=full", "seed=3")
-    assert folder_name("full", overrides, ("v=full", "experiment=smoke")) == "full,a_b=1,seed=3"
+    assert folder_name("full", ["+sweep=x", "a/b=1", "seed=3"]) == "full__a-b-1__seed-3"
+    assert folder_name("full", []) == "full"
+    assert folder_name(None, ["seed=3", "eval.pass_k=[1,2]"]) == "seed-3__eval.pass_k-1-2"
+    assert run_name([]) == run_name(["+sweep=view", "hydra.run.dir=x"]) == "default"
+    twice = unique_names([(None, ["data.shards=a/b"]), (None, ["data.shards=a-b"]), (None, ["seed=1"])])
+    assert len(set(twice)) == 3
+    assert all(name.startswith("data.shards-a-b__") for name in twice[:2])
+    assert twice[2] == "seed-1"
+
+
+def test_long_names_are_cut_with_a_hash_of_all() -> None:
+    words = [f"group.some_key_{number}={number}" for number in range(100)]
+    names = {run_name(words), run_name([*words, "seed=2"]), run_name(["data.shards=" + "x" * 300])}
+    assert len(names) == 3
+    assert all(len(name) <= 80 for name in names)
+    assert all(name.startswith(("group.some_key_0-0__group.some_key_1-1__", "data.shards-x")) for name in names)
+
+
+@pytest.mark.parametrize(
+    "path", ["a=b", "a,b", "it's", "a b", "$x", "${x}", "[a]", "a\\", "tschüß", "(x)", "a:b", "#a", "~/x"]
+)
+def test_every_path_can_be_typed_plainly(path: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    for key in ("resume", "+data.shards", "hydra.run.dir"):
+        plain = plain_paths([f"{key}={path}"])[0] if path != "a,b" else as_word(key, path)
+        for word in (plain, as_word(key, path)):
+            value = parser.parse_override(word).value()
+            assert getattr(value, "text", value) in (path, path.replace("\\", "\\\\")), word
 
 
 def test_commands_survive_the_shell_and_the_grammar(tmp_path: Path) -> None:
