@@ -39,7 +39,7 @@ class ArmSweeperConf:
 
 
 def register() -> None:
-    """Put the schemas into Hydra's ConfigStore: `schema`, on which `conf/config.yaml` builds, and that of the sweeper."""
+    """Put `schema`, on which conf/config.yaml builds, and that of the sweeper into Hydra's ConfigStore."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -49,7 +49,7 @@ def register() -> None:
 
 
 def config_folder() -> Path:
-    """Return the folder of the configs: `conf` of this checkout, or of the working folder. Raises UserError without either."""
+    """Return the folder of the configs, of this checkout or the working folder. Raises UserError without either."""
     folders = [ROOT.parent / "conf", Path.cwd() / "conf"]
     folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
     if folder is None:
@@ -77,7 +77,7 @@ def no_such_key(name: str, schema: type = Config) -> UserError:
 
 @contextmanager
 def explained(schema: type = Config) -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise about words into a UserError of one line; an unknown key gets the nearest known."""
+    """Turn what Hydra and OmegaConf raise into a UserError of one line, with the known key that is nearest."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -109,7 +109,7 @@ def _foreign(node: Any, prefix: str) -> Iterator[tuple[str, bool]]:
 
 
 def refuse_foreign(composed: Any, prefix: str = "") -> None:
-    """Raise UserError for a key that was added to a composed config, as `+` and `++` do, or removed from it, as `~` does."""
+    """Raise UserError for a key that was added, as `+` and `++` do, or removed, as `~` does."""
     from omegaconf import OmegaConf
 
     for name, added in _foreign(composed, prefix):
@@ -172,10 +172,10 @@ def to_object(composed: Any, words: Sequence[str] = ()) -> Any:
 
 
 def plain_paths(words: Sequence[str], paths: Collection[str] | None = None) -> list[str]:
-    """Return the words with the values of path keys quoted where Hydra's grammar needs it, so that any path can be typed plainly.
+    """Return the words with paths quoted where Hydra's grammar needs it, so that any path can be typed plainly.
 
-    `paths` are the keys, those of `Config` and Hydra's folders by default. A value that the grammar reads as a text stays as it
-    is; so does a list of alternatives, as in a sweep, unless a file or folder of just this name is there.
+    `paths` are the keys, those of `Config` and Hydra's folders by default. A value that the grammar reads as a text
+    stays as it is; so does a list of alternatives, as in a sweep, unless a file or folder of just this name is there.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -258,7 +258,7 @@ def compose(overrides: Sequence[str]) -> Config:
 
 
 def combinations(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
-    """Yield (overrides of one combination, its swept values as text) for overrides with commas, as Hydra's multirun has them."""
+    """Yield (overrides of one combination, its swept values as text) for overrides with commas, as with -m."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     with explained():

@@ -1,7 +1,8 @@
 """The typed configuration of a run: one schema per config group, composed here; its defaults are the only ones.
 
-The entry point turns Hydra's composed config into a `Config` once (`to_object`); nothing below sees a DictConfig. What a file
-holds, such as a checkpoint, becomes one with `config_from_dict`, whose values are plain: nothing in them is resolved.
+The entry point turns Hydra's composed config into a `Config` once (`to_object`); nothing below sees a DictConfig.
+What a file holds, such as a checkpoint, becomes one with `config_from_dict`, whose values are plain: nothing in them
+is resolved.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class ModelConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW or Muon with a linear warm-up and a decaying rate, both over the share of the training budget that is used."""
+    """AdamW or Muon with a linear warm-up and a decaying rate, over the share of the budget that is used."""
 
     name: str = key(
         "muon",
@@ -233,7 +234,7 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 
 
 def from_plain(schema: type, values: Any, prefix: str = "") -> Any:
-    """Build an object of a schema from plain nested containers. Raises UserError that names the key, behind `prefix`."""
+    """Build an object of a schema from plain nested containers. Raises UserError with the key behind `prefix`."""
     if not isinstance(values, dict):
         raise UserError(f"{prefix.rstrip('.') or 'the config'} must hold keys, got {values!r}")
     known = hints(schema)

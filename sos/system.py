@@ -11,7 +11,7 @@ from sos.data.splits import Splits, make_splits
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
-from sos.search import SEARCHES, mix
+from sos.search import SEARCHES, BestFirst, mix
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
@@ -33,25 +33,31 @@ class System:
     max_nodes: int
 
 
-def _single_strategy(config: StrategyConfig, env: Countdown) -> Any:
+def _single_strategy(config: StrategyConfig, env: Countdown, prefix: str = "search") -> Any:
     """Return the strategy with its options from the keys of their names; three are in other units in the config."""
     weight = round(config.depth_weight * env.heuristic_scale)
     if config.depth_weight and not weight:
-        raise UserError(f"search.depth_weight={config.depth_weight} is too small to make a difference")
+        raise UserError(f"{prefix}.depth_weight={config.depth_weight} is too small to make a difference")
     converted = {
         "heuristic": env.heuristics.index(config.heuristic),
         "use_threshold": config.threshold == "target",
         "depth_weight": weight,
     }
     kind = SEARCHES[config.name]
-    return kind(**{name: converted[name] if name in converted else getattr(config, name) for name in kind._fields})
+    values = {name: converted[name] if name in converted else getattr(config, name) for name in kind._fields}
+    strategy = kind(**values)
+    if isinstance(strategy, BestFirst):
+        strategy.check(env, prefix)
+    return strategy
 
 
 def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str, ...]]:
     """Return the strategy, or the mixture, and the names of what it consists of."""
     if config.name != "mixture":
         return _single_strategy(config, env), (config.name,)
-    strategies = [_single_strategy(strategy, env) for strategy in config.strategies.values()]
+    strategies = [
+        _single_strategy(strategy, env, f"search.strategies.{name}") for name, strategy in config.strategies.items()
+    ]
     return mix(strategies, [config.weight(name) for name in config.strategies]), tuple(config.strategies)
 
 

@@ -39,7 +39,7 @@ class Job:
 
 
 def shell(*words: str) -> str:
-    """Return words as a command line; Hydra's quotes go into double ones, which is easier to read than what shlex does."""
+    """Return words as a command line; Hydra's quotes go into double ones, which are easy to read."""
     return " ".join(
         f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
     )
@@ -55,8 +55,8 @@ def expand(
 ) -> list[tuple[str | None, tuple[str, ...]]]:
     """Return (arm, overrides) of every run: the typed alternatives times the arms times the seeds, seed by seed.
 
-    `typed` holds the alternatives of each typed override. A typed seed replaces `seeds`. Raises ValueError where an arm and the
-    command line set the same key, and for an arm that is not a list of `key=value`.
+    `typed` holds the alternatives of each typed override. A typed seed replaces `seeds`. Raises ValueError where an
+    arm and the command line set the same key, and for an arm that is not a list of `key=value`.
     """
     for arm, overrides in arms.items():
         for override in overrides:
@@ -78,7 +78,7 @@ def expand(
 
 
 def folder_name(arm: str | None, varying: Sequence[str]) -> str:
-    """Return the name of a run's folder, which is its name in TensorBoard too: the arm, and what else differs between runs."""
+    """Return the name of a run's folder, also in TensorBoard: the arm, and what else differs between runs."""
     name = run_name(varying)
     if arm is None:
         return name
@@ -95,7 +95,7 @@ def unique_names(runs: Sequence[tuple[str | None, Sequence[str]]]) -> list[str]:
 
 
 def list_failures(jobs: Sequence[Job], launcher_error: str | None = None) -> list[str]:
-    """Return the lines to print about the jobs that have no result: their reason and the command that runs them alone."""
+    """Return the lines about the jobs without a result: their reason and the command that runs them alone."""
     failed = [job for job in jobs if not job.is_finished()]
     if not failed:
         return []
@@ -117,7 +117,8 @@ def check_ranks(config: Config, launcher: Any) -> None:
     is_slurm = str(launcher.get("_target_", "")).endswith("SlurmLauncher")
     if ranks != (1, 1) and (not is_slurm or started != ranks):
         raise UserError(
-            f"trainer.devices={ranks[0]} trainer.num_nodes={ranks[1]} in a sweep needs a launcher that starts as many tasks: "
+            f"trainer.devices={ranks[0]} trainer.num_nodes={ranks[1]} in a sweep needs a launcher that "
+            "starts as many tasks: "
             "hydra/launcher=slurm_node or slurm_nodes, or one device per run"
         )
     if is_slurm and ranks == (1, 1) and started != (1, 1):

@@ -1,4 +1,4 @@
-"""The sweeper of this package: Hydra's basic one, with arms, without what is done, and with failures listed at the end."""
+"""The sweeper of this package: Hydra's basic one, with arms, without what is done, and with a list of failures."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:  # Hydra loads this module with its plugins, also for --help
 class ArmSweeper(BasicSweeper):
     """Runs the product of the typed alternatives, the arms and the seeds of a sweep file, with any launcher.
 
-    Every job is composed and checked before the first starts. What `metrics.json` shows as done with the same config and code
-    is left out; what fails is listed with its reason once all others are done, and the comparison is made of the rest.
+    Every job is composed and checked before the first starts. What `metrics.json` shows as done with the same config
+    and code is left out; what fails is listed with its reason once all others are done, and the comparison is made of
+    the rest.
     """
 
     __module__ = "hydra_plugins.sos"  # see `sos.runs.plugin.register_sweeper`
@@ -82,7 +83,7 @@ class ArmSweeper(BasicSweeper):
         path.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     def _jobs(self, arguments: list[str]) -> tuple[list[Any], list[list[str]], list[str]]:
-        """Return the jobs, composed and checked, what the launcher is told for each, and the overrides that all share."""
+        """Return the jobs, composed and checked, what the launcher is told for each, and what all share."""
         from sos.compose import refuse_foreign
         from sos.runs.sweep import expand, key_of, unique_names
 

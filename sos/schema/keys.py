@@ -1,7 +1,7 @@
-"""Keys of schemas: `key(default, sentence, ...)` declares one, `check_keys` checks the values, `describe_keys` lists them.
+"""Keys of schemas: `key(default, sentence, ...)` declares one, `check_keys` checks values, `describe_keys` lists.
 
-A schema is a dataclass whose fields are made by `key`. It is the only place where a default stands, the range that a value must
-lie in, the sentence that a command's help shows, and the choice without which a key has no use.
+A schema is a dataclass whose fields are made by `key`. It is the only place where a default stands, the range that a
+value must lie in, the sentence that a command's help shows, and the choice without which a key has no use.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from sos.errors import UserError
@@ -44,9 +43,10 @@ def key(
 ) -> Any:
     """Return the dataclass field of a key.
 
-    A number lies from `low` to `high`, both inclusive, above `above` and below `below`; what a list holds, too. `choices` are the
-    values allowed. `only` names another key of the schema and the values of it with which this key has a use; None stands for
-    any value but zero, the empty one and false. `path` marks a value that is the path of a file or a folder.
+    A number lies from `low` to `high`, both inclusive, above `above` and below `below`; what a list holds, too.
+    `choices` are the values allowed. `only` names another key of the schema and the values of it with which this key
+    has a use; None stands for any value but zero, the empty one and false. `path` marks a value that is the path of a
+    file or a folder.
     """
     metadata = {
         "sentence": sentence,
@@ -63,7 +63,6 @@ def key(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@cache
 def hints(schema: type) -> dict[str, Any]:
     """Return the types of a schema's fields."""
     return typing.get_type_hints(schema)
@@ -85,7 +84,7 @@ def default_of(field: dataclasses.Field) -> Any:
 
 
 def describe_keys(schema: type, prefix: str = "") -> list[Key]:
-    """Return every key of a schema and of the schemas in it, in order, with its dotted name, type, default and sentence."""
+    """Return every key of a schema and of the schemas in it, in order, by its dotted name."""
     found = []
     for field in dataclasses.fields(schema):
         hint = hints(schema)[field.name]
@@ -171,7 +170,7 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
 
 
 def check_keys(group: Any, prefix: str) -> None:
-    """Check every value of a schema's object against its type, range and choices. Raises UserError that names `prefix`.key."""
+    """Check all values against type, range and choices. Raises UserError that names the key behind `prefix`."""
     schema = type(group)
     for field in dataclasses.fields(schema):
         value, hint = getattr(group, field.name), hints(schema)[field.name]
@@ -202,7 +201,7 @@ def unused(group: Any, prefix: str, name: str) -> str | None:
 
 
 def refuse_unused(group: Any, prefix: str) -> None:
-    """Raise UserError for a key that was changed from its default and that the values of the others leave without use."""
+    """Raise UserError for a key that was changed from its default and has no use beside the others."""
     for field in dataclasses.fields(group):
         why = unused(group, prefix, field.name)
         value = getattr(group, field.name)

@@ -25,7 +25,7 @@ class StrategyConfig:
     )
     heuristic: str = key(
         "sum",
-        "What orders nodes: distance to the target (sum), to its factors (mult), size of the numbers, operator, or none.",
+        "What orders nodes: the distance to the target (sum) or its factors (mult), size, operator or none.",
         choices=("none", "sum", "mult", "size", "operator"),
         only=_ANY,
     )
@@ -52,7 +52,7 @@ class StrategyConfig:
     max_nodes: int = key(2000, "The budget of expanded nodes.", low=1, high=INT32, only=_ANY)
 
     def check(self, prefix: str, names: tuple[str, ...]) -> None:
-        """Raise UserError for an impossible value and for one without use, its key behind `prefix`; `names` may be chosen."""
+        """Raise UserError for an impossible value or one without use, its key behind `prefix`."""
         check_keys(self, prefix)
         if self.name not in names:
             raise UserError(f"{prefix}.name must be one of {', '.join(names)}, got {self.name!r}")
@@ -70,9 +70,9 @@ class StrategyConfig:
 
 @dataclass
 class SearchConfig(StrategyConfig):
-    """The strategy that makes the training traces, or a mixture: `name=mixture`, named `strategies` and their `weights`.
+    """The strategy that makes the training traces, or a mixture of named `strategies` with their `weights`.
 
-    Each problem is searched with one of the strategies, drawn by weight; a strategy that `weights` does not name weighs 1.
+    Each problem is searched with one strategy, drawn by weight; one that `weights` does not name weighs 1.
     """
 
     strategies: dict[str, StrategyConfig] = key(

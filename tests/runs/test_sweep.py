@@ -253,7 +253,7 @@ def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
     [
         (["-m", "+sweep=nope"], "Could not find 'sweep/nope'; Available options in 'sweep': " + "; ".join(SWEEPS)),
         (["+sweep=view"], "+sweep=view is a sweep: python train.py -m +sweep=view"),
-        (["-m", "+sweep=view", "data.context=3"], "solution_path,seed=1: data.context must be at least 16, got 3"),
+        (["-m", "+sweep=view", "data.context=3"], "solution_path__seed-1: data.context must be at least 16, got 3"),
         (["-m", "+sweep=view,size"], "one sweep at a time: +sweep=NAME"),
         (["-m", "seed=1,2", "trainer=ddp"], "trainer.devices=2 trainer.num_nodes=1 in a sweep needs a launcher"),
     ],
@@ -312,19 +312,23 @@ def test_a_failing_run_ends_neither_the_sweep_nor_the_comparison(tmp_path: Path)
     assert first.returncode == 1, first.stderr[-3000:]
     assert "3 of 6 runs failed:" in first.stderr
     assert (
-        "- full,data.context=16,seed=1: no stream of visits 0 to 128 is left: 128 streams are longer than data.context=16"
+        "- full__data.context-16__seed-1: no stream of visits 0 to 128 is left: 128 streams are longer than data.context=16"
         in first.stderr
     )
     assert "solution_path" in (home / "comparison.md").read_text()
-    done = sorted(home.glob("*context=64*/metrics.json"))
+    done = sorted(home.glob("*context-64*/metrics.json"))
     before = [path.stat().st_mtime_ns for path in done]
     assert len(done) == 3
 
     alone = next(line for line in first.stderr.splitlines() if "hydra.sweeper.arm=full" in line)
-    alone = alone.replace("python", sys.executable, 1).replace("context=16", "context=72")
+    alone = (
+        alone.replace("python", sys.executable, 1)
+        .replace("context=16", "context=72")
+        .replace("context-16", "context-72")
+    )
     result = subprocess.run(alone, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr[-3000:]
-    record = json.loads((home / "full,data.context=72,seed=1" / "provenance.json").read_text())
+    record = json.loads((home / "full__data.context-72__seed-1" / "provenance.json").read_text())
     assert record["sweep"]["arm"] == "full"
 
     with claim(home, "sweep"):

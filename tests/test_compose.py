@@ -1,0 +1,77 @@
+"""Words of the command line: unknown keys, keys without use, and random overrides end in a system or in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from sos.compose import combinations, compose
+from sos.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("+nonsense=1", "nonsense is no key of the config"),
+        ("+optim.learning_rate=0.1", r"optim.learning_rate is no key of the config .did you mean optim.lr\?."),
+        ("optim.learning_rate=0.1", r"optim.learning_rate is no key of the config .did you mean optim.lr\?."),
+        ("++trainer.devcies=4", r"trainer.devcies is no key of the config .did you mean trainer.devices\?."),
+        ("+trainer.max_time=60", "trainer.max_time is no key of the config"),
+        ("+env.max_numbers=5", r"did you mean env.max_number\?"),
+        ("optimm=muon", r"optimm is no key of the config .did you mean optim\?."),
+        ("~optim.lr", "optim.lr"),
+    ],
+)
+def test_a_key_that_the_schema_lacks_is_named_with_the_nearest(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        compose([word])
+    assert "\n" not in str(caught.value)
+    assert " +" not in str(caught.value), "never advise the sign that hides a typo"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search=beam", "search.look_ahead=2"],
+        ["stream.dose=0.3"],
+        ["optim=adamw", "optim.momentum=0.9"],
+        ["optim.schedule=constant", "optim.final_lr=0.1"],
+        ["data.train_problems=500"],
+        ["data.match=problems", "data.train_tokens=500"],
+        ["search.bound=200"],
+        ["data.length_start=0.5"],
+        ["trainer.probe_every=0", "trainer.probe_problems=5"],
+        ["eval.pass_k=[]", "eval.temperature=2"],
+        ["eval.pass_k=[]", "eval.pass_k_problems=7"],
+        ["stream=sos", "stream.whole_max=99"],
+    ],
+)
+def test_a_key_without_use_is_refused(words: list[str]) -> None:
+    key = words[-1].partition("=")[0]
+    with pytest.raises(UserError, match=f"^{key}=.*(has no use with|needs)"):
+        compose(words)
+
+
+def test_presets_may_hold_values_for_several_modes() -> None:
+    words = ["experiment=smoke", "data.train_tokens=8000", "trainer.probe_every=0", "eval.pass_k=[]"]
+    assert compose(words).data.train_problems == 300
+    assert compose([*words[:1], "data.match=problems"]).data.match == "problems"
+
+
+def test_groups_may_be_chosen_with_a_plus() -> None:
+    assert compose(["+sweep=view"]) == compose([])
+
+
+@pytest.mark.parametrize("path", ["outputs/a=1,b=2", "with space", "it's"])
+def test_paths_need_no_quotes(path: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / path).mkdir(parents=True)
+    assert compose([f"resume={path}", f"data.shards={path}"]).resume == path
+    assert [words for words, _ in combinations([f"resume={path}", "seed=1,2"])][1][1] == "seed=2"
+
+
+def test_random_overrides_end_in_a_system_or_in_one_line() -> None:
+    from bench.fuzz_overrides import fuzz
+
+    counts = fuzz(40, seed=7)
+    assert sum(counts.values()) == 40
+    assert min(counts.values()) > 3, counts
