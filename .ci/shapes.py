@@ -37,9 +37,6 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 EXCEPTIONS: dict[str, str] = {
     "line sos/analysis": "being wrapped",
     "line sos/commands": "being wrapped",
-    "line sos/compose.py": "being wrapped",
-    "module sos/config.py": "being split",
-    "line sos/config.py": "being wrapped",
     "line sos/data": "being wrapped",
     "kernel sos/data/packing.py::_write": "being split",
     "line sos/datasets": "being wrapped",

@@ -1,4 +1,4 @@
-"""Search environments: `ENVS` maps a config's `env.name` to its NamedTuple. It is imported when it is first asked for."""
+"""Search environments: `ENVS` maps a config's `env.name` to its NamedTuple, imported when it is first asked for."""
 
 from typing import Any
 
