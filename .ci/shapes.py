@@ -78,7 +78,6 @@ EXCEPTIONS: dict[str, str] = {
     "function sos/stream/write/encode.py::encode_traces": "being split",
     "kernel sos/stream/write/encode.py::encode_traces": "being split",
     "line sos/trace.py": "being wrapped",
-    "line sos/train": "being wrapped",
     "line sos/view": "being wrapped",
     "line train.py": "being wrapped",
 }
