@@ -26,6 +26,19 @@ from sos.system import build_env, build_system
 from sos.trace import ACTION, KIND, NODE, PARENT, VALUE, Event, Outcome, Trace
 
 Row = dict[str, Any]
+_PROBLEM = {"visit": "int", "nums": "ints", "target": "int", "strategy": "text", "solved": "bool"}
+# The fields of a row, in their order, and what they hold.
+FIELDS = {
+    "traces": {
+        **_PROBLEM,
+        "outcome": "text",
+        "num_nodes": "int",
+        "num_events": "int",
+        "solution": "texts",
+        "text": "text",
+    },
+    "tokens": {**_PROBLEM, "num_tokens": "int", "input_ids": "tokens", "text": "text"},
+}
 
 
 def solution_of(trace: Trace, symbols: Sequence[str]) -> list[str]:
@@ -99,7 +112,7 @@ def text_of(dialect: Dialect, tokens: Any) -> str:
     return dialect.text(tokens[1:-1])
 
 
-def write_jsonl(path: Path, batches: Iterator[list[Row]]) -> int:
+def write_jsonl(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
     """Write one JSON object a line; return how many."""
     num = 0
     with open(path, "w", encoding="utf-8") as file:
@@ -109,40 +122,44 @@ def write_jsonl(path: Path, batches: Iterator[list[Row]]) -> int:
     return num
 
 
-def write_parquet(path: Path, batches: Iterator[list[Row]]) -> int:
-    """Write a row group for each shard; return the number of rows. Raises ValueError where pyarrow is missing."""
+def write_parquet(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
+    """Write a row group for each shard that has rows; return the number of rows. Raises UserError where pyarrow is missing."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UserError('Parquet needs pyarrow: pip install -e ".[export]"') from error
-    num, writer = 0, None
-    for rows in batches:
-        if writer is None:
-            kinds: dict[type, Any] = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}
-            lists = {"nums": pa.list_(pa.int64()), "input_ids": pa.list_(pa.int32()), "solution": pa.list_(pa.string())}
-            schema = pa.schema([(key, lists.get(key) or kinds[type(value)]) for key, value in rows[0].items()])
-            writer = pq.ParquetWriter(path, schema)
-        writer.write_table(pa.Table.from_pylist(rows, schema))
-        num += len(rows)
-    if writer is not None:
-        writer.close()
+    types = {
+        "bool": pa.bool_(),
+        "int": pa.int64(),
+        "text": pa.string(),
+        "ints": pa.list_(pa.int64()),
+        "tokens": pa.list_(pa.int32()),
+        "texts": pa.list_(pa.string()),
+    }
+    schema = pa.schema([(name, types[of]) for name, of in FIELDS[kind].items()])
+    num = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for rows in batches:
+            if rows:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+            num += len(rows)
     return num
 
 
-WRITERS: dict[str, Callable[[Path, Iterator[list[Row]]], int]] = {".jsonl": write_jsonl, ".parquet": write_parquet}
+WRITERS: dict[str, Callable[[Path, str, Iterator[list[Row]]], int]] = {
+    ".jsonl": write_jsonl,
+    ".parquet": write_parquet,
+}
 
 
 def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
-    """Write a complete data set into one file, whole or not at all; return the number of rows.
+    """Write a complete data set into one file, whole or not at all; return the number of rows, of which there may be none.
 
-    Raises ValueError for a data set that is incomplete or damaged, a file name of neither kind, and a missing pyarrow.
+    Raises UserError for a data set that is incomplete or damaged, a file name of neither kind, and a missing pyarrow.
     """
     if out.suffix not in WRITERS:
         raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
-    if not (folder / "manifest.json").is_file():
-        raise UserError(f"data={folder}: no data set there")
     shards = Shards(folder)
     batches = trace_rows(shards, dialect) if shards.kind == "traces" else token_rows(shards)
     with written_whole(out) as partial:
-        return WRITERS[out.suffix](partial, iter(tqdm(batches, total=len(shards), unit=" shards", desc=str(out))))

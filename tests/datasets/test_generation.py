@@ -14,12 +14,13 @@ from shard_sets import SIZE, SMALL, VISITS, files, job, reading, run
 
 from sos.config import Config, config_from_dict
 from sos.data.loader import Budget, PackedLoader
+from sos.data.traces import TraceSource
 from sos.datasets import store
 from sos.datasets.make import generate, merge
 from sos.datasets.read import Shards, read_traces, trace_chunk
 from sos.datasets.source import build_source, build_trace_source
 from sos.datasets.verify import verify_set
-from sos.interop.datasets import export_data
+from sos.interop.datasets import FIELDS, export_data
 from sos.stream.codec import encode
 from sos.system import build_system
 
@@ -179,6 +180,7 @@ def test_export(made, tmp_path, suffix):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     else:
         rows = pyarrow.parquet.read_table(path).to_pylist()
+    assert all(list(row) == list(FIELDS[kind]) for row in rows)
     shards = Shards(folder, kind)
     source = build_trace_source(config_from_dict(SMALL)).chunk(0, VISITS)
     for row, trace in zip(rows, source.traces(), strict=True):
@@ -193,6 +195,53 @@ def test_export(made, tmp_path, suffix):
     if kind == "tokens":
         stored = np.concatenate([shards.columns(k)["tokens"] for k in range(len(shards))])
         assert np.concatenate([row["input_ids"] for row in rows]).tolist() == stored.tolist()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("empty", ["first", "all"])
+def test_export_of_shards_without_a_row(tmp_path, monkeypatch, suffix, empty):
+    """Every search of a shard may generate more nodes than a trace may have."""
+    whole = TraceSource.chunk
+
+    def dropping(source, start, stop):
+        made = whole(source, start, stop)
+        if empty == "first" and start >= SIZE:
+            return made
+        rows = {
+            name: getattr(made, name)[:0] for name in ("problems", "events", "nodes", "states", "visits", "strategies")
+        }
+        return made._replace(**rows, offsets=made.offsets[:1], num_dropped=stop - start)
+
+    monkeypatch.setattr(TraceSource, "chunk", dropping)
+    generate(job(tmp_path / "set", "traces", visits=2 * SIZE))
+    path = tmp_path / f"rows{suffix}"
+    num = SIZE if empty == "first" else 0
+    assert export_data(tmp_path / "set", path) == num
+    if suffix == ".jsonl":
+        assert len(path.read_text().splitlines()) == num
+    else:
+        table = pyarrow.parquet.read_table(path)
+        assert (table.num_rows, table.column_names) == (num, list(FIELDS["traces"]))
+    assert sum(len(list(chunk.traces())) for _, chunk in read_traces(tmp_path / "set")) == num
+    assert verify_set(job(tmp_path / "set", "traces", visits=2 * SIZE)) == num
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_nothing_is_left_of_an_export_that_fails(made, tmp_path, monkeypatch, suffix):
+    folder = made[1]
+    calls = []
+
+    def failing(dialect, tokens):
+        calls.append(1)
+        if len(calls) > SIZE + 1:
+            raise RuntimeError("in the second shard")
+        return ""
+
+    monkeypatch.setattr("sos.interop.datasets.text_of", failing)
+    with pytest.raises(RuntimeError, match="in the second shard"):
+        export_data(folder, tmp_path / f"rows{suffix}")
+    assert len(calls) == SIZE + 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_names_the_extra_and_the_endings(made, tmp_path, monkeypatch):
