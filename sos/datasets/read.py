@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from sos.data.traces import TraceChunk
 from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
 from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder
 from sos.errors import UserError
+
+if TYPE_CHECKING:
+    from sos.data.loader import Budget, LengthWarmup
 
 OPEN_SHARDS = 4
 
@@ -66,6 +69,10 @@ class Shards:
             raise UserError(f"damaged shard {path}: {error}") from error
 
 
+class EndOfShards(UserError):
+    """A data set ends before what is asked of it."""
+
+
 class ShardSource:
     """Streams from token shards, with the interface of `StreamSource`: the same chunks, bit for bit.
 
@@ -89,7 +96,7 @@ class ShardSource:
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop`. Raises ValueError where the data set ends before, or is damaged."""
         if stop > self.visits:
-            raise UserError(
+            raise EndOfShards(
                 f"data.shards={self.shards.folder} holds {self.visits} visits, and training asks for {start} to {stop}"
             )
         parts = [self._part(index, start, stop) for index in range(start // self._size, -(-stop // self._size))]
@@ -113,31 +120,60 @@ class ShardSource:
         rows = {name: columns[name][first:last] for name in ("prompts", "visits", "strategies")}
         return rows | {"offsets": offsets, "tokens": columns["tokens"][low:high], "kinds": columns["kinds"][low:high]}
 
-    def check_budget(self, match: str, amount: int, block: int) -> None:
-        """Raise ValueError where the shards end before `amount` tokens or problem visits, read in whole blocks, are used."""
-        if match == "problems":
-            if amount > self.visits:
+    def _positions(self, start: int, stop: int) -> int:
+        """Return the positions (tokens but the last of each stream) of visits `start` to `stop`; most are counted already."""
+        positions = 0
+        for shard in self.shards.manifest["shards"][start // self._size : -(-stop // self._size)]:
+            if start <= shard["start"] and shard["stop"] <= stop:
+                positions += shard["counts"]["tokens"] - shard["counts"]["streams"]
+            else:
+                part = self._part(shard["index"], max(start, shard["start"]), min(stop, shard["stop"]))
+                positions += len(part["tokens"]) - len(part["visits"])
+        return positions
+
+    def _short_positions(self, start: int, stop: int, longest: int) -> int:
+        """Return the positions of the streams of at most `longest` tokens."""
+        positions = 0
+        for index in range(start // self._size, -(-stop // self._size)):
+            lengths = np.diff(self._part(index, start, stop)["offsets"])
+            positions += int((lengths[lengths <= longest] - 1).sum())
+        return positions
+
+    def check_budget(self, budget: Budget, block: int, batch: int, warmup: LengthWarmup) -> bool:
+        """Tell whether the shards last for a budget, read in blocks of `block` visits into batches of `batch` positions.
+
+        Raises UserError where they end before, by what the manifest counts. False says that it is close: only packing shows.
+        """
+        if budget.match == "problems":
+            if budget.amount > self.visits:
                 raise UserError(
                     f"data.shards={self.shards.folder} holds {self.visits} visits, "
-                    f"data.train_problems={amount} needs more"
+                    f"data.train_problems={budget.amount} needs more"
                 )
-            return
-        whole = self.visits // block * block
-        positions = 0
-        for shard in self.shards.manifest["shards"]:
-            if shard["stop"] <= whole:
-                positions += shard["counts"]["tokens"] - shard["counts"]["streams"]
-            elif shard["start"] < whole:
-                part = self._part(shard["index"], shard["start"], whole)
-                positions += len(part["tokens"]) - len(part["visits"])
+            return True
         # The loader opens a block when the one before is used up, even where that was the last to be needed.
-        last = self.chunk(whole - block, whole) if whole else None
-        positions -= 0 if last is None else len(last.tokens) - len(last.visits)
-        if positions < amount:
-            raise UserError(
-                f"data.shards={self.shards.folder} has too few visits: {self.visits} visits in blocks of {block} are good for "
-                f"data.train_tokens={positions} at most, got {amount}"
-            )
+        num_blocks = self.visits // block
+        most = self._positions(0, num_blocks * block)
+        if most < budget.amount:
+            raise self.too_few(budget, block, self._positions(0, max(0, num_blocks - 1) * block))
+        # While streams still grow, a block keeps the short ones of it. How many tokens were used before the batch that opens it
+        # is known up to that batch, so that this is what it keeps at least.
+        sure = 0
+        for number in range(num_blocks - 1):
+            progress = max(0, sure - batch) / budget.amount
+            if progress >= warmup.share:
+                sure += self._positions(number * block, (num_blocks - 1) * block)
+                break
+            longest = warmup.longest(self.context, progress)
+            sure += self._short_positions(number * block, (number + 1) * block, longest)
+        return sure >= budget.amount + batch
+
+    def too_few(self, budget: Budget, block: int, positions: int) -> UserError:
+        """Return the error of a budget of tokens that is larger than the `positions` that training gets to."""
+        return UserError(
+            f"data.shards={self.shards.folder} has too few visits: {self.visits} visits in blocks of {block} are good for "
+            f"data.train_tokens={positions} at most, got {budget.amount}"
+        )
 
 
 def trace_chunk(columns: dict[str, np.ndarray], num_dropped: int) -> TraceChunk:

@@ -11,7 +11,7 @@ from sos.config import Config, config_from_dict, to_dict
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
-from sos.datasets.read import ShardSource
+from sos.datasets.read import EndOfShards, ShardSource
 from sos.stream.dialect.compile import Dialect
 from sos.system import MAX_TRACE_NODES, System, build_env, build_strategy
 
@@ -29,10 +29,7 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
             system.context,
             len(system.dialect.vocab),
         )
-        data = config.data
-        source.check_budget(
-            data.match, data.train_tokens if data.match == "tokens" else data.train_problems, data.block
-        )
+        _check_budget(source, config)
         return source
     return StreamSource(
         system.env,
@@ -47,6 +44,27 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         max_nodes=system.max_nodes,
         strategy_names=system.strategy_names,
     )
+
+
+def _check_budget(source: ShardSource, config: Config) -> None:
+    """Raise UserError where the shards end before the budget is used; where it is close, by packing them as training will."""
+    from sos.data.loader import Budget, LengthWarmup, PackedLoader
+
+    data = config.data
+    budget = Budget(data.match, data.train_tokens if data.match == "tokens" else data.train_problems)
+    warmup = LengthWarmup(data.length_warmup, data.length_start)
+    rows = max(1, config.trainer.batch_tokens // source.context)
+    if source.check_budget(budget, data.block, rows * source.context, warmup):
+        return
+    reached = 0
+    loader = PackedLoader(
+        source, budget, rows_per_batch=rows, block=data.block, prompt_loss=data.prompt_loss, warmup=warmup
+    )
+    try:
+        for batch in loader:
+            reached = batch["cursor"]["tokens"]
+    except EndOfShards as error:
+        raise source.too_few(budget, data.block, reached) from error
 
 
 def build_trace_source(config: Config, split: str = "train") -> TraceSource:

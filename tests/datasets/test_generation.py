@@ -13,13 +13,14 @@ import torch
 from shard_sets import SIZE, SMALL, VISITS, files, job, reading, run
 
 from sos.config import Config, config_from_dict
-from sos.data.loader import Budget, PackedLoader
+from sos.data.loader import Budget, LengthWarmup, PackedLoader
 from sos.data.traces import TraceSource
 from sos.datasets import store
 from sos.datasets.make import generate, merge
-from sos.datasets.read import Shards, read_traces, trace_chunk
-from sos.datasets.source import build_source, build_trace_source
+from sos.datasets.read import EndOfShards, Shards, ShardSource, read_traces, trace_chunk
+from sos.datasets.source import build_source, build_trace_source, recipe
 from sos.datasets.verify import verify_set
+from sos.errors import UserError
 from sos.interop.datasets import FIELDS, export_data
 from sos.stream.codec import encode
 from sos.system import build_system
@@ -124,6 +125,38 @@ def test_training_on_shards_sees_the_same_batches(tokens, match, amount, block):
     for start, stop in ((0, 300), (49, 51), (10, 10), (0, 0), (120, 299)):
         for a, b in zip(read.chunk(start, stop), live.chunk(start, stop), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("block", "batch"), [(64, 1024), (16, 4096), (100, 512)])
+def test_a_budget_that_is_accepted_lasts_and_another_is_refused_at_once(tokens, share, block, batch):
+    """Over many budgets: the shards are refused where training would come to their end, and nowhere else."""
+    lasted, refused, close = 0, 0, 0
+    for amount in range(500, 23_000, 700):
+        data = {"block": block, "train_tokens": amount, "length_warmup": share, "length_start": 0.2}
+        config = config_from_dict(SMALL | {"data": data, "trainer": {"batch_tokens": batch}})
+        system = build_system(config)
+        source = ShardSource(tokens, recipe(config, "tokens", "train", system.dialect), 1, 256, 139)
+        budget, warmup = Budget("tokens", amount), LengthWarmup(share, 0.2)
+        options = {"rows_per_batch": batch // 256, "block": block, "prompt_loss": False, "warmup": warmup}
+        try:
+            for _ in PackedLoader(source, budget, **options):  # type: ignore[arg-type]
+                pass
+            lasts = True
+        except EndOfShards:
+            lasts = False
+        config.data.shards = str(tokens)
+        if lasts:
+            build_source(config, system)
+            close += not source.check_budget(budget, block, batch, warmup)
+            lasted += 1
+        else:
+            with pytest.raises(UserError, match=rf"too few visits: 300 visits in blocks of {block} .* got {amount}$"):
+                build_source(config, system)
+            refused += 1
+    assert lasted + refused == 33
+    assert min(lasted, refused) > 1
+    assert close < lasted or batch == 4096  # of which the set holds five
 
 
 def test_a_fixed_data_set_is_read_in_the_order_of_its_epochs(tmp_path):
