@@ -107,7 +107,7 @@ def _interpolation(value: Any, key: str) -> str | None:
 
 
 def _check_counts(counts: dict[str, Any], kind: str) -> None:
-    for key in COUNTS[kind]:
+    for key in {**dict.fromkeys(COUNTS[kind]), **counts}:
         _whole(counts, key, 0)
     if counts[UNITS[kind]] + counts["dropped"] != counts["visits"]:
         raise ValueError(f"counts must be of as many {UNITS[kind]} and dropped ones as visits, got {short(counts)}")
@@ -182,8 +182,8 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
             raise ValueError(f"shards[{index}]: {error}") from error
     counts = _object(manifest, "counts")
     _check_counts(counts, kind)
-    for key in COUNTS[kind]:
-        total = sum(record["counts"][key] for record in shards)
+    for key in counts:
+        total = sum(record["counts"].get(key, 0) for record in shards)
         if counts[key] != total:
             raise ValueError(f"counts.{key} must be {total}, as the shards add up to, got {counts[key]}")
 

@@ -163,3 +163,5 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
     shards = Shards(folder)
     batches = trace_rows(shards, dialect) if shards.kind == "traces" else token_rows(shards)
     with written_whole(out) as partial:
+        shown = tqdm(batches, total=len(shards), unit=" shards", desc=str(out))
+        return WRITERS[out.suffix](partial, shards.kind, iter(shown))
