@@ -33,11 +33,7 @@ HALL = {"errors", "files", "kernels", "rng", "config", "trace", "compose", "syst
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODEL_MAY = {"model", "rng", "kernels", "errors"}
 # Still to be turned; nothing is added here.
-UPWARDS = {
-    ("sos.judge.metrics", "runs"),
-    ("sos.judge.problems", "published"),
-    ("sos.judge.rollouts", "published"),
-}
+UPWARDS: set[tuple[str, str]] = set()
 
 
 def imported(path) -> list[str]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from sos.errors import UserError, visible
 from sos.judge.intervals import Interval, seed_interval, welch_interval, wilson
-from sos.runs.finished import Metric, Run, as_text, is_counted, is_rate, load_runs, natural_key
+from sos.judge.metrics import CEILINGS, Metric, is_counted, is_rate
+from sos.runs.finished import Run, as_text, load_runs, natural_key
 
 __all__ = ["Arm", "Cell", "Comparison", "compare", "load_runs"]
 
@@ -27,6 +28,7 @@ _COLUMNS = (  # of the table, in this order and where present; comparison.csv ho
     r"tokens_per_solved/val",
     r"nodes/val",
     r"teacher/val",
+    r"ceiling/val",
 )
 
 # What is looked at beside training: it names no arm as long as anything else does.
@@ -231,7 +233,7 @@ def _cell(arm: Arm, base: Arm, metric: str) -> Cell:
     if arm is not base and mean is not None and others:
         difference = mean - math.fsum(others) / len(others)
         spread = welch_interval(values, others)
-    if metric.startswith("teacher/") and len(set(values)) == 1:
+    if metric.startswith(CEILINGS) and len(set(values)) == 1:
         entries = entries[:1]  # the same search on the same problems, whatever the seed of the run
     num = sum(entry.num for entry in entries)
     return Cell(values, mean, seed_interval(values), num, _pooled_interval(metric, entries), difference, spread)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sos.analysis.compare import Arm, Comparison
-from sos.runs.finished import is_rate
+from sos.judge.metrics import is_rate
 
 MIN_SEEDS = 3
 FLOOR, CEILING = 0.01, 0.99  # solve rates outside tell no arms apart

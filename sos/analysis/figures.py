@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sos.errors import UserError
-from sos.runs.finished import is_rate
+from sos.judge.metrics import is_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

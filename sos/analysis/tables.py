@@ -13,7 +13,7 @@ from sos.analysis.paired import PairedTest, paired_tests
 from sos.errors import visible
 from sos.files import written_whole
 from sos.judge.intervals import Interval
-from sos.runs.finished import is_rate
+from sos.judge.metrics import CEILINGS, is_rate
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -34,7 +34,7 @@ def markdown(comparison: Comparison) -> str:
     for split, found in _tests(comparison).items():
         blocks.append(_paired_block(comparison, split, found))
     for metric in comparison.columns:
-        if metric.startswith("teacher/"):
+        if metric.startswith(CEILINGS):
             continue  # a ceiling, not a result of the arm
         points = ", points" if is_rate(metric) else ""
         header = [
@@ -79,7 +79,7 @@ def latex(comparison: Comparison) -> str:
         for test in found
         if test.p_welch_holm is not None and test.p_welch_holm < 0.05
     }
-    columns = [metric for metric in comparison.columns if not metric.startswith("teacher/")]
+    columns = [metric for metric in comparison.columns if not metric.startswith(CEILINGS)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(columns) + 2)}}}", r"\toprule"]
     lines.append(" & ".join(map(_tex, ["arm", "seeds", "tokens", *map(_titled, columns)])) + r" \\")
     lines.append(r"\midrule")
@@ -208,7 +208,7 @@ def _summary(comparison: Comparison, arm: Arm, metric: str) -> str:
     if cell.mean is None:
         return "-"
     half = ""
-    if cell.over_seeds and not metric.startswith("teacher/"):  # which no seed of a run can change
+    if cell.over_seeds and not metric.startswith(CEILINGS):  # which no seed of a run can change
         half = f" ± {_number(cell.over_seeds.high - cell.mean, metric)}"
     missing = f" ({len(cell.values)} of {len(arm.runs)} seeds)" if len(cell.values) < len(arm.runs) else ""
     return _number(cell.mean, metric) + half + missing

@@ -63,7 +63,6 @@ def run(options: Options) -> None:
         print(f"{found_run.name}: {len(found.values)} rollouts of {options.split}\n{table(found)}\n")
         for strategy, kinds in found.metrics().items():
             for kind, metric in kinds.items():
-                values = [metric[key] for key in ("value", "low", "high", "num")]
-                rows.append((found_run.name, options.split, strategy, kind, *values))
+                rows.append((found_run.name, options.split, strategy, kind, *metric))
     if options.out:
         write_csv(options.out, rows)

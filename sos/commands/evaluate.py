@@ -53,6 +53,7 @@ def run(options: Options) -> None:
     typed = nested(options.overrides)
     import torch
 
+    import sos.published  # noqa: F401 (it registers the published metric and split)
     from sos import source_hash
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
@@ -95,7 +96,6 @@ def run(options: Options) -> None:
         out,
         name=str(earlier.get("name", home.path.name)),
         overrides=earlier.get("overrides", {}) | dict(word.split("=", 1) for word in options.overrides),
-        seed=config.seed,
         config=to_dict(config),
         config_hash=config_hash(config),
         code_hash=source_hash(),

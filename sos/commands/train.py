@@ -49,7 +49,7 @@ def job(composed: Any) -> float:
             evaluation = pretrain(config, folder, origin)
         except AlreadyFinished as finished:
             print(finished)
-            return _rate(read_json(RunFolder(folder).metrics, finite=False).get("metrics", {}))
+            return _rate(_recorded(RunFolder(folder).metrics))
         except Exception as error:
             if is_sweep_job():  # which lists the reasons, also of runs that were refused
                 RunFolder(folder).record_failure(error)
@@ -57,13 +57,19 @@ def job(composed: Any) -> float:
     if evaluation is None:  # another rank prints it
         return 0.0
     print(f"\n{origin.name}\n{evaluation.table()}\n\n{evaluation.cost}\nrun folder: {folder}")
-    return _rate(evaluation.metrics)
+    return _rate({name: metric.value for name, metric in evaluation.metrics.items()})
 
 
-def _rate(metrics: Mapping[str, Any]) -> float:
-    """Return the solve rate on the first split that was evaluated, `val` by default."""
-    rates = [metric["value"] for name, metric in metrics.items() if name.startswith("solve/")]
-    return float(metrics.get("solve/val", {"value": rates[0] if rates else None})["value"] or 0.0)
+def _recorded(path: Path) -> dict[str, Any]:
+    """Return the values of the metrics in a metrics.json."""
+    metrics = read_json(path, finite=False).get("metrics", {})
+    return {name: metric["value"] for name, metric in metrics.items()}
+
+
+def _rate(values: Mapping[str, Any]) -> float:
+    """Return the solve rate on `val`, or else on the first split that was evaluated."""
+    rates = [value for name, value in values.items() if name.startswith("solve/")]
+    return float(values.get("solve/val", rates[0] if rates else None) or 0.0)
 
 
 def main() -> None:

@@ -11,17 +11,19 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sos.config import EvalConfig
+from sos.data.coverage import view_ceiling
 from sos.files import written_whole
 from sos.judge.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.problems import split_problems
-from sos.judge.rollouts import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
+from sos.judge.registry import MEASURES, registered
+from sos.judge.rollouts import Judgement, judge, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.stream.codec import encode_prompt
@@ -71,21 +73,28 @@ class Evaluation:
     def table(self) -> str:
         """Return the main metrics as an aligned table, the splits side by side."""
         splits = list(self.arrays)
-        ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
-        names = {"solved": "solve"} | (
-            {"sos_legacy": "legacy/solve"} if any(name.startswith("legacy/") for name in self.metrics) else {}
-        )
-        names |= {"teacher": "teacher"} | {f"pass@{k}": f"pass@{k}" for k in ks}
-        names |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
-        names |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
-        rows = [["", *splits], ["problems", *(str(self.metrics[f"solve/{split}"]["num"]) for split in splits)]]
-        rows += [
-            [title, *(format_metric(f"{name}/{split}", self.metrics[f"{name}/{split}"]) for split in splits)]
-            for title, name in names.items()
-        ]
+        rows = [["", *splits], ["problems", *(str(self.metrics[f"solve/{split}"].num) for split in splits)]]
+        for title, name in self._titles().items():
+            cells = (format_metric(f"{name}/{split}", self.metrics[f"{name}/{split}"]) for split in splits)
+            rows.append([title, *cells])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(line.rstrip() for line in lines)
+
+    def _titles(self) -> dict[str, str]:
+        """Return the rows of the table: title -> metric, as far as they were measured."""
+        ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
+        titles = {
+            "solved": "solve",
+            "sos_legacy": "legacy/solve",
+            "teacher": "teacher",
+            "ceiling": "ceiling",
+        }
+        titles |= {f"pass@{k}": f"pass@{k}" for k in ks}
+        titles |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
+        titles |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
+        measured = {name.rpartition("/")[0] for name in self.metrics}
+        return {title: name for title, name in titles.items() if name in measured}
 
 
 def evaluate(
@@ -101,48 +110,84 @@ def evaluate(
     A split with fewer problems than asked for is used whole, with a warning; one without any is left out. Raises
     ValueError where the environment cannot supply a split's problems.
     """
-    started, cost = time.perf_counter(), Cost()
-    metrics: dict[str, Metric] = {}
-    curves, arrays, texts = {}, {}, []
+    started = time.perf_counter()
+    asked = _Asked(model, system, eval_config, progress, Cost())
+    evaluation = Evaluation({}, {}, {}, (), asked.cost)
     splits = eval_config.splits if splits is None else splits
+    texts: list[str] = []
     for number, split in enumerate(splits):
         problems = _find_problems(system, eval_config, split)
         if not len(problems):
             continue
         prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
-        rollouts = _solve(model, prompts, eval_config, split, cost, progress)
+        rollouts = _solve(asked, prompts, split)
         judged = judge(system, problems, rollouts)
         flops = _flops(model, rollouts)
-        found = summarize(judged)
-        found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
-        found["teacher"] = rate_metric(teacher_solves(system, problems, eval_config.max_tokens))
-        if eval_config.legacy:
-            found |= legacy_metrics(system, rollouts)
+        found = _greedy_metrics(asked, problems, rollouts, judged)
         if eval_config.pass_k:
-            num_samples = max(eval_config.pass_k)
-            chosen = slice(eval_config.pass_k_problems)
-            samples = _solve(model, prompts[chosen], eval_config, f"{split} pass@k", cost, progress, num_samples)
-            sampled = judge(system, problems[chosen].repeat(num_samples, 0), samples)
-            found |= pass_metrics(sampled, _flops(model, samples), num_samples, eval_config.pass_k)
-        metrics |= {f"{name}/{split}": metric for name, metric in found.items()}
+            found |= _sample_metrics(asked, problems, prompts, split)
+        evaluation.metrics.update({f"{name}/{split}": metric for name, metric in found.items()})
         limit = max(1, min(system.context - min(map(len, prompts)), eval_config.max_tokens or system.context))
-        curves[split] = budget_curve(judged.tokens_to_goal, limit, eval_config.curve_points)
-        arrays[split] = {
-            "problems": problems,
-            "solved": judged.solved,
-            "generated_tokens": judged.generated_tokens,
-            "flops": flops,
-            "tokens_to_goal": judged.tokens_to_goal,
-            "num_errors": judged.num_errors,
-            "nodes": judged.nodes,
-            "tokens": np.concatenate([answer.tokens for answer in rollouts]).astype(np.uint16),
-            "offsets": np.cumsum([0, *(len(answer.tokens) for answer in rollouts)], dtype=np.int64),
-        }
+        evaluation.budget_curve[split] = budget_curve(judged.tokens_to_goal, limit, eval_config.curve_points)
+        evaluation.arrays[split] = _arrays(problems, rollouts, judged, flops)
         share, rest = divmod(eval_config.num_rollout_texts, len(splits))
         for i in range(min(share + (number < rest), len(problems))):
             texts.append(f"## {split} {i}\n\n{rollout_text(system, problems[i], rollouts[i].tokens)}")
-    cost.seconds = time.perf_counter() - started
-    return Evaluation(metrics, curves, arrays, tuple(texts), cost)
+    asked.cost.seconds = time.perf_counter() - started
+    return replace(evaluation, texts=tuple(texts))
+
+
+class _Asked(NamedTuple):
+    """Who is evaluated and how; the cost is added to."""
+
+    model: GPT
+    system: System
+    config: EvalConfig
+    progress: Progress | None
+    cost: Cost
+
+
+def _greedy_metrics(
+    asked: _Asked, problems: np.ndarray, rollouts: Sequence[Rollout], judged: Judgement
+) -> dict[str, Metric]:
+    """Return the metrics of a split's greedy rollouts, and what its teacher does on the same problems."""
+    flops = _flops(asked.model, rollouts)
+    found = summarize(judged)
+    found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
+    found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens))
+    # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.
+    found["ceiling"] = rate_metric(view_ceiling(asked.system, problems, asked.config.max_tokens))
+    if asked.config.legacy:
+        found |= registered(MEASURES, "legacy")(asked.system, rollouts)
+    return found
+
+
+def _sample_metrics(
+    asked: _Asked, problems: np.ndarray, prompts: Sequence[np.ndarray], split: str
+) -> dict[str, Metric]:
+    """Return pass@k and its costs, of samples on the first problems of a split."""
+    num_samples = max(asked.config.pass_k)
+    chosen = slice(asked.config.pass_k_problems)
+    samples = _solve(asked, prompts[chosen], f"{split} pass@k", num_samples)
+    judged = judge(asked.system, problems[chosen].repeat(num_samples, 0), samples)
+    return pass_metrics(judged, _flops(asked.model, samples), num_samples, asked.config.pass_k)
+
+
+def _arrays(
+    problems: np.ndarray, rollouts: Sequence[Rollout], judged: Judgement, flops: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what rollouts_<split>.npz holds; see `sos.runs.rollouts`."""
+    return {
+        "problems": problems,
+        "solved": judged.solved,
+        "generated_tokens": judged.generated_tokens,
+        "flops": flops,
+        "tokens_to_goal": judged.tokens_to_goal,
+        "num_errors": judged.num_errors,
+        "nodes": judged.nodes,
+        "tokens": np.concatenate([answer.tokens for answer in rollouts]).astype(np.uint16),
+        "offsets": np.cumsum([0, *(len(answer.tokens) for answer in rollouts)], dtype=np.int64),
+    }
 
 
 def _flops(model: GPT, rollouts: Sequence[Rollout]) -> np.ndarray:
@@ -167,28 +212,22 @@ def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.nd
     return problems
 
 
-def _solve(
-    model: GPT,
-    prompts: Sequence[np.ndarray],
-    eval_config: EvalConfig,
-    phase: str,
-    cost: Cost,
-    progress: Progress | None,
-    num_samples: int = 0,
-) -> list[Rollout]:
+def _solve(asked: _Asked, prompts: Sequence[np.ndarray], phase: str, num_samples: int = 0) -> list[Rollout]:
     """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each; add to the cost."""
+    model, config, progress = asked.model, asked.config, asked.progress
     count, started = max(1, num_samples), time.perf_counter()
     rollouts = rollout(
         model,
         [prompt for prompt in prompts for _ in range(count)],
-        max_tokens=model.config.context if eval_config.max_tokens is None else eval_config.max_tokens,
-        temperature=eval_config.temperature if num_samples else 0.0,
-        seed=eval_config.seed,
+        max_tokens=model.config.context if config.max_tokens is None else config.max_tokens,
+        temperature=config.temperature if num_samples else 0.0,
+        seed=config.seed,
         problem_indices=np.repeat(np.arange(len(prompts)), count),
         sample_indices=np.tile(np.arange(count), len(prompts)),
-        batch_size=eval_config.batch_size,
+        batch_size=config.batch_size,
         progress=None if progress is None else lambda done, total: progress(phase, done, total),
     )
+    cost = asked.cost
     cost.rollout_seconds += time.perf_counter() - started
     cost.rollouts += len(rollouts)
     cost.generated_tokens += sum(len(answer.tokens) - answer.num_prompt for answer in rollouts)
@@ -205,7 +244,6 @@ def write_metrics(
     *,
     name: str,
     overrides: Mapping[str, str],
-    seed: int,
     config: Mapping[str, Any],
     config_hash: str,
     code_hash: str,
@@ -214,19 +252,19 @@ def write_metrics(
 ) -> Path:
     """Write metrics.json, which marks a run as finished, whole or not at all; return its path.
 
-    `config` is the nested resolved config and `train` the totals of training (`tokens`, `problems`, ...). Raises
+    `config` is the nested resolved config, the seed in it, and `train` the totals of training (`tokens`, `problems`, ...). Raises
     ValueError for a number that JSON cannot hold (not finite).
     """
     content = {
         "name": name,
         "overrides": dict(overrides),
-        "seed": seed,
+        "seed": config["seed"],
         "config": dict(config),
         "config_hash": config_hash,
         "code_hash": code_hash,
         "train": dict(train),
         "evaluation": asdict(evaluation.cost),
-        "metrics": evaluation.metrics,
+        "metrics": {key: metric._asdict() for key, metric in evaluation.metrics.items()},
         "budget_curve": evaluation.budget_curve,
     }
     path = Path(folder) / "metrics.json"

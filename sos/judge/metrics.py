@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from sos.judge.intervals import mean_interval, wilson
-from sos.runs.finished import is_rate
 
-Metric = dict[str, float | int | None]  # value, low, high (None where undefined) and num, the number of problems
+CEILINGS = ("teacher/", "ceiling/")  # what the search solves, not the model
+COUNTED = ("solve/", "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
 CURVE_START = 8  # generated tokens of the first point of a budget curve
+
+
+class Metric(NamedTuple):
+    """One measured number of one run; None where it is undefined, such as tokens per solved when none is solved."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    num: int  # problems
+
+
+def is_counted(metric: str) -> bool:
+    """Tell whether a metric is a number of problems divided by the number of all; other errors are counts per trace."""
+    return metric.startswith(COUNTED)
+
+
+def is_rate(metric: str) -> bool:
+    """Tell whether a metric is a fraction, shown as a percentage."""
+    return is_counted(metric) or metric.startswith("pass@")
 
 
 def rate_metric(successes: npt.ArrayLike) -> Metric:
     """Return the share of true values of a bool (P,), P > 0."""
     counted = np.asarray(successes, bool)
     interval = wilson(int(counted.sum()), counted.size)
-    return {"value": float(counted.mean()), "low": interval.low, "high": interval.high, "num": counted.size}
+    return Metric(float(counted.mean()), interval.low, interval.high, counted.size)
 
 
 def mean_metric(values: npt.ArrayLike) -> Metric:
     """Return the mean of numbers (P,), P > 0; without an interval for P = 1."""
     sample = np.asarray(values, np.float64)
     low, high = mean_interval(sample) or (None, None)
-    return {"value": float(sample.mean()), "low": low, "high": high, "num": sample.size}
+    return Metric(float(sample.mean()), low, high, sample.size)
 
 
 def chance_metric(chances: np.ndarray) -> Metric:
     """Return the mean of estimated chances (P,), P > 0: its normal interval, or Wilson's where all are the same."""
     metric = mean_metric(chances)
-    low, high = metric["low"], metric["high"]
+    low, high = metric.low, metric.high
     if low is None or high is None or low == high:
         low, high = wilson(float(chances.sum()), chances.size)
-    return metric | {"low": max(0.0, low), "high": min(1.0, high)}
+    return metric._replace(low=max(0.0, low), high=min(1.0, high))
 
 
 def ratio_metric(costs: np.ndarray, successes: np.ndarray) -> Metric:
     """Return sum(costs) / sum(successes), both (P,), with the delta method's interval; None without a success."""
     total = int(successes.sum())
     if total == 0:
-        return {"value": None, "low": None, "high": None, "num": len(costs)}
+        return Metric(None, None, None, len(costs))
     value = float(costs.sum() / total)
     # To first order the ratio varies as the mean of these: its own value plus scaled residuals that sum to 0.
     linear = value + (costs - value * successes) * (len(costs) / total)
-    return mean_metric(linear) | {"value": value}
+    return mean_metric(linear)._replace(value=value)
 
 
 def budget_curve(tokens_to_goal: np.ndarray, limit: int, num_points: int) -> dict[str, list[float]]:
@@ -59,7 +80,7 @@ def budget_curve(tokens_to_goal: np.ndarray, limit: int, num_points: int) -> dic
 
 def format_metric(name: str, metric: Metric) -> str:
     """Return a metric's value and interval as text: rates as percentages, means with two decimals, or one from 100 on."""
-    value, low, high = metric["value"], metric["low"], metric["high"]
+    value, low, high, _ = metric
     if value is None:
         return "-"
     percent = is_rate(name)

@@ -1,8 +1,8 @@
 """The problems of a split by name: the held-out splits, and two hard parts of `val`.
 
-- `difficult`: problems of `val` that none of the published twelve strategies solves.
-- `unsolved`: problems of `val` that the run's own teacher does not solve when it searches them; of a mixture the strategy is drawn
-  as for training data. A teacher that solves everything leaves none.
+- `difficult`: problems of `val` that none of the published twelve strategies solves (registered by `sos.published`).
+- `unsolved`: problems of `val` that the run's own teacher does not solve when it searches them; of a mixture the
+  strategy is drawn as for training data. A teacher that solves everything leaves none.
 
 Both are about whole searches, whatever their streams' length, and are distinct problems in the order of the `val` stream.
 """
@@ -13,20 +13,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sos.config import EVAL_SPLITS
 from sos.data.coverage import outcomes
-from sos.data.splits import evaluation_problems, sample_problems
+from sos.data.splits import SPLITS, evaluation_problems, sample_problems
+from sos.envs.countdown.rules import full_tree_nodes
 from sos.errors import UserError
-from sos.published.records import full_tree_nodes, published_strategies
+from sos.judge.registry import UNSOLVED_BY, registered
 from sos.rng import stream_key
-from sos.search import mix
 from sos.system import MAX_TRACE_NODES, System
 from sos.trace import Outcome
 
-DIFFICULT, UNSOLVED = "difficult", "unsolved"
+UNSOLVED_BY["unsolved"] = lambda system: [system.strategy]
 BLOCK = 1_000  # problems searched at a time, or as many as are wanted
 FIRST_BLOCKS, MOST_BLOCKS = 10, 300  # searched before giving up without any, and with too few
-assert {DIFFICULT, UNSOLVED} < set(EVAL_SPLITS)
 
 
 def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np.ndarray:
@@ -34,12 +32,9 @@ def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np
 
     Raises ValueError where the environment has no problem to sample, or is too large for whole searches.
     """
-    if split == DIFFICULT:
-        strategies = [mix([strategy], [1.0]) for strategy in published_strategies().values()]
-    elif split == UNSOLVED:
-        strategies = [system.strategy]
-    else:
+    if split in SPLITS:
         return evaluation_problems(system.env, system.splits, split, num, seed=seed)
+    strategies = registered(UNSOLVED_BY, split)(system)
     max_nodes = full_tree_nodes(system.env)
     if max_nodes > MAX_TRACE_NODES:
         raise UserError(

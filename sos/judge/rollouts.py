@@ -11,8 +11,6 @@ from sos.data.coverage import coverage
 from sos.judge.intervals import pass_at_k
 from sos.judge.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.model.rollout import Rollout
-from sos.published.metric import ERROR_KINDS, parse_tree, rate
-from sos.published.records import published_text
 from sos.stream.codec import DecodeStatus
 from sos.stream.verify import Error, verify_tokens
 from sos.system import System
@@ -44,19 +42,24 @@ class Judgement:
 def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Judgement:
     """Decode and verify the rollouts, rollout r as an answer to `problems[r]` (int32 (R, P)). About 0.1 ms each."""
     num = len(rollouts)
-    flags = np.zeros((4, num), bool)
-    counts = np.zeros((3, num), np.int32)
+    solved, wrong_goal, malformed, unfinished = (np.zeros(num, bool) for _ in range(4))
+    generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
     for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
         verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
         kinds = trace.events[:, KIND]
-        wrong_goal = not verdict.solved and bool((kinds == Event.GOAL).any())
-        flags[:, r] = verdict.solved, wrong_goal, verdict.status == DecodeStatus.MALFORMED, not answer.finished
-        goal_end = int(np.flatnonzero(align == verdict.goal_event)[-1]) + 1 if verdict.solved else answer.num_prompt - 1
-        lengths = len(answer.tokens) - answer.num_prompt, goal_end - answer.num_prompt
-        counts[:, r] = *lengths, np.count_nonzero(kinds == Event.EXPAND)
+        solved[r] = verdict.solved
+        wrong_goal[r] = not verdict.solved and (kinds == Event.GOAL).any()
+        malformed[r] = verdict.status == DecodeStatus.MALFORMED
+        unfinished[r] = not answer.finished
+        generated[r] = len(answer.tokens) - answer.num_prompt
+        to_goal[r] = -1
+        if verdict.solved:
+            goal_end = int(np.flatnonzero(align == verdict.goal_event)[-1]) + 1
+            to_goal[r] = goal_end - answer.num_prompt
+        nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
-    return Judgement(flags[0], flags[1], counts[0], counts[1], errors, flags[2], flags[3], counts[2])
+    return Judgement(solved, wrong_goal, generated, to_goal, errors, malformed, unfinished, nodes)
 
 
 def summarize(judged: Judgement) -> dict[str, Metric]:
@@ -88,8 +91,8 @@ def pass_metrics(judged: Judgement, flops: np.ndarray, num_samples: int, pass_k:
 def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
     """Return whether the training strategy solves each problem in a full stream that fits the context, bool (P,).
 
-    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each problem. Raises
-    ValueError where the dialect cannot write a trace.
+    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each problem.
+    Raises ValueError where the dialect cannot write a trace.
     """
     found = coverage(
         system.env,
@@ -101,22 +104,3 @@ def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None 
     )
     limit = system.context if max_tokens is None else max_tokens
     return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
-
-
-def legacy_metrics(system: System, rollouts: Sequence[Rollout]) -> dict[str, Metric]:
-    """Return the published metric and error counts of rollouts, written out in the published wording.
-
-    `legacy/solve` is the share with a rating above 0 (`sos_legacy`), `legacy/error/*` its parser's errors per trace. A few ms each. A
-    text on which the published code raises counts as not solved, and as one `other` error where its parser raises.
-    """
-    ratings = np.zeros(len(rollouts))
-    errors = np.zeros((len(rollouts), len(ERROR_KINDS)), np.int32)
-    for r, answer in enumerate(rollouts):
-        text = published_text(system.dialect, system.env, answer.tokens)
-        ratings[r] = rate(text).rating or 0.0
-        try:
-            errors[r] = list(parse_tree(text).num_errors.values())
-        except ValueError:
-            errors[r] = [kind == "other" for kind in ERROR_KINDS]
-    metrics = {"legacy/solve": rate_metric(ratings > 0), "legacy/rating": mean_metric(ratings)}
-    return metrics | {f"legacy/error/{kind}": mean_metric(errors[:, k]) for k, kind in enumerate(ERROR_KINDS)}

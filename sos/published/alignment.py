@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.envs.countdown.rules import Countdown
+from sos.envs.countdown.rules import Countdown, full_tree_nodes
 from sos.judge.metrics import Metric, chance_metric, mean_metric
 from sos.published.metric import node_alignment, parse_tree
-from sos.published.records import full_tree_nodes, published_strategies, published_text, trace_text
+from sos.published.records import published_strategies, published_text, trace_text
 from sos.search.run import run_search
 from sos.stream.dialect.compile import Dialect
 
@@ -80,7 +80,7 @@ def table(found: Alignment) -> str:
     """Return strategies with alignment and share of nearest, the nearest first, and each one's alignment with the others."""
     metrics = found.metrics()
     others = (found.between.sum(1) - found.between.diagonal()) / (len(found.strategies) - 1)
-    order = sorted(range(len(others)), key=lambda s: -(metrics[found.strategies[s]]["nearest"]["value"] or 0))
+    order = sorted(range(len(others)), key=lambda s: -(metrics[found.strategies[s]]["nearest"].value or 0))
     lines = [f"{'strategy':<12}  {'nearest':<22}  {'alignment':<22}  with the other strategies"]
     for s in order:
         name = found.strategies[s]
@@ -91,7 +91,7 @@ def table(found: Alignment) -> str:
 
 def _cell(metric: Metric, scale: int) -> str:
     digits, unit = (1, "%") if scale == 100 else (3, "")
-    value, low, high = metric["value"], metric["low"], metric["high"]
+    value, low, high, _ = metric
     assert value is not None
     interval = "" if low is None or high is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
     return f"{scale * value:.{digits}f}{unit}{interval}"

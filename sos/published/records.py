@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.envs.countdown.rules import HEURISTICS, MAX_NUMBERS, Countdown
+from sos.envs.countdown.rules import HEURISTICS, MAX_NUMBERS, Countdown, full_tree_nodes
 from sos.errors import UserError
 from sos.search import Beam, DepthFirst
 from sos.search.run import run_search
@@ -54,14 +54,6 @@ def published_strategies() -> dict[str, Any]:
 def published_weight(name: str) -> int:
     """Return the weight of one of the twelve in the published mixture: half depth-first, half beam."""
     return 5 if name.startswith("dfs") else 1
-
-
-def full_tree_nodes(env: Countdown) -> int:
-    """Return the number of nodes of the full search tree, which no search of `env` can exceed."""
-    nodes = 1
-    for count in range(2, env.num_numbers + 1):
-        nodes = 1 + 2 * count * (count - 1) * nodes
-    return nodes
 
 
 class Imported(NamedTuple):

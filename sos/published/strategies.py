@@ -6,9 +6,10 @@ import numpy as np
 from tqdm import tqdm
 
 from sos.data.coverage import coverage
+from sos.envs.countdown.rules import full_tree_nodes
 from sos.errors import UserError
 from sos.judge.metrics import Metric, format_metric, mean_metric, rate_metric
-from sos.published.records import full_tree_nodes, published_strategies, published_weight
+from sos.published.records import published_strategies, published_weight
 from sos.search import mix
 from sos.system import MAX_TRACE_NODES, System
 
@@ -80,5 +81,5 @@ def as_lines(rows: Rows) -> list[list[object]]:
     lines: list[list[object]] = [["strategy", "metric", "value", "low", "high", "num"]]
     for name, row in rows.items():
         for metric, value in row.items():
-            lines.append([name, metric, *(value[key] for key in ("value", "low", "high", "num"))])
+            lines.append([name, metric, *value])
     return lines

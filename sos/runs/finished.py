@@ -13,28 +13,20 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sos.errors import UserError
 from sos.files import read_json
 from sos.judge.intervals import mean_interval
+from sos.judge.metrics import Metric
 from sos.runs.folder import PROVENANCE
 
 _log = logging.getLogger(__name__)
 
 _COLUMNS = ("num_errors", "solved", "generated_tokens")  # of the rollouts
 _REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train": dict, "metrics": dict}
-
-
-class Metric(NamedTuple):
-    """One measured number of one run; None where it is undefined, such as tokens per solved when none is solved."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    num: int  # problems
 
 
 @dataclass(frozen=True)
@@ -214,16 +206,6 @@ def _read_rollouts(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     rows = problems[order].astype("<i8")
     digest = hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()
     return digest, {name: column[order] for name, column in columns.items()}
-
-
-def is_counted(metric: str) -> bool:
-    """Tell whether a metric is a number of problems divided by the number of all; other errors are counts per trace."""
-    return metric.startswith(("solve/", "legacy/solve/", "teacher/", "error/malformed/", "error/unfinished/"))
-
-
-def is_rate(metric: str) -> bool:
-    """Tell whether a metric is a fraction, shown as a percentage."""
-    return is_counted(metric) or metric.startswith("pass@")
 
 
 def as_text(value: Any) -> str:

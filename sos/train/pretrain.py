@@ -21,11 +21,13 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+import sos.published  # noqa: F401 (it registers the published metric and split)
 from sos.config import Config, to_dict
 from sos.data.loader import StreamDataModule
 from sos.errors import UserError
 from sos.files import written_whole
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
+from sos.judge.metrics import Metric
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.folder import RunFolder
@@ -144,7 +146,7 @@ class Parts:
         bar = BudgetBar(f"train {name}", options.log_every, [checkpoints])
         callbacks: list[L.Callback] = [KeepCursor(), finite, throughput, bar, stop, checkpoints]
         if options.probe_every:
-            probe = SolveProbe(lambda model: _probe(plan, model)["solve/val"]["value"], options.probe_every)
+            probe = SolveProbe(lambda model: _probe(plan, model)["solve/val"].value, options.probe_every)
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)
@@ -245,8 +247,12 @@ def _log_first(plan: Plan, parts: Parts, origin: Origin) -> None:
         plan.system.context,
     )
     probed = plan.config.trainer.probe_every
-    found = _probe(plan, parts.lit.model) if probed else {f"solve/{split}": {"value": math.nan} for split in PROBED}
-    before = {f"hp/{key}": value["value"] for key, value in found.items() if key.startswith("solve/")}
+    found = (
+        _probe(plan, parts.lit.model)
+        if probed
+        else {f"solve/{split}": Metric(math.nan, None, None, 0) for split in PROBED}
+    )
+    before = {f"hp/{key}": metric.value for key, metric in found.items() if key.startswith("solve/")}
     log_start(parts.trainer, plan.config, str((origin.sweep or {}).get("arm") or ""), before)
 
 
@@ -286,7 +292,6 @@ def _finish(plan: Plan, home: RunFolder, origin: Origin, parts: Parts, model: GP
         home.path,
         name=origin.name,
         overrides=origin.overrides,
-        seed=config.seed,
         config=to_dict(config),
         config_hash=plan.identity.config_hash,
         code_hash=plan.identity.code_hash,

@@ -89,7 +89,7 @@ def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view
     from sos.analysis.figures import budget_panels_figure
 
     logger = tensorboard(trainer)
-    values = {key: metric["value"] for key, metric in evaluation.metrics.items() if metric["value"] is not None}
+    values = {key: metric.value for key, metric in evaluation.metrics.items() if metric.value is not None}
     logger.log_metrics(values, step=trainer.global_step)
     logger.log_metrics(
         {f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step

@@ -21,9 +21,10 @@ from sos.data.splits import sample_problems
 from sos.judge.evaluation import Evaluation, evaluate, rollout_text, write_metrics
 from sos.judge.intervals import wilson
 from sos.judge.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
-from sos.judge.rollouts import judge, legacy_metrics, pass_metrics, summarize, teacher_solves
+from sos.judge.rollouts import judge, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
+from sos.published.judging import legacy_metrics
 from sos.runs.finished import load_runs
 from sos.stream.codec import encode, encode_prompt
 from sos.system import System, build_system, gpt_config
@@ -110,7 +111,7 @@ def test_hand_made_rollouts_are_judged_exactly(system: System) -> None:
 
 def test_metrics_of_hand_made_rollouts(system: System) -> None:
     metrics = summarize(judge(system, np.stack([PROBLEM] * 5), hand_made(system)))
-    nonzero = {name: metric["value"] for name, metric in metrics.items() if metric["value"]}
+    nonzero = {name: metric.value for name, metric in metrics.items() if metric.value}
     assert nonzero == pytest.approx(
         {
             "solve": 0.4,
@@ -127,11 +128,11 @@ def test_metrics_of_hand_made_rollouts(system: System) -> None:
     )
     kinds = [name for name in metrics if name.startswith("error/")]
     assert len(kinds) == 15  # 13 kinds of wrong events, malformed and unfinished
-    parts = sum(metrics[name]["value"] for name in kinds if name != "error/unfinished")
-    assert parts == pytest.approx(metrics["errors_per_trace"]["value"])
-    assert all(metric["num"] == 5 for metric in metrics.values())
+    parts = sum(metrics[name].value for name in kinds if name != "error/unfinished")
+    assert parts == pytest.approx(metrics["errors_per_trace"].value)
+    assert all(metric.num == 5 for metric in metrics.values())
     low, high = wilson(2, 5)
-    assert metrics["solve"] == {"value": 0.4, "low": low, "high": high, "num": 5}
+    assert metrics["solve"] == (0.4, low, high, 5)
 
 
 def test_a_stream_that_answers_another_problem_is_not_solved(system: System) -> None:
@@ -140,16 +141,16 @@ def test_a_stream_that_answers_another_problem_is_not_solved(system: System) -> 
 
 
 def test_intervals() -> None:
-    assert rate_metric(np.array([True, False]))["value"] == 0.5
+    assert rate_metric(np.array([True, False])).value == 0.5
     metric = mean_metric([1.0, 2.0, 3.0, 4.0])
     half = 1.959964 * np.std([1, 2, 3, 4], ddof=1) / 2
-    assert (metric["low"], metric["high"]) == pytest.approx((2.5 - half, 2.5 + half), rel=1e-5)
-    assert mean_metric([3])["low"] is None
+    assert (metric.low, metric.high) == pytest.approx((2.5 - half, 2.5 + half), rel=1e-5)
+    assert mean_metric([3]).low is None
     # Chances that are all 0 still leave doubt, and no interval leaves [0, 1].
-    assert chance_metric(np.zeros(10))["high"] == wilson(0, 10).high
+    assert chance_metric(np.zeros(10)).high == wilson(0, 10).high
     nearly = chance_metric(np.array([1.0] * 9 + [0.9]))
-    assert nearly["high"] == 1.0
-    assert nearly["low"] > 0.96
+    assert nearly.high == 1.0
+    assert nearly.low > 0.96
 
 
 def test_a_ratio_has_the_interval_that_resampling_gives() -> None:
@@ -157,11 +158,11 @@ def test_a_ratio_has_the_interval_that_resampling_gives() -> None:
     solved = rng.random(1000) < 0.6
     costs = np.where(solved, rng.integers(20, 60, 1000), 200)
     metric = ratio_metric(costs, solved)
-    assert metric["value"] == pytest.approx(costs.sum() / solved.sum())
+    assert metric.value == pytest.approx(costs.sum() / solved.sum())
     draws = rng.integers(0, 1000, (2000, 1000))
     low, high = np.percentile(costs[draws].sum(1) / solved[draws].sum(1), [2.5, 97.5])
-    assert (metric["low"], metric["high"]) == pytest.approx((low, high), rel=0.03)
-    assert ratio_metric(costs, np.zeros(1000, bool)) == {"value": None, "low": None, "high": None, "num": 1000}
+    assert (metric.low, metric.high) == pytest.approx((low, high), rel=0.03)
+    assert ratio_metric(costs, np.zeros(1000, bool)) == (None, None, None, 1000)
 
 
 def test_pass_at_k_by_hand(system: System) -> None:
@@ -169,7 +170,7 @@ def test_pass_at_k_by_hand(system: System) -> None:
     good, bad = stream(system, PERFECT), stream(system, CUT, False)
     judged = judge(system, np.stack([PROBLEM] * 8), [good, bad, bad, bad, good, good, bad, good])
     metrics = pass_metrics(judged, np.full(8, 2.5), 4, [1, 2, 4])
-    values = {name: metric["value"] for name, metric in metrics.items()}
+    values = {name: metric.value for name, metric in metrics.items()}
     assert values == pytest.approx(
         {
             "pass@1": (1 / 4 + 3 / 4) / 2,
@@ -183,7 +184,7 @@ def test_pass_at_k_by_hand(system: System) -> None:
             "pass_flops@4": 10.0,
         }
     )
-    assert all(metric["num"] == 2 for metric in metrics.values())
+    assert all(metric.num == 2 for metric in metrics.values())
 
 
 def test_budget_curve_counts_solutions_within_a_budget() -> None:
@@ -226,15 +227,16 @@ def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
         solvable = teacher_solves(system, arrays["problems"])
         readable = np.arange(60) % 4 != 0
         np.testing.assert_array_equal(arrays["solved"], solvable & readable)
-        assert result.metrics[f"teacher/{split}"]["value"] == solvable.mean() < 1
-        assert result.metrics[f"error/malformed/{split}"]["value"] == 0.25
-        assert result.metrics[f"errors_per_trace/{split}"]["value"] == 0.25
-        assert result.metrics[f"pass@2/{split}"]["num"] == 10
+        assert result.metrics[f"teacher/{split}"].value == solvable.mean() < 1
+        assert result.metrics[f"ceiling/{split}"] == result.metrics[f"teacher/{split}"]  # these are full streams
+        assert result.metrics[f"error/malformed/{split}"].value == 0.25
+        assert result.metrics[f"errors_per_trace/{split}"].value == 0.25
+        assert result.metrics[f"pass@2/{split}"].num == 10
         curve = result.budget_curve[split]
         goals = arrays["tokens_to_goal"]
         assert curve["solved"] == [((goals >= 0) & (goals <= budget)).mean() for budget in curve["tokens"]]
         assert curve["solved"] == sorted(curve["solved"])
-        assert curve["solved"][-1] == result.metrics[f"solve/{split}"]["value"] == arrays["solved"].mean()
+        assert curve["solved"][-1] == result.metrics[f"solve/{split}"].value == arrays["solved"].mean()
         np.testing.assert_array_equal(goals >= 0, arrays["solved"])
         kept = [arrays["tokens"][start:stop] for start, stop in pairwise(arrays["offsets"])]
         prompts = [encode_prompt(system.dialect, problem) for problem in arrays["problems"]]
@@ -254,7 +256,6 @@ def check_files(result: Evaluation, folder: Path) -> None:
         folder,
         name="view=full",
         overrides={"stream.view": "full"},
-        seed=1,
         config={"seed": 1},
         config_hash="c0",
         code_hash="5e",
@@ -279,12 +280,12 @@ def check_files(result: Evaluation, folder: Path) -> None:
     }
     (run,) = load_runs([folder])
     assert run.budget_curve == result.budget_curve
-    assert {name: metric._asdict() for name, metric in run.metrics.items()} == result.metrics
+    assert run.metrics == result.metrics
 
 
 def test_the_published_metric_beside_ours(system: System) -> None:
     metrics = legacy_metrics(system, hand_made(system))
-    values = {name: metric["value"] for name, metric in metrics.items()}
+    values = {name: metric.value for name, metric in metrics.items()}
     # Written out in the published wording: only the first two reach a goal that is the target.
     assert values["legacy/solve"] == 0.4
     assert values["legacy/error/arithmetic"] == 0.2
@@ -302,8 +303,8 @@ def test_splits_and_the_published_metric_are_asked_for(system: System, monkeypat
     assert result.table().splitlines()[3].startswith("sos_legacy  ")
     for split in result.arrays:
         # Its judge passes all that ours does, where the whole stream fits.
-        assert result.metrics[f"legacy/solve/{split}"]["value"] == result.metrics[f"solve/{split}"]["value"] > 0
-        assert result.metrics[f"legacy/error/other/{split}"]["value"] == 0
+        assert result.metrics[f"legacy/solve/{split}"].value == result.metrics[f"solve/{split}"].value > 0
+        assert result.metrics[f"legacy/error/other/{split}"].value == 0
     assert "sos_legacy" not in evaluate(model, system, replace(wanted, legacy=False, splits=["val"])).table()
 
 
@@ -317,7 +318,7 @@ def test_a_real_model_is_evaluated_the_same_twice(system: System, model: GPT) ->
     assert first.budget_curve["val"]["tokens"] == [8, 9]
     written = first.arrays["val"]["generated_tokens"]
     prompts = np.diff(first.arrays["val"]["offsets"]) - written
-    assert first.metrics["flops/val"]["value"] == pytest.approx(model.answer_flops(prompts, written).mean())
+    assert first.metrics["flops/val"].value == pytest.approx(model.answer_flops(prompts, written).mean())
     none_drawn = evaluate(model, system, replace(wanted, pass_k=[], num_rollout_texts=0), splits=["val"])
     assert not any(name.startswith("pass") or name.endswith("val_target") for name in none_drawn.metrics)
     assert none_drawn.texts == ()
@@ -335,7 +336,7 @@ def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptur
     wanted = EvalConfig(num_problems=200, max_tokens=2, pass_k=[], num_rollout_texts=0)
     with caplog.at_level(logging.WARNING):
         result = evaluate(model, small, wanted)
-    num = result.metrics["solve/val"]["num"]
+    num = result.metrics["solve/val"].num
     assert 0 < num < 60
     assert list(result.arrays) == ["val"]
     said = [record.getMessage() for record in caplog.records]
@@ -352,12 +353,12 @@ def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.M
         EvalConfig(num_problems=40, pass_k=[4, 1], pass_k_problems=5, num_rollout_texts=0),
     )
     lines = result.table().splitlines()
-    titles = ["problems", "solved", "teacher", "pass@1", "pass@4", "errors", "unfinished", "tokens", "nodes"]
+    titles = ["problems", "solved", "teacher", "ceiling", "pass@1", "pass@4", "errors", "unfinished", "tokens", "nodes"]
     assert [line.split()[0] for line in lines] == ["val", *titles]
     column = lines[0].index("val_target")
     assert all(line[column - 2 : column] == "  " and line[column] != " " for line in lines)
     solved = result.metrics["solve/val"]
-    assert f"{100 * solved['value']:.1f}% [{100 * solved['low']:.1f}, {100 * solved['high']:.1f}]" in lines[2]
+    assert f"{100 * solved.value:.1f}% [{100 * solved.low:.1f}, {100 * solved.high:.1f}]" in lines[2]
     nothing = replace(result, metrics=result.metrics | {"tokens_per_solved/val": ratio_metric(np.ones(2), np.zeros(2))})
     assert nothing.table().splitlines()[-2].split()[:4] == ["tokens", "per", "solved", "-"]
 

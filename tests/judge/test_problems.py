@@ -13,9 +13,9 @@ from drivers import read_jsonl, run_search
 from sos.commands.cli import call
 from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig
 from sos.data.splits import evaluation_problems
-from sos.envs.countdown.rules import Countdown
+from sos.envs.countdown.rules import Countdown, full_tree_nodes
 from sos.judge.problems import split_problems
-from sos.published.records import full_tree_nodes, published_strategies, published_weight, trace_text
+from sos.published.records import published_strategies, published_weight, trace_text
 from sos.published.strategies import ANY, MEAN, MIXTURE, as_lines, as_text, solve_table
 from sos.search.depth_first import DepthFirst
 from sos.system import System, build_system
@@ -136,16 +136,16 @@ def test_the_table_is_what_searches_one_by_one_give(system: System) -> None:
     for name, strategy in published_strategies().items():
         traces = [run_search(strategy, system.env, problem) for problem in problems["val"]]
         solved[name] = [trace.outcome == Outcome.SOLVED for trace in traces]
-        assert rows[name]["solve/val"]["value"] == np.mean(solved[name])
-        assert rows[name]["nodes/val"]["value"] == np.mean([len(trace.nodes) for trace in traces])
-        assert rows[name]["tokens/val"]["value"] > 0
-        assert rows[name]["solve/val_target"]["num"] == 10
+        assert rows[name]["solve/val"].value == np.mean(solved[name])
+        assert rows[name]["nodes/val"].value == np.mean([len(trace.nodes) for trace in traces])
+        assert rows[name]["tokens/val"].value > 0
+        assert rows[name]["solve/val_target"].num == 10
     rates = {name: np.mean(values) for name, values in solved.items()}
-    assert rows[MEAN]["solve/val"]["value"] == pytest.approx(np.mean(list(rates.values())))
+    assert rows[MEAN]["solve/val"].value == pytest.approx(np.mean(list(rates.values())))
     depth_first = (rates["dfs_sum"] + rates["dfs_mult"]) / 4
     beams = sum(rate for name, rate in rates.items() if name.startswith("beam")) / 20
-    assert rows[MIXTURE]["solve/val"]["value"] == pytest.approx(depth_first + beams)
-    assert rows[ANY]["solve/val"]["value"] == np.mean(np.any(list(solved.values()), 0))
+    assert rows[MIXTURE]["solve/val"].value == pytest.approx(depth_first + beams)
+    assert rows[ANY]["solve/val"].value == np.mean(np.any(list(solved.values()), 0))
     lines = as_text(rows).splitlines()
     assert len(lines) == 16
     assert lines[0].split() == ["strategy", *rows["dfs_sum"]]

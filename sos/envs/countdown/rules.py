@@ -390,3 +390,11 @@ def _hash_key(env, key, problem):
 @implements(protocol.solvable, Countdown)
 def _solvable(env, problem, work):
     return reaches(problem, env.max_value, work)
+
+
+def full_tree_nodes(env: Countdown) -> int:
+    """Return the number of nodes of the full search tree, which no search of `env` can exceed."""
+    nodes = 1
+    for count in range(2, env.num_numbers + 1):
+        nodes = 1 + 2 * count * (count - 1) * nodes
+    return nodes
