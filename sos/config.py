@@ -207,7 +207,7 @@ class ModelConfig:
     dropout: float = 0.0
     tie_embeddings: bool = True
     qk_norm: bool = True
-    attention: str = "auto"
+    kernels: str = "auto"  # or "torch" (its modules), or "cpu" (kernels for float32 on a CPU)
 
 
 @dataclass
