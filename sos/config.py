@@ -89,7 +89,11 @@ class ModelConfig:
     dropout: float = key(0.0, "The share of activations that a training step drops.", low=0, below=1)
     tie_embeddings: bool = key(True, "Input and output share their embedding.")
     qk_norm: bool = key(True, "Queries and keys are normed per head.")
-    attention: str = key("auto", "The kernel of packed attention.", choices=("auto", "sdpa", "flex", "numba"))
+    kernels: str = key(
+        "auto",
+        "What computes the model: PyTorch, or the kernels for float32 on a CPU.",
+        choices=("auto", "torch", "cpu"),
+    )
 
     def __post_init__(self) -> None:
         check_keys(self, "model")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,28 +21,25 @@ def _compiled(function: Callable) -> Callable:
     return function if torch.compiler.is_compiling() else _compile(function)
 
 
-@dataclass(frozen=True)
-class TraceMask:
-    """The mask of packed rows as `packed_attention` takes it."""
-
-    doc_ids_BT: Tensor
-    fused: bool = False  # blocks and losses as single operators, see `GPT.fuses`
+Mask = Tensor | BlockMask | None
 
 
-Mask = Tensor | BlockMask | TraceMask | None
+def flex_on(device: torch.device) -> bool:
+    """Whether masks on a device are for FlexAttention, which skips what is hidden; it has no backward pass on the
+    CPU.
+    """
+    return device.type == "cuda"
 
 
-def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask | TraceMask:
+def packed_mask(doc_ids_BT: Tensor) -> Tensor | BlockMask:
     """Return the mask of packed rows: a token sees itself and what came before it in its own document.
 
-    doc_ids_BT: ints; equal ids are one document, so padding (-1) sees only padding (or nothing) and no row is ever empty.
-    backend: "sdpa" gives a bool tensor (B, 1, T, T), True where attention is allowed; "flex" a BlockMask; "numba" a
-    TraceMask, for which a document is a run of equal ids.
+    doc_ids_BT: ints; equal ids are one document, so padding (-1) sees only padding (or nothing) and no row is ever
+    empty. For SDPA it is a bool tensor (B, 1, T, T), True where attention is allowed; where `flex_on` says so, a
+    BlockMask.
     """
-    if backend == "numba":
-        return TraceMask(doc_ids_BT)
     num_rows, num_tokens = doc_ids_BT.shape
-    if backend == "flex":
+    if flex_on(doc_ids_BT.device):
 
         def same_doc(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return (q >= k) & (doc_ids_BT[b, q] == doc_ids_BT[b, k])
@@ -53,10 +49,11 @@ def packed_mask(doc_ids_BT: Tensor, backend: str) -> Tensor | BlockMask | TraceM
     return ((doc_ids_BT[:, :, None] == doc_ids_BT[:, None, :]) & causal_TT)[:, None]
 
 
-def decoding_mask(positions_B: Tensor, num_positions: int) -> BlockMask:
-    """Return the mask of one query per row, which sees the cache's indices 0..positions_B[b] (int64) of `num_positions`.
+def step_mask(positions_B: Tensor, num_positions: int) -> BlockMask:
+    """Return the mask of one query per row, which sees the cache up to index positions_B[b] of `num_positions`.
 
-    Blocks of the cache behind a query are not read: a step costs what its traces are long, not what the longest one is.
+    positions_B: int64. Blocks of the cache behind a query are not read: a step costs what its traces are long, not what
+    the longest one is.
     """
     size = 128
     num_rows, num_blocks = len(positions_B), -(-num_positions // size)
@@ -74,7 +71,7 @@ def decoding_mask(positions_B: Tensor, num_positions: int) -> BlockMask:
     )
 
 
-def attention(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Tensor | BlockMask | None) -> Tensor:
+def attention(q_BHTD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, mask: Mask) -> Tensor:
     """Return softmax(q k^T / sqrt(D)) v, shape (B, H, T, D); a mask of None means causal with T == S.
 
     A bool mask goes to SDPA, the reference; a BlockMask goes to FlexAttention. (On a CPU a float mask is 1 to 3%

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
 
-from sos.model.attention import attention
-from sos.model.decode import append_and_attend
+from sos.model.attention import Mask, attention
 from sos.model.shape import GPTConfig
 
 
@@ -60,17 +58,11 @@ class CacheSlice:
     positions_BT: Tensor
     span: int
     # bool (B, 1, T, S), True where index s of the cache is not after position t, or the same in blocks
-    mask: Tensor | BlockMask
+    mask: Mask
 
     def attend(self, layer: int, q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor) -> Tensor:
         """Store new keys and values of a layer; return the attention to all of these rows' so far, (B, H, T, D)."""
         k_BKSD, v_BKSD = self.cache.k_LBKSD[layer], self.cache.v_LBKSD[layer]
-        one_token_each = (
-            self.slots_B is None and self.positions_BT.shape[1] == 1 and not isinstance(self.mask, BlockMask)
-        )
-        if one_token_each and k_BKSD.device.type == "cpu" and k_BKSD.dtype == v_BKTD.dtype == torch.float32:
-            q_BHD, k_BKD, v_BKD = (x_BHTD[:, :, 0] for x_BHTD in (q_BHTD, k_BKTD, v_BKTD))
-            return append_and_attend(q_BHD, k_BKD, v_BKD, k_BKSD, v_BKSD, self.positions_BT[:, 0])[:, :, None]
         rows = torch.arange(len(k_BKTD), device=k_BKTD.device) if self.slots_B is None else self.slots_B
         where = (rows[:, None], slice(None), self.positions_BT)
         k_BKSD[where] = k_BKTD.transpose(1, 2).to(k_BKSD.dtype)

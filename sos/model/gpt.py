@@ -3,8 +3,8 @@
 Pre-norm blocks, RMSNorm, rotary positions, SwiGLU, no biases: the shape of Llama. It knows tokens, positions and
 document ids, and nothing about search, environments or training loops.
 
-Shape suffixes: B rows, T tokens, C width, H heads, K heads of keys and values, D head width, F hidden width of the MLP, V vocabulary,
-L layers, S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
+Shape suffixes: B rows, T tokens, C width, H heads, K heads of keys and values, D head width, F hidden width of the
+MLP, V vocabulary, L layers, S positions of the cache. `x_BTC` is a tensor of shape (B, T, C).
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask
 
 from sos.errors import UserError
-from sos.model.attention import Mask, TraceMask, attention, decoding_mask, packed_mask, rotary, rotate
+from sos.model import cpu
+from sos.model.attention import Mask, attention, flex_on, packed_mask, rotary, rotate, step_mask
 from sos.model.cache import CacheSlice, KVCache
-from sos.model.cpu import block as cpu_block
-from sos.model.cpu import loss as cpu_loss
-from sos.model.cpu.attention import packed_attention
 from sos.model.shape import GPTConfig
 
 IGNORE = -100  # a target without a loss
@@ -56,9 +53,6 @@ class Attention(nn.Module):
         rows, num_tokens, width = x_BTC.shape
         heads = (self.num_heads, self.num_kv_heads)
         qkv = self.qkv(x_BTC).view(rows, num_tokens, -1, self.head_dim)
-        if isinstance(mask, TraceMask):
-            y = packed_attention(qkv, self.num_heads, self.gains(), cos, sin, mask.doc_ids_BT)
-            return self.out(y.reshape(rows, num_tokens, width))
         qk, v = qkv.split((sum(heads), self.num_kv_heads), dim=2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = qk.split(heads, dim=2)
@@ -67,12 +61,6 @@ class Attention(nn.Module):
         v = v.transpose(1, 2)
         y = attention(q, k, v, mask) if cache is None else cache.attend(self.layer, q, k, v)
         return self.out(y.transpose(1, 2).reshape(rows, num_tokens, width).type_as(qkv))
-
-    def gains(self) -> Tensor:
-        """Return the gains of queries and keys, (2, D), or (0, D) if they are not normed."""
-        if self.q_norm is None or self.k_norm is None:
-            return self.qkv.weight.new_empty(0, self.head_dim)
-        return torch.stack((self.q_norm.weight, self.k_norm.weight))
 
 
 class MLP(nn.Module):
@@ -102,11 +90,6 @@ class Block(nn.Module):
 
     def forward(self, x_BTC: Tensor, cos: Tensor, sin: Tensor, mask: Mask, cache: CacheSlice | None) -> Tensor:
         """Return the residual stream after this block, (B, T, C)."""
-        if isinstance(mask, TraceMask) and mask.fused:
-            attention, mlp = self.attention, self.mlp
-            weights = [self.attention_norm.weight, attention.qkv.weight, attention.gains(), attention.out.weight]
-            weights += [self.mlp_norm.weight, mlp.gate_up.weight, mlp.down.weight]
-            return cpu_block.block(x_BTC, *weights, cos=cos, sin=sin, doc_ids_BT=mask.doc_ids_BT)
         x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), cos, sin, mask, cache))
         return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
 
@@ -163,44 +146,16 @@ class GPT(nn.Module):
             raise UserError(f"rows of {num_tokens} tokens do not fit into model.context = {self.config.context}")
         if positions_BT is None:
             positions_BT = torch.arange(num_tokens, device=tokens_BT.device)[None]
-        mask = None
-        if doc_ids_BT is not None:
-            mask = packed_mask(doc_ids_BT, self.attention_backend())
-            if isinstance(mask, TraceMask):
-                mask = TraceMask(doc_ids_BT, self.fuses())
-        x_BTC = self._stream(tokens_BT, positions_BT, mask, None)
-        if isinstance(mask, TraceMask) and mask.fused and targets_BT is not None:
-            return cpu_loss.token_losses(x_BTC, self.norm.weight, self.head.weight, targets_BT)
-        logits_BTV = self.head(self.norm(x_BTC))
+        if doc_ids_BT is not None and cpu.available(self):
+            return cpu.forward(self, tokens_BT, positions_BT, doc_ids_BT, targets_BT)
+        mask = None if doc_ids_BT is None else packed_mask(doc_ids_BT)
+        logits_BTV = self.head(self.norm(self._stream(tokens_BT, positions_BT, mask, None)))
         if targets_BT is None:
             return logits_BTV
         losses = F.cross_entropy(
             logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=IGNORE, reduction="none"
         )
         return losses.view_as(targets_BT)
-
-    def fuses(self) -> bool:
-        """Whether `sos.model.cpu.block`, `cpu_loss` and, in eval mode, `cpu_decode` compute what the modules would.
-
-        So it is without dropout, for float32 weights on the CPU, and if there are no other modules, nor hooks.
-        """
-        if torch.is_autocast_enabled("cpu") or (self.training and self.config.dropout > 0):
-            return False
-        for module in self.modules():
-            hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-            if type(module) not in MODULES or hooks or module._backward_pre_hooks:
-                return False
-        return all(w.dtype == torch.float32 and w.device.type == "cpu" and w.is_contiguous() for w in self.parameters())
-
-    def attention_backend(self) -> str:
-        """Return the backend for packed rows where the weights are, in the dtype that attention will have."""
-        if self.config.attention != "auto":
-            return self.config.attention
-        weight = self.embed.weight
-        if weight.is_cuda:
-            return "flex"
-        exact = weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return "numba" if weight.device.type == "cpu" and exact else "sdpa"
 
     @torch.no_grad()
     def forward_cached(
@@ -217,13 +172,13 @@ class GPT(nn.Module):
         different ones. Shorter rows are padded on the right with any token at the positions that follow: what that
         leaves in the cache is overwritten before anything sees it. slots_B: int64, the slot of each row, all different;
         None: row b is slot b for all slots. span: attend to positions below this only; it must exceed every position.
-        None takes the largest position from the tensor (on CUDA this waits for the device). FlexAttention, which steps of one
-        token in every slot take where packed rows do, needs no span: it reads of each slot what is there.
+        None takes the largest position from the tensor (on CUDA this waits for the device). FlexAttention, which takes
+        steps of one token in every slot where packed rows do, needs no span: it reads of each slot what is there.
         """
-        mask: Tensor | BlockMask
-        if slots_B is None and positions_BT.shape[1] == 1 and self.attention_backend() == "flex":
+        mask: Mask
+        if slots_B is None and positions_BT.shape[1] == 1 and flex_on(positions_BT.device):
             span = cache.num_positions
-            mask = decoding_mask(positions_BT[:, 0], span)
+            mask = step_mask(positions_BT[:, 0], span)
         else:
             span = int(positions_BT.max()) + 1 if span is None else span
             mask = (torch.arange(span, device=positions_BT.device) <= positions_BT[:, :, None])[:, None]
@@ -236,6 +191,13 @@ class GPT(nn.Module):
         for block in self.blocks:
             x_BTC = block(x_BTC, cos, sin, mask, cache)
         return x_BTC
+
+    def has_finite_weights(self) -> bool:
+        """Whether no weight is NaN or infinite: one pass over the weights, and one wait for their device."""
+        # A sum over a tensor is not finite if one of its numbers is not. Finite numbers can overflow, which a second
+        # look rules out.
+        sums = torch.stack([weight.detach().sum(dtype=torch.float32) for weight in self.parameters()])
+        return bool(sums.isfinite().all()) or all(bool(weight.isfinite().all()) for weight in self.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -260,16 +222,14 @@ class GPT(nn.Module):
         return 3 * forward if backward else forward
 
     def answer_flops(self, num_prompt: npt.ArrayLike, num_generated: npt.ArrayLike) -> np.ndarray:
-        """Floating-point operations of answers decoded with a cache: int64 arrays (R,) -> float64 (R,).
+        """Floating-point operations of answers that were written with a cache: int64 arrays (R,) -> float64 (R,).
 
-        All tokens but the last pass through the model once, token t attending to t + 1 of them: 2 N + 4 L C (t + 1) operations each,
-        in the convention of `flops_per_token`, without the half that a mask hides. 0 where nothing was generated.
+        All tokens but the last pass through the model once, token t attending to t + 1 of them: 2 N + 4 L C (t + 1)
+        operations each, in the convention of `flops_per_token`, without the half that a mask hides. 0 where nothing
+        was generated.
         """
         generated = np.asarray(num_generated, np.float64)
         num_passed = np.where(generated > 0, np.asarray(num_prompt) + generated - 1, 0.0)
         matrices = self.flops_per_token(0, backward=False)
         attention = 4 * self.config.num_layers * self.config.width
         return num_passed * matrices + attention * num_passed * (num_passed + 1) / 2
-
-
-MODULES = {GPT, Block, Attention, MLP, RMSNorm, nn.Linear, nn.Embedding, nn.Dropout, nn.ModuleList}

@@ -1,4 +1,4 @@
-"""Rollouts: decode many problems in one batch whose slots are refilled as problems finish.
+"""Rollouts: a model answers many problems in one batch whose slots are refilled as problems finish.
 
 A rollout is a function of the weights, its prompt, its budget and (seed, problem index, sample index): token t of a
 sampled rollout uses number t of that problem's own random stream. Neither the batch size nor the neighbours in the
@@ -10,37 +10,66 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from sos.errors import UserError
-from sos.kernels import allocating
-from sos.model.cpu.decoder import CPUDecoder, cpu_decoders
+from sos.kernels import kernel
+from sos.model import cpu
 from sos.model.gpt import GPT
-from sos.model.steps import StepDecoder
+from sos.model.steps import Steps
 from sos.rng import fold, stream_key
-
-Decoder = CPUDecoder | StepDecoder
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One decoded problem.
+    """One answer to a problem.
 
     tokens: int32 (N,), the prompt, then what the model wrote, with the end token if it came to that.
     num_prompt: how many of them are the prompt.
     finished: the end token was written; otherwise the budget or the context ran out.
     logprobs: float32 (N - num_prompt,), log probability of each written token under the distribution it was drawn
-        from (softmax of logits / temperature; of the logits when decoding greedily).
+        from (softmax of logits / temperature; of the logits for greedy ones).
     """
 
     tokens: np.ndarray
     num_prompt: int
     finished: bool
     logprobs: np.ndarray
+
+
+class Engine(Protocol):
+    """What writes tokens in a number of slots: `sos.model.steps.Steps`, or `sos.model.cpu.passes.Passes`."""
+
+    refill_share: int  # new traces begin when this many times the free slots are all of them
+
+    @property
+    def live(self) -> np.ndarray:
+        """Which slots hold a trace that is not complete, bool (num_slots,)."""
+
+    def start(self, slots: np.ndarray, prompts: list[np.ndarray], limits: np.ndarray, keys: np.ndarray) -> None:
+        """Begin new traces in free slots: prompts, lengths at which they stop, uint64 random streams."""
+
+    def run(self) -> None:
+        """Write some tokens in all live slots; what is complete after them is not live any more."""
+
+    def results(self, slots: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return all tokens, int32, and their log probabilities, float32, of complete traces."""
+
+
+class _Problems(NamedTuple):
+    """What is to be rolled out, and what came of it."""
+
+    prompts: list[np.ndarray]
+    limits: np.ndarray  # lengths at which they stop, int64
+    keys: np.ndarray  # random streams, uint64
+    eos_id: int
+    results: list[Rollout | None]
 
 
 def rollout(
@@ -57,10 +86,10 @@ def rollout(
     progress: Callable[[int, int], None] | None = None,
     device: torch.device | str | None = None,
 ) -> list[Rollout]:
-    """Decode all prompts until the end token, their budget or the model's context; return them in the same order.
+    """Continue all prompts until the end token, their budget or the model's context; return them in the same order.
 
     Args:
-        model: decodes in the dtype of its weights, or of the surrounding `torch.autocast`.
+        model: computes in the dtype of its weights, or of the surrounding `torch.autocast`.
         prompts: integer arrays (num_prompt,), not empty, as long as the context at most.
         max_tokens: budget of written tokens, the end token included: one for all or an int array (len(prompts),).
         eos_id: the token that ends a rollout.
@@ -68,8 +97,8 @@ def rollout(
         seed, problem_indices, sample_indices: name the random stream of each rollout; used if temperature > 0. Int
             arrays (len(prompts),), >= 0; None means 0, 1, 2, ... for problems and 0 for samples. To draw k times from a
             problem, repeat its prompt and problem index with sample indices 0..k-1.
-        batch_size: largest number of slots, each with its part of a key/value cache as long as the longest rollout allowed;
-            `CPUDecoder` is faster with fewer and takes only some for each of torch's threads.
+        batch_size: largest number of slots, each with its part of a key/value cache as long as the longest rollout
+            allowed; on a CPU fewer are faster, and only some are taken for each of torch's threads.
         progress: called with (problems done, problems in all) whenever some were completed.
         device: moves the model there first; None leaves it where it is.
 
@@ -77,68 +106,58 @@ def rollout(
     """
     prompts = [np.asarray(prompt) for prompt in prompts]
     budgets = _checked_budgets(model, prompts, max_tokens, temperature, batch_size)
-    num_problems = len(prompts)
-    problems = (
-        np.arange(num_problems) if problem_indices is None else _indices("problem", problem_indices, num_problems)
-    )
-    samples = (
-        np.zeros(num_problems, int) if sample_indices is None else _indices("sample", sample_indices, num_problems)
-    )
-    keys = _stream_keys(stream_key(seed, "rollout"), problems, samples)
+    keys = _stream_keys(seed, len(prompts), problem_indices, sample_indices)
     if device is not None:
         model.to(device)
-
-    results: list[Rollout | None] = [None] * num_problems
+    problems = _Problems(prompts, budgets + [len(prompt) for prompt in prompts], keys, eos_id, [None] * len(prompts))
     for i in np.flatnonzero(budgets == 0):
-        results[i] = Rollout(prompts[i].astype(np.int32), len(prompts[i]), False, np.zeros(0, np.float32))
+        problems.results[i] = Rollout(prompts[i].astype(np.int32), len(prompts[i]), False, np.zeros(0, np.float32))
     todo = np.flatnonzero(budgets > 0)
-    if progress is not None and len(todo) < num_problems:
-        progress(num_problems - len(todo), num_problems)
-    if len(todo) == 0:
-        return [result for result in results if result is not None]
+    if progress is not None and len(todo) < len(prompts):
+        progress(len(prompts) - len(todo), len(prompts))
+    if len(todo) > 0:
+        with _evaluating(model), torch.inference_mode():
+            engines = _engines(model, min(batch_size, len(todo)), int(problems.limits.max()), eos_id, temperature)
+            queue = iter(todo.tolist())  # the engines share it: a list's iterator gives every item once
+            _join([_work(engine, queue, problems) for engine in engines], queue, problems.results, progress)
+    return [result for result in problems.results if result is not None]
 
-    limits = budgets + [len(prompt) for prompt in prompts]
+
+@contextmanager
+def _evaluating(model: GPT) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            options = (min(batch_size, len(todo)), int(limits.max()), eos_id, temperature)
-            decoders: Sequence[Decoder] = (
-                cpu_decoders(model, *options) if model.fuses() else [StepDecoder(model, *options)]
-            )
-            queue = iter(todo.tolist())  # the workers share it: a list's iterator gives every item once
-            workers = [_work(decoder, queue, prompts, limits, keys, eos_id, results) for decoder in decoders]
-            _join(workers, queue, results, progress)
+        yield
     finally:
         model.train(was_training)
-    return [result for result in results if result is not None]
 
 
-def _work(
-    decoder: Decoder,
-    queue: Iterator[int],
-    prompts: Sequence[np.ndarray],
-    limits: np.ndarray,
-    keys: np.ndarray,
-    eos_id: int,
-    results: list[Rollout | None],
-) -> Iterator[None]:
-    """Decode problems of the queue until there are none; yields now and then."""
-    problems = np.zeros(len(decoder.live), np.int64)  # the problem in each slot
+def _engines(model: GPT, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> Sequence[Engine]:
+    if cpu.available(model):
+        return cpu.engines(model, num_slots, num_positions, eos_id, temperature)
+    return [Steps(model, num_slots, num_positions, eos_id, temperature)]
+
+
+def _work(engine: Engine, queue: Iterator[int], problems: _Problems) -> Iterator[None]:
+    """Roll out problems of the queue until there are none; yields now and then."""
+    in_slots = np.zeros(len(engine.live), np.int64)  # the problem in each slot
     while True:
-        free = np.flatnonzero(~decoder.live)
-        if len(free) * decoder.refill_share >= len(problems) and (new := list(islice(queue, len(free)))):
+        free = np.flatnonzero(~engine.live)
+        if len(free) * engine.refill_share >= len(in_slots) and (new := list(islice(queue, len(free)))):
             slots = free[: len(new)]
-            problems[slots] = new
-            decoder.start(slots, [prompts[i] for i in new], limits[new], keys[new])
-        live = np.flatnonzero(decoder.live)
+            in_slots[slots] = new
+            prompts = [problems.prompts[i] for i in new]
+            engine.start(slots, prompts, problems.limits[new], problems.keys[new])
+        live = np.flatnonzero(engine.live)
         if len(live) == 0:
             return
-        decoder.run()
-        done = live[~decoder.live[live]]
-        for i, (tokens, logprobs) in zip(problems[done], decoder.results(done), strict=True):
-            start = len(prompts[i])
-            results[i] = Rollout(tokens, start, bool(tokens[-1] == eos_id), logprobs[start:])
+        engine.run()
+        done = live[~engine.live[live]]
+        for i, (tokens, logprobs) in zip(in_slots[done], engine.results(done), strict=True):
+            start = len(problems.prompts[i])
+            finished = bool(tokens[-1] == problems.eos_id)
+            problems.results[i] = Rollout(tokens, start, finished, logprobs[start:])
         yield
 
 
@@ -161,13 +180,23 @@ def _join(
             deque(queue, 0)  # if this thread fails, the others come to an end
 
 
-@allocating
-def _stream_keys(key, problems, samples):
-    """Derive the uint64 key of each (problem index, sample index), both int64 (P,)."""
-    keys = np.empty(len(problems), np.uint64)
+def _stream_keys(
+    seed: int, num_problems: int, problem_indices: np.ndarray | None, sample_indices: np.ndarray | None
+) -> np.ndarray:
+    """Return the uint64 key of each rollout's random stream."""
+    problems = np.arange(num_problems) if problem_indices is None else problem_indices
+    samples = np.zeros(num_problems, np.int64) if sample_indices is None else sample_indices
+    keys = np.empty(num_problems, np.uint64)
+    indices = (_indices("problem", problems, num_problems), _indices("sample", samples, num_problems))
+    _fold_keys(stream_key(seed, "rollout"), *indices, keys)
+    return keys
+
+
+@kernel
+def _fold_keys(key, problems, samples, keys):
+    """Derive the key of each (problem index, sample index), both int64 (P,)."""
     for i in range(len(problems)):
         keys[i] = fold(fold(key, problems[i]), samples[i])
-    return keys
 
 
 def _indices(name: str, values: np.ndarray, num_problems: int) -> np.ndarray:

@@ -35,19 +35,31 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": {"num_layers": 24, "width": 1024, "num_heads": 16},
 }
 
-ATTENTION_BACKENDS = ("auto", "sdpa", "flex", "numba")
+KERNELS = ("auto", "torch", "cpu")
+# Largest sizes. They leave room for models far beyond the presets, and refuse a config that was damaged or made to fill
+# the memory before anything is allocated: at most 16 GiB of float32 weights, and rows of a million tokens.
+LARGEST = {
+    "vocab_size": 2**20,
+    "context": 2**20,
+    "num_layers": 1024,
+    "num_heads": 1024,
+    "num_kv_heads": 1024,
+    "width": 2**16,
+    "mlp_ratio": 64,
+}
+MOST_PARAMETERS = 2**32
 
 
 @dataclass
 class GPTConfig:
     """Everything that decides the shape of a GPT. All values are plain, so `dataclasses.asdict` goes into a checkpoint.
 
-    `attention` picks the kernel for packed rows: "sdpa" (any device), "flex" (FlexAttention; it has no backward pass
-    on the CPU), "numba" (`sos.model.cpu.attention`: float32 on the CPU) or "auto", the fastest of those that can.
-    `dropout` acts on the embedding and on what each block adds to the residual stream. `qk_norm` norms queries and keys
-    per head, which bounds attention logits at high learning rates; at nano size it made no loss lower. With `num_kv_heads` below
-    `num_heads` as many query heads each share keys and values (Ainslie et al. 2023, GQA), which decoding keeps and reads; 0
-    means no sharing. Raises ValueError with the key and the value when a setting is out of range.
+    `kernels` says who computes: "torch", the modules; "cpu", the kernels of `sos.model.cpu` (float32 on the CPU), or
+    an error where they cannot; "auto", those kernels where they can. `dropout` acts on the embedding and on what each
+    block adds to the residual stream. `qk_norm` norms queries and keys per head, which bounds attention logits at high
+    learning rates; at nano size it made no loss lower. With `num_kv_heads` below `num_heads` as many query heads each
+    share keys and values (Ainslie et al. 2023, GQA), which rollouts keep and read; 0 means no sharing. Raises a
+    UserError with the key and the value when a setting is out of range.
     """
 
     vocab_size: int
@@ -61,12 +73,15 @@ class GPTConfig:
     dropout: float = 0.0
     tie_embeddings: bool = True
     qk_norm: bool = False
-    attention: str = "auto"
+    kernels: str = "auto"
 
     def __post_init__(self) -> None:
         for key in ("vocab_size", "context", "num_layers", "num_heads", "width"):
             if getattr(self, key) < 1:
                 raise UserError(f"model.{key} must be at least 1, got {getattr(self, key)}")
+        for key, largest in LARGEST.items():
+            if getattr(self, key) > largest:
+                raise UserError(f"model.{key} must be at most {largest}, got {getattr(self, key)}")
         if self.width % (2 * self.num_heads):
             raise UserError(
                 f"model.width must be a multiple of 2 * model.num_heads (rotary positions turn pairs), "
@@ -74,15 +89,31 @@ class GPTConfig:
             )
         if self.num_kv_heads < 0 or self.num_heads % (self.num_kv_heads or 1):
             raise UserError(
-                f"model.num_kv_heads must be 0 or divide model.num_heads, got {self.num_kv_heads} with {self.num_heads} heads"
+                f"model.num_kv_heads must be 0 or divide model.num_heads, got {self.num_kv_heads} "
+                f"with {self.num_heads} heads"
             )
         for key in ("mlp_ratio", "rope_theta"):
             if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
                 raise UserError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"model.dropout must be in [0, 1), got {self.dropout}")
-        if self.attention not in ATTENTION_BACKENDS:
-            raise UserError(f"model.attention must be one of {', '.join(ATTENTION_BACKENDS)}, got {self.attention!r}")
+        if self.kernels not in KERNELS:
+            raise UserError(f"model.kernels must be one of {', '.join(KERNELS)}, got {self.kernels!r}")
+
+        if self.num_parameters > MOST_PARAMETERS:
+            raise UserError(
+                f"model.num_layers={self.num_layers} with model.width={self.width} makes {self.num_parameters} "
+                f"parameters, more than {MOST_PARAMETERS}"
+            )
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters of the model, a tied embedding counted once."""
+        norms = 2 * self.width + (2 * self.head_dim if self.qk_norm else 0)
+        attention = self.width * self.head_dim * 2 * (self.num_heads + self.kv_heads)
+        block = norms + attention + 3 * self.width * self.mlp_hidden
+        embeddings = self.vocab_size * self.width * (1 if self.tie_embeddings else 2)
+        return embeddings + self.num_layers * block + self.width
 
     @property
     def head_dim(self) -> int:

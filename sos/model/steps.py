@@ -1,9 +1,9 @@
-"""Decoding by the model's own modules, on any device and in any dtype, in steps whose shapes do not depend on the data.
+"""Rollouts by the model's own modules, on any device and in any dtype, in steps whose shapes do not depend on the data.
 
-A step writes one token in every slot: it reads and writes tensors that stay where they are, and nothing in it waits for the host. So
-on CUDA it is captured as a graph and replayed. FlexAttention reads of every slot what its trace has written; other kernels read the
-same span of all slots, a power of two, and each has its graph. Capture is exercised by the tests where they find a CUDA device; its
-speed has not been measured yet.
+A step writes one token in every slot: it reads and writes tensors that stay where they are, and nothing in it waits
+for the host. So on CUDA it is captured as a graph and replayed. FlexAttention reads of every slot what its trace has
+written; other kernels read the same span of all slots, a power of two, and each has its graph. Capture is exercised by
+the tests where they find a CUDA device; its speed has not been measured yet.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sos.model.attention import flex_on
 from sos.model.cache import KVCache
 from sos.model.gpt import GPT
 
@@ -19,8 +20,8 @@ PASSES = 8  # steps between two looks at what is complete
 SMALLEST_SPAN = 64
 
 
-class StepDecoder:
-    """A decoder as `sos.model.cpu.decoder.CPUDecoder` is one, with the state of its slots on the model's device."""
+class Steps:
+    """The slots of rollouts, with their state on the model's device; an `Engine` of `sos.model.rollout`."""
 
     refill_share = 8  # prompts are read in passes of their own, which should be few
 
@@ -41,7 +42,7 @@ class StepDecoder:
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def start(self, slots: np.ndarray, prompts: list[np.ndarray], limits: np.ndarray, keys: np.ndarray) -> None:
-        """Begin new traces in free slots and read their prompts; see `CPUDecoder.start`."""
+        """Begin new traces in free slots and read their prompts; see `Engine.start`."""
         lengths = np.array([len(prompt) for prompt in prompts])
         width = int(lengths.max())
         tokens = np.zeros((len(slots), width), np.int64)
@@ -59,7 +60,7 @@ class StepDecoder:
     def run(self) -> None:
         """Take some steps; what is complete after them is not live any more."""
         span = self.num_positions
-        if self.model.attention_backend() != "flex":
+        if not flex_on(self.device):
             longest = int(self.lengths[self.live].max()) + PASSES - 1
             span = min(max(SMALLEST_SPAN, 1 << (longest - 1).bit_length()), span)
         graph = self._graph(span) if self.device.type == "cuda" else None
@@ -85,7 +86,7 @@ class StepDecoder:
             read_B1 = self.tokens_BT.gather(1, last_B1)
             logits_BV = self.model.forward_cached(read_B1, last_B1, self.cache, span=span)[:, 0]
         draws_B = uniforms(self.keys_B, self.lengths_B) if self.temperature > 0 else None
-        tokens_B, logprobs_B = choose(logits_BV, self.temperature, draws_B)
+        tokens_B, logprobs_B = choose_tokens(logits_BV, self.temperature, draws_B)
         self.tokens_BT.scatter_(1, self.lengths_B[:, None], tokens_B[:, None])
         self.logprobs_BT.scatter_(1, self.lengths_B[:, None], logprobs_B[:, None])
         self.lengths_B += self.live_B
@@ -114,7 +115,7 @@ class StepDecoder:
         return torch.from_numpy(array).to(self.device)
 
 
-def choose(logits_BV: Tensor, temperature: float, draws_B: Tensor | None) -> tuple[Tensor, Tensor]:
+def choose_tokens(logits_BV: Tensor, temperature: float, draws_B: Tensor | None) -> tuple[Tensor, Tensor]:
     """Choose a token per row: the most likely one, or the inverse of the cumulative distribution at draws_B[b].
 
     logits_BV: any float dtype. draws_B: float64 uniform on [0, 1), or None for greedy. Returns tokens int64 (B,)

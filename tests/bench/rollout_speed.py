@@ -1,11 +1,11 @@
 """Rollouts beside Hugging Face `generate`: equal weights, equal prompts, equal greedy tokens.
 
 Run `python tests/bench/rollout_speed.py [--preset nano] [--context 256] [--num-kv-heads 0] [--num-problems 256]
-[--batch-sizes 64,256] [--repeats 3] [--device cpu] [--precision 32-true] [--alone] [--to-the-end]`; needs the extra `export`, but
-not `--alone`, without the other side. The weights are random, with logits far apart and an end token that is likely enough for
-rollouts of many lengths (`--to-the-end`: of one length, the context). Both sides get every batch size and the best of each is
-compared; the two take turns, and a figure is the median of the repeats. On a CPU time is that of the process (all threads), so that
-other work on the machine weighs less.
+[--batch-sizes 64,256] [--repeats 3] [--device cpu] [--precision 32-true] [--alone] [--to-the-end]`; needs the extra
+`export`, but not `--alone`, without the other side. The weights are random, with logits far apart and an end token
+that is likely enough for rollouts of many lengths (`--to-the-end`: of one length, the context). Both sides get
+every batch size and the best of each is compared; the two take turns, and a figure is the median of the repeats. On
+a CPU time is that of the process (all threads), so that other work on the machine weighs less.
 """
 
 from __future__ import annotations
@@ -100,15 +100,16 @@ def main() -> None:
     outputs: dict[str, list[np.ndarray]] = {}
     for repeat in range(-1, arguments.repeats):  # the first one compiles kernels
         for size in sizes:
-            for name, decode in sides.items():
-                seconds, tokens = timed(lambda decode=decode, size=size: decode(size), arguments.device)
+            for name, write in sides.items():
+                seconds, tokens = timed(lambda write=write, size=size: write(size), arguments.device)
                 written = sum(len(row) - PROMPT for row in tokens)
                 if repeat >= 0:
                     rates.setdefault((name, size), []).append(written / seconds)
                 outputs[name] = tokens
     lengths = np.array([len(row) - PROMPT for row in outputs["sos"]])
     print(
-        f"{arguments.preset}: {len(lengths)} rollouts of {lengths.min()} to {lengths.max()} tokens, mean {lengths.mean():.0f}"
+        f"{arguments.preset}: {len(lengths)} rollouts of {lengths.min()} to {lengths.max()} tokens, "
+        f"mean {lengths.mean():.0f}"
     )
     for (name, size), values in rates.items():
         print(f"{name:12} batch {size:4}: {statistics.median(values):9.0f} tokens/s")

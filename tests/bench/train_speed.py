@@ -1,14 +1,16 @@
 """Training steps beside nanoGPT's, at equal shape, vocabulary and batch: tokens/s and useful tokens/s.
 
-Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--turns 20] [key=value ...]`, the keys being those of
-train.py (default: its default run with the peer's optimizer, AdamW; with `optim=muon` the optimizers are compared as well).
-`trainer.accelerator`, `trainer.precision` and `trainer.compile` hold for both, so `experiment=speedrun` compares on a GPU. `--peer`
-is model.py of a clone of github.com/karpathy/nanoGPT, whose step is as in its train.py: random rows, forward with the loss,
-backward, clip, AdamW. Without it only the rows of this package are timed.
+Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--turns 20] [key=value ...]`, the keys being those
+of train.py (default: its default run with the peer's optimizer, AdamW; with `optim=muon` the optimizers are
+compared as well). `trainer.accelerator`, `trainer.precision` and `trainer.compile` hold for both, so
+`experiment=speedrun` compares on a GPU. `--peer` is model.py of a clone of github.com/karpathy/nanoGPT, whose step
+is as in its train.py: random rows, forward with the loss, backward, clip, AdamW. Without it only the rows of this
+package are timed.
 
-All variants take turns: one step each on a CPU, in the time of the process (all threads); ten on a GPU, which then waits for
-the device. Medians of the turns, the first ones not counted. `padded` is this package's model with one trace per row, as is usual
-without packing; useful tokens are those with a loss; MFU as in `sos.train.throughput`, the peer's by its rows.
+All variants take turns: one step each on a CPU, in the time of the process (all threads); ten on a GPU, which then
+waits for the device. Medians of the turns, the first ones not counted. `padded` is this package's model with one
+trace per row, as is usual without packing; useful tokens are those with a loss; MFU as in `sos.train.throughput`,
+the peer's by its rows.
 """
 
 from __future__ import annotations
@@ -193,7 +195,8 @@ def main() -> None:
         print(f"positions/s, packed to nanoGPT: {rates['packed'] / rates['nanoGPT']:.2f}")
         padding = counts["padded"][1] / rows / gpt.context
         print(
-            f"useful tokens/s, packed to nanoGPT padded to the context: {useful['packed'] / (rates['nanoGPT'] * padding):.2f}"
+            "useful tokens/s, packed to nanoGPT padded to the context: "
+            f"{useful['packed'] / (rates['nanoGPT'] * padding):.2f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Tests of the decoding engine: it must decode each problem as if it were alone."""
+"""Tests of rollouts: each problem is answered as if it were alone."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_training_mode_comes_back_and_dropout_is_off(prompts: list[np.ndarra
     assert model.training
 
 
-def test_autocast_and_bfloat16_weights_decode(model: GPT, prompts: list[np.ndarray]) -> None:
+def test_autocast_and_bfloat16_weights_are_rolled_out(model: GPT, prompts: list[np.ndarray]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert len(rollout(model, prompts[:4], max_tokens=8, eos_id=-1, device="cpu")[0].logprobs) == 8
     torch.manual_seed(2)
@@ -165,23 +165,3 @@ def test_a_bad_argument_is_refused_with_its_value(model: GPT, change: dict, mess
     arguments = {"prompts": [np.array([1, 3])], "max_tokens": 4} | change
     with pytest.raises(ValueError, match=message):
         rollout(model, arguments.pop("prompts"), **arguments)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.3])
-@pytest.mark.parametrize(("heads", "width", "layers"), [(1, 10, 1), (3, 96, 2), (2, 80, 3)])
-@pytest.mark.parametrize("plain", [False, True])
-def test_the_cpu_decoder_writes_what_the_modules_write(
-    monkeypatch: pytest.MonkeyPatch, temperature: float, heads: int, width: int, layers: int, plain: bool
-) -> None:
-    torch.manual_seed(width)
-    shape = {"num_layers": layers, "num_heads": heads, "width": width}
-    small = GPT(GPTConfig(VOCAB, CONTEXT, tie_embeddings=plain, qk_norm=not plain, rope_theta=500.0, **shape))
-    with torch.no_grad():
-        for parameter in small.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    rng = np.random.default_rng(width)
-    prompts = [rng.integers(3, VOCAB, rng.integers(1, 40)) for _ in range(20)]
-    kwargs: dict[str, Any] = {"max_tokens": 30, "temperature": temperature, "batch_size": 16}
-    found = rollout(small, prompts, **kwargs)
-    monkeypatch.setattr(GPT, "fuses", lambda model: False)
-    assert_same(found, rollout(small, prompts, **kwargs))

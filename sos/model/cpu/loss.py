@@ -5,17 +5,18 @@ Only tokens with a target are multiplied by the head. Shape suffixes as in `sos.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from sos.model.cpu.attention import as_arrays
-from sos.model.cpu.block import norm_rows, norm_rows_backward
-from sos.model.cpu.operators import differentiable
+from sos.model.cpu.layers import NormGradients, exp_negative, norm_rows, norm_rows_backward
+from sos.model.cpu.operators import Function, differentiable
+from sos.model.cpu.threads import as_arrays
 from sos.model.cpu.vectors import (
     LANES,
-    exp_negative,
-    kernel,
+    fast_kernel,
     larger,
     largest_of,
     load,
@@ -28,7 +29,25 @@ from sos.model.cpu.vectors import (
 PART = 1024  # tokens of a part
 
 
-@kernel
+class Inputs(NamedTuple):
+    """The residual stream after all blocks, the weights of the last norm and of the head, and the targets."""
+
+    x_BTC: Tensor
+    gain_C: Tensor
+    head_VC: Tensor
+    targets_BT: Tensor
+
+
+class Outputs(NamedTuple):
+    """The loss of each token, then what the backward pass needs."""
+
+    losses_BT: Tensor
+    indices_N: Tensor  # of the tokens with a target
+    logits_NV: Tensor
+    lse_N: Tensor
+
+
+@fast_kernel
 def _cross_entropy(logits_NV, targets_N, lse_N, losses_N):
     """Write the log of the sum of exponentials of each row, and minus the log-probability of its target."""
     num, size = logits_NV.shape
@@ -43,7 +62,7 @@ def _cross_entropy(logits_NV, targets_N, lse_N, losses_N):
             largest = larger(largest, logits[v])
         totals = spread(np.float32(0))
         for v in range(0, whole, LANES):
-            totals += exp_negative(load(logits, v) - largest)
+            totals = totals + exp_negative(load(logits, v) - largest)
         total = sum_of(totals)
         for v in range(whole, size):
             total += exp_negative(logits[v] - largest)
@@ -51,8 +70,9 @@ def _cross_entropy(logits_NV, targets_N, lse_N, losses_N):
         losses_N[n] = lse_N[n] - logits[targets_N[n]]
 
 
-@kernel
+@fast_kernel
 def _cross_entropy_backward(logits_NV, targets_N, lse_N, grad_N, dlogits_NV):
+    """Write the gradient of the logits, given that of the losses."""
     num, size = logits_NV.shape
     for n in range(num):
         logits, dlogits, grad, lse = logits_NV[n], dlogits_NV[n], grad_N[n], lse_N[n]
@@ -61,9 +81,8 @@ def _cross_entropy_backward(logits_NV, targets_N, lse_N, grad_N, dlogits_NV):
         dlogits[targets_N[n]] -= grad
 
 
-def _forward(
-    x_BTC: Tensor, gain_C: Tensor, head_VC: Tensor, targets_BT: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _forward(inputs: Inputs) -> Outputs:
+    x_BTC, gain_C, head_VC, targets_BT = inputs
     indices_N = (targets_BT.flatten() >= 0).nonzero()[:, 0]
     num, width = len(indices_N), x_BTC.shape[2]
     x_NC, targets_N = x_BTC.reshape(-1, width).index_select(0, indices_N), targets_BT.flatten()[indices_N]
@@ -77,28 +96,19 @@ def _forward(
         _cross_entropy(*as_arrays(logits_NV[part], targets_N[part], lse_N[part], losses_N[part]))
     losses_BT = torch.zeros(targets_BT.shape)
     losses_BT.view(-1).index_copy_(0, indices_N, losses_N)
-    return losses_BT, indices_N, logits_NV, lse_N
+    return Outputs(losses_BT, indices_N, logits_NV, lse_N)
 
 
-def _outputs(
-    x_BTC: Tensor, gain_C: Tensor, head_VC: Tensor, targets_BT: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _unwritten(inputs: Inputs) -> Outputs:
+    x_BTC, _, head_VC, targets_BT = inputs
     num = torch.library.get_ctx().new_dynamic_size()
     losses_BT, indices_N = x_BTC.new_empty(targets_BT.shape), targets_BT.new_empty(num)
-    return losses_BT, indices_N, x_BTC.new_empty(num, len(head_VC)), x_BTC.new_empty(num)
+    return Outputs(losses_BT, indices_N, x_BTC.new_empty(num, len(head_VC)), x_BTC.new_empty(num))
 
 
-def _backward(
-    grad_BT: Tensor,
-    x_BTC: Tensor,
-    gain_C: Tensor,
-    head_VC: Tensor,
-    targets_BT: Tensor,
-    losses_BT: Tensor,
-    indices_N: Tensor,
-    logits_NV: Tensor,
-    lse_N: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(grad_BT: Tensor, inputs: Inputs, outputs: Outputs) -> tuple[Tensor, ...]:
+    x_BTC, gain_C, head_VC, targets_BT = inputs
+    _, indices_N, logits_NV, lse_N = outputs
     num, width = len(indices_N), x_BTC.shape[2]
     grad_N, targets_N = grad_BT.flatten()[indices_N], targets_BT.flatten()[indices_N]
     x_NC = x_BTC.reshape(-1, width).index_select(0, indices_N)
@@ -110,8 +120,11 @@ def _backward(
         normed, change, dlogits = (buffer[: part.stop - start] for buffer in (normed_NC, change_NC, dlogits_NV))
         _cross_entropy_backward(*as_arrays(logits_NV[part], targets_N[part], lse_N[part], grad_N[part], dlogits))
         torch.mm(dlogits, head_VC, out=change)
-        x, dx = x_NC[None, part], dx_NC[None, part]  # dx is 0, hence `skip` of the norm, too
-        norm_rows_backward(0, 1, *as_arrays(x, gain_C, change[None], dx, dx, more_1C, normed[None]))
+        x, dx = x_NC[None, part], dx_NC[None, part]
+        # The norm's backward pass adds to what skips the norm. Nothing does here, so it adds to the zeros in `dx`
+        # itself.
+        x_, gain_, change_, dx_, more_, normed_ = as_arrays(x, gain_C, change[None], dx, more_1C, normed[None])
+        norm_rows_backward(0, 1, x_, gain_, change_, dx_, NormGradients(dx_, more_, normed_))
         dhead_VC.addmm_(dlogits.t(), normed)
         dgain_1C += more_1C
     dx_BTC = torch.zeros(x_BTC.shape)
@@ -119,7 +132,7 @@ def _backward(
     return dx_BTC, dgain_1C[0].clone(), dhead_VC
 
 
-_token_losses = differentiable("token_losses", _forward, _backward, _outputs, num_gradients=3)
+_losses = differentiable("token_losses", Function(Inputs, Outputs, _forward, _unwritten, _backward, num_gradients=3))
 
 
 def token_losses(x_BTC: Tensor, gain_C: Tensor, head_VC: Tensor, targets_BT: Tensor) -> Tensor:
@@ -127,4 +140,4 @@ def token_losses(x_BTC: Tensor, gain_C: Tensor, head_VC: Tensor, targets_BT: Ten
 
     x_BTC: the residual stream after all blocks. targets_BT: int64. Differentiable once, in x, the gain and the head.
     """
-    return _token_losses(x_BTC, gain_C, head_VC, targets_BT)
+    return _losses(x_BTC, gain_C, head_VC, targets_BT)

@@ -1,8 +1,12 @@
-"""Vectors of 16 float32 numbers as a type of numba: loads, stores, arithmetic, the exponential, and a product of matrices.
+"""Vectors of 16 float32 numbers as a type of numba: loads, stores, arithmetic, and the pieces of an exponential.
 
-LLVM turns plain loops into vector code, but not short ones, nor those over many arrays that might overlap. Kernels made of such
-loops name whole vectors instead: `load`, `store`, and `+ - * /` between vectors, or a vector and a float32. Under AVX2 a
-vector is two registers. An array is addressed by flat index: it must be contiguous, its shape does not matter.
+LLVM turns plain loops into vector code, but not short ones, nor those over many arrays that might overlap. Kernels
+made of such loops name whole vectors instead: `load`, `store`, and `+ - * /` between vectors, or a vector and a
+float32. Under AVX2 a vector is two registers. An array is addressed by flat index: it must be contiguous, its shape
+does not matter.
+
+Each operation has a twin of numpy (`sos.model.cpu.plain`), which is what it has to compute. Where numba compiles
+nothing (`NUMBA_DISABLE_JIT=1`), the kernels run with the twins.
 """
 
 from __future__ import annotations
@@ -11,18 +15,19 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from sos.kernels import OPTIONS, compiled
+from sos.model.cpu import plain
+from sos.model.cpu.plain import LANES
 
-LANES = 16
-ROWS = 4  # of a tile of `set_product`: eight registers of sums keep both units for products busy
-kernel = compiled(**OPTIONS, fastmath={"reassoc", "contract", "nsz", "arcp"})
+# How kernels of training are compiled: as all kernels are (`sos.kernels`), and sums may be reordered and fused. Kernels
+# of rollouts are compiled without that, so that a row gives the same bits in whatever place of a batch it stands.
+fast_kernel = compiled(**OPTIONS, fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 _FLOATS, _INT = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
 _INTS = ir.VectorType(_INT, LANES)
@@ -69,12 +74,18 @@ for _name, _instruction in (("add", "fadd"), ("sub", "fsub"), ("mul", "fmul"), (
     _define(getattr(operator, f"i{_name}"), _instruction)
 
 
+def _twin_of(twin: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return a decorator that makes an intrinsic of numba, or `twin` where numba compiles nothing."""
+    compiles = not config.DISABLE_JIT  # type: ignore[attr-defined]
+    return lambda typing_function: intrinsic(typing_function) if compiles else twin
+
+
 def _address(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [at]), _FLOATS.as_pointer())
 
 
-@intrinsic
+@_twin_of(plain.load)
 def load(typing: Any, array: Any, at: Any) -> Any:
     """Return the numbers at..at + 15 of an array."""
 
@@ -84,7 +95,7 @@ def load(typing: Any, array: Any, at: Any) -> Any:
     return vector(array, types.intp), lower
 
 
-@intrinsic
+@_twin_of(plain.store)
 def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
     """Write a vector to at..at + 15 of an array."""
 
@@ -95,7 +106,7 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
     return types.void(array, types.intp, vector), lower
 
 
-@intrinsic
+@_twin_of(plain.everywhere)
 def everywhere(typing: Any, array: Any, at: Any) -> Any:
     """Return a vector of copies of the number at `at` of an array."""
 
@@ -111,7 +122,7 @@ def _first_lanes(builder: Any, num: Any) -> Any:
     return builder.icmp_signed("<", lanes, _spread(builder, num))
 
 
-@intrinsic
+@_twin_of(plain.load_masked)
 def _load_masked(typing: Any, array: Any, at: Any, num: Any) -> Any:
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         address, mask = _address(context, builder, sig.args[0], *args[:2]), _first_lanes(builder, args[2])
@@ -122,7 +133,7 @@ def _load_masked(typing: Any, array: Any, at: Any, num: Any) -> Any:
     return vector(array, types.intp, types.intp), lower
 
 
-@intrinsic
+@_twin_of(plain.store_masked)
 def _store_masked(typing: Any, array: Any, at: Any, value: Any, num: Any) -> Any:
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         address, mask = _address(context, builder, sig.args[0], *args[:2]), _first_lanes(builder, args[3])
@@ -134,13 +145,13 @@ def _store_masked(typing: Any, array: Any, at: Any, value: Any, num: Any) -> Any
     return types.void(array, types.intp, vector, types.intp), lower
 
 
-@kernel
+@fast_kernel
 def load_first(array, at, num):
     """Return the numbers at..at + num - 1 of an array and zeros behind them; all 16 where num >= 16."""
     return load(array, at) if num >= LANES else _load_masked(array, at, num)
 
 
-@kernel
+@fast_kernel
 def store_first(array, at, value, num):
     """Write the first `num` numbers of a vector to an array; all 16 where num >= 16."""
     if num >= LANES:
@@ -149,13 +160,13 @@ def store_first(array, at, value, num):
         _store_masked(array, at, value, num)
 
 
-@intrinsic
+@_twin_of(plain.spread)
 def spread(typing: Any, value: Any) -> Any:
     """Return a vector of copies of a float32."""
     return vector(types.float32), lambda context, builder, sig, args: _spread(builder, args[0])
 
 
-@intrinsic
+@_twin_of(plain.zeros)
 def zeros(typing: Any) -> Any:
     """Return a vector of zeros."""
     return vector(), lambda context, builder, sig, args: _constant(0.0)
@@ -171,13 +182,13 @@ def _call(builder: Any, name: str, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32"), args)
 
 
-@intrinsic
+@_twin_of(plain.multiply_add)
 def multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """Return x * y + z of three vectors, rounded once."""
     return vector(vector, vector, vector), lambda context, builder, sig, args: _call(builder, "fma", *args)
 
 
-@intrinsic
+@_twin_of(plain.exponential)
 def exponential(typing: Any, x: Any) -> Any:
     """Return exp(x) of a vector, to a relative 3e-7; x is cut to -87..87."""
 
@@ -195,7 +206,7 @@ def exponential(typing: Any, x: Any) -> Any:
     return vector(vector), lower
 
 
-@intrinsic
+@_twin_of(plain.larger)
 def larger(typing: Any, a: Any, b: Any) -> Any:
     """Return the larger of two numbers, or of each pair in two vectors (one of which may be a number)."""
 
@@ -206,7 +217,7 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
     return (vector if vector in (a, b) else types.float32)(a, b), lower
 
 
-@intrinsic
+@_twin_of(plain.where_negative)
 def where_negative(typing: Any, x: Any, a: Any, b: Any) -> Any:
     """Return a vector of the numbers of `a` where those of `x` are below 0, and of `b` elsewhere."""
 
@@ -225,7 +236,7 @@ def _reduce(builder: Any, value: Any, combine: Callable[[Any, Any], Any]) -> Any
     return builder.extract_element(value, _INT(0))
 
 
-@intrinsic
+@_twin_of(plain.sum_of)
 def sum_of(typing: Any, x: Any) -> Any:
     """Return the sum of a vector, float32."""
 
@@ -235,7 +246,7 @@ def sum_of(typing: Any, x: Any) -> Any:
     return types.float32(vector), lower
 
 
-@intrinsic
+@_twin_of(plain.largest_of)
 def largest_of(typing: Any, x: Any) -> Any:
     """Return the largest number of a vector, float32."""
 
@@ -245,8 +256,8 @@ def largest_of(typing: Any, x: Any) -> Any:
     return types.float32(vector), lower
 
 
-@intrinsic
-def _truncated(typing: Any, x: Any) -> Any:
+@_twin_of(plain.truncated)
+def truncated(typing: Any, x: Any) -> Any:
     """Return numbers or vectors of a size below 2^31 without what is behind the point."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -255,8 +266,8 @@ def _truncated(typing: Any, x: Any) -> Any:
     return x(x), lower
 
 
-@intrinsic
-def _power_of_two(typing: Any, x: Any) -> Any:
+@_twin_of(plain.power_of_two)
+def power_of_two(typing: Any, x: Any) -> Any:
     """Return 2^x for whole -126 <= x <= 127, by a shift into the exponent."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -265,64 +276,3 @@ def _power_of_two(typing: Any, x: Any) -> Any:
         return builder.bitcast(builder.shl(builder.add(n, bias), shift), args[0].type)
 
     return x(x), lower
-
-
-@kernel
-def exp_negative(x):
-    """exp(x) of numbers or vectors x <= 0, to a relative 6e-7 and not below exp(-87)."""
-    y = larger(x, np.float32(-87)) * np.float32(1.4426950408889634)
-    n = _truncated(y - np.float32(0.5))
-    f = (y - n) * np.float32(0.6931471805599453)
-    p = f * np.float32(1 / 720) + np.float32(1 / 120)
-    p = p * f + np.float32(1 / 24)
-    p = p * f + np.float32(1 / 6)
-    p = p * f + np.float32(0.5)
-    p = p * f + np.float32(1)
-    p = p * f + np.float32(1)
-    return p * _power_of_two(n)
-
-
-@kernel
-def inverse_rms(x, at, num):
-    """1 / sqrt(mean of the squares + 1e-6) of the numbers at..at + num - 1 of an array, as `sos.model.gpt.RMSNorm`."""
-    squares = spread(np.float32(0))
-    for i in range(0, num, LANES):
-        a = load_first(x, at + i, num - i)
-        squares += a * a
-    return np.float32(1) / np.sqrt(sum_of(squares) / np.float32(num) + np.float32(1e-6))
-
-
-@kernel
-def _sum_products(s0, s1, s2, s3, a, a_at, a_row, a_column, b, b_at, b_row, num):
-    for k in range(num):
-        x, at = load(b, b_at + k * b_row), a_at + k * a_column
-        s0 += x * everywhere(a, at)
-        s1 += x * everywhere(a, at + a_row)
-        s2 += x * everywhere(a, at + 2 * a_row)
-        s3 += x * everywhere(a, at + 3 * a_row)
-    return s0, s1, s2, s3
-
-
-@kernel
-def set_product(c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row, num):
-    """Write a tile of 4 rows of 16 numbers: c[i] = sum of a[i, k] * b[k] over k < num.
-
-    `c_at`, `a_at`, `b_at` are where the tiles begin, and rows (of `a`: columns, too) are so many numbers apart.
-    """
-    zero = spread(np.float32(0))
-    s0, s1, s2, s3 = _sum_products(zero, zero, zero, zero, a, a_at, a_row, a_column, b, b_at, b_row, num)
-    store(c, c_at, s0)
-    store(c, c_at + c_row, s1)
-    store(c, c_at + 2 * c_row, s2)
-    store(c, c_at + 3 * c_row, s3)
-
-
-@kernel
-def add_product(c, c_at, c_row, a, a_at, a_row, a_column, b, b_at, b_row, num):
-    """Add to a tile what `set_product` would write."""
-    s0, s1, s2, s3 = load(c, c_at), load(c, c_at + c_row), load(c, c_at + 2 * c_row), load(c, c_at + 3 * c_row)
-    s0, s1, s2, s3 = _sum_products(s0, s1, s2, s3, a, a_at, a_row, a_column, b, b_at, b_row, num)
-    store(c, c_at, s0)
-    store(c, c_at + c_row, s1)
-    store(c, c_at + 2 * c_row, s2)
-    store(c, c_at + 3 * c_row, s3)

@@ -1,29 +1,32 @@
-"""Decoding on the CPU without a module or a torch call in sight: a float32 GPT as kernels over packed weights.
+"""Rollouts on the CPU without a module or a torch call in sight: a float32 GPT as kernels over packed weights.
 
-For models of this size, a decode step through `nn.Module`s is mostly the cost of calling torch, and a matrix product of a few rows
-runs at half the speed that the processor has when its matrix lies ready in panels (`sos.model.cpu.decode_kernels`).
+For models of this size, a token through `nn.Module`s is mostly the cost of calling torch, and a matrix product of a
+few rows runs at half the speed that the processor has when its matrix lies ready in panels
+(`sos.model.cpu.pass_kernels`).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sos.model.attention import rotary
-from sos.model.cpu.decode_kernels import BLOCK_ROWS, Batch, Scratch, Weights, decode
+from sos.model.cpu.layers import round_up
+from sos.model.cpu.pass_kernels import BLOCK_ROWS, Batch, PassBuffers, Weights, write_tokens
 from sos.model.cpu.vectors import LANES
-from sos.model.gpt import GPT, Block, RMSNorm
 
 PASSES = 64  # at most this many before Python has a turn
 PROMPT_ROWS = 60  # tokens of prompts read beside one token of each slot
-# Slots of a thread. While the weights stay in the processor's cache, more slots would only push out keys and values; larger
-# weights are read from memory in every pass, which pays for many rows.
+# Slots of a thread. While the weights stay in the processor's cache, more slots would only push out keys and values;
+# larger weights are read from memory in every pass, which pays for many rows.
 FEW_SLOTS, MANY_SLOTS, SMALL_WEIGHTS = 6, 36, 8e6
 
 
-class CPUDecoder:
-    """Packed weights with a key/value cache of `num_slots` traces of up to `num_positions` tokens, for one thread.
+class Passes:
+    """The slots of rollouts on one thread: packed weights, and a cache for traces of up to `num_positions` tokens.
 
     New slots read their prompts in the same pass in which the others write.
     """
@@ -37,14 +40,14 @@ class CPUDecoder:
         depth = 2 * weights.half_dim
         heads = weights.out_LX.shape[1] // width
         hidden = weights.gate_up_LX.shape[1] // (2 * width)
-        vocab = _up(weights.vocab_size, LANES)
-        rows = _up(max_rows, BLOCK_ROWS)
+        vocab = round_up(weights.vocab_size, LANES)
+        rows = round_up(max_rows, BLOCK_ROWS)
 
         def zeros(*shape: int) -> np.ndarray:
             return np.zeros(shape, np.float32)
 
-        cache = (num_slots, layers, weights.num_kv_heads, _up(num_positions, LANES) * depth)
-        self.scratch = Scratch(
+        cache = (num_slots, layers, weights.num_kv_heads, round_up(num_positions, LANES) * depth)
+        self.buffers = PassBuffers(
             keys_BLKX=zeros(*cache),
             values_BLKX=zeros(*cache),
             x_RC=zeros(rows * width),
@@ -53,8 +56,8 @@ class CPUDecoder:
             y_RE=zeros(rows * heads),
             gate_up_RF=zeros(rows * 2 * hidden),
             hidden_RF=zeros(rows * hidden),
-            logits_RV=zeros(_up(num_slots, BLOCK_ROWS) * vocab),
-            scores_S=zeros(_up(num_positions, LANES)),
+            logits_RV=zeros(round_up(num_slots, BLOCK_ROWS) * vocab),
+            scores_S=zeros(round_up(num_positions, LANES)),
             cumulative_V=np.zeros(vocab),
         )
         slots, row = (lambda: np.zeros(num_slots, np.int64)), (lambda: np.zeros(max_rows, np.int64))
@@ -78,7 +81,7 @@ class CPUDecoder:
         return self.batch.live
 
     def start(self, slots: np.ndarray, prompts: list[np.ndarray], limits: np.ndarray, keys: np.ndarray) -> None:
-        """Begin new traces in free slots: their prompts, the lengths at which they stop and their uint64 random streams."""
+        """Begin new traces in free slots: prompts, lengths at which they stop, uint64 random streams."""
         batch = self.batch
         for slot, prompt in zip(slots, prompts, strict=True):
             batch.tokens_BT[slot, : len(prompt)] = prompt
@@ -88,7 +91,7 @@ class CPUDecoder:
 
     def run(self) -> None:
         """Write tokens in all live slots until one of them is complete and not live any more, or for some passes."""
-        decode(self.weights, self.scratch, self.batch, self.eos_id, self.temperature, PASSES)
+        write_tokens(self.weights, self.buffers, self.batch, self.eos_id, self.temperature, PASSES)
 
     def results(self, slots: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return all tokens, int32, and their log probabilities, float32, of complete traces."""
@@ -96,20 +99,20 @@ class CPUDecoder:
         return [(tokens[slot, : lengths[slot]].copy(), logprobs[slot, : lengths[slot]].copy()) for slot in slots]
 
 
-def cpu_decoders(model: GPT, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[CPUDecoder]:
-    """Return a decoder for each of torch's threads, as far as there is work: about `num_slots` slots in all at most."""
+def passes(model: Any, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[Passes]:
+    """Return `Passes` for each of torch's threads that has work, with about `num_slots` slots in all at most."""
     weights = pack(model, num_positions)
     small = sum(parameter.nbytes for parameter in model.parameters()) < SMALL_WEIGHTS
-    num_decoders = min(torch.get_num_threads(), max(1, num_slots // BLOCK_ROWS))
-    slots_each = min(-(-num_slots // num_decoders), FEW_SLOTS if small else MANY_SLOTS)
-    return [CPUDecoder(weights, slots_each, num_positions, eos_id, temperature) for _ in range(num_decoders)]
+    num_threads = min(torch.get_num_threads(), max(1, num_slots // BLOCK_ROWS))
+    slots_each = min(-(-num_slots // num_threads), FEW_SLOTS if small else MANY_SLOTS)
+    return [Passes(weights, slots_each, num_positions, eos_id, temperature) for _ in range(num_threads)]
 
 
-def pack(model: GPT, num_positions: int) -> Weights:
-    """Copy the weights into the layout of the kernels, with the rotary angles of `num_positions` positions."""
+def pack(model: Any, num_positions: int) -> Weights:
+    """Copy the weights of a GPT into the layout of the kernels, with the rotary angles of `num_positions` positions."""
     config = model.config
-    half, half_dim = config.head_dim // 2, _up(config.head_dim // 2, LANES)
-    width = _up(config.width, LANES)
+    half, half_dim = config.head_dim // 2, round_up(config.head_dim // 2, LANES)
+    width = round_up(config.width, LANES)
 
     def padded(x: np.ndarray, size: int) -> np.ndarray:
         return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])])
@@ -120,20 +123,19 @@ def pack(model: GPT, num_positions: int) -> Weights:
 
     def panels(matrix_IO: np.ndarray) -> np.ndarray:
         """Lay out a matrix of inputs by outputs as (O / 16, I, 16), flat."""
-        return (
-            padded(matrix_IO, _up(matrix_IO.shape[1], LANES)).reshape(len(matrix_IO), -1, LANES).swapaxes(0, 1).ravel()
-        )
+        whole = padded(matrix_IO, round_up(matrix_IO.shape[1], LANES))
+        return whole.reshape(len(matrix_IO), -1, LANES).swapaxes(0, 1).ravel()
 
     def inputs(linear: nn.Linear) -> np.ndarray:
         """Return the matrix of a layer that reads the residual stream, inputs first."""
         return padded(_array(linear.weight), width).T
 
-    def gain(norm: RMSNorm | None) -> np.ndarray:
+    def gain(norm: nn.Module | None) -> np.ndarray:
         return np.zeros(0, np.float32) if norm is None else by_halves(_array(norm.weight))
 
-    blocks: list[Block] = list(model.blocks)  # type: ignore[arg-type]
+    blocks = list(model.blocks)
     attentions = [block.attention for block in blocks]
-    angles = rotary(torch.arange(_up(num_positions, LANES)), config.head_dim, config.rope_theta)
+    angles = rotary(torch.arange(round_up(num_positions, LANES)), config.head_dim, config.rope_theta)
     cos, sin = (padded(x[:, 0].numpy(), half_dim).ravel() for x in angles)
     return Weights(
         width=config.width,
@@ -157,9 +159,5 @@ def pack(model: GPT, num_positions: int) -> Weights:
     )
 
 
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
-
-
-def _array(weight: Tensor) -> np.ndarray:
+def _array(weight: Any) -> np.ndarray:
     return weight.detach().numpy()

@@ -1,4 +1,4 @@
-"""Tests of the decoder of static steps; graphs of the steps need CUDA, all else runs without."""
+"""Tests of rollouts in static steps; graphs of the steps need CUDA, all else runs without."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from naive.rollout import assert_same, naive_greedy
 from torch.nn.attention.flex_attention import BlockMask
 
 from sos.model import cache as cache_module
-from sos.model import steps as step_decode
+from sos.model import gpt as gpt_module
+from sos.model import steps as steps_module
 from sos.model.attention import attention
 from sos.model.cache import KVCache
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.model.shape import GPTConfig
-from sos.model.steps import StepDecoder, choose, uniforms
+from sos.model.steps import Steps, choose_tokens, uniforms
 from sos.rng import stream_key, uniform
 
 VOCAB, CONTEXT, EOS = 29, 150, 2
@@ -42,16 +43,13 @@ def make_prompts() -> list[np.ndarray]:
     return [rng.integers(3, VOCAB, rng.integers(1, 100)).astype(np.uint16) for _ in range(12)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # float64 takes the path of attention that CUDA takes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     "shape",
     [{}, {"qk_norm": True, "num_heads": 1}, {"width": 40, "num_layers": 1}, {"num_heads": 4, "num_kv_heads": 2}],
 )
-def test_steps_write_what_decoding_without_a_cache_writes(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, shape: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(GPT, "fuses", lambda model: False)
-    model, prompts = make_model(**shape).to(dtype), make_prompts()
+def test_steps_write_what_is_written_without_a_cache(dtype: torch.dtype, shape: dict[str, Any]) -> None:
+    model, prompts = make_model(kernels="torch", **shape).to(dtype), make_prompts()
     budgets = np.random.default_rng(2).integers(1, 40, len(prompts))
     expected = [naive_greedy(model, *one) for one in zip(prompts, budgets, strict=True)]
     for batch_size in (3, 12):
@@ -63,9 +61,9 @@ def test_flex_attention_reads_of_each_slot_what_is_there(
     monkeypatch: pytest.MonkeyPatch, shape: dict[str, Any]
 ) -> None:
     """Slots of many lengths, on both sides of a block's edge, with what would be seen if a step read too much."""
-    monkeypatch.setattr(GPT, "fuses", lambda model: False)
     prompts = [*make_prompts(), np.arange(127) % 20 + 3, np.arange(128) % 20 + 3]
-    expected = rollout(make_model(**shape), prompts, max_tokens=30, batch_size=5)
+    model = make_model(kernels="torch", **shape)
+    expected = rollout(model, prompts, max_tokens=30, batch_size=5)
     init = KVCache.__init__
 
     def left_over(cache: KVCache, *arguments: Any) -> None:
@@ -82,21 +80,23 @@ def test_flex_attention_reads_of_each_slot_what_is_there(
 
     monkeypatch.setattr(KVCache, "__init__", left_over)
     monkeypatch.setattr(cache_module, "attention", seen)
-    assert_same(rollout(make_model(attention="flex", **shape), prompts, max_tokens=30, batch_size=5), expected)
+    for module in (gpt_module, steps_module):
+        monkeypatch.setattr(module, "flex_on", lambda device: True)
+    assert_same(rollout(model, prompts, max_tokens=30, batch_size=5), expected)
     num_blocks = torch.stack([mask.kv_num_blocks.flatten() for mask in masks])
     assert set(num_blocks.unique().tolist()) == {1, 2}  # of 128: each slot its own
     assert (num_blocks.amin(1) < num_blocks.amax(1)).any()
 
 
 @pytest.mark.parametrize("passes", [1, 3])
-def test_sampled_steps_are_those_of_the_cpu_decoder(monkeypatch: pytest.MonkeyPatch, passes: int) -> None:
+def test_sampled_steps_write_what_kernels_write(monkeypatch: pytest.MonkeyPatch, passes: int) -> None:
     model, prompts = make_model(), make_prompts()
     options: dict[str, Any] = {"max_tokens": 60, "temperature": 1.4, "seed": 5, "batch_size": 7}
     expected = rollout(model, prompts, **options)
     assert 0 < sum(r.finished for r in expected) < len(prompts)
-    monkeypatch.setattr(GPT, "fuses", lambda model: False)
-    monkeypatch.setattr(step_decode, "PASSES", passes)
-    monkeypatch.setattr(step_decode, "SMALLEST_SPAN", 1)
+    model.config.kernels = "torch"
+    monkeypatch.setattr(steps_module, "PASSES", passes)
+    monkeypatch.setattr(steps_module, "SMALLEST_SPAN", 1)
     assert_same(rollout(model, prompts, **options), expected)
 
 
@@ -122,16 +122,16 @@ def test_a_warming_step_changes_nothing() -> None:
     written = []
     with torch.inference_mode():
         for warm in (False, True):
-            decoder = StepDecoder(model, 4, CONTEXT, -1, 0.0)
-            decoder.start(np.arange(4), prompts, lengths + 20, np.zeros(4, np.uint64))
-            while decoder.live.any():
+            steps = Steps(model, 4, CONTEXT, -1, 0.0)
+            steps.start(np.arange(4), prompts, lengths + 20, np.zeros(4, np.uint64))
+            while steps.live.any():
                 if warm:
-                    live_B = decoder.live_B.clone()
-                    decoder.live_B.zero_()
-                    decoder._step(CONTEXT)
-                    decoder.live_B.copy_(live_B)
-                decoder.run()
-            written.append(decoder.results(np.arange(4)))
+                    live_B = steps.live_B.clone()
+                    steps.live_B.zero_()
+                    steps._step(CONTEXT)
+                    steps.live_B.copy_(live_B)
+                steps.run()
+            written.append(steps.results(np.arange(4)))
     for (a, p), (b, q) in zip(*written, strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(p, q)
@@ -145,10 +145,10 @@ def test_graphs_replay_the_steps(temperature: float) -> None:
     expected = rollout(model, prompts, **options)
     assert_same(rollout(model, prompts, **options, device="cuda"), expected)
     with torch.inference_mode():
-        decoder = StepDecoder(model, 3, CONTEXT, EOS, temperature)
-        decoder.start(np.arange(3), prompts[:3], np.full(3, CONTEXT), np.zeros(3, np.uint64))
-        decoder.run()
-        assert decoder.graphs
+        steps = Steps(model, 3, CONTEXT, EOS, temperature)
+        steps.start(np.arange(3), prompts[:3], np.full(3, CONTEXT), np.zeros(3, np.uint64))
+        steps.run()
+        assert steps.graphs
 
 
 def test_uniforms_are_the_random_streams() -> None:
@@ -157,13 +157,13 @@ def test_uniforms_are_the_random_streams() -> None:
     assert found.tolist() == [uniform(key, counter) for key, counter in zip(keys, counters, strict=True)]
 
 
-def test_choose_draws_from_the_softmax() -> None:
+def test_tokens_are_drawn_from_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, -1.0, -float("inf"), 2.0])
     num = 20_000
     keys = torch.full((num,), int(stream_key(0, "test").view(np.int64)))
-    tokens, logprobs = choose(logits.expand(num, 5), 0.7, uniforms(keys, torch.arange(num)))
+    tokens, logprobs = choose_tokens(logits.expand(num, 5), 0.7, uniforms(keys, torch.arange(num)))
     expected = (logits.double() / 0.7).softmax(-1)
     np.testing.assert_allclose(np.bincount(tokens, minlength=5) / num, expected, atol=0.015)
     np.testing.assert_allclose(logprobs, expected.log()[tokens], atol=1e-5)
-    edges, _ = choose(logits.expand(2, 5), 0.7, torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64))
+    edges, _ = choose_tokens(logits.expand(2, 5), 0.7, torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64))
     assert edges.tolist() == [0, 4]

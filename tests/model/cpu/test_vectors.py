@@ -1,11 +1,11 @@
-"""Tests of the vectors in kernels against numpy."""
+"""Tests of the vectors in kernels against their twins of numpy."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from sos.kernels import OPTIONS
+from sos.kernels import kernel
+from sos.model.cpu import plain
 from sos.model.cpu.vectors import (
     LANES,
     everywhere,
@@ -13,21 +13,26 @@ from sos.model.cpu.vectors import (
     larger,
     largest_of,
     load,
+    load_first,
     multiply_add,
+    power_of_two,
     spread,
     store,
+    store_first,
     sum_of,
+    truncated,
+    where_negative,
     zeros,
 )
 
 
-@njit(**OPTIONS)
+@kernel
 def exponentials(x, out):
     for i in range(0, len(x), LANES):
         store(out, i, exponential(load(x, i)))
 
 
-@njit(**OPTIONS)
+@kernel
 def arithmetic(x, y, out):
     a, b = load(x, 1), load(y, 3)
     store(out, 0, a + b)
@@ -60,3 +65,28 @@ def test_arithmetic_at_any_offset() -> None:
     np.testing.assert_allclose(out.reshape(7, LANES), expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(sum_a, a.sum(), rtol=1e-5)
     assert largest_b == b.max()
+
+
+@kernel
+def rest(x, out, num):
+    a, b = load_first(x, 0, num), load(x, 2)
+    store(out, 0, a)
+    store(out, LANES, where_negative(b, a, zeros() - b))
+    store(out, 2 * LANES, truncated(b))
+    store(out, 3 * LANES, power_of_two(truncated(b)))
+    store_first(out, 4 * LANES, b, num)
+
+
+def test_the_other_operations_are_their_twins() -> None:
+    """Whole vectors and parts of one, none included."""
+    x, sizes = np.random.default_rng(1).normal(scale=5, size=20).astype(np.float32), (0, 1, 7, 15, 16, 40)
+    for num in sizes:
+        out, part = np.full(5 * LANES, 9, np.float32), min(num, LANES)
+        rest(x, out, num)
+        b = x[2 : 2 + LANES]
+        a = plain.load_masked(x, 0, part)
+        written = np.where(np.arange(LANES) < part, b, np.float32(9))
+        whole = plain.truncated(b)
+        expected = [a, plain.where_negative(b, a, -b), whole, plain.power_of_two(whole), written]
+        np.testing.assert_array_equal(out.reshape(5, LANES), expected)
+    assert len(sizes) == 6

@@ -1,11 +1,11 @@
 """One pass of a float32 GPT over rows of tokens, and the choice of the next ones, as kernels on flat arrays.
 
-A row is one token of one trace; a pass takes any mixture of rows of any traces, so that the prompts of new traces are read
-beside the others, without padding. After the embedding all is whole vectors: widths are padded with zeros to multiples of
-16 numbers (half a head at a time), rows to multiples of 6, which is what `_multiply` takes at once.
+A row is one token of one trace; a pass takes any mixture of rows of any traces, so that the prompts of new traces are
+read beside the others, without padding. After the embedding all is whole vectors: widths are padded with zeros to
+multiples of 16 numbers (half a head at a time), rows to multiples of 6, which is what `_multiply` takes at once.
 
 Shape suffixes as in `sos.model.gpt`, R rows, S positions, E all heads, G queries, keys and values together. X is what
-`sos.model.cpu.decoder` packs: a matrix as (outputs / 16, inputs, 16), keys as (S / 16, D, 16), values as (S, D).
+`sos.model.cpu.passes` packs: a matrix as (outputs / 16, inputs, 16), keys as (S / 16, D, 16), values as (S, D).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.kernels import kernel as _kernel
+from sos.kernels import kernel
+from sos.model.cpu.layers import inverse_rms, round_up
 from sos.model.cpu.vectors import (
     LANES,
     everywhere,
@@ -34,13 +35,17 @@ BLOCK_ROWS = 6
 
 
 class Weights(NamedTuple):
-    """A GPT's weights, packed; all float32. Padded sizes: C the width, D a head, E all heads, F the hidden width, V the vocabulary."""
+    """A GPT's weights, packed; all arrays are float32.
 
-    width: int  # what is an int is not padded
+    The first four sizes are those of the model. Those of the arrays are padded: C the width, D a head, E all heads, F
+    the hidden width, V the vocabulary.
+    """
+
+    width: int
     head_dim: int
     num_kv_heads: int
     vocab_size: int
-    half_dim: int  # D / 2
+    half_dim: int  # D / 2, padded
     embed_VC: np.ndarray
     attention_norm_LC: np.ndarray
     qkv_LX: np.ndarray  # C to G: each head's low halves and high halves, queries, keys, then values
@@ -56,7 +61,7 @@ class Weights(NamedTuple):
     sin_SD: np.ndarray
 
 
-class Scratch(NamedTuple):
+class PassBuffers(NamedTuple):
     """The cache of keys and values, and what a pass writes on its way; float32, the latter flat."""
 
     keys_BLKX: np.ndarray
@@ -77,7 +82,8 @@ class Batch(NamedTuple):
 
     tokens_BT: np.ndarray  # int32
     logprobs_BT: np.ndarray  # float32, of written tokens
-    num_read: np.ndarray  # int64, as are all below that say nothing else: how many tokens the cache holds
+    # What follows is int64 where nothing else is said.
+    num_read: np.ndarray  # how many of a trace's tokens the cache holds
     lengths: np.ndarray
     limits: np.ndarray  # lengths at which they stop
     live: np.ndarray  # bool
@@ -88,20 +94,20 @@ class Batch(NamedTuple):
     wanted: np.ndarray  # rows whose logits are wanted
 
 
-@_kernel
-def decode(weights, scratch, batch, eos_id, temperature, num_passes):
-    """Make up to `num_passes` passes, until one completes a trace: it comes to the end token or its limit and is not live."""
-    pitch = -(-weights.vocab_size // LANES) * LANES
+@kernel
+def write_tokens(weights, buffers, batch, eos_id, temperature, num_passes):
+    """Make up to `num_passes` passes, until one completes a trace: it is at its end token or limit, and not live."""
+    pitch = round_up(weights.vocab_size, LANES)
     for _ in range(num_passes):
         num_rows, num_wanted = plan_rows(batch)
-        read_rows(weights, scratch, batch, num_rows, num_wanted)
+        read_rows(weights, buffers, batch, num_rows, num_wanted)
         stop = num_rows == 0
         for i in range(num_wanted):
             slot = batch.row_slots[batch.wanted[i]]
             at = batch.lengths[slot]
             draw = uniform(batch.keys[slot], at) if temperature > 0 else 0.0
-            logits = scratch.logits_RV[i * pitch : (i + 1) * pitch]
-            token, logprob = choose_token(logits, weights.vocab_size, temperature, draw, scratch.cumulative_V)
+            logits = buffers.logits_RV[i * pitch : (i + 1) * pitch]
+            token, logprob = choose_token(logits, weights.vocab_size, temperature, draw, buffers.cumulative_V)
             batch.tokens_BT[slot, at] = token
             batch.logprobs_BT[slot, at] = logprob
             batch.lengths[slot] = at + 1
@@ -112,12 +118,12 @@ def decode(weights, scratch, batch, eos_id, temperature, num_passes):
             break
 
 
-@_kernel
+@kernel
 def plan_rows(batch):
     """List what live slots have not read yet, in whole slots' order, as far as there is room for rows.
 
-    Every live slot reads at least one token (there is room for that); `num_read` is brought up to date. Returns the numbers of
-    rows and of wanted ones: the last row of each slot that now has read all.
+    Every live slot reads at least one token (there is room for that); `num_read` is brought up to date. Returns the
+    numbers of rows and of wanted ones: the last row of each slot that now has read all.
     """
     num_live = 0
     for b in range(len(batch.live)):
@@ -142,14 +148,14 @@ def plan_rows(batch):
     return num_rows, num_wanted
 
 
-@_kernel
-def read_rows(weights, scratch, batch, num_rows, num_wanted):
+@kernel
+def read_rows(weights, buffers, batch, num_rows, num_wanted):
     """Append the rows to their traces; write the logits of the wanted ones into the first rows of `logits_RV`."""
-    width, vocab = weights.embed_VC.shape[1], -(-weights.vocab_size // LANES) * LANES
+    width, vocab = weights.embed_VC.shape[1], round_up(weights.vocab_size, LANES)
     num_layers = len(weights.qkv_LX)
     heads, vectors = weights.out_LX.shape[1] // width, weights.qkv_LX.shape[1] // width
     hidden = weights.gate_up_LX.shape[1] // (2 * width)
-    x, normed, qkv, y = scratch.x_RC, scratch.normed_RC, scratch.qkv_RG, scratch.y_RE
+    x, normed, qkv, y = buffers.x_RC, buffers.normed_RC, buffers.qkv_RG, buffers.y_RE
     num_blocks = -(-num_rows // BLOCK_ROWS)
     for r in range(num_blocks * BLOCK_ROWS):
         for c in range(0, width, LANES):
@@ -162,22 +168,22 @@ def read_rows(weights, scratch, batch, num_rows, num_wanted):
         _multiply(normed, num_blocks, width, weights.qkv_LX[layer], vectors, qkv, False)
         for r in range(num_rows):
             place = (layer, batch.row_slots[r], batch.row_positions[r])
-            _append_and_attend(weights, scratch, place, r * vectors, heads, r * heads)
+            _append_and_attend(weights, buffers, place, r * vectors, heads, r * heads)
         _multiply(y, num_blocks, heads, weights.out_LX[layer], width, x, True)
         for r in range(num_blocks * BLOCK_ROWS):
             _norm(x, r * width, weights.width, weights.mlp_norm_LC[layer], normed, r * width)
-        _multiply(normed, num_blocks, width, weights.gate_up_LX[layer], 2 * hidden, scratch.gate_up_RF, False)
+        _multiply(normed, num_blocks, width, weights.gate_up_LX[layer], 2 * hidden, buffers.gate_up_RF, False)
         for r in range(num_blocks * BLOCK_ROWS):
-            _swiglu(scratch.gate_up_RF, 2 * r * hidden, hidden, scratch.hidden_RF, r * hidden)
-        _multiply(scratch.hidden_RF, num_blocks, hidden, weights.down_LX[layer], width, x, True)
+            _swiglu(buffers.gate_up_RF, 2 * r * hidden, hidden, buffers.hidden_RF, r * hidden)
+        _multiply(buffers.hidden_RF, num_blocks, hidden, weights.down_LX[layer], width, x, True)
     for i in range(num_wanted):
         _norm(x, batch.wanted[i] * width, weights.width, weights.norm_C, normed, i * width)
-    _multiply(normed, -(-num_wanted // BLOCK_ROWS), width, weights.head_X, vocab, scratch.logits_RV, False)
+    _multiply(normed, -(-num_wanted // BLOCK_ROWS), width, weights.head_X, vocab, buffers.logits_RV, False)
 
 
-@_kernel
+@kernel
 def _multiply(x, num_blocks, num_inputs, packed, num_outputs, out, add):
-    """out = x @ matrix, or out += x @ matrix, for blocks of 6 rows. A panel of 16 outputs stays in the cache for all rows."""
+    """out = x @ matrix, or out += x @ matrix, for blocks of 6 rows; 16 outputs at a time stay in the cache."""
     for n in range(0, num_outputs, LANES):
         for block in range(num_blocks):
             i0, o0 = block * BLOCK_ROWS * num_inputs, block * BLOCK_ROWS * num_outputs + n
@@ -205,76 +211,68 @@ def _multiply(x, num_blocks, num_inputs, packed, num_outputs, out, add):
             store(out, o5, s5)
 
 
-@_kernel
-def _inverse_rms(x, start, num, width):
-    squares = zeros()
-    for i in range(start, start + num, LANES):
-        part = load(x, i)
-        squares = multiply_add(part, part, squares)
-    return np.float32(1) / np.sqrt(sum_of(squares) / np.float32(width) + np.float32(1e-6))
-
-
-@_kernel
+@kernel
 def _norm(x, start, width, gain_C, out, out_start):
-    scale = spread(_inverse_rms(x, start, len(gain_C), width))
+    scale = spread(inverse_rms(x, start, len(gain_C), width))
     for i in range(0, len(gain_C), LANES):
         store(out, out_start + i, load(x, start + i) * scale * load(gain_C, i))
 
 
-@_kernel
+@kernel
 def _swiglu(gate_up, start, hidden, out, out_start):
     for i in range(0, hidden, LANES):
         gate, up = load(gate_up, start + i), load(gate_up, start + hidden + i)
         store(out, out_start + i, gate * up / (spread(np.float32(1)) + exponential(zeros() - gate)))
 
 
-@_kernel
-def _turn(x, start, half, head_dim, gain_D, cos_SD, sin_SD, angles, scale):
+@kernel
+def _turn(weights, x, start, gain_D, position, scale):
     """Norm a head's query or key in place if there is a gain, turn it by its position and scale it."""
+    half, cos_SD, sin_SD = weights.half_dim, weights.cos_SD, weights.sin_SD
     if len(gain_D):
-        scale *= _inverse_rms(x, start, 2 * half, head_dim)
+        scale *= inverse_rms(x, start, 2 * half, weights.head_dim)
     for i in range(0, half, LANES):
         low, high = load(x, start + i) * spread(scale), load(x, start + half + i) * spread(scale)
         if len(gain_D):
             low, high = low * load(gain_D, i), high * load(gain_D, half + i)
-        cos, sin = load(cos_SD, angles + i), load(sin_SD, angles + i)
+        cos, sin = load(cos_SD, position * half + i), load(sin_SD, position * half + i)
         store(x, start + i, low * cos - high * sin)
         store(x, start + half + i, high * cos + low * sin)
 
 
-@_kernel
-def _append_and_attend(weights, scratch, place, start, heads, out_start):
-    """Store a row's keys and values at its (layer, slot, position), then write its attention over all that the slot holds.
+@kernel
+def _append_and_attend(weights, buffers, place, start, heads, out_start):
+    """Store a row's keys and values at its (layer, slot, position); write its attention over what the slot holds.
 
     start: where the row begins in `qkv_RG`; heads: E; out_start: where it begins in `y_RE`. O(E * position).
     """
     layer, slot, position = place
-    half, qkv, scores = weights.half_dim, scratch.qkv_RG, scratch.scores_S
-    depth, num_kv_heads = 2 * half, weights.num_kv_heads
+    qkv, scores, depth, num = buffers.qkv_RG, buffers.scores_S, 2 * weights.half_dim, position + 1
+    num_kv_heads = weights.num_kv_heads
     q_gain, k_gain = weights.q_norm_LD[layer], weights.k_norm_LD[layer]
-    cos, sin, angles = weights.cos_SD, weights.sin_SD, position * half
     scale, one = np.float32(1) / np.sqrt(np.float32(weights.head_dim)), np.float32(1)
     place_in_keys = position // LANES * depth * LANES + position % LANES
     queries_each = heads // depth // num_kv_heads
     for h in range(num_kv_heads):
         k = start + heads + h * depth
         v = k + num_kv_heads * depth
-        keys, values = scratch.keys_BLKX[slot, layer, h], scratch.values_BLKX[slot, layer, h]
-        _turn(qkv, k, half, weights.head_dim, k_gain, cos, sin, angles, one)
+        keys, values = buffers.keys_BLKX[slot, layer, h], buffers.values_BLKX[slot, layer, h]
+        _turn(weights, qkv, k, k_gain, position, one)
         for d in range(depth):
             keys[place_in_keys + d * LANES] = qkv[k + d]
         for d in range(0, depth, LANES):
             store(values, position * depth + d, load(qkv, v + d))
         for at in range(h * queries_each * depth, (h + 1) * queries_each * depth, depth):
-            _turn(qkv, start + at, half, weights.head_dim, q_gain, cos, sin, angles, scale)
-            _attend(qkv, start + at, depth, keys, values, position + 1, scores, scratch.y_RE, out_start + at)
+            _turn(weights, qkv, start + at, q_gain, position, scale)
+            _write_scores(qkv, start + at, keys, depth, num, scores)
+            share = _write_weights(scores, num)
+            _write_sums(scores, share, values, depth, num, buffers.y_RE, out_start + at)
 
 
-@_kernel
-def _attend(q, q_start, depth, keys, values, num, scores, out, out_start):
-    """Write softmax(q keys^T) values over the first `num` positions; depth is a multiple of 32."""
-    padded = -(-num // LANES) * LANES
-    pitch = depth * LANES
+@kernel
+def _write_scores(q, q_start, keys, depth, num, scores):
+    """Write the products of a query with the first `num` keys, -inf up to a whole vector; 32 divides depth."""
+    padded, pitch = round_up(num, LANES), depth * LANES
     at, s = 0, 0
     while s + 4 * LANES <= padded:
         s0 = s1 = s2 = s3 = zeros()
@@ -303,6 +301,11 @@ def _attend(q, q_start, depth, keys, values, num, scores, out, out_start):
     for i in range(num, padded):
         scores[i] = -np.inf
 
+
+@kernel
+def _write_weights(scores, num):
+    """Turn scores into weights, and return what makes their sum 1, float32."""
+    padded = round_up(num, LANES)
     most = load(scores, 0)
     for i in range(LANES, padded, LANES):
         most = larger(most, load(scores, i))
@@ -311,29 +314,35 @@ def _attend(q, q_start, depth, keys, values, num, scores, out, out_start):
         weight = exponential(load(scores, i) - shift)
         store(scores, i, weight)
         mass = mass + weight
-    share = spread(np.float32(1) / sum_of(mass))
+    return np.float32(1) / sum_of(mass)
+
+
+@kernel
+def _write_sums(weights, share, values, depth, num, out, out_start):
+    """Write the sum of the first `num` values times their weights and `share`."""
+    factor = spread(share)
     for d in range(0, depth, 2 * LANES):
         low0 = low1 = high0 = high1 = zeros()
         i = d
         for s in range(0, num - 1, 2):
-            a, b = everywhere(scores, s), everywhere(scores, s + 1)
+            a, b = everywhere(weights, s), everywhere(weights, s + 1)
             low0 = multiply_add(a, load(values, i), low0)
             high0 = multiply_add(a, load(values, i + LANES), high0)
             low1 = multiply_add(b, load(values, i + depth), low1)
             high1 = multiply_add(b, load(values, i + depth + LANES), high1)
             i += 2 * depth
         if num % 2:
-            a = everywhere(scores, num - 1)
+            a = everywhere(weights, num - 1)
             low0, high0 = multiply_add(a, load(values, i), low0), multiply_add(a, load(values, i + LANES), high0)
-        store(out, out_start + d, (low0 + low1) * share)
-        store(out, out_start + d + LANES, (high0 + high1) * share)
+        store(out, out_start + d, (low0 + low1) * factor)
+        store(out, out_start + d + LANES, (high0 + high1) * factor)
 
 
-@_kernel
+@kernel
 def choose_token(logits_V, vocab_size, temperature, draw, cumulative_V):
-    """Choose a token as `sos.model.rollout.choose` does; temperature 0 is greedy. Returns it and its log probability, float32.
+    """Choose a token as `sos.model.steps.choose_tokens` does; temperature 0 is greedy. Overwrites the padding.
 
-    The padding of the logits is overwritten.
+    Returns the token and its log probability, float32.
     """
     logits_V[vocab_size:] = -np.inf
     most = load(logits_V, 0)
