@@ -165,7 +165,10 @@ def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:
 def check_model(loaded: LoadedCheckpoint, config: Config, system: System) -> None:
     """Raise UserError where `load_model` would."""
     _check_vocabulary(loaded, system)
-    shape = gpt_config(config, len(system.dialect.vocab))
+    try:
+        shape = gpt_config(config, len(system.dialect.vocab))
+    except UserError as error:
+        raise UserError(f"{loaded.path}: its config asks for an impossible model: {error}") from error
     expected = _expected_weights(loaded, shape)
     dtype = WEIGHTS.get(config.trainer.precision, torch.float32)
     for name in sorted(expected.keys() | loaded.state_dict.keys()):
