@@ -89,7 +89,8 @@ def explained(schema: type = Config) -> Iterator[None]:
             raise no_such_key(found[1] or found[2], schema) from error
         raise UserError(one_line(error)) from error
     except OverflowError as error:  # a whole number of hundreds of digits for a key that takes fractions
-        raise UserError(f"a number is too large: {error}") from error
+        key = re.search(r"full_key: (\S+)", str(error))
+        raise UserError(f"{key[1] if key else 'a key'}: the number is too large") from error
 
 
 def _foreign(node: Any, prefix: str) -> Iterator[tuple[str, bool]]:

@@ -89,9 +89,9 @@ def fuzz(num: int, seed: int) -> Counter[str]:
             words = [word(rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
             try:
                 counts[outcome(words)] += 1
-            except BaseException:
-                print(f"failed: {words}", file=sys.stderr)
-                raise
+            except Exception as error:
+                counts["failed"] += 1
+                print(f"failed: {words}: {type(error).__name__}: {error}"[:500], file=sys.stderr)
     return counts
 
 
