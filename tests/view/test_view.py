@@ -338,7 +338,7 @@ def test_streams_from_files(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         ([], "nothing to show"),
-        (["problem"], "arguments are key=value, got 'problem'"),
+        (["problem"], "no such run, checkpoint, data set or file: problem"),
         (["problem=[47,2,17]"], "problem=[47,2,17] has 2 numbers, env.num_numbers=3"),
         (["problem=[47,2,x,3]"], "problem must be [target,number,...], got [47,2,x,3]"),
         (["problem=[47,2,17,99]"], "number 99 is outside env.min_number=1 and env.max_number=20"),
