@@ -1,4 +1,5 @@
-"""Search, serialize, pretrain, evaluate: `python train.py [key=value]`, `-m` for a sweep, `-m +sweep=NAME` for one of conf/sweep."""
+"""Search, serialize, pretrain, evaluate: `python train.py [key=value]`, `-m` for a sweep, `-m +sweep=NAME` for one of
+conf/sweep."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """Errors that are meant for users, and how any error is said in one line.
 
-Whatever a user can mend is a `UserError`: the command line shows its message alone. Every other exception is a bug of ours and keeps
-its traceback.
+Whatever a user can mend is a `UserError`: the command line shows its message alone. Every other exception is a bug of
+ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Failures(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """Return an exception and its cause in one line; where a launcher is not installed, with the extra that holds it."""
+    """Return an exception and its cause in one line; where a launcher is not installed, with the extra that holds
+    it."""
     from hydra.errors import HydraException
 
     chain = (error, error.__cause__) if isinstance(error, HydraException) else (error,)
@@ -45,7 +46,8 @@ def describe(error: BaseException) -> str:
 
 
 def visible(text: str) -> str:
-    """Return text in one line, with whatever could control a terminal or reorder a line written out, such as `\\x1b`."""
+    """Return text in one line, with whatever could control a terminal or reorder a line written out, such as
+    `\\x1b`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,7 +1,8 @@
 """Files: written whole or not at all, read in one way, and claimed by one process at a time.
 
-Every text is UTF-8; a byte order mark at its start is treated as if it were not there. What cannot be read is a `UserError`
-`damaged PATH: reason`, in one line; what cannot be written an `OSError` whose `strerror` is `cannot write PATH: reason`.
+Every text is UTF-8; a byte order mark at its start is treated as if it were not there. What cannot be read is a
+`UserError` `damaged PATH: reason`, in one line; what cannot be written an `OSError` whose `strerror` is `cannot write
+PATH: reason`.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ def cannot_write(path: PathLike, error: OSError) -> OSError:
 def written_whole(path: PathLike, *, sync: bool = False, replace: bool = True) -> Iterator[Path]:
     """Give a name beside `path` to write to, and rename that file to `path` at the end; after an error nothing is left.
 
-    No reader and no kill ever sees half a file. The folder is made where it is missing, and the file gets the mode that the umask
-    asks for, whoever writes it. With `sync` it is on the disk before it has its name. Without `replace` a file that is there
-    stays as it is. Raises OSError with `cannot write PATH` for whatever goes wrong with the file itself.
+    No reader and no kill ever sees half a file. The folder is made where it is missing, and the file gets the mode
+    that the umask asks for, whoever writes it. With `sync` it is on the disk before it has its name. Without
+    `replace` a file that is there stays as it is. Raises OSError with `cannot write PATH` for whatever goes wrong
+    with the file itself.
     """
     path = Path(path)
     partial = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
@@ -123,7 +125,8 @@ _held: set[int] = set()
 
 @cache
 def _register_release() -> None:
-    """Let forked processes drop the descriptors of the claims: else a killed parent's claim would live on in its workers."""
+    """Let forked processes drop the descriptors of the claims: else a killed parent's claim would live on in its
+    workers."""
 
     def release() -> None:
         for descriptor in _held:
@@ -137,8 +140,9 @@ def _register_release() -> None:
 def claim(folder: Path, what: str, lock: str = LOCK) -> Iterator[None]:
     """Hold the file `lock` in `folder` for this process, and make the folder where it is missing.
 
-    The lock is the kernel's: it ends with the process, however that ends. `what` names the holder's work, such as "run". The lock
-    file is removed at the end. Raises UserError where another process holds it or where nothing can be written.
+    The lock is the kernel's: it ends with the process, however that ends. `what` names the holder's work, such as
+    "run". The lock file is removed at the end. Raises UserError where another process holds it or where nothing can
+    be written.
     """
     path, owner = Path(folder) / lock, os.getpid()
     _register_release()
@@ -166,7 +170,8 @@ def _locked(path: Path, what: str) -> int:
             raise UserError(f"cannot write into {path.parent}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held the lock before may have removed the file meanwhile; then a third process could lock a new one.
+            # Whoever held the lock before may have removed the file meanwhile; then a third process could lock a new
+            # one.
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         except FileNotFoundError:
@@ -216,8 +221,8 @@ def read_json(
 ) -> Any:
     """Return the value in a JSON file, of type `kind`; `missing`, if it is given, where there is no such file.
 
-    Raises UserError `damaged PATH: reason` for a file that is too large (`most` bytes), nested more than `MOST_DEPTH` deep, no
-    JSON, of another type, or, with `finite`, holds NaN or an infinite number.
+    Raises UserError `damaged PATH: reason` for a file that is too large (`most` bytes), nested more than `MOST_DEPTH`
+    deep, no JSON, of another type, or, with `finite`, holds NaN or an infinite number.
     """
     if missing is not _REFUSED and not os.path.lexists(path):
         return missing
@@ -315,8 +320,8 @@ def parse_yaml(text: str) -> Any:
 def read_json_lines(path: PathLike) -> Iterator[tuple[int, Any]]:
     """Yield (line, value) for every value of a JSON array, or of a file of JSON lines, without reading the whole file.
 
-    A damaged line of JSON lines is yielded as the UserError that names it, for the caller to raise or to count; behind damage in
-    an array nothing can be read, so that it raises. NaN and infinite numbers are damage.
+    A damaged line of JSON lines is yielded as the UserError that names it, for the caller to raise or to count;
+    behind damage in an array nothing can be read, so that it raises. NaN and infinite numbers are damage.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -351,7 +356,8 @@ def _lines(path: PathLike, file: TextIO) -> Iterator[tuple[int, Any]]:
 def _array(path: PathLike, file: TextIO, text: str, line: int) -> Iterator[tuple[int, Any]]:
     """Yield (line, value) of an array that starts in `text`, which begins in `line`, and goes on in `file`.
 
-    Only what has been used is cut off, and only when more is read, so that the time is linear in the length of the file.
+    Only what has been used is cut off, and only when more is read, so that the time is linear in the length of the
+    file.
     """
     place, counted, first = text.index("[") + 1, 0, True
     while True:
@@ -392,7 +398,8 @@ def _array(path: PathLike, file: TextIO, text: str, line: int) -> Iterator[tuple
 
 
 def write_lines(path: PathLike, lines: Iterator[str], array: bool = False) -> int:
-    """Write JSON texts as lines, or as one JSON array with a value a line; the file whole or not at all. Return how many."""
+    """Write JSON texts as lines, or as one JSON array with a value a line; the file whole or not at all. Return how
+    many."""
     num = 0
     with written_whole(path) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write("[\n" if array else "")

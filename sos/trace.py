@@ -6,8 +6,9 @@ A trace is four int32 arrays, the same for every environment and strategy:
 - `events` (E, 5): one row per event, columns `KIND, NODE, STATE, VALUE, FLAGS`.
 - `nodes` (N, 2 + A): one row per node in order of generation, columns `PARENT, RANK` and the environment's action that
   generated it (`ACTION` is the first of its A columns). Node 0 is the root, its parent -1.
-- `states` (S, W): the environment's state rows in the order in which they were stated; an event's `STATE` is its row, -1 for
-  none. A search states every node once, so that row i is node i; a model's restatement that differs gets a row of its own.
+- `states` (S, W): the environment's state rows in the order in which they were stated; an event's `STATE` is its
+  row, -1 for none. A search states every node once, so that row i is node i; a model's restatement that differs gets
+  a row of its own.
 
 A trace decoded from tokens holds *claims*: what the writer said a result or state is, right or wrong. A generated
 trace is the case where every claim is true. The last event is an `END`, and only the last.
@@ -115,7 +116,8 @@ def new_buffer(max_events: int, max_nodes: int, node_width: int, state_width: in
 
 
 class TraceRows(NamedTuple):
-    """Traces of consecutive visits, behind each other, and room for more. N = traces; all int32 but `offsets` and `visits`."""
+    """Traces of consecutive visits, behind each other, and room for more. N = traces; all int32 but `offsets` and
+    `visits`."""
 
     problems: np.ndarray  # (N, P)
     events: np.ndarray  # (E, 5)

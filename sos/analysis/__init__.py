@@ -1,1 +1,2 @@
-"""Statistics of finished runs: comparisons of arms, paired tests, figures, scaling laws, and what makes a table unsound."""
+"""Statistics of finished runs: comparisons of arms, paired tests, figures, scaling laws, and what makes a table
+unsound."""

@@ -1,6 +1,7 @@
 """Comparison of finished runs: grouped into arms by what was varied, with intervals over seeds and over problems.
 
-From Python: `print(markdown(compare(load_runs(["multirun/views"]), baseline="full")))`, with `sos.analysis.tables.markdown`.
+From Python: `print(markdown(compare(load_runs(["multirun/views"]), baseline="full")))`, with
+`sos.analysis.tables.markdown`.
 """
 
 from __future__ import annotations
@@ -105,10 +106,10 @@ def compare(
 ) -> Comparison:
     """Group `runs` into arms and compare every arm with `baseline`, by default the first arm.
 
-    Runs of one sweep file belong to its arms. Other arms are told apart by the overrides that vary among the runs, the seed
-    left out; without any overrides, by the config keys that vary. `metrics` limits the comparison (default: all);
-    `baseline` is an arm's label or the value that only this arm has. Raises ValueError for no runs, an unknown metric or
-    baseline, two runs of one arm with the same seed, and runs evaluated on different problems unless
+    Runs of one sweep file belong to its arms. Other arms are told apart by the overrides that vary among the runs,
+    the seed left out; without any overrides, by the config keys that vary. `metrics` limits the comparison (default:
+    all); `baseline` is an arm's label or the value that only this arm has. Raises ValueError for no runs, an unknown
+    metric or baseline, two runs of one arm with the same seed, and runs evaluated on different problems unless
     `allow_different_problems`.
     """
     if not runs:

@@ -52,11 +52,13 @@ def _identical(comparison: Comparison) -> Iterator[str]:
         if _setups(a) and _setups(a) == _setups(b):
             yield f"identical arms: {a.label} and {b.label} have the same configuration"
         elif _same_rollouts(a, b):
-            yield f"identical arms: {a.label} and {b.label} wrote the same number of tokens and solved the same on every problem"
+            same = "wrote the same number of tokens and solved the same on every problem"
+            yield f"identical arms: {a.label} and {b.label} {same}"
 
 
 def _setups(arm: Arm) -> set[str]:
-    """Return the configurations of an arm, as text, without what may differ between seeds; empty where none is recorded."""
+    """Return the configurations of an arm, as text, without what may differ between seeds; empty where none is
+    recorded."""
     kept = [{key: value for key, value in run.config.items() if key not in ("seed", "resume")} for run in arm.runs]
     return {repr(config) for config in kept if config}
 

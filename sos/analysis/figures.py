@@ -49,7 +49,8 @@ STYLE: Any = {
 
 
 def colours(labels: Iterable[str], views: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a colour per label: its view's where `views` has one or it names one ("view=full"), else the next other one.
+    """Return a colour per label: its view's where `views` has one or it names one ("view=full"), else the next other
+    one.
 
     Labels of the same view ("view=dose,p=0.25", "view=dose,p=0.5") take ever lighter shades of the view's colour.
     """
@@ -151,8 +152,8 @@ def arms_figure(comparison: Comparison) -> Figure:
 def accuracy_tokens_figure(comparison: Comparison, split: str) -> Figure:
     """Return the solve rate against all tokens generated for a problem, every arm in one panel.
 
-    A line: one greedy attempt, cut off at that many tokens. Rings joined by dots: the best of k samples, at the tokens that k
-    samples take on average.
+    A line: one greedy attempt, cut off at that many tokens. Rings joined by dots: the best of k samples, at the
+    tokens that k samples take on average.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -1,7 +1,8 @@
 """Paired tests of two arms on identical problems, effect sizes, and Holm's correction for many arms.
 
 Two questions are kept apart. McNemar's test and the paired bootstrap ask whether these trained models differ on other
-problems of the kind; Welch's test over seeds asks whether training differently makes a difference. Tests come from scipy.
+problems of the kind; Welch's test over seeds asks whether training differently makes a difference. Tests come from
+scipy.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def hedges_g(arm: Sequence[float], baseline: Sequence[float]) -> float | None:
 
 
 def paired_test(arm: Arm, baseline: Arm, split: str) -> PairedTest | None:
-    """Compare two arms on the problems of a split, seed by seed; None where no seed was evaluated on the same in both."""
+    """Compare two arms on the problems of a split, seed by seed; None where no seed was evaluated on the same in
+    both."""
     ours = {run.seed: run for run in arm.runs if split in run.solved}
     theirs = {run.seed: run for run in baseline.runs if split in run.solved}
     seeds = tuple(sorted(seed for seed in ours.keys() & theirs.keys()))

@@ -1,9 +1,9 @@
 """Scaling laws of finished runs: loss against parameters and tokens, solve rate against loss, and what they predict.
 
 With N parameters and D training tokens, L = (a / N)^alpha + (b / D)^beta: the additive law of Hoffmann et al. 2022,
-without an irreducible loss, because a stream of search is a function of its problem. Solve rate = exp(-c L^p), which is 1 for a model
-that makes no mistake. Both are fitted by least squares, the loss on its logarithm. A prediction's range is what the fits to all runs
-but one say: it shows how much hangs on one run, not how far the law holds.
+without an irreducible loss, because a stream of search is a function of its problem. Solve rate = exp(-c L^p), which
+is 1 for a model that makes no mistake. Both are fitted by least squares, the loss on its logarithm. A prediction's
+range is what the fits to all runs but one say: it shows how much hangs on one run, not how far the law holds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Prediction(NamedTuple):
 
 
 def read_points(runs: Sequence[Run]) -> list[Point]:
-    """Return a point per run, its loss from its TensorBoard events. Raises ValueError, naming the folder, where there is none."""
+    """Return a point per run, its loss from its TensorBoard events. Raises ValueError, naming the folder, where there
+    is none."""
     return [
         Point(
             run.folder.name,
@@ -94,7 +95,8 @@ def read_points(runs: Sequence[Run]) -> list[Point]:
 
 
 def final_loss(folder: Path) -> float:
-    """Return the mean of the logged training losses over the last tenth of the steps. Raises ValueError where none are logged."""
+    """Return the mean of the logged training losses over the last tenth of the steps. Raises ValueError where none
+    are logged."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
@@ -161,10 +163,10 @@ def markdown(points: Sequence[Point], law: Law, prediction: Prediction | None) -
     if prediction is not None:
         low, high = prediction.loss_range
         lowest, highest = prediction.solve_range
-        lines.append(
-            f"{prediction.parameters / 1e6:.1f}M parameters, {prediction.tokens / 1e6:.0f}M tokens: loss {prediction.loss:.4f} "
-            f"[{low:.4f}, {high:.4f}], solved {prediction.solve:.1%} [{lowest:.1%}, {highest:.1%}] (leaving one run out)"
-        )
+        size = f"{prediction.parameters / 1e6:.1f}M parameters, {prediction.tokens / 1e6:.0f}M tokens"
+        loss = f"loss {prediction.loss:.4f} [{low:.4f}, {high:.4f}]"
+        solved = f"solved {prediction.solve:.1%} [{lowest:.1%}, {highest:.1%}]"
+        lines.append(f"{size}: {loss}, {solved} (leaving one run out)")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""A comparison as text: Markdown for the terminal, LaTeX for a paper, CSV for everything else, and the files of its folder."""
+"""A comparison as text: Markdown for the terminal, LaTeX for a paper, CSV for everything else, and the files of its
+folder."""
 
 from __future__ import annotations
 
@@ -183,8 +184,8 @@ def _paired_block(comparison: Comparison, split: str, tests: list[PairedTest]) -
         for test in tests
     ]
     legend = (
-        "McNemar (exact) and bootstrap: these trained models on other problems. Welch: other training runs, over seeds. "
-        "Holm: corrected for the number of arms."
+        "McNemar (exact) and bootstrap: these trained models on other problems. Welch: other training runs, over "
+        "seeds. Holm: corrected for the number of arms."
     )
     return f"{_markdown(header, rows)}\n\n{legend}"
 

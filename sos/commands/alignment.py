@@ -29,7 +29,8 @@ class Options:
 
 
 def align_run(folder: Path, values: dict[str, object], split: str, num: int | None) -> Alignment:
-    """Align the first `num` rollouts (None: all) of a run's split. Raises UserError that names the file or the value."""
+    """Align the first `num` rollouts (None: all) of a run's split. Raises UserError that names the file or the
+    value."""
     from tqdm import tqdm
 
     from sos.config import MOST_NUMBERS_SEARCHED, config_from_dict

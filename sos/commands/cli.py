@@ -1,8 +1,9 @@
 """The command line: `sos VERB ...`, `python -m sos VERB ...` and `python train.py ...` come here, and errors end here.
 
-Exit status: 0; 1 where a verb found something wrong (a sweep with failed runs, an unsound table, a run that does not repeat) or the
-machine failed (a full disk); 2 for what the user can mend; 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output any
-more. What the user can mend is one line; any other error is a bug and keeps its traceback, as all do with SOS_TRACEBACK=1.
+Exit status: 0; 1 where a verb found something wrong (a sweep with failed runs, an unsound table, a run that does not
+repeat) or the machine failed (a full disk); 2 for what the user can mend; 130 after Ctrl-C, 143 after SIGTERM, 141
+where nobody reads the output any more. What the user can mend is one line; any other error is a bug and keeps its
+traceback, as all do with SOS_TRACEBACK=1.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from sos.commands.verbs import Verb, find_verb, overview
 from sos.errors import Failures, UserError, one_line
 
 # What a terminal shows that lacks our signs.
-_PLAIN = {"±": "+-", "·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "≤": "<=", "≥": ">=", "→": "->", "−": "-"}
+_PLAIN = {"±": "+-", "…": "...", "×": "x", "≤": "<=", "≥": ">=", "→": "->"}
+_PLAIN |= dict.fromkeys("·–—−", "-")
 # The machine's fault, which no other key mends.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -39,7 +41,8 @@ class Refused(BaseException):
 
 
 def report(command: Callable[[], int | None]) -> int:
-    """Call a command and return its exit status, 0 for None; what the user can mend, and how a command is stopped, is one line."""
+    """Call a command and return its exit status, 0 for None; what the user can mend, and how a command is stopped, is
+    one line."""
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
         with _terminal(), _sigterm():
@@ -106,7 +109,8 @@ def _line(error: Exception) -> str:
 
 @contextmanager
 def _terminal() -> Iterator[None]:
-    """Let output degrade to the signs that the terminal can show, whoever prints: an unprintable sign ends no command."""
+    """Let output degrade to the signs that the terminal can show, whoever prints: an unprintable sign ends no
+    command."""
 
     def plain(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeEncodeError)
@@ -122,7 +126,8 @@ def _terminal() -> Iterator[None]:
 
 @contextmanager
 def _sigterm() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` in this process; a forked worker ends at once. Training puts its own handler over it."""
+    """Turn SIGTERM into `Terminated` in this process; a forked worker ends at once. Training puts its own handler
+    over it."""
     owner = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
@@ -208,7 +213,8 @@ def refusals() -> Iterator[None]:
 
 
 def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: Callable[[], None]) -> None:
-    """Let Hydra compose `name` of conf/ with the process's words and call `job`; its errors are raised, for `report` to say."""
+    """Let Hydra compose `name` of conf/ with the process's words and call `job`; its errors are raised, for `report`
+    to say."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         from sos.commands.presets import help_text
 

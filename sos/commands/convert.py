@@ -26,7 +26,8 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Convert. Raises UserError where a file or a value is invalid, unless those are to be skipped; then nothing is written."""
+    """Convert. Raises UserError where a file or a value is invalid, unless those are to be skipped; then nothing is
+    written."""
     check_out(options.out)
     from sos.files import write_lines
     from sos.published.convert import Converter, exported, imported

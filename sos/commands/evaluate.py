@@ -14,8 +14,8 @@ from sos.files import read_json
 
 @dataclass
 class Options:
-    """The config is the run's own, but for the eval keys that are given. The folder gets metrics.json, rollouts_SPLIT.npz and
-    rollouts.md."""
+    """The config is the run's own, but for the eval keys that are given. The folder gets metrics.json,
+    rollouts_SPLIT.npz and rollouts.md."""
 
     run: list[str] = places("RUN", "a run folder or a checkpoint", most=1)
     out: str | None = key(None, "the folder of the results; null: evaluation, in the run's")
@@ -24,7 +24,8 @@ class Options:
 
 
 def nested(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the values of `eval.KEY=VALUE` words by key, as Hydra reads them. Raises UserError for a word that is none."""
+    """Return the values of `eval.KEY=VALUE` words by key, as Hydra reads them. Raises UserError for a word that is
+    none."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

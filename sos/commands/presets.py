@@ -1,4 +1,5 @@
-"""What can be said to train and generate: the keys with their sentences, and the files of conf/ with their first comment."""
+"""What can be said to train and generate: the keys with their sentences, and the files of conf/ with their first
+comment."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ from sos.commands.words import default_of, shown, table
 USAGE = {
     "config": (
         "python train.py [key=value ...]    (or: sos train)",
-        "Search, serialize, pretrain, evaluate. Every key has a default; `python train.py` alone is the default run. With -m,\n"
-        "values with commas are a sweep: -m stream.view=full,solution_path seed=1,2,3; +sweep=NAME runs one of conf/sweep.",
+        "Search, serialize, pretrain, evaluate. Every key has a default; `python train.py` alone is the default run.\n"
+        "With -m, values with commas are a sweep: -m stream.view=full,solution_path seed=1,2,3; +sweep=NAME runs one\n"
+        "of conf/sweep.",
     ),
     "generate": (
         "sos generate out=FOLDER [key=value ...]",
-        "Write a data set: kind=traces (whole searches) or tokens (the streams of one view and dialect, which data.shards=FOLDER\n"
-        "trains on). The same command continues after a kill; the bytes are the same with any number of workers and parts.\n"
+        "Write a data set: kind=traces (whole searches) or tokens (the streams of one view and dialect, which\n"
+        "data.shards=FOLDER trains on). The same command continues after a kill; the bytes are the same with any\n"
+        "number of workers and parts.\n"
         'One job for each of four machines: -m "part=range(0,4)" parts=4; then parts=4 merge=true.',
     ),
 }
@@ -68,7 +71,8 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
 
 
 def help_text(name: str, schema: type) -> str:
-    """Return the help of the verb whose config is `name` of conf/: how it is called, named files, keys with defaults."""
+    """Return the help of the verb whose config is `name` of conf/: how it is called, named files, keys with
+    defaults."""
     from sos.compose import config_folder
 
     folder = config_folder()

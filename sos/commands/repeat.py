@@ -23,8 +23,8 @@ MEASURES_TIME = re.compile(r"seconds|per_s$|^data_share$|^peak_|^mfu$")
 
 @dataclass
 class Options:
-    """The run is made again from its resolved config. On a CPU the weights must be equal bit for bit and all metrics the same
-    numbers; elsewhere the differences are listed. Exit status 1 if anything differs."""
+    """The run is made again from its resolved config. On a CPU the weights must be equal bit for bit and all metrics
+    the same numbers; elsewhere the differences are listed. Exit status 1 if anything differs."""
 
     run: list[str] = places("RUN", "the folder of a finished run", most=1)
     out: str | None = key(None, "make it in this folder; null: repeat, in the run's")
@@ -32,7 +32,8 @@ class Options:
 
 
 def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
-    """Return the config, provenance and metrics of a finished run. Raises ValueError, naming what is missing or does not fit."""
+    """Return the config, provenance and metrics of a finished run. Raises ValueError, naming what is missing or does
+    not fit."""
     if not run.is_dir():
         raise UserError(f"no such run folder: {run}")
     for name in (PROVENANCE, METRICS):

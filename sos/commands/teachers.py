@@ -12,8 +12,8 @@ INT32_MAX = 2**31 - 1
 
 @dataclass
 class Options:
-    """The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its search is
-    solved and all of it fits the context. `sos strategies` is the like for the published twelve."""
+    """The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its
+    search is solved and all of it fits the context. `sos strategies` is the like for the published twelve."""
 
     numbers: list[int] = key([3, 4, 5, 6], "numbers per problem, 2 to 6: a table for each")
     problems: int = key(1000, "how many problems", low=1)

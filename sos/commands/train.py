@@ -1,4 +1,5 @@
-"""Search, serialize, pretrain, evaluate: `python train.py [key=value]`, `-m` for a sweep, `-m +sweep=NAME` for a file of conf/sweep."""
+"""Search, serialize, pretrain, evaluate: `python train.py [key=value]`, `-m` for a sweep, `-m +sweep=NAME` for a file
+of conf/sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from sos.runs.provenance import Origin
 
 
 def describe_run() -> tuple[Path, Origin]:
-    """Return the run's folder, and how it was asked for as Hydra has it. Raises ValueError for a sweep file without `-m`."""
+    """Return the run's folder, and how it was asked for as Hydra has it. Raises ValueError for a sweep file without
+    `-m`."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra_config = HydraConfig.get()

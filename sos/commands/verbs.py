@@ -1,4 +1,5 @@
-"""The one list of verbs: what `sos --help`, the completion and the dispatch are made of. Nothing is imported before it is called."""
+"""The one list of verbs: what `sos --help`, the completion and the dispatch are made of. Nothing is imported before
+it is called."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from sos.errors import UserError
 class Verb(NamedTuple):
     """A command: `sos NAME`, done by the module of that name in `sos.commands`.
 
-    The module has a dataclass `Options`, its schema, and `run(options)`; or, with `hydra`, a `main()` that Hydra gives the words.
+    The module has a dataclass `Options`, its schema, and `run(options)`; or, with `hydra`, a `main()` that Hydra
+    gives the words.
     """
 
     name: str

@@ -22,15 +22,15 @@ MAX_TRACES = 64
 class Options:
     """PLACE or one of the keys says what is shown:
 
-      sos view problem=[47,2,17,15]           a search for the target (first) from the numbers
-      sos view split=val index=3              a search for problem 3 of a split, numbered as in evaluations and in training
-      sos view RUN index=3                    what the model of a run wrote on problem 3, and the teacher's search for it
-      sos view RUN/checkpoints/last.ckpt problem=[47,2,17,15]     the model's greedy rollout on a problem of your own
-      sos view DATASET index=3                trace or stream 3 of a data set
+      sos view problem=[47,2,17,15]           a search for the target (first) from the numbers sos view split=val
+      index=3              a search for problem 3 of a split, numbered as in evaluations and in training sos view RUN
+      index=3                    what the model of a run wrote on problem 3, and the teacher's search for it sos view
+      RUN/checkpoints/last.ckpt problem=[47,2,17,15]     the model's greedy rollout on a problem of your own sos view
+      DATASET index=3                trace or stream 3 of a data set
 
     Values with commas, here and for index, make one trace each, all in one page with a selector: search=dfs,dfs_paper
-    stream.view=full,solution_path index=0,1. With a run or a checkpoint the run says what env and dialect are, and only search
-    keys, the teacher's, can be given."""
+    stream.view=full,solution_path index=0,1. With a run or a checkpoint the run says what env and dialect are, and
+    only search keys, the teacher's, can be given."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, a data set, or a file of traces", most=1, least=0)
     problem: str | None = key(None, "[target,number,...]")
@@ -50,7 +50,8 @@ class Options:
 
 
 def sources_of(options: Options) -> dict[str, str]:
-    """Return the keys that are given, a place under the key that it stands for. Raises UserError where two things are named."""
+    """Return the keys that are given, a place under the key that it stands for. Raises UserError where two things are
+    named."""
     given = {name: value for name, value in asdict(options).items() if isinstance(value, str)}
     if options.place:
         name = kind_of(options.place[0])

@@ -1,6 +1,8 @@
-"""The grammar of all verbs: runs or files first, then `key=value` as Hydra reads it; a dataclass is schema, help and check.
+"""The grammar of all verbs: runs or files first, then `key=value` as Hydra reads it; a dataclass is schema, help and
+check.
 
-A field of such a dataclass is made by `key`, `places` or `configs`. Nothing here imports Hydra before there are words to read.
+A field of such a dataclass is made by `key`, `places` or `configs`. Nothing here imports Hydra before there are words
+to read.
 """
 
 from __future__ import annotations
@@ -37,13 +39,15 @@ def key(default: Any, sentence: str, *, choices: tuple[str, ...] = (), low: floa
 
 
 def places(metavar: str, sentence: str, *, most: int | None = None, least: int = 1, labels: bool = False) -> Any:
-    """Return the field, list[str], that takes the words without a key: runs or files, with `labels` also `LABEL=FOLDER`."""
+    """Return the field, list[str], that takes the words without a key: runs or files, with `labels` also
+    `LABEL=FOLDER`."""
     metadata = {"places": metavar, "sentence": sentence, "most": most, "least": least, "labels": labels}
     return dataclasses.field(default_factory=list, metadata=metadata)
 
 
 def configs(roots: Sequence[str], sentence: str) -> Any:
-    """Return the field, list[str], that takes the words whose keys are those of train.py below `roots`, such as "eval"."""
+    """Return the field, list[str], that takes the words whose keys are those of train.py below `roots`, such as
+    "eval"."""
     return dataclasses.field(default_factory=list, metadata={"configs": tuple(roots), "sentence": sentence})
 
 
@@ -200,7 +204,8 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def help_of(verb: str, summary: str, schema: type) -> str:
-    """Return the text of `sos VERB --help`: how it is called, what it does, and each key with its default and sentence."""
+    """Return the text of `sos VERB --help`: how it is called, what it does, and each key with its default and
+    sentence."""
     known = Known.of(schema)
     usage = ["sos", verb]
     if known.places is not None:

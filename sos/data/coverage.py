@@ -70,8 +70,8 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
         for k in range(3):
             space.offsets[1, k] = counts[k]
         written, _, _, error, _ = encode_traces(
-            program, limit, problems[p : p + 1], events, nodes, states, space.offsets, 0, 1, space.writing, space.tokens, space.kinds,
-            space.streams, found.prompts[p : p + 1], space.kept, 0,
+            program, limit, problems[p : p + 1], events, nodes, states, space.offsets, 0, 1, space.writing,
+            space.tokens, space.kinds, space.streams, found.prompts[p : p + 1], space.kept, 0,
         )  # fmt: skip
         if error < 0:
             return p, error
@@ -83,10 +83,11 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
 def coverage(
     env: Any, strategy: Any, dialect: Dialect, problems: np.ndarray, *, max_tokens: int, max_nodes: int
 ) -> Coverage:
-    """Search `problems` (int32 (P, W)) and write the streams. A mixture draws a strategy for each problem by its number.
+    """Search `problems` (int32 (P, W)) and write the streams. A mixture draws a strategy for each problem by its
+    number.
 
-    A search that generates more than `max_nodes` nodes counts as unsolved. Raises ValueError where the dialect cannot write
-    a trace.
+    A search that generates more than `max_nodes` nodes counts as unsolved. Raises ValueError where the dialect cannot
+    write a trace.
     """
     size = tokens_size(dialect.program, max_tokens)
     space = CoverageSpace(
@@ -131,8 +132,8 @@ def _view_of(env, strategy, key, p, plan, problem, space, work):
 def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
     """Write the streams of `problems` (int32 (P, W)) as `system` would for training, read them back and judge them.
 
-    This is the score of a perfect imitator: `coverage` asks whether the search itself is solved. Strategies of a mixture are drawn
-    as there. Raises UserError where the dialect cannot write a stream. About 0.2 ms each.
+    This is the score of a perfect imitator: `coverage` asks whether the search itself is solved. Strategies of a
+    mixture are drawn as there. Raises UserError where the dialect cannot write a stream. About 0.2 ms each.
     """
     env, size, num = system.env, system.max_nodes, len(problems)
     space = ViewSpace(
@@ -177,9 +178,11 @@ def _outcomes(env, strategy, key, start, problems, work, trace, outcomes):
 def outcomes(
     env: Any, strategy: Any, problems: np.ndarray, *, key: np.uint64, start: int, max_nodes: int
 ) -> np.ndarray:
-    """Search `problems` (int32 (P, W)), problems `start` and on of the stream `key`; return their `Outcome`s, int8 (P,).
+    """Search `problems` (int32 (P, W)), problems `start` and on of the stream `key`; return their `Outcome`s, int8
+    (P,).
 
-    -1 stands for a search of more than `max_nodes` nodes. A mixture draws its strategies as in a stream of training data.
+    -1 stands for a search of more than `max_nodes` nodes. A mixture draws its strategies as in a stream of training
+    data.
     """
     found = np.zeros(len(problems), np.int8)
     buffer = new_buffer(max_events(max_nodes), max_nodes, ACTION + env.action_width, env.state_width)

@@ -14,7 +14,8 @@ IGNORE = -100
 
 
 class Rows(NamedTuple):
-    """Packed rows, R rows of C positions. A stream of n tokens takes n - 1 positions: its last token is only a target."""
+    """Packed rows, R rows of C positions. A stream of n tokens takes n - 1 positions: its last token is only a
+    target."""
 
     tokens: np.ndarray  # int64 (R, C)
     targets: np.ndarray  # int64 (R, C), IGNORE where there is no loss

@@ -1,8 +1,8 @@
 """Splits and the sampler: which problems belong to `train`, `val` and `val_target`, and problem i of each.
 
-A number set (the sorted numbers) is in `val` or not by a hash, so that no set of `val` occurs in `train` with any target.
-A tenth of the targets is held out: they make `val_target`, with any numbers, and occur in neither of the others. The hash
-does not depend on a run's seed: all runs of one environment are evaluated on the same problems.
+A number set (the sorted numbers) is in `val` or not by a hash, so that no set of `val` occurs in `train` with any
+target. A tenth of the targets is held out: they make `val_target`, with any numbers, and occur in neither of the
+others. The hash does not depend on a run's seed: all runs of one environment are evaluated on the same problems.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def in_val(env, splits, problem):
 def sample(env, splits, split, solvable, key, index, problem, work):
     """Write problem `index` of the stream `key` and the split (index into `SPLITS`) into `problem` int32 (P,).
 
-    The target is uniform on the split's targets, then the numbers are uniform among those that belong to the split and
-    are solvable (`solvable` 1), proven unsolvable (0) or either (-1): the published distribution, by rejection. Returns the
-    number of draws, or -1 where `MAX_DRAWS` found none. `work` is the environment's `proof_work()`.
+    The target is uniform on the split's targets, then the numbers are uniform among those that belong to the split
+    and are solvable (`solvable` 1), proven unsolvable (0) or either (-1): the published distribution, by rejection.
+    Returns the number of draws, or -1 where `MAX_DRAWS` found none. `work` is the environment's `proof_work()`.
     """
     problem_key = fold(key, index)
     targets = splits.held_out if split == VAL_TARGET else splits.targets

@@ -98,7 +98,8 @@ class ViewPlan(NamedTuple):
 
 @kernel
 def _view_traces(env, plan, rows, stop, work, room, out, progress):
-    """Append the views of the traces of `rows` up to `stop` to `out`, from where `progress` says on; return OK or NO_ROOM."""
+    """Append the views of the traces of `rows` up to `stop` to `out`, from where `progress` says on; return OK or
+    NO_ROOM."""
     while progress[REACHED] < stop:
         k, num = progress[REACHED], progress[WRITTEN]
         source = trace_at(rows, k, room.source_counts)
@@ -123,8 +124,8 @@ def _grown(row: np.ndarray) -> np.ndarray:
 class StreamSource:
     """Streams of one configuration: visit v -> stream, a pure function of (seed, split, v).
 
-    With `num_problems` > 0 the data set is fixed: visit v is a problem of epoch v // num_problems, shuffled anew in every epoch by
-    a permutation function. With 0 it is endless: visit v is problem v.
+    With `num_problems` > 0 the data set is fixed: visit v is a problem of epoch v // num_problems, shuffled anew in
+    every epoch by a permutation function. With 0 it is endless: visit v is problem v.
     """
 
     env: Any
@@ -178,8 +179,8 @@ class StreamSource:
         count, reached, streams = 0, 0, 0
         while True:
             count, more, reached, status, _ = encode_traces(
-                self.dialect.program, self.context, rows.problems, rows.events, rows.nodes, rows.states, rows.offsets, reached,
-                num, self._writing, self._tokens, self._kinds, offsets, prompts, kept, count,
+                self.dialect.program, self.context, rows.problems, rows.events, rows.nodes, rows.states, rows.offsets,
+                reached, num, self._writing, self._tokens, self._kinds, offsets, prompts, kept, count,
             )  # fmt: skip
             streams += more
             if status != NO_ROOM:

@@ -1,7 +1,7 @@
 """Tables of teachers: which share of solvable problems a search solves within a context, per strategy and dialect.
 
-The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its search is solved and all of
-it fits the context.
+The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its search is
+solved and all of it fits the context.
 """
 
 from __future__ import annotations

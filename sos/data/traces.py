@@ -62,7 +62,8 @@ def new_room(max_nodes: int) -> Room:
 
 
 def new_rows(env: Any, num: int, room: int, max_nodes: int) -> TraceRows:
-    """Allocate for `num` traces with `room` events, nodes and states together, and behind them for one of `max_nodes` nodes."""
+    """Allocate for `num` traces with `room` events, nodes and states together, and behind them for one of `max_nodes`
+    nodes."""
     room += max_events(max_nodes)
     return TraceRows(
         np.zeros((num, env.problem_width), np.int32),
@@ -119,7 +120,8 @@ def index_of(order, visit):
 
 @inlined
 def room_for_trace(rows, num, max_nodes, counts):
-    """Return a TraceBuffer, counted by `counts`, of what `rows` holds behind trace `num` - 1, and whether there is enough of it."""
+    """Return a TraceBuffer, counted by `counts`, of what `rows` holds behind trace `num` - 1, and whether there is
+    enough of it."""
     e, n, s = rows.offsets[num, 0], rows.offsets[num, 1], rows.offsets[num, 2]
     e2, n2, s2 = e + max_events(max_nodes), n + max_nodes, s + max_nodes
     fits = e2 <= len(rows.events) and n2 <= len(rows.nodes) and s2 <= len(rows.states)
@@ -150,7 +152,8 @@ def _sample_visits(env, splits, split, order, drawn, proof):
 
 @kernel
 def _search_problems(env, strategy, drawn, work, room, rows, progress):
-    """Append the traces of `drawn`, each with its strategy of a mixture, from where `progress` says on; return OK or BUFFER_FULL.
+    """Append the traces of `drawn`, each with its strategy of a mixture, from where `progress` says on; return OK or
+    BUFFER_FULL.
 
     A search of more than `room.max_nodes` nodes is left out.
     """
@@ -197,7 +200,8 @@ class TraceSource:
         return Drawn(stream_key(self.seed, self.split), start, problems, indices)
 
     def fill(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
-        """Return (rows, number of traces, number dropped) of visits `start` to `stop`, in arrays that the next call reuses.
+        """Return (rows, number of traces, number dropped) of visits `start` to `stop`, in arrays that the next call
+        reuses.
 
         Raises ValueError where the environment has no problem to sample.
         """
@@ -228,7 +232,8 @@ class TraceSource:
         return self._rows, int(progress[WRITTEN]), int(progress[LEFT_OUT])
 
     def chunk(self, start: int, stop: int) -> TraceChunk:
-        """Return the traces of visits `start` to `stop`. Raises ValueError where the environment has no problem to sample."""
+        """Return the traces of visits `start` to `stop`. Raises ValueError where the environment has no problem to
+        sample."""
         rows, num, dropped = self.fill(start, stop)
         e, n, s = rows.offsets[num]
         lengths = (num, e, n, s, num + 1, num, num)
@@ -236,6 +241,7 @@ class TraceSource:
         return TraceChunk(*used, dropped)  # type: ignore[call-arg, arg-type]
 
     def problems(self, start: int, stop: int) -> np.ndarray:
-        """Return the problems of visits `start` to `stop`, int32 (N, P). Raises ValueError where there is none to sample."""
+        """Return the problems of visits `start` to `stop`, int32 (N, P). Raises ValueError where there is none to
+        sample."""
         self.sample(start, stop)
         return self._drawn.problems[: stop - start].copy()

@@ -1,8 +1,9 @@
-"""The door of the data sets: what their files must hold before anything, a kernel above all, is given an index from them.
+"""The door of the data sets: what their files must hold before anything, a kernel above all, is given an index from
+them.
 
-`check_manifest` and `check_record` look at JSON, `check_streams` and `check_traces` at columns. Each raises UserError (or returns
-the complaint) that names the key or the row and the value. Whoever reads a data set comes through `sos.datasets.read.Shards`,
-which calls them once for each shard that it opens.
+`check_manifest` and `check_record` look at JSON, `check_streams` and `check_traces` at columns. Each raises UserError
+(or returns the complaint) that names the key or the row and the value. Whoever reads a data set comes through
+`sos.datasets.read.Shards`, which calls them once for each shard that it opens.
 """
 
 from __future__ import annotations
@@ -192,7 +193,8 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
 
 
 def open_column(path: Path, kind: str, name: str) -> np.ndarray:
-    """Map a column into memory; its header is checked before anything is allocated. Raises UserError that names the file."""
+    """Map a column into memory; its header is checked before anything is allocated. Raises UserError that names the
+    file."""
     dtypes, axes = _COLUMNS[kind][name]
     try:
         with open(path, "rb") as file:
@@ -220,7 +222,8 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def check_streams(columns: Mapping[str, np.ndarray], limits: Limits) -> None:
-    """Raise UserError that names the column and the value unless every index in the columns of token streams is good."""
+    """Raise UserError that names the column and the value unless every index in the columns of token streams is
+    good."""
     tokens, kinds, offsets, prompts = (columns[name] for name in ("tokens", "kinds", "offsets", "prompts"))
     _check_lengths(columns, limits)
     if len(kinds) != len(tokens):
@@ -292,8 +295,8 @@ def check_rows(
 ) -> None:
     """Raise UserError that names the row unless a kernel can be given these traces.
 
-    problems (N, P), events (E, 5), nodes (M, 6) and states (S, W) of N traces behind each other, of any integer type; offsets
-    (N + 1, 3) are good. What the rows say may still be wrong: that is the verifier's to find.
+    problems (N, P), events (E, 5), nodes (M, 6) and states (S, W) of N traces behind each other, of any integer type;
+    offsets (N + 1, 3) are good. What the rows say may still be wrong: that is the verifier's to find.
     """
     count = problems.shape[1] - 2
     for name, rows, width in (

@@ -1,7 +1,7 @@
 """Traces in files: JSON lines, each checked before a kernel sees it.
 
-A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`, the arrays of a
-`sos.trace.Trace`. Every error is a ValueError that names the file, the line and the value.
+A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`,
+the arrays of a `sos.trace.Trace`. Every error is a ValueError that names the file, the line and the value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def trace_line(trace: Trace, strategy: str) -> str:
 
 
 def parse_trace(value: Any) -> tuple[Trace, str]:
-    """Return (trace, strategy) of one line's JSON. Raises ValueError where it is no trace that a kernel can be given."""
+    """Return (trace, strategy) of one line's JSON. Raises ValueError where it is no trace that a kernel can be
+    given."""
     if not isinstance(value, dict):
         raise UserError(f"a trace is an object, got {str(value)[:60]!r}")
     if not isinstance(value.get("strategy"), str):

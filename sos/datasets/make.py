@@ -186,7 +186,8 @@ def _compile(stage: Callable[[int, int], Any], parent: int) -> None:
 def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
     """Compile the sampler and the search, most of a cold start, in processes that leave them in the kernel cache.
 
-    Yields a function that waits for them. With one core, or where processes cannot be forked, nothing is compiled beside.
+    Yields a function that waits for them. With one core, or where processes cannot be forked, nothing is compiled
+    beside.
     """
     if len(os.sched_getaffinity(0)) < 2 or not _CAN_FORK:
         yield lambda: None
@@ -212,10 +213,12 @@ def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
 
 
 def generate(job: Job, workers: int = 1, ready: Callable[[], None] = lambda: None) -> int:
-    """Make the missing shards of this part; return how many traces or streams were made. `ready` is called before the first.
+    """Make the missing shards of this part; return how many traces or streams were made. `ready` is called before the
+    first.
 
-    With one part the manifest is completed, too. Raises ValueError for a folder of another configuration and for damaged shards,
-    OSError where the disk is full or cannot be written, ChildProcessError where a worker was killed; finished shards are kept.
+    With one part the manifest is completed, too. Raises ValueError for a folder of another configuration and for
+    damaged shards, OSError where the disk is full or cannot be written, ChildProcessError where a worker was killed;
+    finished shards are kept.
     """
     begin(job.folder, job.plan)
     with claim(job.folder, f"generation of part {job.part} of {job.parts}", f".part-{job.part}-of-{job.parts}.lock"):

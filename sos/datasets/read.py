@@ -22,10 +22,11 @@ OPEN_SHARDS = 4
 
 
 class Shards:
-    """A complete data set, its shards opened as they are needed, and checked then: their checksums and every index in them.
+    """A complete data set, its shards opened as they are needed, and checked then: their checksums and every index in
+    them.
 
-    `kind` is what it must hold (None: traces or tokens), `vocab_size` the tokens that its reader knows (None: those that it
-    names itself). Raises UserError that names the folder where it is no complete data set of `kind`.
+    `kind` is what it must hold (None: traces or tokens), `vocab_size` the tokens that its reader knows (None: those
+    that it names itself). Raises UserError that names the folder where it is no complete data set of `kind`.
     """
 
     def __init__(self, folder: str | Path, kind: str | None = None, vocab_size: int | None = None) -> None:
@@ -76,8 +77,8 @@ class EndOfShards(UserError):
 class ShardSource:
     """Streams from token shards, with the interface of `StreamSource`: the same chunks, bit for bit.
 
-    `recipe` is what the run would generate; another one is refused by the key that differs. Tokens from `vocab_size` on are
-    refused, too.
+    `recipe` is what the run would generate; another one is refused by the key that differs. Tokens from `vocab_size`
+    on are refused, too.
     """
 
     def __init__(self, folder: str | Path, recipe: dict[str, Any], seed: int, context: int, vocab_size: int) -> None:
@@ -94,7 +95,8 @@ class ShardSource:
         self.visits, self._size = int(self.shards.manifest["visits"]), int(self.shards.manifest["shard_size"])
 
     def chunk(self, start: int, stop: int) -> Chunk:
-        """Return the streams of visits `start` to `stop`. Raises ValueError where the data set ends before, or is damaged."""
+        """Return the streams of visits `start` to `stop`. Raises ValueError where the data set ends before, or is
+        damaged."""
         if stop > self.visits:
             raise EndOfShards(
                 f"data.shards={self.shards.folder} holds {self.visits} visits, and training asks for {start} to {stop}"
@@ -121,7 +123,8 @@ class ShardSource:
         return rows | {"offsets": offsets, "tokens": columns["tokens"][low:high], "kinds": columns["kinds"][low:high]}
 
     def _positions(self, start: int, stop: int) -> int:
-        """Return the positions (tokens but the last of each stream) of visits `start` to `stop`; most are counted already."""
+        """Return the positions (tokens but the last of each stream) of visits `start` to `stop`; most are counted
+        already."""
         positions = 0
         for shard in self.shards.manifest["shards"][start // self._size : -(-stop // self._size)]:
             if start <= shard["start"] and shard["stop"] <= stop:
@@ -140,9 +143,11 @@ class ShardSource:
         return positions
 
     def check_budget(self, budget: Budget, block: int, batch: int, warmup: LengthWarmup) -> bool:
-        """Tell whether the shards last for a budget, read in blocks of `block` visits into batches of `batch` positions.
+        """Tell whether the shards last for a budget, read in blocks of `block` visits into batches of `batch`
+        positions.
 
-        Raises UserError where they end before, by what the manifest counts. False says that it is close: only packing shows.
+        Raises UserError where they end before, by what the manifest counts. False says that it is close: only packing
+        shows.
         """
         if budget.match == "problems":
             if budget.amount > self.visits:
@@ -156,8 +161,8 @@ class ShardSource:
         most = self._positions(0, num_blocks * block)
         if most < budget.amount:
             raise self.too_few(budget, block, self._positions(0, max(0, num_blocks - 1) * block))
-        # While streams still grow, a block keeps the short ones of it. How many tokens were used before the batch that opens it
-        # is known up to that batch, so that this is what it keeps at least.
+        # While streams still grow, a block keeps the short ones of it. How many tokens were used before the batch
+        # that opens it is known up to that batch, so that this is what it keeps at least.
         sure = 0
         for number in range(num_blocks - 1):
             progress = max(0, sure - batch) / budget.amount
@@ -171,8 +176,8 @@ class ShardSource:
     def too_few(self, budget: Budget, block: int, positions: int) -> UserError:
         """Return the error of a budget of tokens that is larger than the `positions` that training gets to."""
         return UserError(
-            f"data.shards={self.shards.folder} has too few visits: {self.visits} visits in blocks of {block} are good for "
-            f"data.train_tokens={positions} at most, got {budget.amount}"
+            f"data.shards={self.shards.folder} has too few visits: {self.visits} visits in blocks of {block} are good "
+            f"for data.train_tokens={positions} at most, got {budget.amount}"
         )
 
 

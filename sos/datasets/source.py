@@ -1,4 +1,5 @@
-"""Where training streams and traces come from: made as they are asked for, or read from shards; and what decides them."""
+"""Where training streams and traces come from: made as they are asked for, or read from shards; and what decides
+them."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
 
 
 def _check_budget(source: ShardSource, config: Config) -> None:
-    """Raise UserError where the shards end before the budget is used; where it is close, by packing them as training will."""
+    """Raise UserError where the shards end before the budget is used; where it is close, by packing them as training
+    will."""
     from sos.data.loader import Budget, LengthWarmup, PackedLoader
 
     data = config.data

@@ -3,8 +3,8 @@
 FOLDER/manifest.json       what the set is (`recipe`), its size, and once it is complete the checksum of every file
 FOLDER/shard-00000/        one .npy file per column, and shard.json with counts and checksums
 
-A shard is written under a temporary name, synced and renamed. Until every shard is there the manifest says `complete: false`,
-and readers refuse the folder. Everything can be read without this package: `numpy.load(path, mmap_mode="r")`.
+A shard is written under a temporary name, synced and renamed. Until every shard is there the manifest says `complete:
+false`, and readers refuse the folder. Everything can be read without this package: `numpy.load(path, mmap_mode="r")`.
 """
 
 from __future__ import annotations

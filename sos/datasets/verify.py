@@ -25,8 +25,8 @@ Check = Callable[[Columns, np.ndarray, str], None]  # of the columns, the proble
 def verify_set(job: Job) -> int:
     """Read every shard again: checksums, the problem of every visit, and an exact replay of each; return how many.
 
-    The problems are drawn anew, so that a trace or stream of another visit or split is found. Raises UserError that names the
-    shard and the visit of the first mistake.
+    The problems are drawn anew, so that a trace or stream of another visit or split is found. Raises UserError that
+    names the shard and the visit of the first mistake.
     """
     begin(job.folder, job.plan)
     shards = Shards(job.folder, job.kind)

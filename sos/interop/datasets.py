@@ -1,8 +1,8 @@
 """A data set as JSON lines or Parquet: `sos export FOLDER out=FILE.jsonl` (or `.parquet`) `[dialect=sos]`.
 
-Each row is a problem: `visit, nums, target, strategy, solved, text`; of traces also `outcome, num_nodes, num_events, solution`
-(the operations to the goal, in order), of tokens `input_ids` and `num_tokens`. `dialect` is what traces are written in, numbers
-as digits. Both files load with `datasets.load_dataset("json" or "parquet", data_files=FILE)`.
+Each row is a problem: `visit, nums, target, strategy, solved, text`; of traces also `outcome, num_nodes, num_events,
+solution` (the operations to the goal, in order), of tokens `input_ids` and `num_tokens`. `dialect` is what traces are
+written in, numbers as digits. Both files load with `datasets.load_dataset("json" or "parquet", data_files=FILE)`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def write_jsonl(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
 
 
 def write_parquet(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
-    """Write a row group for each shard that has rows; return the number of rows. Raises UserError where pyarrow is missing."""
+    """Write a row group for each shard that has rows; return the number of rows. Raises UserError where pyarrow is
+    missing."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -154,7 +155,8 @@ WRITERS: dict[str, Callable[[Path, str, Iterator[list[Row]]], int]] = {
 
 
 def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
-    """Write a complete data set into one file, whole or not at all; return the number of rows, of which there may be none.
+    """Write a complete data set into one file, whole or not at all; return the number of rows, of which there may be
+    none.
 
     Raises UserError for a data set that is incomplete or damaged, a file name of neither kind, and a missing pyarrow.
     """

@@ -1,7 +1,8 @@
 """A model in the form of Hugging Face transformers, which `sos export RUN out=FOLDER` writes.
 
-The folder, new or empty, gets model.safetensors, config.json and the tokenizer, which `AutoModelForCausalLM.from_pretrained` and
-`AutoTokenizer.from_pretrained` read: a Llama, or a Qwen3 for model.qk_norm=true.
+The folder, new or empty, gets model.safetensors, config.json and the tokenizer, which
+`AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` read: a Llama, or a Qwen3 for
+model.qk_norm=true.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def _block_weights(block: Block) -> dict[str, Tensor]:
 
 
 def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:
-    """Write the folder; without a vocabulary no tokenizer. Raises ValueError if it holds anything or the extra is missing."""
+    """Write the folder; without a vocabulary no tokenizer. Raises ValueError if it holds anything or the extra is
+    missing."""
     try:
         from safetensors.torch import save_file
     except ImportError as error:

@@ -252,8 +252,8 @@ def write_metrics(
 ) -> Path:
     """Write metrics.json, which marks a run as finished, whole or not at all; return its path.
 
-    `config` is the nested resolved config, the seed in it, and `train` the totals of training (`tokens`, `problems`, ...). Raises
-    ValueError for a number that JSON cannot hold (not finite).
+    `config` is the nested resolved config, the seed in it, and `train` the totals of training (`tokens`, `problems`,
+    ...). Raises ValueError for a number that JSON cannot hold (not finite).
     """
     content = {
         "name": name,

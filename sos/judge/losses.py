@@ -1,4 +1,5 @@
-"""Where a model's loss lies: the losses on its teacher's streams, by the field of the dialect that each token belongs to."""
+"""Where a model's loss lies: the losses on its teacher's streams, by the field of the dialect that each token belongs
+to."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def losses_by_place(
 ) -> list[Row]:
     """Group the tokens behind the prompt of `streams` by some of `KEYS`, the largest loss first.
 
-    A stream is (tokens int (T,), nats float (T,), most likely tokens int (T,)): entry t of the latter two is about token t given
-    those before it; what they say of the prompt is not read.
+    A stream is (tokens int (T,), nats float (T,), most likely tokens int (T,)): entry t of the latter two is about
+    token t given those before it; what they say of the prompt is not read.
     """
     columns = [KEYS.index(key) for key in keys]
     sums: dict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0, 0.0, 0])

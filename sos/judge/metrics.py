@@ -79,7 +79,8 @@ def budget_curve(tokens_to_goal: np.ndarray, limit: int, num_points: int) -> dic
 
 
 def format_metric(name: str, metric: Metric) -> str:
-    """Return a metric's value and interval as text: rates as percentages, means with two decimals, or one from 100 on."""
+    """Return a metric's value and interval as text: rates as percentages, means with two decimals, or one from 100
+    on."""
     value, low, high, _ = metric
     if value is None:
         return "-"

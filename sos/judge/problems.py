@@ -4,7 +4,8 @@
 - `unsolved`: problems of `val` that the run's own teacher does not solve when it searches them; of a mixture the
   strategy is drawn as for training data. A teacher that solves everything leaves none.
 
-Both are about whole searches, whatever their streams' length, and are distinct problems in the order of the `val` stream.
+Both are about whole searches, whatever their streams' length, and are distinct problems in the order of the `val`
+stream.
 """
 
 from __future__ import annotations

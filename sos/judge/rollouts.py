@@ -91,8 +91,8 @@ def pass_metrics(judged: Judgement, flops: np.ndarray, num_samples: int, pass_k:
 def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
     """Return whether the training strategy solves each problem in a full stream that fits the context, bool (P,).
 
-    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each problem.
-    Raises ValueError where the dialect cannot write a trace.
+    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each
+    problem. Raises ValueError where the dialect cannot write a trace.
     """
     found = coverage(
         system.env,

@@ -1,4 +1,5 @@
-"""Which strategy does a model search like? Node alignment (Gandhi et al. 2024) of rollouts with each strategy's trace."""
+"""Which strategy does a model search like? Node alignment (Gandhi et al. 2024) of rollouts with each strategy's
+trace."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ def align_rollouts(
 
 
 def table(found: Alignment) -> str:
-    """Return strategies with alignment and share of nearest, the nearest first, and each one's alignment with the others."""
+    """Return strategies with alignment and share of nearest, the nearest first, and each one's alignment with the
+    others."""
     metrics = found.metrics()
     others = (found.between.sum(1) - found.between.diagonal()) / (len(found.strategies) - 1)
     order = sorted(range(len(others)), key=lambda s: -(metrics[found.strategies[s]]["nearest"].value or 0))

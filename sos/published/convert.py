@@ -1,4 +1,5 @@
-"""Published JSON records to our traces and back, file by file: what is valid is converted and counted, the rest listed."""
+"""Published JSON records to our traces and back, file by file: what is valid is converted and counted, the rest
+listed."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Converter:
         self.failures: list[str] = []
 
     def lines(self, paths: Sequence[str]) -> Iterator[str]:
-        """Yield the converted JSON of every valid value. Raises ValueError for a file in which nothing more can be read."""
+        """Yield the converted JSON of every valid value. Raises ValueError for a file in which nothing more can be
+        read."""
         for path in paths:
             for line, value in tqdm(read_json_lines(path), desc=path, unit="traces", leave=False):
                 self.num_read += 1

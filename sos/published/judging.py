@@ -19,9 +19,9 @@ from sos.system import System
 def legacy_metrics(system: System, rollouts: Sequence[Rollout]) -> dict[str, Metric]:
     """Return the published metric and error counts of rollouts, written out in the published wording.
 
-    `legacy/solve` is the share with a rating above 0 (`sos_legacy`), `legacy/error/*` its parser's errors per trace. A few
-    ms each. A text on which the published code raises counts as not solved, and as one `other` error where its parser
-    raises.
+    `legacy/solve` is the share with a rating above 0 (`sos_legacy`), `legacy/error/*` its parser's errors per trace.
+    A few ms each. A text on which the published code raises counts as not solved, and as one `other` error where its
+    parser raises.
     """
     ratings = np.zeros(len(rollouts))
     errors = np.zeros((len(rollouts), len(ERROR_KINDS)), np.int32)

@@ -7,8 +7,8 @@ and trees as the published code, which among other things
 - reads the operations of the last state *before* the first goal, wherever that state lies in the tree;
 - follows the search only through states that come right after a move, and parents by position, not by content.
 
-Where the published code raises, a rating is None and a tree is a ValueError. Two bounds of this module: in the left side of
-an operation only numbers, arithmetic, lists and names are understood, and a power must stay below 2**4096.
+Where the published code raises, a rating is None and a tree is a ValueError. Two bounds of this module: in the left
+side of an operation only numbers, arithmetic, lists and names are understood, and a power must stay below 2**4096.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ _EVALUATION_ERRORS = (ArithmeticError, SyntaxError, NameError, TypeError, ValueE
 def evaluate(expression: str) -> Any:
     """Return the value of Python arithmetic in `expression`, which is parsed and walked, never executed.
 
-    Raises what Python would: SyntaxError (`05+1`), ZeroDivisionError, OverflowError, NameError, TypeError; and ValueError for
-    anything that is no arithmetic.
+    Raises what Python would: SyntaxError (`05+1`), ZeroDivisionError, OverflowError, NameError, TypeError; and
+    ValueError for anything that is no arithmetic.
     """
     return _value(ast.parse(expression.lstrip(" \t"), "<string>", "eval").body)
 
@@ -171,7 +171,8 @@ def _value(node: ast.expr) -> Any:
 
 @dataclass(eq=False)
 class Node:
-    """A node as the published parser sees it. `path` is where it files the node's errors, which for a leaf is its parent."""
+    """A node as the published parser sees it. `path` is where it files the node's errors, which for a leaf is its
+    parent."""
 
     numbers: list[int]
     path: tuple[int, ...]
@@ -234,8 +235,8 @@ class SearchTree:
 def parse_tree(text: str) -> SearchTree:
     """Return the published parser's tree of a whole text, up to its first goal.
 
-    Raises ValueError where the published parser raises, except for correct trees of other than 3 or 4 numbers, for which it
-    only knows no rating.
+    Raises ValueError where the published parser raises, except for correct trees of other than 3 or 4 numbers, for
+    which it only knows no rating.
     """
     tree = SearchTree()
     start = _START.search(_first_line(text).replace(END_OF_TEXT, ""))
@@ -384,5 +385,6 @@ def _prefixes(path: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 
 def node_alignment(a: set[tuple[int, ...]], b: set[tuple[int, ...]]) -> float:
-    """Return the published alignment of two searches by their `SearchTree.states`: shared states / states of the larger."""
+    """Return the published alignment of two searches by their `SearchTree.states`: shared states / states of the
+    larger."""
     return len(a & b) / max(len(a), len(b))

@@ -1,9 +1,9 @@
 """The published JSON records (Gandhi et al. 2024) and our traces, in both directions.
 
-A record has the fields `nums, target, solution, search_path, rating, search_type, optimal_path, heuristic`. `search_path` is a
-text of the `sos` dialect. `solution` lists the operations of the first solution in generation order and `optimal_path`
-writes it out. In a record that we write the states of `optimal_path` are right; the published writer drops every number equal
-to an operand, so that its states are wrong where a number occurs twice.
+A record has the fields `nums, target, solution, search_path, rating, search_type, optimal_path, heuristic`.
+`search_path` is a text of the `sos` dialect. `solution` lists the operations of the first solution in generation
+order and `optimal_path` writes it out. In a record that we write the states of `optimal_path` are right; the
+published writer drops every number equal to an operand, so that its states are wrong where a number occurs twice.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Imported(NamedTuple):
 def to_record(trace: Trace, strategy: str) -> dict[str, Any]:
     """Return the published record of a search's trace. `strategy` is a name such as `dfs_sum` or `beam_mult_3`.
 
-    Raises ValueError where the problem has no solution, or none within `SOLUTION_NODES` nodes, or the dialect cannot write the trace.
+    Raises ValueError where the problem has no solution, or none within `SOLUTION_NODES` nodes, or the dialect cannot
+    write the trace.
     """
     target, count, *numbers = trace.problem.tolist()
     numbers = numbers[:count]
@@ -88,10 +89,10 @@ def to_record(trace: Trace, strategy: str) -> dict[str, Any]:
 def from_record(record: Any) -> Imported:
     """Return the trace of a published record after exact verification.
 
-    Raises ValueError that says what is wrong: a field that is missing or of another type, a text that the dialect does not
-    read to its end or that answers another problem, any step that the verifier objects to, a rating above 0 without a
-    solution, or a `solution` that is none. A field that is not among `FIELDS` would be lost and is refused; `rating`, `solution`
-    and `optimal_path` are not kept, since `to_record` makes them anew.
+    Raises ValueError that says what is wrong: a field that is missing or of another type, a text that the dialect
+    does not read to its end or that answers another problem, any step that the verifier objects to, a rating above 0
+    without a solution, or a `solution` that is none. A field that is not among `FIELDS` would be lost and is refused;
+    `rating`, `solution` and `optimal_path` are not kept, since `to_record` makes them anew.
     """
     numbers, target, text = _checked_fields(record)
     env, dialect = _language(len(numbers))
@@ -156,7 +157,8 @@ def _language(num_numbers: int) -> tuple[Countdown, Dialect]:
 
 @cache
 def _words(num_numbers: int) -> tuple[re.Pattern[str], dict[str, int]]:
-    """Return the pattern of one token, the longest symbol first, and the token ids. Ten times as fast as the tokenizer."""
+    """Return the pattern of one token, the longest symbol first, and the token ids. Ten times as fast as the
+    tokenizer."""
     vocab = _language(num_numbers)[1].vocab
     symbols = "|".join(re.escape(symbol) for symbol in sorted(vocab.symbols, key=len, reverse=True))
     return re.compile(f"{symbols}|[0-9]"), vocab.ids
@@ -187,7 +189,8 @@ def trace_text(trace: Trace) -> str:
 def published_text(dialect: Dialect, env: Any, tokens: Any) -> str:
     """Return any tokens of a dialect as a text in the published wording, mistakes kept.
 
-    Tokens of another dialect are decoded and written anew: what cannot be read is then left out, as is everything behind it.
+    Tokens of another dialect are decoded and written anew: what cannot be read is then left out, as is everything
+    behind it.
     """
     if dialect.name == "sos":
         return dialect.text(tokens)
@@ -201,12 +204,14 @@ def search_rating(text: str, num_numbers: int) -> float:
 
 
 def explored_rating(text: str, num_numbers: int) -> float:
-    """Return 1 less the share of the full tree's operations that a text explores, the root counted as one; 0 at least."""
+    """Return 1 less the share of the full tree's operations that a text explores, the root counted as one; 0 at
+    least."""
     return max(0.0, 1.0 - (text.count("Exploring Operation") + 1) / MAX_EXPLORED[num_numbers])
 
 
 def split_name(strategy: str) -> tuple[str, str]:
-    """Return (search_type, heuristic) of a strategy's name in the published terms: of `dfs_sum`, `beam_mult_3` or `TYPE/HEURISTIC`.
+    """Return (search_type, heuristic) of a strategy's name in the published terms: of `dfs_sum`, `beam_mult_3` or
+    `TYPE/HEURISTIC`.
 
     Any other name is a search type without a heuristic.
     """
@@ -261,7 +266,8 @@ def check_solution(numbers: Sequence[int], target: int, solution: Any) -> None:
 def apply_operation(state: Sequence[int], operation: str) -> list[int]:
     """Return the numbers after an operation such as `8-3=5`: those left in their order, then the result.
 
-    Raises ValueError where it cannot be read, uses a number that is not there, breaks the rules or states a wrong result.
+    Raises ValueError where it cannot be read, uses a number that is not there, breaks the rules or states a wrong
+    result.
     """
     match = _OPERATION.fullmatch(operation)
     if match is None:

@@ -21,10 +21,10 @@ MEAN, MIXTURE, ANY = "mean of the 12", "the mixture", "any of the 12"
 def solve_table(system: System, problems: dict[str, np.ndarray]) -> Rows:
     """Search `problems`, split -> int32 (P, W), with every published strategy.
 
-    The last rows are the mean of all twelve, their mean by the weights of the published mixture (the intervals are over
-    problems), and the share that any of them solves. Nodes are those generated, the root included; tokens those of the full
-    stream, the prompt included. Raises ValueError for an environment whose whole searches are too large, and where the
-    dialect cannot write a trace.
+    The last rows are the mean of all twelve, their mean by the weights of the published mixture (the intervals are
+    over problems), and the share that any of them solves. Nodes are those generated, the root included; tokens those
+    of the full stream, the prompt included. Raises ValueError for an environment whose whole searches are too large,
+    and where the dialect cannot write a trace.
     """
     max_nodes = full_tree_nodes(system.env)
     if max_nodes > MAX_TRACE_NODES:

@@ -9,8 +9,9 @@ from types import ModuleType
 def register_sweeper() -> None:
     """Make `sos.runs.sweeper.ArmSweeper` known to Hydra; before `hydra.main` runs.
 
-    Hydra instantiates sweepers of the package `hydra_plugins` only, a folder that is there where plugins are installed: the
-    module takes a name in it. Hydra's own search for plugins loads its basic sweeper anew, so that it has to come first.
+    Hydra instantiates sweepers of the package `hydra_plugins` only, a folder that is there where plugins are
+    installed: the module takes a name in it. Hydra's own search for plugins loads its basic sweeper anew, so that it
+    has to come first.
     """
     from hydra.core.plugins import Plugins
 

@@ -72,7 +72,8 @@ def encode_prompt(dialect: Dialect, problem: Any) -> list[int]:
 def decode(dialect: Dialect, env: Any, tokens: Any) -> Decoded:
     """Read any integer array as a stream; never raises for its contents.
 
-    What follows the first `<eos>` is ignored. The trace holds what was claimed up to the position where reading stopped.
+    What follows the first `<eos>` is ignored. The trace holds what was claimed up to the position where reading
+    stopped.
     """
     tokens = np.ascontiguousarray(tokens, np.int64).reshape(-1)
     # Every event takes at least one token, and a node takes an event.

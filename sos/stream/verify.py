@@ -1,8 +1,8 @@
 """Replay a trace of claims exactly: one error code for each event, and whether the problem is solved.
 
-Solved means: the first `GOAL` event names a node that is *sound* and whose true state is a goal. A node is sound if it is the
-root, or if its parent is sound, both operands are held by the parent's true state (a multiset: each number is used once),
-the operation is legal and its result true. Nothing is evaluated as text.
+Solved means: the first `GOAL` event names a node that is *sound* and whose true state is a goal. A node is sound if
+it is the root, or if its parent is sound, both operands are held by the parent's true state (a multiset: each number
+is used once), the operation is legal and its result true. Nothing is evaluated as text.
 
 Errors are local: operands are judged against the state last *stated* for the parent, so that one slip is counted once.
 """
@@ -32,8 +32,9 @@ class Error(IntEnum):
     """
 
     NONE = 0
-    # An event where it makes no sense: after the goal, a dead end of an inner node, a visit of a leaf. But a leaf that was called a
-    # dead end may be visited once: the published beam search takes leaves from its heap like other nodes.
+    # An event where it makes no sense: after the goal, a dead end of an inner node, a visit of a leaf. But a leaf
+    # that was called a dead end may be visited once: the published beam search takes leaves from its heap like other
+    # nodes.
     ORDER = 1
     JUMP = 2  # to a node that does not exist (yet), was expanded before (expand) or was not (backtrack)
     OPERAND = 3  # an operand that the parent's stated state does not hold

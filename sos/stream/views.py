@@ -2,11 +2,12 @@
 
 - `full`: the stream of search, as it is.
 - `solution_path`: the events on the way to the goal alone (the paper's "optimal path").
-- `dose`: each dead branch off the solution path is kept with probability `dose`: 0 is the solution path, 1 the full stream.
-- `no_backtrack`: the full stream without the returns that a reader finds by itself. Without a word a reader takes an operation
-  to belong to the current node, or else to its nearest ancestor that holds the operands. Where this is the true parent, the
-  return (a `BACKTRACK` event) is dropped. It stays where the reader would take another node, so that every stream reads back
-  to its trace; `ViewWork.returns` counts what was kept and dropped.
+- `dose`: each dead branch off the solution path is kept with probability `dose`: 0 is the solution path, 1 the full
+  stream.
+- `no_backtrack`: the full stream without the returns that a reader finds by itself. Without a word a reader takes an
+  operation to belong to the current node, or else to its nearest ancestor that holds the operands. Where this is the
+  true parent, the return (a `BACKTRACK` event) is dropped. It stays where the reader would take another node, so that
+  every stream reads back to its trace; `ViewWork.returns` counts what was kept and dropped.
 - `redundant`: the solution path, its current node stated again and again until it has as many events as the full
   stream: extra tokens without information.
 
@@ -148,7 +149,8 @@ def _add_filler(out, current, state, num):
 def view_kernel(view, key, env, source, out, work):
     """Write the view of the TraceBuffer `source` into `out`; `work` is a ViewWork. O(events + nodes).
 
-    `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's own trace.
+    `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's
+    own trace.
     """
     events, _, _, counts = source
     num_events = counts[0]
@@ -187,7 +189,8 @@ def _num_returns(buffer):
 
 @inner
 def _write_nodes(source, out, kept):
-    """Copy the nodes that `kept` marks, and their states; put the new numbers into `kept`, -1 for nodes that are left out."""
+    """Copy the nodes that `kept` marks, and their states; put the new numbers into `kept`, -1 for nodes that are left
+    out."""
     _, nodes, states, counts = source
     num = 0
     for node in range(counts[1]):
@@ -209,7 +212,8 @@ def _write_nodes(source, out, kept):
 
 @inner
 def _rank(out, next_rank):
-    """Renumber the children of every node from 0 in order of generation; `next_rank` int32 (N,) is work space. O(nodes)."""
+    """Renumber the children of every node from 0 in order of generation; `next_rank` int32 (N,) is work space.
+    O(nodes)."""
     for node in range(out.counts[1]):
         next_rank[node] = 0
     for node in range(1, out.counts[1]):
@@ -220,7 +224,8 @@ def _rank(out, next_rank):
 
 @inlined
 def _found_parent(env, out, current, node, state):
-    """Return the node that a reader at `current` takes for the parent of `node`, -1 for none; `state` int32 (W,) is work space."""
+    """Return the node that a reader at `current` takes for the parent of `node`, -1 for none; `state` int32 (W,) is
+    work space."""
     action = out.nodes[node, ACTION:]
     while current >= 0 and not environment.apply_action(env, out.states[current], action, state):
         current = np.int64(out.nodes[current, PARENT])

@@ -1,6 +1,7 @@
 """A self-contained HTML page of traces: the tree as it was explored, and the stream of tokens beside it.
 
-The template, style and script of the page lie in `sos/view/assets/`. The page loads nothing: everything is in the one file.
+The template, style and script of the page lie in `sos/view/assets/`. The page loads nothing: everything is in the one
+file.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def from_tokens(
 def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]:
     """Return everything that the page says about one trace, as plain lists for JSON. O(tokens).
 
-    Every token belongs to an event: those that were not read make one last event of kind `rest`. `starts[e]` is the first token
-    of event e; `mistakes` maps an event to its error and a sentence about it.
+    Every token belongs to an event: those that were not read make one last event of kind `rest`. `starts[e]` is the
+    first token of event e; `mistakes` maps an event to its error and a sentence about it.
     """
     trace, verdict, tokens = shown.trace, shown.verdict, shown.tokens
     num_events = len(trace.events)

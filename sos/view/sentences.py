@@ -69,7 +69,8 @@ def _explain(
                 return "The goal was reached before: nothing but the end may follow."
             if kind in (Event.EXPAND, Event.BACKTRACK):
                 return f"Node {node} is a leaf: there is nothing to explore below it."
-            return f"Node {node} still holds {_numbers(held)}: only a single number can be judged."  # type: ignore[arg-type]
+            numbers = _numbers(held)  # type: ignore[arg-type]
+            return f"Node {node} still holds {numbers}: only a single number can be judged."
         case Error.JUMP:
             if kind == Event.GENERATE:
                 return "The node that it starts from does not exist, or was not visited."

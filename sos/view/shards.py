@@ -20,7 +20,8 @@ UNITS = {"traces": "traces", "tokens": "streams"}
 
 
 def from_shards(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
-    """Return what `index` names in a data set: its traces, written in the config's dialect, or its streams, in their own.
+    """Return what `index` names in a data set: its traces, written in the config's dialect, or its streams, in their
+    own.
 
     The index counts what the data set holds, over all its shards. Raises ValueError for what is missing or damaged.
     """

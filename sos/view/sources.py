@@ -106,7 +106,8 @@ def find_problems(config: Config, system: System, options: dict[str, str]) -> li
 
 
 def search_trace(config: Config, system: System, problem: Problem, title: str) -> Shown:
-    """Search a problem as a run with this config does for its problem of that number, view and draw of a mixture included."""
+    """Search a problem as a run with this config does for its problem of that number, view and draw of a mixture
+    included."""
     choice = int(strategy_of(system.strategy, stream_key(config.seed, problem.split), problem.number))
     trace = run_search(system.strategy, system.env, problem.row, MAX_TRACE_NODES, choice)
     dose_key = int(fold(stream_key(config.seed, "dose"), problem.number))
@@ -134,7 +135,8 @@ def from_searches(options: dict[str, str], overrides: Sequence[str]) -> list[Sho
 
 
 def _teachers(config: Config, overrides: Sequence[str]) -> list[tuple[str, Config]]:
-    """Return (name, config) of the searches to put beside a model: the run's own, or those of the `search` keys given."""
+    """Return (name, config) of the searches to put beside a model: the run's own, or those of the `search` keys
+    given."""
     for override in overrides:
         if not override.startswith(("search=", "search.")):
             raise UserError(
@@ -194,7 +196,8 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
 
 
 def read_rollouts(folder: Path, split: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return problems int32 (N, P) and the streams that the model wrote for them. Raises ValueError that names the file."""
+    """Return problems int32 (N, P) and the streams that the model wrote for them. Raises ValueError that names the
+    file."""
     path = folder / f"rollouts_{split}.npz"
     if not path.is_file():
         raise UserError(f"no rollouts of split {split}: {path} does not exist")
@@ -270,7 +273,8 @@ def from_files(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]
 
 
 def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
-    """Return the traces number `index` of a file of traces (see `sos.datasets.files`), written in the config's dialect."""
+    """Return the traces number `index` of a file of traces (see `sos.datasets.files`), written in the config's
+    dialect."""
     path = Path(options["traces"])
     if not path.is_file():
         raise UserError(f"no such file: {path}")

@@ -1,7 +1,7 @@
 """Refuses ambiguous dialects: no form may be a prefix of another, and every field must end where its successor begins.
 
-Each form is a small nondeterministic automaton over token ids, with `NUMBER` standing for any number token. Forms that start
-alike are compared by walking both automata together.
+Each form is a small nondeterministic automaton over token ids, with `NUMBER` standing for any number token. Forms
+that start alike are compared by walking both automata together.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def _first(machine: _Automaton) -> set[int]:
 def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabulary, single: bool) -> None:
     """Raise ValueError, naming the clashing templates, unless every stream has exactly one reading.
 
-    `single` says that every number of a true trace is one token. The decoder is greedy and deterministic: it suffices that
-    no form is a prefix of another and that no field can go on where its successor could begin.
+    `single` says that every number of a true trace is one token. The decoder is greedy and deterministic: it suffices
+    that no form is a prefix of another and that no field can go on where its successor could begin.
     """
     present = [f for f in range(len(FORMS)) if program.present[f] and f not in (ROOT, OPERATION)]
     machines = {f: _build(program, _code(program, f), single) for f in present}
@@ -166,13 +166,13 @@ def _check_fields(
             separator = _separator(program, kind)
             if kind != HISTORY and not separator and not single:
                 raise UserError(
-                    f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but numbers "
-                    f"above {vocab.whole_max} take several tokens; set a separator or raise stream.whole_max"
+                    f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but "
+                    f"numbers above {vocab.whole_max} take several tokens; set a separator or raise stream.whole_max"
                 )
             if kind != HISTORY and separator and vocab.is_number(separator[0]) and not single:
                 raise UserError(
-                    f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers of several tokens, and the separator "
-                    f"starts with the number {vocab.tokens[separator[0]]}"
+                    f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers of several tokens, and the "
+                    f"separator starts with the number {vocab.tokens[separator[0]]}"
                 )
             item = _first(_build(program, _code(program, OPERATION), single)) if kind == HISTORY else {NUMBER}
             goes_on |= {separator[0]} if separator else item
@@ -191,6 +191,6 @@ def _check_fields(
                 if _overlap(a, b, vocab):
                     text = "a number" if a == NUMBER else repr(vocab.tokens[a])
                     raise UserError(
-                        f"{where} is ambiguous: in form {FORMS[form]!r} {template!r} field {k + 1} can be continued by {text}, "
-                        "and so can what follows it"
+                        f"{where} is ambiguous: in form {FORMS[form]!r} {template!r} field {k + 1} can be continued by "
+                        f"{text}, and so can what follows it"
                     )

@@ -1,17 +1,20 @@
 """Dialects: one YAML of templates per kind of event, compiled to a program for the encoder and the decoder.
 
-A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `a`, `op`, `b`,
-`result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an ancestor), `value` (the
-number of a dead end or goal), `operations` (the actions from the root), `separator` (the separator's own text).
+A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `a`, `op`,
+`b`, `result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an
+ancestor), `value` (the number of a dead end or goal), `operations` (the actions from the root), `separator` (the
+separator's own text).
 
-`expand` is the visit of the node generated last, unless it names its node by a path; `backtrack` returns to an ancestor by its
-`depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`. Without it, and without
-the optional `end_empty`, a dialect cannot write the traces that need them.
+`expand` is the visit of the node generated last, unless it names its node by a path; `backtrack` returns to an
+ancestor by its `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`.
+Without it, and without the optional `end_empty`, a dialect cannot write the traces that need them.
 
-The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves go without a
-name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings it is (the published wording).
+The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves
+go without a name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings
+it is (the published wording).
 
-A dialect in which two streams could share one text is refused with the templates that clash (`sos.stream.dialect.ambiguity`).
+A dialect in which two streams could share one text is refused with the templates that clash
+(`sos.stream.dialect.ambiguity`).
 """
 
 from __future__ import annotations
@@ -103,7 +106,8 @@ def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
 def load_dialect(name_or_path: str, env: Any, whole_max: int) -> Dialect:
     """Load and compile a dialect for `env`, with numbers up to `whole_max` as one token each.
 
-    Raises ValueError that names the dialect and the template for an unknown key or field, a missing template or an ambiguity.
+    Raises ValueError that names the dialect and the template for an unknown key or field, a missing template or an
+    ambiguity.
     """
     where, source = load_source(name_or_path)
     return compile_dialect(source, env, whole_max, where=where)
@@ -159,8 +163,8 @@ def _check_depth(where: str, templates: dict[str, str], pieces: dict[str, list[t
         for kind in (PATH, HISTORY):
             if kind in kinds[form] and env.max_depth >= PATH_CAPACITY:
                 raise UserError(
-                    f"{where}: form {form!r} {template!r} names nodes by {{{_FIELD_TEXT[kind]}}}, which is read down to depth "
-                    f"{PATH_CAPACITY - 1}; searches of this environment go down to {env.max_depth}"
+                    f"{where}: form {form!r} {template!r} names nodes by {{{_FIELD_TEXT[kind]}}}, which is read "
+                    f"down to depth {PATH_CAPACITY - 1}; searches of this environment go down to {env.max_depth}"
                 )
 
 

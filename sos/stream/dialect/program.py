@@ -1,4 +1,5 @@
-"""What a dialect is compiled to: a program of forms and pieces, which encoder, decoder and the check of ambiguity read."""
+"""What a dialect is compiled to: a program of forms and pieces, which encoder, decoder and the check of ambiguity
+read."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ PATH_CAPACITY = 16  # child indices of a path, and operations of a history, that
 class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`; `present` bool
-    (13,); `symbols` int32: token id of each operator; the separators are int32 token ids.
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`;
+    `present` bool (13,); `symbols` int32: token id of each operator; the separators are int32 token ids.
     """
 
     code: np.ndarray

@@ -1,7 +1,7 @@
 """The closed vocabulary: special tokens, whole numbers, and the symbols of one dialect.
 
-Ids: 0 `<pad>`, 1 `<bos>`, 2 `<eos>`, then the numbers 0..`whole_max`, then the symbols. A number up to `whole_max` is one
-token; a larger one is the run of its digits, each one token. `whole_max = 9` therefore is digit coding.
+Ids: 0 `<pad>`, 1 `<bos>`, 2 `<eos>`, then the numbers 0..`whole_max`, then the symbols. A number up to `whole_max` is
+one token; a larger one is the run of its digits, each one token. `whole_max = 9` therefore is digit coding.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Vocabulary:
         return [FIRST_NUMBER + int(digit) for digit in str(value)]
 
     def tokenizer(self) -> Any:
-        """Return a `tokenizers.Tokenizer` that gives the ids of a stream from its text, `<bos>` and `<eos>` included."""
+        """Return a `tokenizers.Tokenizer` that gives the ids of a stream from its text, `<bos>` and `<eos>`
+        included."""
         from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
         # Symbols longest first, so that no symbol hides a longer one that starts with it.

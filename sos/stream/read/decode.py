@@ -106,7 +106,8 @@ def _leaf(nodes, count, told, parent, reading):
 
 @inlined
 def _resolve(program, nodes, count, told, current, reading):
-    """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names none."""
+    """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names
+    none."""
     length = reading.scalars[PATH_SLOT]
     if length > 0:
         if length > PATH_CAPACITY or reading.path[0] != 0:
@@ -366,8 +367,8 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
 def decode_kernel(program, env, tokens, problem, buffer, align):
     """Read `tokens` (int64 (T,)) into `buffer`, `problem` (int32 (P,)) and `align` (int32 (T,)).
 
-    Returns (status, position) as in `DecodeStatus`. Total: any token array is read, and the claims up to the position are kept.
-    `buffer` must hold T + 2 events and nodes. O(T x forms), and O(nodes) for each path that is looked up.
+    Returns (status, position) as in `DecodeStatus`. Total: any token array is read, and the claims up to the position
+    are kept. `buffer` must hold T + 2 events and nodes. O(T x forms), and O(nodes) for each path that is looked up.
     """
     reading = new_reading(len(problem), buffer.states.shape[1], buffer.nodes.shape[1] - ACTION)
     num = len(buffer.nodes)

@@ -1,4 +1,5 @@
-"""Which field of which form each token of a stream is: the result of an operation, the depth of a return, a number of a state."""
+"""Which field of which form each token of a stream is: the result of an operation, the depth of a return, a number of
+a state."""
 
 from __future__ import annotations
 

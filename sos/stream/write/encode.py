@@ -1,6 +1,7 @@
 """The encoder's kernels: write traces as tokens in one pass over a compiled dialect's steps.
 
-What a trace says twice is written once and copied: the words of a visit, an action, the numbers of a state, a path and a history.
+What a trace says twice is written once and copied: the words of a visit, an action, the numbers of a state, a path
+and a history.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOL
 
 OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM = 0, -1, -2, -3, -4
 ENCODE_ERRORS = {
-    NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no ancestor of "
-    "the current one",
-    NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace expands "
-    "another one",
+    NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
+    "ancestor of the current one",
+    NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace "
+    "expands another one",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
 }
 
@@ -243,7 +244,8 @@ def _begin(program, problem, num_nodes, num_states, writing):
 
 @inlined
 def _form_of(program, events, e, node, nodes, current):
-    """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands before."""
+    """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands
+    before."""
     kind = events[e, KIND]
     if kind == EXPAND:
         if e == 0:
@@ -263,16 +265,19 @@ def _form_of(program, events, e, node, nodes, current):
 
 @kernel
 def encode_traces(
-    program, context, problems, events, nodes, states, offsets, start, stop, writing, tokens, kinds, streams, prompts, kept, num
+    program, context, problems, events, nodes, states, offsets, start, stop, writing, tokens, kinds, streams, prompts,
+    kept, num
 ):  # fmt: skip
-    """Append the streams of traces `start` to `stop`: rows of `problems`, and spans `offsets` int64 (N + 1, 3) of the other arrays.
+    """Append the streams of traces `start` to `stop`: rows of `problems`, and spans `offsets` int64 (N + 1, 3) of the
+    other arrays.
 
-    Written are `tokens` uint16 and `kinds` int8, the kind of the event that each belongs to, both of `tokens_size`; for each stream
-    behind the first `num` where it stops (`streams` int64), its prompt tokens (`prompts`) and its trace (`kept`); and of the last
-    trace where each event's tokens stop (`writing.stops`). A stream of more than `context` tokens is dropped.
+    Written are `tokens` uint16 and `kinds` int8, the kind of the event that each belongs to, both of `tokens_size`;
+    for each stream behind the first `num` where it stops (`streams` int64), its prompt tokens (`prompts`) and its
+    trace (`kept`); and of the last trace where each event's tokens stop (`writing.stops`). A stream of more than
+    `context` tokens is dropped.
 
-    Returns (streams, dropped, trace reached, status, event): the status is `OK`, `NO_ROOM` where `tokens` and `kinds` are too short, or
-    an error of the encoder at that event. `writing` must be `program`'s. O(tokens).
+    Returns (streams, dropped, trace reached, status, event): the status is `OK`, `NO_ROOM` where `tokens` and `kinds`
+    are too short, or an error of the encoder at that event. `writing` must be `program`'s. O(tokens).
     """
     dropped = 0
     stops, told = writing.stops, writing.told

@@ -12,7 +12,8 @@ from sos.stream.dialect.vocab import FIRST_NUMBER
 from sos.stream.write.spans import SHORT, SLACK, copy_short
 from sos.stream.write.steps import number_tables, steps_of
 
-# Columns of `Writing.told`: spans of tokens, from 0 on where nothing was written, and the state's row + 1 of the last visit.
+# Columns of `Writing.told`: spans of tokens, from 0 on where nothing was written, and the state's row + 1 of the last
+# visit.
 STATE_TOLD, VISIT_START, VISIT_STOP, HISTORY_START, HISTORY_STOP, PHRASE_START, PHRASE_STOP, PATH_START, PATH_STOP = (
     range(9)
 )
@@ -55,7 +56,8 @@ def new_writing(program: Program, max_events: int, max_nodes: int, max_states: i
 
 
 def tokens_size(program: Program, num: int) -> int:
-    """Return the length of an array of tokens, or of their kinds, into which any stream of up to `num` tokens can be written."""
+    """Return the length of an array of tokens, or of their kinds, into which any stream of up to `num` tokens can be
+    written."""
     return num + program.max_event_tokens + SLACK
 
 

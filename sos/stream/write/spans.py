@@ -1,6 +1,8 @@
-"""Runs of tokens: copies of a fixed size, wider than what is asked for, because one unaligned move is faster than a loop.
+"""Runs of tokens: copies of a fixed size, wider than what is asked for, because one unaligned move is faster than a
+loop.
 
-What such a copy writes behind its run is overwritten by the next one; arrays have `SLACK` entries behind their last run.
+What such a copy writes behind its run is overwritten by the next one; arrays have `SLACK` entries behind their last
+run.
 """
 
 from __future__ import annotations

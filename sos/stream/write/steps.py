@@ -1,7 +1,7 @@
 """The forms of a compiled dialect as the encoder takes them: each step a run of constant tokens, then one field.
 
-Numbers of the problem are constant within a trace, so that they belong to the runs. The phrase, what the form `generate` says of
-an action (`{a}{op}{b}={result}`), is one field in every form that says the same.
+Numbers of the problem are constant within a trace, so that they belong to the runs. The phrase, what the form
+`generate` says of an action (`{a}{op}{b}={result}`), is one field in every form that says the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ CHANGING_STEP, CHANGING_START, CHANGING_STOP = range(3)
 
 
 class Steps(NamedTuple):
-    """What follows from a Program for the encoder. M = steps, K = pieces of runs, R = runs with numbers of the problem."""
+    """What follows from a Program for the encoder. M = steps, K = pieces of runs, R = runs with numbers of the
+    problem."""
 
     steps: np.ndarray  # int32 (STEP * M,): field, its argument, place of the run before it in `literals` and its size
     step_start: np.ndarray  # int32 (14,): form f is `steps[step_start[f]:step_start[f + 1]]`
@@ -104,7 +105,8 @@ def _split(
 
 @cache
 def number_tables(whole_max: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers below 10**SHORT as tokens, uint16 with SHORT for each and zeros behind, and how many (uint8) each takes."""
+    """Return the numbers below 10**SHORT as tokens, uint16 with SHORT for each and zeros behind, and how many (uint8)
+    each takes."""
     tokens, sizes = np.zeros((10**SHORT, SHORT), np.uint16), np.ones(10**SHORT, np.uint8)
     for value in range(10**SHORT):
         written = [value] if value <= whole_max else [int(digit) for digit in str(value)]
