@@ -95,9 +95,9 @@ def written_whole(path: PathLike, *, sync: bool = False, replace: bool = True) -
 def _rename(partial: Path, path: Path, replace: bool) -> None:
     if replace:
         partial.replace(path)
-        return
-    with suppress(FileExistsError):  # only the first of several writers succeeds
-        os.link(partial, path)
+    else:
+        with suppress(FileExistsError):  # only the first of several writers succeeds
+            os.link(partial, path)
 
 
 def json_bytes(content: Any) -> bytes:
@@ -212,12 +212,7 @@ def read_text(path: PathLike, most: int = MOST_BYTES) -> str:
 
 
 def read_json(
-    path: PathLike,
-    *,
-    kind: type | tuple[type, ...] = dict,
-    missing: Any = _REFUSED,
-    finite: bool = True,
-    most: int = MOST_BYTES,
+    path: PathLike, *, kind: type = dict, missing: Any = _REFUSED, finite: bool = True, most: int = MOST_BYTES
 ) -> Any:
     """Return the value in a JSON file, of type `kind`; `missing`, if it is given, where there is no such file.
 
@@ -231,9 +226,9 @@ def read_json(
         value = parse_json(text, finite=finite)
     except ValueError as error:
         raise damaged(path, error) from error
-    if not isinstance(value, kind):
-        raise damaged(path, f"it holds no JSON {'object' if kind is dict else 'of the right type'}")
-    return value
+    if isinstance(value, kind):
+        return value
+    raise damaged(path, f"it holds no JSON {'object' if kind is dict else 'of the right type'}")
 
 
 def _refuse_constant(name: str) -> float:
@@ -265,8 +260,8 @@ def check_depth(text: str) -> None:
         return
     import numpy as np  # commands that read nothing deep start without it
 
-    brackets = np.frombuffer(_STRING.sub("", text).encode("utf-8", "replace").translate(None, _NOT_BRACKETS), np.uint8)
-    steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
+    kept = _STRING.sub("", text).encode("utf-8", "replace").translate(None, _NOT_BRACKETS)
+    steps = np.where(np.isin(np.frombuffer(kept, np.uint8), (ord("["), ord("{"))), 1, -1)
     if len(steps) and int(np.cumsum(steps).max()) > MOST_DEPTH:
         raise ValueError(f"nested more than {MOST_DEPTH} levels deep")
 
@@ -284,10 +279,9 @@ def check_characters(text: str) -> None:
 
 def read_yaml(path: PathLike) -> Any:
     """Return the value of a YAML file: plain data of at most `MOST_DEPTH` levels, without aliases. Raises UserError."""
+    text = read_text(path)
     try:
-        return parse_yaml(read_text(path))
-    except UserError:
-        raise
+        return parse_yaml(text)
     except ValueError as error:
         raise damaged(path, error) from error
 

@@ -74,7 +74,7 @@ STREAMS = [
     ("tokens", lambda a: a.astype(np.float32), "it holds float32, not uint16"),
     ("tokens", lambda a: a.astype(">u2"), "it holds >u2, not uint16"),
     ("tokens", lambda a: a[:-1], "kinds has"),
-    ("tokens", lambda a: a.astype([("a", "u2")]), "not uint16"),
+    ("tokens", lambda a: a.astype([("a", "u2")]), "no .npy file of plain numbers"),
     ("kinds", set_to(9, 100), r"kinds\[9\] must be from 0 to 5, got 100"),
     ("kinds", set_to(9, -1), r"kinds\[9\] must be from 0 to 5, got -1"),
     ("prompts", set_to(4, -100000), r"prompts\[4\] must be from 1 to \d+, the length of its stream, got -100000"),
