@@ -35,29 +35,14 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # "rule place" -> why it may stay as it is.
 EXCEPTIONS: dict[str, str] = {
-    "line sos/analysis": "being wrapped",
-    "line sos/commands": "being wrapped",
-    "line sos/data": "being wrapped",
-    "kernel sos/data/packing.py::_write": "being split",
-    "line sos/datasets": "being wrapped",
-    "line sos/errors.py": "being wrapped",
-    "module sos/files.py": "being split",
-    "line sos/files.py": "being wrapped",
-    "line sos/interop": "being wrapped",
-    "line sos/judge": "being wrapped",
-    "line sos/published": "being wrapped",
-    "line sos/runs": "being wrapped",
-    "line sos/stream": "being wrapped",
-    "function sos/stream/read/decode.py::_decode": "being split",
-    "kernel sos/stream/read/forms.py::_read_action_piece": "being split",
-    "kernel sos/stream/verify.py::_error": "being split",
-    "kernel sos/stream/verify.py::_replay": "being split",
-    "kernel sos/stream/write/encode.py::_put_form": "being split",
-    "function sos/stream/write/encode.py::encode_traces": "being split",
-    "kernel sos/stream/write/encode.py::encode_traces": "being split",
-    "line sos/trace.py": "being wrapped",
-    "line sos/view": "being wrapped",
-    "line train.py": "being wrapped",
+    "kernel sos/data/packing.py::_write": "the contract of environments rewrites it next",
+    "function sos/stream/read/decode.py::_decode": "the contract of environments rewrites it next",
+    "kernel sos/stream/read/forms.py::_read_action_piece": "the contract of environments rewrites it next",
+    "kernel sos/stream/verify.py::_error": "the contract of environments rewrites it next",
+    "kernel sos/stream/verify.py::_replay": "the contract of environments rewrites it next",
+    "kernel sos/stream/write/encode.py::_put_form": "the contract of environments rewrites it next",
+    "function sos/stream/write/encode.py::encode_traces": "the contract of environments rewrites it next",
+    "kernel sos/stream/write/encode.py::encode_traces": "the contract of environments rewrites it next",
 }
 
 

@@ -1,8 +1,7 @@
 """Files: written whole or not at all, read in one way, and claimed by one process at a time.
 
 Every text is UTF-8; a byte order mark at its start is treated as if it were not there. What cannot be read is a
-`UserError` `damaged PATH: reason`, in one line; what cannot be written an `OSError` whose `strerror` is `cannot write
-PATH: reason`.
+`UserError` `damaged PATH: reason`; what cannot be written an `OSError` that says `cannot write PATH: reason`.
 """
 
 from __future__ import annotations
@@ -125,8 +124,7 @@ _held: set[int] = set()
 
 @cache
 def _register_release() -> None:
-    """Let forked processes drop the descriptors of the claims: else a killed parent's claim would live on in its
-    workers."""
+    """Let forked processes drop the descriptors of the claims, which else outlive a killed parent in its workers."""
 
     def release() -> None:
         for descriptor in _held:
@@ -170,8 +168,7 @@ def _locked(path: Path, what: str) -> int:
             raise UserError(f"cannot write into {path.parent}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held the lock before may have removed the file meanwhile; then a third process could lock a new
-            # one.
+            # Whoever held the lock before may have removed the file; then a third process could lock a new one.
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         except FileNotFoundError:
@@ -350,8 +347,7 @@ def _lines(path: PathLike, file: TextIO) -> Iterator[tuple[int, Any]]:
 def _array(path: PathLike, file: TextIO, text: str, line: int) -> Iterator[tuple[int, Any]]:
     """Yield (line, value) of an array that starts in `text`, which begins in `line`, and goes on in `file`.
 
-    Only what has been used is cut off, and only when more is read, so that the time is linear in the length of the
-    file.
+    Only what has been used is cut off, and only when more is read: the time is linear in the length of the file.
     """
     place, counted, first = text.index("[") + 1, 0, True
     while True:
@@ -392,8 +388,7 @@ def _array(path: PathLike, file: TextIO, text: str, line: int) -> Iterator[tuple
 
 
 def write_lines(path: PathLike, lines: Iterator[str], array: bool = False) -> int:
-    """Write JSON texts as lines, or as one JSON array with a value a line; the file whole or not at all. Return how
-    many."""
+    """Write JSON texts as lines, or as a JSON array with a value a line, whole or not at all. Return how many."""
     num = 0
     with written_whole(path) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write("[\n" if array else "")

@@ -216,7 +216,8 @@ def open_column(path: Path, kind: str, name: str) -> np.ndarray:
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the header that `numpy.save` writes for an array of plain numbers. Numpy's own reader evaluates it as Python."""
+    """Read the header that `numpy.save` writes for an array of plain numbers. Numpy's own reader evaluates it as
+    Python."""
     start = file.read(10)
     text = file.read(int.from_bytes(start[8:], "little")).decode("latin1")
     match = _HEADER.fullmatch(text)
