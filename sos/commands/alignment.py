@@ -10,9 +10,8 @@ from sos.commands.words import key, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sos.published.alignment import Alignment
+    from sos.runs.finished import Run
 
 HEADER = ("run", "split", "strategy", "metric", "value", "low", "high", "num")
 
@@ -28,27 +27,26 @@ class Options:
     out: str | None = key(None, "write all numbers into this CSV file")
 
 
-def align_run(folder: Path, values: dict[str, object], split: str, num: int | None) -> Alignment:
-    """Align the first `num` rollouts (None: all) of a run's split. Raises UserError that names the file or the
-    value."""
+def align_run(run: Run, split: str, num: int | None) -> Alignment:
+    """Align the first `num` rollouts (None: all) of a run's split. Raises UserError with the file
+    or the value."""
     from tqdm import tqdm
 
-    from sos.config import MOST_NUMBERS_SEARCHED, config_from_dict
+    from sos.config import MOST_NUMBERS_SEARCHED
     from sos.published.alignment import align_rollouts
+    from sos.runs.finished import config_of
+    from sos.runs.rollouts import read_streams
     from sos.system import build_system
-    from sos.view.sources import check_ranges, read_rollouts
 
-    system = build_system(config_from_dict(values))
+    system = build_system(config_of(run))
     if system.env.num_numbers > MOST_NUMBERS_SEARCHED:
         raise UserError(
-            f"{folder}: env.num_numbers={system.env.num_numbers} is too many for whole searches "
+            f"{run.folder}: env.num_numbers={system.env.num_numbers} is too many for whole searches "
             f"(at most {MOST_NUMBERS_SEARCHED})"
         )
-    problems, streams = read_rollouts(folder, split)
+    problems, streams = read_streams(run.folder, split, system)
     problems, streams = problems[:num], streams[:num]
-    for row, problem in enumerate(problems):
-        check_ranges(int(problem[0]), problem[2:].tolist(), system, f"{folder}, problem {row} of {split}")
-    with tqdm(total=len(problems), desc=folder.name, unit="rollouts", leave=False) as bar:
+    with tqdm(total=len(problems), desc=run.folder.name, unit="rollouts", leave=False) as bar:
         return align_rollouts(system.dialect, system.env, problems, streams, bar.update)
 
 
@@ -60,7 +58,7 @@ def run(options: Options) -> None:
 
     rows: list[tuple[object, ...]] = [HEADER]
     for found_run in load_runs(options.runs):
-        found = align_run(found_run.folder, found_run.config, options.split, options.problems)
+        found = align_run(found_run, options.split, options.problems)
         print(f"{found_run.name}: {len(found.values)} rollouts of {options.split}\n{table(found)}\n")
         for strategy, kinds in found.metrics().items():
             for kind, metric in kinds.items():

@@ -12,11 +12,12 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sos.data.splits import SPLITS
+from sos.datasets.headers import npy_header
 from sos.errors import UserError
 from sos.files import damaged
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome
@@ -55,9 +56,6 @@ _COLUMNS: dict[str, dict[str, tuple[tuple[Any, ...], int]]] = {
 }
 COLUMNS = {kind: tuple(columns) for kind, columns in _COLUMNS.items()}
 _HASH = re.compile(r"[0-9a-f]{64}")
-_HEADER = re.compile(
-    r"\{'descr': '([<>|]?[a-zA-Z][0-9]{1,9})', 'fortran_order': (True|False), 'shape': \(([0-9, ]*)\), \}[ \n]*"
-)
 
 
 class Limits(NamedTuple):
@@ -201,7 +199,7 @@ def open_column(path: Path, kind: str, name: str) -> np.ndarray:
     dtypes, axes = _COLUMNS[kind][name]
     try:
         with open(path, "rb") as file:
-            shape, fortran, dtype = _header(file)
+            shape, fortran, dtype = npy_header(file)
             start, size = file.tell(), path.stat().st_size
     except (ValueError, TypeError, OSError) as error:  # numpy knows no such type, or the digits are too many
         raise damaged(path, str(error)[:200]) from error
@@ -213,18 +211,6 @@ def open_column(path: Path, kind: str, name: str) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize != size - start:
         raise damaged(path, f"it has {size - start} bytes for the shape {short(shape)} of {dtype}")
     return np.memmap(path, dtype, "r", start, shape) if math.prod(shape) else np.zeros(shape, dtype)
-
-
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the header that `numpy.save` writes for an array of plain numbers. Numpy's own reader evaluates it as
-    Python."""
-    start = file.read(10)
-    text = file.read(int.from_bytes(start[8:], "little")).decode("latin1")
-    match = _HEADER.fullmatch(text)
-    if start[:8] != b"\x93NUMPY\x01\x00" or match is None:
-        raise ValueError("no .npy file of plain numbers")
-    shape = tuple(int(size) for size in match[3].split(",") if size.strip())
-    return shape, match[2] == "True", np.dtype(match[1])
 
 
 def check_streams(columns: Mapping[str, np.ndarray], limits: Limits) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from sos.config import Config, config_from_dict
 from sos.errors import UserError
-from sos.files import read_json
+from sos.files import damaged, read_json
 from sos.judge.intervals import mean_interval
 from sos.judge.metrics import Metric
-from sos.runs.folder import PROVENANCE
+from sos.runs.folder import METRICS, PROVENANCE
+from sos.runs.results import impossible, schema_complaint, sweep_complaint
+from sos.runs.rollouts import read_rollouts
 
 _log = logging.getLogger(__name__)
 
 _COLUMNS = ("num_errors", "solved", "generated_tokens")  # of the rollouts
-_REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train": dict, "metrics": dict}
 
 
 @dataclass(frozen=True)
@@ -109,16 +108,19 @@ def _find_runs(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _load_run(folder: Path) -> Run:
-    path = folder / "metrics.json"
+    path = folder / METRICS
     content = read_json(path, kind=object, finite=False)
-    complaint = _schema_complaint(content)
+    complaint = schema_complaint(content)
     if complaint:
         raise UserError(f"{path} is not of this metric schema: {complaint}")
+    complaint = impossible(content)
+    if complaint:
+        raise damaged(path, complaint)
     metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
     digests, solved, generated = {}, {}, {}
     for rollouts in sorted(folder.glob("rollouts_*.npz")):
         split = rollouts.stem.removeprefix("rollouts_")
-        digests[split], columns = _read_rollouts(rollouts)
+        digests[split], columns = _read_columns(rollouts)
         num_errors, solved[split], generated[split] = (columns[name] for name in _COLUMNS)
         low, high = mean_interval(num_errors) or (None, None)
         errors = Metric(float(num_errors.mean()), low, high, num_errors.size)
@@ -140,72 +142,36 @@ def _load_run(folder: Path) -> Run:
     )
 
 
-def _schema_complaint(content: Any) -> str | None:
-    """Return what is wrong with the content of a metrics.json, or None."""
-    if not isinstance(content, dict):
-        return f"it holds {type(content).__name__}, not an object"
-    for key, kind in _REQUIRED.items():
-        if not isinstance(content.get(key), kind):
-            got = type(content[key]).__name__ if key in content else "nothing"
-            return f"{key} must be {kind.__name__}, got {got}"
-    for key in ("tokens", "problems"):
-        if not _is_finite(content["train"].get(key)):
-            return f"train/{key} must be a number, got {content['train'].get(key)!r}"
-    if not content["metrics"]:
-        return "metrics is empty"
-    for name, entry in content["metrics"].items():
-        if not isinstance(entry, dict) or not {"value", "num"} <= entry.keys():
-            return f"metrics/{name} must hold value, low, high and num"
-        for key in Metric._fields:
-            if entry.get(key) is not None and not _is_number(entry[key]):
-                return f"metrics/{name}/{key} must be a number or null, got {entry[key]!r}"
-    curves = content.get("budget_curve") or {}
-    if not isinstance(curves, dict):
-        return f"budget_curve must be an object, got {type(curves).__name__}"
-    for split, curve in curves.items():
-        columns = [curve.get(key) for key in ("tokens", "solved")] if isinstance(curve, dict) else [None]
-        if not all(isinstance(column, list) and all(map(_is_finite, column)) for column in columns):
-            return f"budget_curve/{split} must hold lists of numbers, tokens and solved"
-        if len(curve["tokens"]) != len(curve["solved"]):
-            return f"budget_curve/{split} holds {len(curve['tokens'])} tokens and {len(curve['solved'])} solved"
-    return None
-
-
 def _read_metric(entry: dict[str, Any]) -> Metric:
-    """Return a checked entry, with NaN and infinity as None."""
-    value, low, high = (entry[key] if _is_finite(entry.get(key)) else None for key in ("value", "low", "high"))
-    return Metric(value, low, high, int(entry["num"] or 0))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
+    """Return a checked entry."""
+    return Metric(entry["value"], entry.get("low"), entry.get("high"), entry["num"])
 
 
 def _read_sweep(folder: Path) -> dict[str, Any] | None:
     """Return what provenance.json says about the sweep of a run, or None for a run of no sweep file."""
-    sweep = read_json(folder / PROVENANCE, missing={}).get("sweep")
-    whole = isinstance(sweep, dict) and {"name", "arm", "arms"} <= sweep.keys() and isinstance(sweep["arms"], list)
-    return sweep if whole else None
+    path = folder / PROVENANCE
+    sweep = read_json(path, missing={}).get("sweep")
+    complaint = sweep_complaint(sweep)
+    if complaint:
+        raise damaged(path, complaint)
+    return sweep if sweep and all(sweep.get(key) is not None for key in ("name", "arm", "arms")) else None
 
 
-def _read_rollouts(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+def _read_columns(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     """Return a hash of the problems, whatever their order, and the columns (P,), in an order that only they decide."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            problems, columns = arrays["problems"], {name: arrays[name] for name in _COLUMNS}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"damaged {path}: {error}") from error
-    shapes = {name: column.shape for name, column in columns.items()}
-    if problems.ndim != 2 or not problems.size or any(shape != problems.shape[:1] for shape in shapes.values()):
-        raise UserError(f"damaged {path}: problems {problems.shape} do not match {shapes}")
+    problems, columns = read_rollouts(path)
     order = np.lexsort(problems.T)
     rows = problems[order].astype("<i8")
     digest = hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()
-    return digest, {name: column[order] for name, column in columns.items()}
+    return digest, {name: columns[name][order] for name in _COLUMNS}
+
+
+def config_of(run: Run) -> Config:
+    """Return a run's config as this version reads it. Raises UserError that names the file where it cannot."""
+    try:
+        return config_from_dict(run.config)
+    except ValueError as error:
+        raise UserError(f"{run.folder / METRICS} was written under another schema: {error}") from error
 
 
 def as_text(value: Any) -> str:

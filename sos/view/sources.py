@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,20 +168,20 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
         return _from_checkpoint(options, overrides)
     if "problem" in options:
         raise UserError("rollout=RUN holds the problems of its evaluation; use checkpoint=RUN for one of your own")
-    from sos.runs.finished import load_runs
+    from sos.runs.finished import config_of, load_runs
+    from sos.runs.rollouts import read_streams
 
     split, indices = parse_indices(options)
     runs = load_runs([options["rollout"]])
     shown: list[Shown] = []
-    loaded = [(run, config_from_dict(run.config), *read_rollouts(run.folder, split)) for run in runs]
+    systems = [(config, build_system(config)) for config in map(config_of, runs)]
+    loaded = [(run, *made, *read_streams(run.folder, split, made[1])) for run, made in zip(runs, systems, strict=True)]
     for index in indices:
         seen: set[tuple[int, ...]] = set()
-        for run, config, rows, streams in loaded:
+        for run, config, system, rows, streams in loaded:
             if index >= len(rows):
                 raise UserError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {split}")
-            system = build_system(config)
             problem = Problem(rows[index], split, index, f"{split} {index}")
-            check_ranges(int(problem.row[0]), problem.row[2:].tolist(), system, f"{run.folder}, problem {index}")
             title = problem.titled(f"model {run.name}" if len(runs) > 1 else "model")
             answer = from_tokens(
                 system.dialect, system.env, problem.row, streams[index], title, f"run {run.folder.name}"
@@ -193,30 +191,6 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
                 seen.add(tuple(problem.row.tolist()))
                 shown += _with_teachers(config, problem, options, overrides)
     return shown
-
-
-def read_rollouts(folder: Path, split: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return problems int32 (N, P) and the streams that the model wrote for them. Raises ValueError that names the
-    file."""
-    path = folder / f"rollouts_{split}.npz"
-    if not path.is_file():
-        raise UserError(f"no rollouts of split {split}: {path} does not exist")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not {"tokens", "offsets"} <= set(arrays.files):
-                raise LookupError
-            problems, tokens, offsets = arrays["problems"], arrays["tokens"], arrays["offsets"]
-    except LookupError:
-        raise UserError(
-            f"{path} keeps no tokens (an older version wrote it); write it anew: sos evaluate {folder}"
-        ) from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"damaged {path}: {error}") from error
-    if problems.ndim != 2 or offsets.shape != (len(problems) + 1,) or tokens.ndim != 1 or offsets[-1] != len(tokens):
-        raise UserError(f"damaged {path}: problems {problems.shape}, tokens {tokens.shape}, offsets {offsets.shape}")
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-        raise UserError(f"damaged {path}: offsets do not ascend from 0")
-    return problems.astype(np.int32), np.split(tokens, offsets[1:-1])
 
 
 def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:

@@ -31,9 +31,12 @@ def test_unfinished_runs_are_listed_and_left_out(tmp_path: Path, caplog: pytest.
     assert caplog.messages == [f"unfinished run left out (config.yaml but no metrics.json): {sweep / '9'}"]
 
 
-def test_nan_counts_as_undefined(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", metrics={"nodes/val": {"value": float("nan"), "low": 0, "high": float("inf"), "num": 3}})
+def test_null_is_undefined_and_nan_is_damage(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "a", metrics={"nodes/val": {"value": None, "low": 0, "num": 3}}) / "metrics.json"
     assert load_runs([tmp_path])[0].metrics["nodes/val"] == (None, 0, None, 3)
+    path.write_text(path.read_text().replace('"low": 0', '"low": NaN'))
+    with pytest.raises(ValueError, match=f"damaged {path}: metrics/nodes/val/low must be finite, got nan"):
+        load_runs([tmp_path])
 
 
 def test_no_run_found(tmp_path: Path) -> None:
