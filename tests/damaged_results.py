@@ -38,8 +38,8 @@ NUM_PROBLEMS = 6
 SWEEP = {"name": "s", "question": "Which?", "primary": "solve/val", "baseline": "a", "arms": ["a", "b"]}
 ROLLOUTS, METRICS, PROVENANCE = "rollouts_val.npz", "metrics.json", "provenance.json"
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 10**9, 2**70, 10**400, -(10**12), 1.5, -0.25, 1e308, float("nan"), float("inf"), "", "x", "x\ny",
-    "1",    "${oc.env:HOME}", "${nothing", [], {}, [1], [[]], [{}], {"a": {"b": 1}}, "a" * 1000,
+    None, True, -1, 0, 10**9, 2**70, 10**400, -(10**12), 1.5, -0.25, 1e308, float("nan"), float("inf"), "", "x",
+    "x\ny", "1",    "${oc.env:HOME}", "${nothing", [], {}, [1], [[]], [{}], {"a": {"b": 1}}, "a" * 1000,
 )  # fmt: skip
 ODD_NUMBERS = (-1, 0, 1, 3, 255, 65535, 2**31 - 1, -(2**31), 10**9, 2**62, -(2**62))
 
@@ -166,7 +166,8 @@ def damage_array(rng: random.Random, arrays: dict[str, np.ndarray]) -> tuple[str
     elif action == "shape":
         shapes = (
             array[None], array[..., None], array[:-1], array[:0], array.reshape(-1)[0], array.repeat(2, 0),
-            array.reshape(-1), np.asfortranarray(array), array.reshape(len(array), -1)[:, :0], np.stack([array, array]),
+            array.reshape(-1), np.asfortranarray(array), array.reshape(len(array), -1)[:, :0],
+            np.stack([array, array]),
         )  # fmt: skip
         changed[name] = rng.choice(shapes)
         action = f"shape {changed[name].shape} of"

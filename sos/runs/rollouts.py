@@ -52,8 +52,8 @@ ARRAYS: dict[str, tuple[type, int, float, float]] = {
 }
 KINDS: dict[type, str] = {np.bool_: "b", np.float64: "fiu"}
 # What the readers of zip files and of numpy's headers raise for bytes that are none.
-FAULTS = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError)
-FAULTS += (struct.error, zipfile.BadZipFile, zlib.error)
+_BROKEN = (struct.error, zipfile.BadZipFile, zlib.error)
+FAULTS = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError, *_BROKEN)
 
 
 class Rollouts(NamedTuple):
