@@ -233,11 +233,11 @@ def test_two_processes_do_not_make_the_same_part(tmp_path):
         (["generate.visits=0"], "generate.visits must be at least 1, got 0"),
         (
             ["generate.kind=tokens", "data.context=16"],
-            "no stream of visits 0 to 50 is left: 50 streams are longer than data.context=16",
+            "50 is left: 50 streams are longer than data.context=16",
         ),
         (["data.shards=somewhere"], "data.shards=somewhere is for training"),
         (["generate.wokers=2"], "wokers"),
-        (["generate.out=/dev/null/set"], "generate.out=/dev/null/set: cannot write /dev/null/set/manifest.json: Not a"),
+        (["generate.out=/dev/null/set"], "cannot write /dev/null/set/manifest.json: Not a"),
     ],
 )
 def test_bad_input_is_one_line_and_a_status(tmp_path, overrides, message):

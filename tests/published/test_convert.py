@@ -294,7 +294,7 @@ def test_a_byte_order_mark_is_as_if_it_were_not_there(tmp_path: Path, capsys: py
     for mark in (b"", b"\xef\xbb\xbf"):
         for text in (json.dumps([golden_record()] * 2, indent=4), json.dumps(golden_record()) + "\n"):
             source.write_bytes(mark + text.encode())
-            assert main(["import", str(source), "--out", str(out)]) == 0
+            assert main([str(source), f"out={out}"]) == 0
             said.append((capsys.readouterr().out, out.read_text()))
     assert said[:2] == said[2:]
     assert said[0][0].startswith("read 2, valid 2 ")
@@ -321,8 +321,8 @@ def test_the_command_refuses_or_skips_what_is_damaged(tmp_path: Path, capsys: py
     assert "traces.jsonl:1: events[1] is a mistake (state)" in capsys.readouterr().err
     out.unlink()
     source.write_text("\n".join(lines[1:3]))
-    for options in ([], ["--skip-invalid"]):
-        assert main(["import", str(source), "--out", str(out), *options]) == 2
+    for options in ([], ["skip_invalid=true"]):
+        assert main([str(source), f"out={out}", *options]) == 2
         assert "2 of 2 are invalid" in capsys.readouterr().err
         assert not out.exists()
     for path, complaint in ((tmp_path / "missing.json", "No such file"), (tmp_path / "empty.json", "nothing in it")):
