@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.kernels import kernel
+from sos.kernels import inlined, kernel
 from sos.model.cpu.layers import inverse_rms, round_up
 from sos.model.cpu.vectors import (
     LANES,
@@ -225,7 +225,7 @@ def _swiglu(gate_up, start, hidden, out, out_start):
         store(out, out_start + i, gate * up / (spread(np.float32(1)) + exponential(zeros() - gate)))
 
 
-@kernel
+@inlined
 def _turn(weights, x, start, gain_D, position, scale):
     """Norm a head's query or key in place if there is a gain, turn it by its position and scale it."""
     half, cos_SD, sin_SD = weights.half_dim, weights.cos_SD, weights.sin_SD
