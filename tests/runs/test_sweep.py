@@ -312,7 +312,7 @@ def test_a_failing_run_ends_neither_the_sweep_nor_the_comparison(tmp_path: Path)
     assert first.returncode == 1, first.stderr[-3000:]
     assert "3 of 6 runs failed:" in first.stderr
     assert (
-        "- full__data.context-16__seed-1: no stream of visits 0 to 128 is left: 128 streams are longer than data.context=16"
+        "- full__data.context-16__seed-1: data.context=16: no stream of the first 128 visits fits into it"
         in first.stderr
     )
     assert "solution_path" in (home / "comparison.md").read_text()
