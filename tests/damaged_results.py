@@ -145,7 +145,13 @@ def damage_entry(rng: random.Random, whole: bytes, inside: str | None = None) ->
 
 def damage_array(rng: random.Random, arrays: dict[str, np.ndarray]) -> tuple[str, dict[str, np.ndarray]]:
     """Return (what was done, arrays) with one of another type or shape, with odd numbers, or missing."""
-    name = rng.choice(list(arrays))
+    if rng.random() < 0.3:  # what kernels loop to
+        count = rng.choice((10**9, 2**31 - 1, 10**6))
+        problems = arrays["problems"].copy()
+        problems[:, 1] = count
+        return f"count {count}", arrays | {"problems": problems}
+    # What kernels index by comes most often.
+    name = rng.choice([*arrays, *["problems"] * 6, *["offsets", "tokens"] * 2])
     array, changed = arrays[name], dict(arrays)
     action = rng.choice(("number", "number", "number", "column", "type", "shape", "remove", "swap"))
     if action == "remove":
