@@ -20,7 +20,7 @@ from sos.judge.evaluation import Evaluation, evaluate
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.runs.provenance import Origin
-from sos.train import pretrain
+from sos.train import plan, pretrain
 from sos.train.lit import LitGPT
 from sos.train.precision import DTYPES, decoding, set_matmul_precision
 
@@ -101,12 +101,12 @@ def test_every_precision_has_its_dtype_and_another_one_is_refused() -> None:
 
 
 def test_gpus_that_are_not_there_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain.CUDAAccelerator, "auto_device_count", lambda: 2)
+    monkeypatch.setattr(plan.CUDAAccelerator, "auto_device_count", lambda: 2)
     for devices in (1, 2):
-        pretrain.check_devices(Config(trainer=TrainerConfig(accelerator="gpu", devices=devices)))
-    pretrain.check_devices(Config(trainer=TrainerConfig(devices=8)))
+        plan.check_devices(Config(trainer=TrainerConfig(accelerator="gpu", devices=devices)))
+    plan.check_devices(Config(trainer=TrainerConfig(devices=8)))
     with pytest.raises(ValueError, match=r"trainer\.devices=4: this machine has 2"):
-        pretrain.check_devices(Config(trainer=TrainerConfig(accelerator="gpu", devices=4)))
+        plan.check_devices(Config(trainer=TrainerConfig(accelerator="gpu", devices=4)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="trains on a GPU")
