@@ -35,7 +35,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # "rule place" -> why it may stay as it is.
 EXCEPTIONS: dict[str, str] = {
-    "kernel sos/data/packing.py::_write": "the contract of environments rewrites it next",
+    "kernel sos/data/packing.py::_write": "its arrays are to become a NamedTuple",
     "function sos/stream/read/decode.py::_decode": "the contract of environments rewrites it next",
     "kernel sos/stream/read/forms.py::_read_action_piece": "the contract of environments rewrites it next",
     "kernel sos/stream/verify.py::_error": "the contract of environments rewrites it next",

@@ -1,1 +1,1 @@
-"""The verbs of the command line, one module each, under sixty lines: the work is done in the rooms below."""
+"""The verbs of the command line, one module each; what they do is done in the rooms below."""
