@@ -34,16 +34,7 @@ KERNEL_MAKERS |= {"njit", "jit", "overload", "register_jitable"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # "rule place" -> why it may stay as it is.
-EXCEPTIONS: dict[str, str] = {
-    "kernel sos/data/packing.py::_write": "its arrays are to become a NamedTuple",
-    "function sos/stream/read/decode.py::_decode": "the contract of environments rewrites it next",
-    "kernel sos/stream/read/forms.py::_read_action_piece": "the contract of environments rewrites it next",
-    "kernel sos/stream/verify.py::_error": "the contract of environments rewrites it next",
-    "kernel sos/stream/verify.py::_replay": "the contract of environments rewrites it next",
-    "kernel sos/stream/write/encode.py::_put_form": "the contract of environments rewrites it next",
-    "function sos/stream/write/encode.py::encode_traces": "the contract of environments rewrites it next",
-    "kernel sos/stream/write/encode.py::encode_traces": "the contract of environments rewrites it next",
-}
+EXCEPTIONS: dict[str, str] = {}
 
 
 def functions(tree: ast.AST, prefix: str = "", method: bool = False) -> Iterator[tuple[str, Function, bool]]:

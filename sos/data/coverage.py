@@ -17,9 +17,9 @@ from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.verify import verify_tokens
 from sos.stream.views import ORACLE, RETURNS_DROPPED, RETURNS_KEPT, apply_view, new_view_work
-from sos.stream.write.encode import ENCODE_ERRORS, encode_traces
+from sos.stream.write.encode import ENCODE_ERRORS, TokenRows, encode_traces
 from sos.stream.write.space import Writing, new_writing, tokens_size
-from sos.trace import ACTION, OK, SOLVED, VALUE, TraceBuffer, max_events, new_buffer, to_trace
+from sos.trace import ACTION, OK, SOLVED, VALUE, TraceBuffer, TraceRows, max_events, new_buffer, to_trace
 
 
 class Coverage(NamedTuple):
@@ -69,10 +69,10 @@ def _cover(env, strategy, program, key, limit, problems, space, found):
         found.nodes[p] = counts[1]
         for k in range(3):
             space.offsets[1, k] = counts[k]
-        written, _, _, error, _ = encode_traces(
-            program, limit, problems[p : p + 1], events, nodes, states, space.offsets, 0, 1, space.writing,
-            space.tokens, space.kinds, space.streams, found.prompts[p : p + 1], space.kept, 0,
-        )  # fmt: skip
+        problem, prompt = problems[p : p + 1], found.prompts[p : p + 1]
+        source = TraceRows(problem, events, nodes, states, space.offsets, space.kept, found.strategies)
+        sink = TokenRows(space.tokens, space.kinds, space.streams, prompt, space.kept)
+        written, _, _, error, _ = encode_traces(program, limit, source, 0, 1, space.writing, sink, 0)
         if error < 0:
             return p, error
         if written == 1:

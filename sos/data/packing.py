@@ -61,7 +61,8 @@ def _assign(lengths, context, row_of, room):
 
 
 @allocating
-def _write(tokens, kinds, offsets, prompts, row_of, order_key, num_rows, prompt_loss, out):
+def _write(chunk, row_of, order_key, num_rows, prompt_loss, out):
+    tokens, kinds, offsets, prompts = chunk.tokens, chunk.kinds, chunk.offsets, chunk.prompts
     used = np.zeros(num_rows, np.int64)
     docs = np.zeros(num_rows, np.int32)
     for k in range(len(prompts)):
@@ -98,5 +99,5 @@ def pack(chunk: Chunk, context: int, order_key: np.uint64, prompt_loss: bool = F
         np.full(shape, -1, np.int32),
         np.full(shape, -1, np.int8),
     )
-    _write(chunk.tokens, chunk.kinds, chunk.offsets, chunk.prompts, row_of, order_key, num_rows, prompt_loss, rows)
+    _write(chunk, row_of, order_key, num_rows, prompt_loss, rows)
     return rows

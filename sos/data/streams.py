@@ -25,7 +25,7 @@ from sos.rng import fold, stream_key
 from sos.search.depth_first import DepthFirst
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import FULL, ORACLE, RETURNS_DROPPED, RETURNS_KEPT, View, apply_view, new_view_work
-from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, encode_traces
+from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, TokenRows, encode_traces
 from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import LEFT_OUT, REACHED, WRITTEN, TraceRows, max_events
 
@@ -178,10 +178,10 @@ class StreamSource:
         offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
         count, reached, streams = 0, 0, 0
         while True:
+            sink = TokenRows(self._tokens, self._kinds, offsets, prompts, kept)
             count, more, reached, status, _ = encode_traces(
-                self.dialect.program, self.context, rows.problems, rows.events, rows.nodes, rows.states, rows.offsets,
-                reached, num, self._writing, self._tokens, self._kinds, offsets, prompts, kept, count,
-            )  # fmt: skip
+                self.dialect.program, self.context, rows, reached, num, self._writing, sink, count
+            )
             streams += more
             if status != NO_ROOM:
                 break

@@ -18,6 +18,8 @@ from numba.extending import overload
 
 from sos.kernels import INNER
 
+TRUE, WRONG_RESULT, ILLEGAL = range(3)  # what `check_action` says
+
 _IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
 
 
@@ -77,7 +79,7 @@ def apply_action(env, state, action, child):
 
 
 def check_action(env, action):
-    """Return 0 for a legal action with a true result, 1 for a wrong result, 2 for an action outside the rules."""
+    """Return `TRUE`, `WRONG_RESULT` or, for an action outside the rules, `ILLEGAL`."""
     return implementation_of("check_action", type(env))(env, action)
 
 

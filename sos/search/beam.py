@@ -28,11 +28,8 @@ from sos.search.work import (
     judge_leaf,
     write_child,
 )
-from sos.trace import Event, Outcome, Status, add_event
+from sos.trace import BUDGET, BUFFER_FULL, EMPTY, END, GENERATE, OK, add_event
 
-GENERATE, END = int(Event.GENERATE), int(Event.END)
-BUDGET, EMPTY = int(Outcome.BUDGET), int(Outcome.EMPTY)
-OK, BUFFER_FULL = (int(s) for s in Status)
 SHUFFLE_KEY = stream_key(0, "beam shuffle")
 
 

@@ -24,11 +24,8 @@ from sos.search.work import (
     judge_leaf,
     write_child,
 )
-from sos.trace import PARENT, Event, Outcome, Status, add_event
+from sos.trace import BUDGET, BUFFER_FULL, END, EXHAUSTED, GENERATE, OK, PARENT, add_event
 
-GENERATE, END = int(Event.GENERATE), int(Event.END)
-EXHAUSTED, BUDGET = int(Outcome.EXHAUSTED), int(Outcome.BUDGET)
-OK, BUFFER_FULL = (int(s) for s in Status)
 MOST_COST = 2**60  # of a path: a heuristic value and its sum with a cost then fit into 64 bits
 
 

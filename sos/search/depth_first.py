@@ -26,11 +26,7 @@ from sos.search.work import (
     judge_leaf,
     write_child,
 )
-from sos.trace import Event, Outcome, Status, add_event
-
-EXPAND, GENERATE, BACKTRACK, END = (int(e) for e in (Event.EXPAND, Event.GENERATE, Event.BACKTRACK, Event.END))
-EXHAUSTED, BUDGET = int(Outcome.EXHAUSTED), int(Outcome.BUDGET)
-OK, BUFFER_FULL = (int(s) for s in Status)
+from sos.trace import BACKTRACK, BUDGET, BUFFER_FULL, END, EXHAUSTED, EXPAND, GENERATE, OK, add_event
 
 
 class DepthFirst(NamedTuple):

@@ -10,10 +10,8 @@ from sos.envs import protocol as environment
 from sos.errors import UserError
 from sos.kernels import inlined, inner
 from sos.rng import fold
-from sos.trace import ACTION, PARENT, RANK, Event, Outcome, add_event
+from sos.trace import ACTION, DEAD_END, END, EXPAND, GOAL, PARENT, RANK, SOLVED, add_event
 
-EXPAND, GOAL, DEAD_END, END = (int(e) for e in (Event.EXPAND, Event.GOAL, Event.DEAD_END, Event.END))
-SOLVED = int(Outcome.SOLVED)
 NO_LIMIT = 2**63 - 1
 
 

@@ -11,9 +11,9 @@ from sos.errors import UserError
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
 from sos.stream.read.decode import decode_kernel
-from sos.stream.write.encode import ENCODE_ERRORS, OK, encode_traces
+from sos.stream.write.encode import ENCODE_ERRORS, OK, TokenRows, encode_traces
 from sos.stream.write.space import new_writing, tokens_size
-from sos.trace import ACTION, Trace, new_buffer, to_trace
+from sos.trace import ACTION, Trace, TraceRows, new_buffer, to_trace
 
 
 class Decoded(NamedTuple):
@@ -43,14 +43,14 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
     sizes = (len(trace.events), len(trace.nodes), len(trace.states))
     writing = new_writing(dialect.program, *sizes)
     offsets = np.array([(0, 0, 0), sizes], np.int64)
+    visits, strategies = np.zeros(1, np.int64), np.zeros(1, np.int32)
+    source = TraceRows(trace.problem[None], trace.events, trace.nodes, trace.states, offsets, visits, strategies)
     streams, prompts, kept = np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
     size = 256
     while True:
         tokens, kinds = (np.zeros(tokens_size(dialect.program, size), kind) for kind in (np.uint16, np.int8))
-        num, _, _, status, event = encode_traces(
-            dialect.program, size, trace.problem[None], trace.events, trace.nodes, trace.states, offsets, 0, 1, writing,
-            tokens, kinds, streams, prompts, kept, 0,
-        )  # fmt: skip
+        sink = TokenRows(tokens, kinds, streams, prompts, kept)
+        num, _, _, status, event = encode_traces(dialect.program, size, source, 0, 1, writing, sink, 0)
         if status != OK:
             raise UserError(f"dialect {dialect.name} cannot write event {event} of the trace: {ENCODE_ERRORS[status]}")
         if num:

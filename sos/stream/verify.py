@@ -18,11 +18,26 @@ from sos.envs import protocol as environment
 from sos.kernels import allocating, inlined, inner
 from sos.stream.codec import DecodeStatus, decode
 from sos.stream.dialect.compile import Dialect
-from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Outcome, Trace
-
-EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
-QUOTE_FLAG, LABEL_FLAG, UNANNOUNCED_FLAG = (int(f) for f in Flag)
-SOLVED = int(Outcome.SOLVED)
+from sos.trace import (
+    ACTION,
+    BACKTRACK,
+    DEAD_END,
+    END,
+    EXPAND,
+    FLAGS,
+    GENERATE,
+    GOAL,
+    KIND,
+    LABEL_FLAG,
+    NODE,
+    PARENT,
+    QUOTE_FLAG,
+    SOLVED,
+    STATE,
+    UNANNOUNCED_FLAG,
+    VALUE,
+    Trace,
+)
 
 
 class Error(IntEnum):
@@ -50,6 +65,15 @@ class Error(IntEnum):
     UNANNOUNCED = 13  # a return to an ancestor that no event announced
 
 
+# The same as plain ints, for the kernels.
+NO_ERROR, BAD_ORDER, BAD_JUMP, BAD_OPERAND, BAD_ACTION, BAD_RESULT, BAD_STATE = (
+    int(error) for error in Error if error < 7
+)
+FALSE_GOAL, FALSE_DEAD_END, BAD_VALUE, BAD_OUTCOME, BAD_QUOTE, BAD_LABEL, UNANNOUNCED = (
+    int(error) for error in Error if error >= 7
+)
+
+
 class Verdict(NamedTuple):
     """What verification found."""
 
@@ -57,6 +81,17 @@ class Verdict(NamedTuple):
     errors: np.ndarray  # int8 (E,): an Error for each event
     goal_event: int  # index of the event that solves the problem, or -1
     status: DecodeStatus  # how the tokens ended; OK for a trace that was not decoded
+
+
+class Replay(NamedTuple):
+    """What is known of each node so far. N = nodes."""
+
+    true_states: np.ndarray  # int32 (N, W): what its actions lead to by the rules, where it is sound
+    sound: np.ndarray  # bool (N,)
+    expanded: np.ndarray  # bool (N,)
+    dead: np.ndarray  # bool (N,): called a dead end
+    state_of: np.ndarray  # int32 (N,): row of the state stated last, -1 before the first
+    work: np.ndarray  # int32 (3, W)
 
 
 @inner
@@ -68,95 +103,120 @@ def _same(a, b):
 
 
 @inlined
-def _error(env, problem, events, nodes, states, e, state_of, expanded, dead, sound, true_states, work, goal_seen):
+def _differ(env, stated, expected, work):
+    """Say whether two states have different futures."""
+    environment.canonical(env, stated, work[1])
+    environment.canonical(env, expected, work[2])
+    return not _same(work[1], work[2])
+
+
+@inlined
+def _generation_error(env, trace, e, replay):
+    node = trace.events[e, NODE]
+    parent = trace.nodes[node, PARENT]
+    if parent < 0 or not replay.expanded[parent]:
+        return BAD_JUMP
+    action = trace.nodes[node, ACTION:]
+    if not environment.apply_action(env, trace.states[replay.state_of[parent]], action, replay.work[0]):
+        return BAD_OPERAND
+    legal = environment.check_action(env, action)
+    if legal == environment.ILLEGAL:
+        return BAD_ACTION
+    if legal == environment.WRONG_RESULT:
+        return BAD_RESULT
+    return BAD_STATE if _differ(env, trace.states[trace.events[e, STATE]], replay.work[0], replay.work) else NO_ERROR
+
+
+@inlined
+def _visit_error(env, trace, e, replay):
+    kind, node = trace.events[e, KIND], trace.events[e, NODE]
+    if node < 0 or replay.state_of[node] < 0:
+        return BAD_JUMP
+    state = trace.states[replay.state_of[node]]
+    if environment.is_leaf(env, state) and (kind == BACKTRACK or not replay.dead[node]):
+        return BAD_ORDER
+    if kind == EXPAND and replay.expanded[node] and e > 0:
+        return BAD_JUMP
+    if kind == BACKTRACK and not replay.expanded[node]:
+        return BAD_JUMP
+    return BAD_STATE if _differ(env, trace.states[trace.events[e, STATE]], state, replay.work) else NO_ERROR
+
+
+@inlined
+def _leaf_error(env, trace, e, replay):
+    kind, node = trace.events[e, KIND], trace.events[e, NODE]
+    if node < 0 or replay.state_of[node] < 0:
+        return BAD_JUMP
+    state = trace.states[replay.state_of[node]]
+    if kind == GOAL and not (replay.sound[node] and environment.is_goal(env, trace.problem, replay.true_states[node])):
+        return FALSE_GOAL
+    if not environment.is_leaf(env, state):
+        return BAD_ORDER
+    if kind == DEAD_END and environment.is_goal(env, trace.problem, state):
+        return FALSE_DEAD_END
+    return BAD_VALUE if trace.events[e, VALUE] != environment.leaf_value(env, state) else NO_ERROR
+
+
+@inlined
+def _error(env, trace, e, replay, goal_seen):
     """Return the error code of event `e`, given the replay so far."""
-    kind = events[e, KIND]
-    node = events[e, NODE]
-    flags = events[e, FLAGS]
+    kind = trace.events[e, KIND]
     if goal_seen and kind != END:
-        return 1
+        return BAD_ORDER
+    error = NO_ERROR
     if kind == GENERATE:
-        parent = nodes[node, PARENT]
-        if parent < 0 or not expanded[parent]:
-            return 2
-        action = nodes[node, ACTION:]
-        if not environment.apply_action(env, states[state_of[parent]], action, work[0]):
-            return 3
-        legal = environment.check_action(env, action)
-        if legal == 2:
-            return 4
-        if legal == 1:
-            return 5
-        environment.canonical(env, work[0], work[1])
-        environment.canonical(env, states[events[e, STATE]], work[2])
-        if not _same(work[1], work[2]):
-            return 6
+        error = _generation_error(env, trace, e, replay)
     elif kind == EXPAND or kind == BACKTRACK:
-        if node < 0 or state_of[node] < 0:
-            return 2
-        if environment.is_leaf(env, states[state_of[node]]) and (kind == BACKTRACK or not dead[node]):
-            return 1
-        if kind == EXPAND and expanded[node] and e > 0:
-            return 2
-        if kind == BACKTRACK and not expanded[node]:
-            return 2
-        environment.canonical(env, states[events[e, STATE]], work[1])
-        environment.canonical(env, states[state_of[node]], work[2])
-        if not _same(work[1], work[2]):
-            return 6
+        error = _visit_error(env, trace, e, replay)
     elif kind == GOAL or kind == DEAD_END:
-        if node < 0 or state_of[node] < 0:
-            return 2
-        state = states[state_of[node]]
-        if kind == GOAL and not (sound[node] and environment.is_goal(env, problem, true_states[node])):
-            return 7
-        if not environment.is_leaf(env, state):
-            return 1
-        if kind == DEAD_END and environment.is_goal(env, problem, state):
-            return 8
-        if events[e, VALUE] != environment.leaf_value(env, state):
-            return 9
-    elif (events[e, VALUE] == SOLVED) != goal_seen:
-        return 10
+        error = _leaf_error(env, trace, e, replay)
+    elif (trace.events[e, VALUE] == SOLVED) != goal_seen:
+        error = BAD_OUTCOME
+    if error != NO_ERROR:
+        return error
+    flags = trace.events[e, FLAGS]
     if flags & QUOTE_FLAG:
-        return 11
+        return BAD_QUOTE
     if flags & LABEL_FLAG:
-        return 12
-    if flags & UNANNOUNCED_FLAG:
-        return 13
-    return 0
+        return BAD_LABEL
+    return UNANNOUNCED if flags & UNANNOUNCED_FLAG else NO_ERROR
 
 
-@inner
-def _replay(env, problem, events, nodes, states, errors, state_of, expanded, dead, sound, true_states, work):
+@inlined
+def _derive(env, trace, e, replay):
+    """Note whether the node that event `e` generates is sound, and its true state if it is."""
+    node = trace.events[e, NODE]
+    parent = trace.nodes[node, PARENT]
+    if parent >= 0 and replay.sound[parent]:
+        action = trace.nodes[node, ACTION:]
+        held = environment.apply_action(env, replay.true_states[parent], action, replay.true_states[node])
+        replay.sound[node] = held and environment.check_action(env, action) == environment.TRUE
+
+
+@inlined
+def _replay(env, trace, errors, replay):
     goal_seen = False
     goal_event = -1
-    for e in range(len(events)):
-        kind = events[e, KIND]
-        node = events[e, NODE]
+    for e in range(len(trace.events)):
+        kind, node = trace.events[e, KIND], trace.events[e, NODE]
         if e == 0:
-            environment.root_state(env, problem, true_states[0])
-            sound[0] = True
-            state_of[0] = events[0, STATE]
+            environment.root_state(env, trace.problem, replay.true_states[0])
+            replay.sound[0] = True
+            replay.state_of[0] = trace.events[0, STATE]
         elif kind == GENERATE:
-            parent = nodes[node, PARENT]
-            if parent >= 0 and sound[parent]:
-                held = environment.apply_action(env, true_states[parent], nodes[node, ACTION:], true_states[node])
-                sound[node] = held and environment.check_action(env, nodes[node, ACTION:]) == 0
-        errors[e] = _error(
-            env, problem, events, nodes, states, e, state_of, expanded, dead, sound, true_states, work, goal_seen
-        )
+            _derive(env, trace, e, replay)
+        errors[e] = _error(env, trace, e, replay, goal_seen)
         if kind == GENERATE:
-            state_of[node] = events[e, STATE]
+            replay.state_of[node] = trace.events[e, STATE]
         elif kind == EXPAND or kind == BACKTRACK:
             if node >= 0:
-                expanded[node] = True
-                state_of[node] = events[e, STATE]
+                replay.expanded[node] = True
+                replay.state_of[node] = trace.events[e, STATE]
         elif kind == DEAD_END:
             if node >= 0:
-                dead[node] = True
+                replay.dead[node] = True
         elif kind == GOAL:
-            if not goal_seen and errors[e] != 2 and errors[e] != 7:
+            if not goal_seen and errors[e] != BAD_JUMP and errors[e] != FALSE_GOAL:
                 goal_event = e
             goal_seen = True
     return goal_event
@@ -165,14 +225,16 @@ def _replay(env, problem, events, nodes, states, errors, state_of, expanded, dea
 @allocating
 def verify_kernel(env, problem, events, nodes, states, errors):
     """Replay a trace into `errors` int8 (E,); return the index of the event that solves the problem, or -1. O(E)."""
-    num_nodes = len(nodes)
-    true_states = np.zeros((num_nodes, states.shape[1]), np.int32)
-    sound = np.zeros(num_nodes, np.bool_)
-    expanded = np.zeros(num_nodes, np.bool_)
-    dead = np.zeros(num_nodes, np.bool_)
-    state_of = np.full(num_nodes, -1, np.int32)
-    work = np.zeros((3, states.shape[1]), np.int32)
-    return _replay(env, problem, events, nodes, states, errors, state_of, expanded, dead, sound, true_states, work)
+    num = len(nodes)
+    replay = Replay(
+        np.zeros((num, states.shape[1]), np.int32),
+        np.zeros(num, np.bool_),
+        np.zeros(num, np.bool_),
+        np.zeros(num, np.bool_),
+        np.full(num, -1, np.int32),
+        np.zeros((3, states.shape[1]), np.int32),
+    )
+    return _replay(env, Trace(problem, events, nodes, states), errors, replay)
 
 
 def verify(env: Any, trace: Trace) -> Verdict:

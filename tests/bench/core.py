@@ -33,10 +33,10 @@ from sos.stream.dialect.compile import load_dialect
 from sos.stream.read.decode import decode_kernel
 from sos.stream.verify import verify_kernel
 from sos.stream.views import View
-from sos.stream.write.encode import encode_traces
+from sos.stream.write.encode import TokenRows, encode_traces
 from sos.stream.write.space import new_writing
 from sos.stream.write.spans import SLACK
-from sos.trace import ACTION, Trace, new_buffer
+from sos.trace import ACTION, Trace, TraceRows, new_buffer
 
 
 @allocating
@@ -50,16 +50,14 @@ def search_all(strategy, env, problems, work, trace):
 
 
 @allocating
-def encode_all(program, problems, events, nodes, states, starts, tokens, kinds, writing):
-    """Encode every trace of the concatenated arrays, each into the same buffer; return the number of tokens."""
-    streams, one, kept = np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64)
+def encode_all(program, rows, tokens, kinds, writing):
+    """Encode every trace of `rows`, each into the same buffer; return the number of tokens."""
+    sink = TokenRows(tokens, kinds, np.zeros(2, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64))
     context = len(tokens) - program.max_event_tokens - SLACK
     total = 0
-    for k in range(len(problems)):
-        encode_traces(
-            program, context, problems, events, nodes, states, starts, k, k + 1, writing, tokens, kinds, streams, one, kept, 0
-        )  # fmt: skip
-        total += streams[1]
+    for k in range(len(rows.problems)):
+        encode_traces(program, context, rows, k, k + 1, writing, sink, 0)
+        total += sink.stops[1]
     return total
 
 
@@ -101,12 +99,15 @@ def solvable_problems(env: Countdown, num: int, seed: int) -> np.ndarray:
     return np.ascontiguousarray(problems[solvable][:num])
 
 
-def concatenated(traces: list[Trace]) -> tuple[np.ndarray, ...]:
-    """Return (problems, events, nodes, states, starts int64 (N + 1, 3)) of traces behind each other."""
+def concatenated(traces: list[Trace]) -> TraceRows:
+    """Return traces behind each other."""
     sizes = np.array([[len(t.events), len(t.nodes), len(t.states)] for t in traces])
     starts = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(sizes, axis=0)])
     arrays = (np.concatenate([getattr(t, name) for t in traces]) for name in ("events", "nodes", "states"))
-    return np.stack([t.problem for t in traces]), *arrays, starts
+    num = len(traces)
+    return TraceRows(
+        np.stack([t.problem for t in traces]), *arrays, starts, np.zeros(num, np.int64), np.zeros(num, np.int32)
+    )
 
 
 def row(what: str, figure: float, unit: str, note: str = "") -> None:
@@ -161,13 +162,13 @@ def main() -> None:
 
     mixture_row(env, options.repeats)
     traces = [run_search(strategy, env, problem) for problem in problems]
-    arrays = concatenated(traces)
+    rows = concatenated(traces)
     for name, whole_max in (("compact", 9), ("compact", 999), ("sos", 9), ("sos", 999)):
         dialect = load_dialect(name, env, whole_max)
         tokens, kinds = np.zeros(2_000_000, np.uint16), np.zeros(2_000_000, np.int8)
         align = np.zeros(2_000_000, np.int32)
         writing = new_writing(dialect.program, len(buffer.events), len(buffer.nodes), len(buffer.nodes))
-        written = (dialect.program, *arrays, tokens, kinds, writing)
+        written = (dialect.program, rows, tokens, kinds, writing)
         total = encode_all(*written)
         duration = seconds(lambda: encode_all(*written), options.repeats)  # noqa: B023
         mean = f"{total / num:,.0f} tokens/trace"
@@ -180,7 +181,7 @@ def main() -> None:
         stream, ends = np.concatenate(streams), np.array(lengths)
         errors = np.zeros(len(buffer.events), np.int8)
         read = (dialect.program, env, stream, ends, buffer, align, errors)
-        assert read_all(*read, True) == (len(arrays[1]), sum(t.outcome == 0 for t in traces))
+        assert read_all(*read, True) == (len(rows.events), sum(t.outcome == 0 for t in traces))
         for what, with_verify in (("decode", False), ("decode and verify", True)):
             duration = seconds(lambda: read_all(*read, with_verify), options.repeats)  # noqa: B023
             row(f"{what} {name}, {whole_max}", num / duration, "traces/s", f"{total / duration:,.0f} tokens/s")

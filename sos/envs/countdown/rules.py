@@ -259,15 +259,15 @@ def _check_action(env, action):
         true = a * b
     elif operator == SUBTRACT:
         if a < b:
-            return 2
+            return protocol.ILLEGAL
         true = a - b
     else:
         if b == 0 or a < b or a % b != 0:
-            return 2
+            return protocol.ILLEGAL
         true = a // b
     if true > env.max_value:
-        return 2
-    return 0 if true == action[3] else 1
+        return protocol.ILLEGAL
+    return protocol.TRUE if true == action[3] else protocol.WRONG_RESULT
 
 
 @implements(protocol.canonical, Countdown)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from sos.envs import protocol as environment
@@ -13,7 +11,6 @@ from sos.stream.dialect.program import PATH_CAPACITY
 from sos.stream.read.forms import (
     ACTION_SEEN,
     COUNT_SLOT,
-    DEPTH_SLOT,
     FURTHEST,
     HISTORY_SLOT,
     PATH_SLOT,
@@ -22,6 +19,7 @@ from sos.stream.read.forms import (
     new_reading,
     read_form,
 )
+from sos.stream.read.names import UNNAMED, Told, history_is_true, label_is_true, resolve
 from sos.trace import (
     ACTION,
     BACKTRACK,
@@ -47,17 +45,6 @@ FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL = d.ROOT, d.EXPAND, d.GENERATE
 FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = d.DEAD_END, d.GOAL, d.BACKTRACK, d.JUMP
 FORM_END, FORM_LAST_END = d.END_SOLVED, d.END_EMPTY
 OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)  # as `DecodeStatus`
-UNNAMED = -2  # what a form names that names no node
-
-
-class Told(NamedTuple):
-    """What the stream told of each node so far; rows are set when their node is made. N = nodes."""
-
-    state_of: np.ndarray  # int32 (N,): row of the last stated state
-    next_rank: np.ndarray  # int32 (N,): rank of the next child
-    visited: np.ndarray  # bool (N,)
-    inner: np.ndarray  # bool (N,): not generated as a leaf
-    rows: np.ndarray  # int32 (2, W): work space
 
 
 @inlined
@@ -78,83 +65,6 @@ def _add_node(buffer, told, parent, row):
 
 
 @inner
-def _child(unnamed_leaves, nodes, count, inner, parent, rank):
-    """Return the first child of `parent` that goes by `rank`, or -1. O(nodes)."""
-    for node in range(parent + 1, count):
-        if nodes[node, PARENT] == parent and nodes[node, RANK] == rank and (inner[node] or not unnamed_leaves):
-            return node
-    return -1
-
-
-@inlined
-def _leaf(nodes, count, told, parent, reading):
-    """Return the first leaf child of `parent` that the last stated operation generated, or -1. O(nodes)."""
-    length = reading.scalars[HISTORY_SLOT]
-    if length < 1 or length > len(reading.history):
-        return -1
-    action = reading.history[length - 1]
-    for node in range(parent + 1, count):
-        if nodes[node, PARENT] == parent and not told.inner[node]:
-            same = True
-            for k in range(len(action)):
-                if nodes[node, ACTION + k] != action[k]:
-                    same = False
-            if same:
-                return node
-    return -1
-
-
-@inlined
-def _resolve(program, nodes, count, told, current, reading):
-    """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names
-    none."""
-    length = reading.scalars[PATH_SLOT]
-    if length > 0:
-        if length > PATH_CAPACITY or reading.path[0] != 0:
-            return -1
-        node = 0
-        for k in range(1, length):
-            parent = node
-            node = _child(program.unnamed_leaves, nodes, count, told.inner, parent, reading.path[k])
-            if node < 0 and k == length - 1 and reading.path[k] == 0 and program.unnamed_leaves:
-                node = _leaf(nodes, count, told, parent, reading)
-            if node < 0:
-                return -1
-        return node
-    wanted = reading.scalars[DEPTH_SLOT]
-    if wanted < 0:
-        return UNNAMED
-    depth = 0
-    node = current
-    while node > 0:
-        node = nodes[node, PARENT]
-        depth += 1
-    if current < 0 or node < 0 or wanted > depth:
-        return -1
-    node = current
-    for _ in range(depth - wanted):
-        node = nodes[node, PARENT]
-    return node
-
-
-@inlined
-def _history_is_true(nodes, node, reading):
-    """Compare the stated history with the actions from the root to `node`."""
-    left = reading.scalars[HISTORY_SLOT]
-    if left > len(reading.history):
-        return False
-    while node >= 0 and nodes[node, PARENT] >= 0:
-        left -= 1
-        if left < 0:
-            return False
-        for k in range(reading.history.shape[1]):
-            if reading.history[left, k] != nodes[node, ACTION + k]:
-                return False
-        node = nodes[node, PARENT]
-    return left == 0
-
-
-@inner
 def _state_differs(states, row, state):
     for k in range(states.shape[1]):
         if states[row, k] != state[k]:
@@ -169,22 +79,6 @@ def _copy_state(states, row, state):
 
 
 @inlined
-def _label_is_true(nodes, node, reading):
-    """Say whether the stated path is the node's own."""
-    length = reading.scalars[PATH_SLOT]
-    if length > PATH_CAPACITY:
-        return False
-    k = length - 1
-    while k >= 0 and node >= 0:
-        expected = nodes[node, RANK] if nodes[node, PARENT] >= 0 else 0
-        if reading.path[k] != expected:
-            return False
-        node = nodes[node, PARENT]
-        k -= 1
-    return k < 0 and node < 0
-
-
-@inlined
 def _label(buffer, told, node, reading):
     """Take the label of `node`, whose generation is the last event."""
     events, nodes, states, counts = buffer
@@ -195,7 +89,7 @@ def _label(buffer, told, node, reading):
     for k in range(nodes.shape[1] - ACTION):
         if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
             flags |= QUOTE_FLAG
-    if not _label_is_true(nodes, node, reading):
+    if not label_is_true(nodes, node, reading):
         flags |= LABEL_FLAG
         length = scalars[PATH_SLOT]
         if length <= PATH_CAPACITY:
@@ -246,13 +140,13 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
     scalars = reading.scalars
     flags = QUOTE_FLAG if scalars[QUOTES] else 0
-    node = _resolve(program, nodes, counts[1], told, current, reading)
+    node = resolve(program, nodes, counts[1], told, current, reading)
     if node == UNNAMED:
         node = just_generated
     kind = BACKTRACK if form == FORM_BACKTRACK else EXPAND
     if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
         kind = BACKTRACK
-    if scalars[HISTORY_SLOT] >= 0 and not _history_is_true(nodes, node, reading):
+    if scalars[HISTORY_SLOT] >= 0 and not history_is_true(nodes, node, reading):
         flags |= QUOTE_FLAG
     row = told.state_of[node] if node >= 0 else np.int32(-1)
     if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading.state)):
@@ -281,10 +175,77 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
     return node
 
 
-@inner
+@inlined
+def _begin(buffer, told, problem, reading):
+    """Take the problem statement: the root's first visit."""
+    nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
+    problem[0] = reading.problem[0]
+    for k in range(states.shape[1]):
+        problem[k + 1] = reading.state[k]
+    for k in range(nodes.shape[1]):
+        nodes[0, k] = 0
+    _add_node(buffer, told, -1, 0)
+    told.visited[0] = True
+    told.inner[0] = True
+    _copy_state(states, 0, reading.state)
+    counts[2] = 1
+    add_event(buffer, EXPAND, 0, 0, 0, QUOTE_FLAG if reading.scalars[HISTORY_SLOT] > 0 else 0)
+
+
+@inlined
+def _leaf_event(env, buffer, told, kind, node, reading):
+    """Take a dead end or goal of `node`; the value that it does not state is the node's."""
+    row = told.state_of[node] if node >= 0 else np.int32(-1)
+    value = reading.scalars[VALUE_SLOT]
+    if value < 0:
+        value = np.int64(environment.leaf_value(env, buffer.states[row])) if row >= 0 else np.int64(0)
+    add_event(buffer, kind, node, row, value, QUOTE_FLAG if reading.scalars[QUOTES] else 0)
+
+
+@inlined
+def _end(program, buffer, form, reading):
+    """Take the end of the search."""
+    outcome = form - FORM_END
+    if program.shared_end and outcome == SOLVED and buffer.events[buffer.counts[0] - 1, KIND] != GOAL:
+        outcome = EXHAUSTED
+    add_event(buffer, END, -1, -1, outcome, QUOTE_FLAG if reading.scalars[QUOTES] else 0)
+
+
+@inlined
+def _claim(program, env, buffer, told, form, current, reading):
+    """Take what a form claims; return the current node behind it."""
+    last = buffer.counts[0] - 1
+    generated = buffer.events[last, KIND] == GENERATE
+    just_generated = np.int64(buffer.events[last, NODE]) if generated else np.int64(-1)
+    if form == FORM_LABEL:
+        _label(buffer, told, just_generated, reading)
+    elif form == FORM_GENERATE:
+        current = np.int64(_generate(env, buffer, told, current, reading))
+    elif form == FORM_DEAD_END or form == FORM_GOAL:
+        kind = DEAD_END if form == FORM_DEAD_END else GOAL
+        _leaf_event(env, buffer, told, kind, just_generated if generated else current, reading)
+    elif form >= FORM_END:
+        _end(program, buffer, form, reading)
+    else:
+        current = np.int64(_visit(program, env, buffer, told, form, current, just_generated, reading))
+    return current
+
+
+@inlined
+def _next_form(program, begun, problem, tokens, pos, reading):
+    """Return the first form that reads the tokens at `pos`, and the position behind it, -1 if there is none."""
+    reading.scalars[FURTHEST] = pos
+    # One call site, because the reader is compiled into it.
+    for form in range(FORM_EXPAND if begun else FORM_ROOT, FORM_LAST_END + 1 if begun else FORM_ROOT + 1):
+        after = np.int64(read_form(program, form, problem, tokens, pos, reading))
+        if after >= 0:
+            return form, after
+    return 0, np.int64(-1)
+
+
+@inlined
 def _decode(program, env, tokens, problem, buffer, align, told, reading):
-    events, nodes, states, counts = buffer
-    scalars = reading.scalars
+    counts, scalars = buffer.counts, reading.scalars
     for k in range(3):
         counts[k] = 0
     pos = np.int64(0)
@@ -295,69 +256,23 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
         if begun:
             if pos >= len(tokens):
                 return TRUNCATED, pos
-            if counts[0] >= len(events) or counts[1] >= len(nodes) or counts[2] >= len(states):
+            if counts[0] >= len(buffer.events) or counts[1] >= len(buffer.nodes) or counts[2] >= len(buffer.states):
                 return BUFFER_FULL, pos
-        scalars[FURTHEST] = pos
-        after = -1
-        form = 0
-        # One call site, because the reader is compiled into it.
-        for candidate in range(FORM_EXPAND if begun else FORM_ROOT, FORM_LAST_END + 1 if begun else FORM_ROOT + 1):
-            after = read_form(program, candidate, problem, tokens, pos, reading)
-            if after >= 0:
-                form = candidate
-                break
+        form, after = _next_form(program, begun, problem, tokens, pos, reading)
         if not begun:
-            if after < 0 or scalars[COUNT_SLOT] != states.shape[1] - 1:
+            if after < 0 or scalars[COUNT_SLOT] != buffer.states.shape[1] - 1:
                 return NO_PROMPT, scalars[FURTHEST]
-            problem[0] = reading.problem[0]
-            for k in range(states.shape[1]):
-                problem[k + 1] = reading.state[k]
-            for k in range(nodes.shape[1]):
-                nodes[0, k] = 0
-            _add_node(buffer, told, -1, 0)
-            told.visited[0] = True
-            told.inner[0] = True
-            _copy_state(states, 0, reading.state)
-            counts[2] = 1
-            add_event(buffer, EXPAND, 0, 0, 0, QUOTE_FLAG if scalars[HISTORY_SLOT] > 0 else 0)
-            for k in range(after):
-                align[k] = 0
-            pos = after
-            continue
-        last = counts[0] - 1
-        if label_due and form != FORM_LABEL:
-            events[last, FLAGS] |= LABEL_FLAG
-        if after < 0 or (form == FORM_LABEL and not label_due):
-            furthest = max(scalars[FURTHEST], pos)
-            return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
-        just_generated = np.int64(events[last, NODE]) if events[last, KIND] == GENERATE else np.int64(-1)
-        e = counts[0]
-        if form == FORM_LABEL:
-            e = last
-            label_due = False
-            _label(buffer, told, just_generated, reading)
-        elif form == FORM_GENERATE:
-            current = np.int64(_generate(env, buffer, told, current, reading))
-            label_due = program.present[FORM_LABEL] and told.inner[counts[1] - 1]
+            _begin(buffer, told, problem, reading)
         else:
-            label_due = False
-            flags = QUOTE_FLAG if scalars[QUOTES] else 0
-            if form == FORM_DEAD_END or form == FORM_GOAL:
-                node = just_generated if just_generated >= 0 else current
-                row = told.state_of[node] if node >= 0 else np.int32(-1)
-                value = scalars[VALUE_SLOT]
-                if value < 0:
-                    value = np.int64(environment.leaf_value(env, states[row])) if row >= 0 else np.int64(0)
-                add_event(buffer, DEAD_END if form == FORM_DEAD_END else GOAL, node, row, value, flags)
-            elif form >= FORM_END:
-                outcome = form - FORM_END
-                if program.shared_end and outcome == SOLVED and events[last, KIND] != GOAL:
-                    outcome = EXHAUSTED
-                add_event(buffer, END, -1, -1, outcome, flags)
-            else:
-                current = np.int64(_visit(program, env, buffer, told, form, current, just_generated, reading))
+            if label_due and form != FORM_LABEL:
+                buffer.events[counts[0] - 1, FLAGS] |= LABEL_FLAG
+            if after < 0 or (form == FORM_LABEL and not label_due):
+                furthest = max(scalars[FURTHEST], pos)
+                return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
+            current = np.int64(_claim(program, env, buffer, told, form, current, reading))
+            label_due = form == FORM_GENERATE and program.present[FORM_LABEL] and told.inner[counts[1] - 1]
         for k in range(pos, after):
-            align[k] = e
+            align[k] = counts[0] - 1
         pos = after
         if form >= FORM_END:
             return OK, pos

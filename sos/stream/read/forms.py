@@ -98,8 +98,11 @@ def _matches(separator, tokens, pos, scalars):
 
 
 @inner
-def _read_action_piece(symbols, whole_max, runs, kind, column, tokens, pos, action, seen, scalars):
-    """Read one number or operator of an action into `action`; the second reading of a column is compared."""
+def _read_action_piece(program, piece, tokens, pos, action, seen, scalars):
+    """Read one number or operator of an action, `piece` of the program's code, into `action`; the second reading of a
+    column is compared."""
+    kind, column = piece[0], piece[1]
+    symbols = program.symbols
     if kind == SYMBOL:
         value = -1
         if pos < len(tokens):
@@ -110,7 +113,7 @@ def _read_action_piece(symbols, whole_max, runs, kind, column, tokens, pos, acti
             return _fail(scalars, pos), seen
         after = pos + 1
     else:
-        value, after = _read_number(whole_max, runs, tokens, pos)
+        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
             return _fail(scalars, after), seen
     if seen & (1 << column):
@@ -132,10 +135,7 @@ def _read_operation(program, tokens, pos, action, reading):
                 return _fail(reading.scalars, pos)
             pos += 1
         else:
-            pos, seen = _read_action_piece(
-                program.symbols, program.whole_max, program.runs, kind, program.code[pc, 1], tokens, pos, action, seen,
-                reading.scalars,
-            )  # fmt: skip
+            pos, seen = _read_action_piece(program, program.code[pc], tokens, pos, action, seen, reading.scalars)
             if pos < 0:
                 return -1
     return pos
@@ -163,47 +163,45 @@ def _read_history(program, tokens, pos, reading):
 
 
 @inlined
-def _read_numbers(program, tokens, pos, reading):
-    """Read the stated numbers; return the position behind them or -1. More than a state holds do not match."""
+def _read_list(program, separator, tokens, pos, out, most, scalars):
+    """Read at least one and at most `most` numbers, into `out` what it has room for; return (position behind them or
+    -1, how many)."""
     count = 0
     while True:
         value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
-            if count > 0 and len(program.separator) == 0:
+            if count > 0 and len(separator) == 0:
                 break
-            return _fail(reading.scalars, after)
-        if count + 1 >= len(reading.state):
-            return _fail(reading.scalars, pos)
+            return _fail(scalars, after), count
+        if count >= most:
+            return _fail(scalars, pos), count
+        if count < len(out):
+            out[count] = value
         count += 1
-        reading.state[count] = value
         pos = after
-        if not _matches(program.separator, tokens, pos, reading.scalars):
+        if not _matches(separator, tokens, pos, scalars):
             break
-        pos += len(program.separator)
-    for k in range(count + 1, len(reading.state)):
-        reading.state[k] = 0
-    reading.state[0] = count
-    reading.scalars[COUNT_SLOT] = count
+        pos += len(separator)
+    return pos, count
+
+
+@inlined
+def _read_numbers(program, tokens, pos, reading):
+    """Read the stated numbers; return the position behind them or -1. More than a state holds do not match."""
+    state = reading.state
+    pos, count = _read_list(program, program.separator, tokens, pos, state[1:], len(state) - 1, reading.scalars)
+    if pos >= 0:
+        for k in range(count + 1, len(state)):
+            state[k] = 0
+        state[0] = count
+        reading.scalars[COUNT_SLOT] = count
     return pos
 
 
 @inlined
 def _read_path(program, tokens, pos, reading):
     """Read child indices, the root's 0 first; return the position behind them or -1."""
-    count = 0
-    while True:
-        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
-        if value < 0:
-            if count > 0 and len(program.path_separator) == 0:
-                break
-            return _fail(reading.scalars, after)
-        if count < PATH_CAPACITY:
-            reading.path[count] = value
-        count += 1
-        pos = after
-        if not _matches(program.path_separator, tokens, pos, reading.scalars):
-            break
-        pos += len(program.path_separator)
+    pos, count = _read_list(program, program.path_separator, tokens, pos, reading.path, INT32_MAX, reading.scalars)
     reading.scalars[PATH_SLOT] = count
     return pos
 
@@ -229,10 +227,8 @@ def read_form(program, form, problem, tokens, pos, reading):
                 return _fail(reading.scalars, pos)
             pos += 1
         elif kind == ACTION_NUMBER or kind == SYMBOL:
-            pos, seen = _read_action_piece(
-                program.symbols, program.whole_max, program.runs, kind, argument, tokens, pos, reading.action,
-                scalars[ACTION_SEEN], scalars,
-            )  # fmt: skip
+            seen = scalars[ACTION_SEEN]
+            pos, seen = _read_action_piece(program, program.code[pc], tokens, pos, reading.action, seen, scalars)
             scalars[ACTION_SEEN] = seen
         elif kind == NUMBERS:
             pos = _read_numbers(program, tokens, pos, reading)

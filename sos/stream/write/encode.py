@@ -6,10 +6,23 @@ and a history.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sos.kernels import inlined, inner, kernel
 from sos.stream.dialect import program as d
+from sos.stream.dialect.program import (
+    ACTION_NUMBER,
+    DEPTH,
+    END_SOLVED,
+    HISTORY,
+    LITERAL,
+    NUMBERS,
+    OPERATION,
+    PATH,
+    VALUE_NUMBER,
+)
 from sos.stream.dialect.vocab import FIRST_NUMBER
 from sos.stream.write.space import (
     HISTORY_START,
@@ -36,12 +49,22 @@ from sos.stream.write.steps import (
     SIZE,
     STEP,
 )
-from sos.trace import ACTION, KIND, NODE, PARENT, RANK, STATE, VALUE, Event
+from sos.trace import (
+    ACTION,
+    BACKTRACK,
+    END,
+    EXPAND,
+    GENERATE,
+    KIND,
+    NODE,
+    PARENT,
+    RANK,
+    STATE,
+    VALUE,
+    Trace,
+)
 
-LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
-EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(e) for e in Event)
 FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
-OPERATION, END_SOLVED = d.OPERATION, d.END_SOLVED
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED)
 
 OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM = 0, -1, -2, -3, -4
@@ -52,6 +75,24 @@ ENCODE_ERRORS = {
     "expands another one",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
 }
+
+
+class TokenRows(NamedTuple):
+    """Where streams are written behind each other. N = streams that there is room for."""
+
+    tokens: np.ndarray  # uint16 (`tokens_size`,)
+    kinds: np.ndarray  # int8, as long: the kind of the event that each token belongs to
+    stops: np.ndarray  # int64 (N + 1,): stream i is `tokens[stops[i] : stops[i + 1]]`
+    prompts: np.ndarray  # int32 (N,): prompt tokens of each stream
+    kept: np.ndarray  # int64 (N,): the trace that each stream tells
+
+
+class Said(NamedTuple):
+    """What an event is about."""
+
+    node: int  # the root where the event has none
+    state: int  # the first where the event has none
+    value: int
 
 
 @inlined
@@ -195,38 +236,38 @@ def _is_ancestor(nodes, ancestor, node):
 
 
 @inlined
-def _put_form(program, form, value, node, state, nodes, states, writing, tokens, t):
+def _put_form(program, form, said, trace, writing, tokens, t):
     """Write one form; return the position behind it."""
-    steps = writing.steps
+    steps, nodes, node = writing.steps, trace.nodes, said.node
     for m in range(writing.step_start[form], writing.step_start[form + 1]):
         t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
         field = steps[STEP * m + PIECE]
         if field == PHRASE:
             t = _put_phrase(program, nodes, node, writing, tokens, t)
         elif field == NUMBERS:
-            t = put_numbers(program, states, state, writing, tokens, t)
+            t = put_numbers(program, trace.states, said.state, writing, tokens, t)
         elif field == PATH:
-            t = _put_path(program, nodes, node, states[state, 0] <= 1, writing, tokens, t)
+            t = _put_path(program, nodes, node, trace.states[said.state, 0] <= 1, writing, tokens, t)
         elif field == HISTORY:
             t = _put_history(program, nodes, node, writing, tokens, t)
         elif field == VALUE_NUMBER or field == DEPTH:
-            t = put_number(value if field == VALUE_NUMBER else _depth(nodes, node), program, writing, tokens, t)
+            t = put_number(said.value if field == VALUE_NUMBER else _depth(nodes, node), program, writing, tokens, t)
         elif field != NOTHING:
             t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
 
 
 @inner
-def _begin(program, problem, num_nodes, num_states, writing):
-    """Forget the trace before, and write the numbers of `problem` into the runs that hold them."""
+def _begin(program, trace, writing):
+    """Forget the trace before, and write the numbers of the problem into the runs that hold them."""
     told, lists, steps = writing.told, writing.lists, writing.steps
-    for node in range(num_nodes):
+    for node in range(len(trace.nodes)):
         told[node, STATE_TOLD] = 0
         told[node, HISTORY_START] = 0
         told[node, HISTORY_STOP] = 0
         told[node, PHRASE_START] = 0
         told[node, PATH_START] = 0
-    for state in range(num_states):
+    for state in range(len(trace.states)):
         lists[state, 0] = 0
     for r in range(len(writing.changing)):
         m = writing.changing[r, CHANGING_STEP]
@@ -238,14 +279,15 @@ def _begin(program, problem, num_nodes, num_states, writing):
                 writing.literals[t] = argument
                 t += 1
             else:
-                t = put_number(np.int64(problem[argument]), program, writing, writing.literals, t)
+                t = put_number(np.int64(trace.problem[argument]), program, writing, writing.literals, t)
         steps[STEP * m + SIZE] = t - place
 
 
 @inlined
-def _form_of(program, events, e, node, nodes, current):
+def _form_of(program, trace, e, node, current):
     """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands
     before."""
+    events = trace.events
     kind = events[e, KIND]
     if kind == EXPAND:
         if e == 0:
@@ -254,7 +296,7 @@ def _form_of(program, events, e, node, nodes, current):
             return FORM_JUMP if program.present[FORM_JUMP] else NOT_JUST_GENERATED
         return FORM_BACKTRACK if program.shared_visit else FORM_EXPAND
     if kind == BACKTRACK:
-        if program.returns_by_depth and not _is_ancestor(nodes, node, current):
+        if program.returns_by_depth and not _is_ancestor(trace.nodes, node, current):
             return FORM_JUMP if program.present[FORM_JUMP] else NOT_AN_ANCESTOR
         return FORM_BACKTRACK
     if kind == END:
@@ -263,76 +305,87 @@ def _form_of(program, events, e, node, nodes, current):
     return FORM_OF_KIND[kind]
 
 
+@inlined
+def _put_event(program, form, kind, said, trace, writing, tokens, t):
+    """Write an event in its form; return the position behind it."""
+    row = writing.told[said.node]
+    if form == FORM_BACKTRACK and row[STATE_TOLD] == said.state + 1:
+        # The same words again: a return says nothing but its node and state.
+        start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
+        return copy_longer_run(tokens, start, size, tokens, t)
+    begin = t
+    # An inner node has a second form where the dialect labels nodes.
+    num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace.states[said.state, 0] > 1 else 1
+    for _ in range(num_forms):  # one call site: `_put_form` is compiled into each
+        t = _put_form(program, form, said, trace, writing, tokens, t)
+        if form == FORM_BACKTRACK:
+            row[STATE_TOLD] = said.state + 1
+            row[VISIT_START] = begin
+            row[VISIT_STOP] = t
+        form = np.int64(FORM_LABEL)
+    return t
+
+
+@inlined
+def _put_trace(program, context, trace, writing, tokens, kinds):
+    """Write a trace, up to the event that goes beyond `context` tokens. Returns (tokens, prompt tokens among them, OK
+    or an error, the event of the error)."""
+    _begin(program, trace, writing)
+    events = trace.events
+    t = prompt = current = np.int64(0)
+    for e in range(len(events)):
+        if t > context:
+            break
+        kind = events[e, KIND]
+        node = max(np.int64(events[e, NODE]), 0)
+        form = np.int64(_form_of(program, trace, e, node, current))
+        if form < 0:
+            return t, prompt, form, e
+        if kind == EXPAND or kind == BACKTRACK:
+            current = node
+        elif kind == GENERATE:
+            current = np.int64(trace.nodes[node, PARENT])
+        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]))
+        begin = t
+        t = _put_event(program, form, kind, said, trace, writing, tokens, t)
+        if e == 0:
+            prompt = t
+        fill_run(kinds, begin, t, np.int8(kind))
+        writing.stops[e] = t
+    return t, prompt, np.int64(OK), 0
+
+
 @kernel
-def encode_traces(
-    program, context, problems, events, nodes, states, offsets, start, stop, writing, tokens, kinds, streams, prompts,
-    kept, num
-):  # fmt: skip
-    """Append the streams of traces `start` to `stop`: rows of `problems`, and spans `offsets` int64 (N + 1, 3) of the
-    other arrays.
+def encode_traces(program, context, source, start, stop, writing, sink, num):
+    """Append the streams of traces `start` to `stop` of `source` (TraceRows) to the `num` streams of `sink`.
 
-    Written are `tokens` uint16 and `kinds` int8, the kind of the event that each belongs to, both of `tokens_size`;
-    for each stream behind the first `num` where it stops (`streams` int64), its prompt tokens (`prompts`) and its
-    trace (`kept`); and of the last trace where each event's tokens stop (`writing.stops`). A stream of more than
-    `context` tokens is dropped.
+    A stream of more than `context` tokens is dropped. `writing` must be `program`'s; of the last trace it tells where
+    each event's tokens stop (`writing.stops`).
 
-    Returns (streams, dropped, trace reached, status, event): the status is `OK`, `NO_ROOM` where `tokens` and `kinds`
-    are too short, or an error of the encoder at that event. `writing` must be `program`'s. O(tokens).
+    Returns (streams, dropped, trace reached, status, event): the status is `OK`, `NO_ROOM` where the tokens of `sink`
+    are too few, or an error of the encoder at that event. O(tokens).
     """
     dropped = 0
-    stops, told = writing.stops, writing.told
-    used = streams[num]
+    used = sink.stops[num]
     for k in range(start, stop):
-        if used + context + program.max_event_tokens + SLACK > len(tokens):
+        if used + context + program.max_event_tokens + SLACK > len(sink.tokens):
             return num, dropped, k, NO_ROOM, 0
-        first, after = offsets[k], offsets[k + 1]
-        trace_events = events[first[0] : after[0]]
-        trace_nodes = nodes[first[1] : after[1]]
-        trace_states = states[first[2] : after[2]]
-        text, text_kinds = tokens[used:], kinds[used:]
-        _begin(program, problems[k], len(trace_nodes), len(trace_states), writing)
-        t = np.int64(0)  # a literal would compile everything it is passed to twice
-        prompt = current = np.int64(0)
-        for e in range(len(trace_events)):
-            if t > context:
-                break
-            kind = trace_events[e, KIND]
-            node = max(np.int64(trace_events[e, NODE]), 0)
-            state = max(np.int64(trace_events[e, STATE]), 0)
-            form = np.int64(_form_of(program, trace_events, e, node, trace_nodes, current))
-            if form < 0:
-                return num, dropped, k, form, e
-            if kind == EXPAND or kind == BACKTRACK:
-                current = node
-            elif kind == GENERATE:
-                current = np.int64(trace_nodes[node, PARENT])
-            begin = t
-            if form == FORM_BACKTRACK and told[node, STATE_TOLD] == state + 1:
-                # The same words again: a return says nothing but its node and state.
-                row = told[node]
-                start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
-                t = copy_longer_run(text, start, size, text, t)
-            else:
-                # An inner node has a second form where the dialect labels nodes.
-                num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace_states[state, 0] > 1 else 1
-                for _ in range(num_forms):
-                    value = np.int64(trace_events[e, VALUE])
-                    t = _put_form(program, form, value, node, state, trace_nodes, trace_states, writing, text, t)
-                    if form == FORM_BACKTRACK:
-                        told[node, STATE_TOLD] = state + 1
-                        told[node, VISIT_START] = begin
-                        told[node, VISIT_STOP] = t
-                    form = np.int64(FORM_LABEL)
-            if e == 0:
-                prompt = t
-            fill_run(text_kinds, begin, t, np.int8(kind))
-            stops[e] = t
+        first, after = source.offsets[k], source.offsets[k + 1]
+        trace = Trace(
+            source.problems[k],
+            source.events[first[0] : after[0]],
+            source.nodes[first[1] : after[1]],
+            source.states[first[2] : after[2]],
+        )
+        t, prompt, status, event = _put_trace(program, context, trace, writing, sink.tokens[used:], sink.kinds[used:])
+        if status != OK:
+            return num, dropped, k, status, event
         if t > context:
             dropped += 1
             continue
         used += t
-        streams[num + 1] = used
-        prompts[num] = prompt
-        kept[num] = k
+        sink.stops[num + 1] = used
+        sink.prompts[num] = prompt
+        sink.kept[num] = k
         num += 1
     return num, dropped, stop, OK, 0

@@ -1,0 +1,117 @@
+"""Which node of the trace so far a form names: by a path, by a depth, or as the leaf of an operation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sos.kernels import inlined, inner
+from sos.stream.dialect.program import PATH_CAPACITY
+from sos.stream.read.forms import DEPTH_SLOT, HISTORY_SLOT, PATH_SLOT
+from sos.trace import ACTION, PARENT, RANK
+
+UNNAMED = -2  # what a form names that names no node
+
+
+class Told(NamedTuple):
+    """What the stream told of each node so far; rows are set when their node is made. N = nodes."""
+
+    state_of: np.ndarray  # int32 (N,): row of the last stated state
+    next_rank: np.ndarray  # int32 (N,): rank of the next child
+    visited: np.ndarray  # bool (N,)
+    inner: np.ndarray  # bool (N,): not generated as a leaf
+    rows: np.ndarray  # int32 (2, W): work space
+
+
+@inner
+def _child(unnamed_leaves, nodes, count, inner, parent, rank):
+    """Return the first child of `parent` that goes by `rank`, or -1. O(nodes)."""
+    for node in range(parent + 1, count):
+        if nodes[node, PARENT] == parent and nodes[node, RANK] == rank and (inner[node] or not unnamed_leaves):
+            return node
+    return -1
+
+
+@inlined
+def _leaf(nodes, count, told, parent, reading):
+    """Return the first leaf child of `parent` that the last stated operation generated, or -1. O(nodes)."""
+    length = reading.scalars[HISTORY_SLOT]
+    if length < 1 or length > len(reading.history):
+        return -1
+    action = reading.history[length - 1]
+    for node in range(parent + 1, count):
+        if nodes[node, PARENT] == parent and not told.inner[node]:
+            same = True
+            for k in range(len(action)):
+                if nodes[node, ACTION + k] != action[k]:
+                    same = False
+            if same:
+                return node
+    return -1
+
+
+@inlined
+def resolve(program, nodes, count, told, current, reading):
+    """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names
+    none."""
+    length = reading.scalars[PATH_SLOT]
+    if length > 0:
+        if length > PATH_CAPACITY or reading.path[0] != 0:
+            return -1
+        node = 0
+        for k in range(1, length):
+            parent = node
+            node = _child(program.unnamed_leaves, nodes, count, told.inner, parent, reading.path[k])
+            if node < 0 and k == length - 1 and reading.path[k] == 0 and program.unnamed_leaves:
+                node = _leaf(nodes, count, told, parent, reading)
+            if node < 0:
+                return -1
+        return node
+    wanted = reading.scalars[DEPTH_SLOT]
+    if wanted < 0:
+        return UNNAMED
+    depth = 0
+    node = current
+    while node > 0:
+        node = nodes[node, PARENT]
+        depth += 1
+    if current < 0 or node < 0 or wanted > depth:
+        return -1
+    node = current
+    for _ in range(depth - wanted):
+        node = nodes[node, PARENT]
+    return node
+
+
+@inlined
+def history_is_true(nodes, node, reading):
+    """Compare the stated history with the actions from the root to `node`."""
+    left = reading.scalars[HISTORY_SLOT]
+    if left > len(reading.history):
+        return False
+    while node >= 0 and nodes[node, PARENT] >= 0:
+        left -= 1
+        if left < 0:
+            return False
+        for k in range(reading.history.shape[1]):
+            if reading.history[left, k] != nodes[node, ACTION + k]:
+                return False
+        node = nodes[node, PARENT]
+    return left == 0
+
+
+@inlined
+def label_is_true(nodes, node, reading):
+    """Say whether the stated path is the node's own."""
+    length = reading.scalars[PATH_SLOT]
+    if length > PATH_CAPACITY:
+        return False
+    k = length - 1
+    while k >= 0 and node >= 0:
+        expected = nodes[node, RANK] if nodes[node, PARENT] >= 0 else 0
+        if reading.path[k] != expected:
+            return False
+        node = nodes[node, PARENT]
+        k -= 1
+    return k < 0 and node < 0
