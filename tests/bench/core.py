@@ -161,7 +161,7 @@ def main() -> None:
     row("the same, naive Python", naive_rate, "traces/s", f"ratio {kernel_rate / naive_rate:,.0f}")
 
     mixture_row(env, options.repeats)
-    traces = [run_search(strategy, env, problem) for problem in problems]
+    traces = [run_search(strategy, env, problem, 20_000) for problem in problems]
     rows = concatenated(traces)
     for name, whole_max in (("compact", 9), ("compact", 999), ("sos", 9), ("sos", 999)):
         dialect = load_dialect(name, env, whole_max)

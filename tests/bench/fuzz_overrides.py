@@ -1,10 +1,11 @@
 """Random override lists: each ends in a system that is built, or in one line that names a key.
 
-python tests/bench/fuzz_overrides.py 2000
+Run `python tests/bench/fuzz_overrides.py 2000 [--seed 0]`.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 from collections import Counter
@@ -95,5 +96,15 @@ def fuzz(num: int, seed: int) -> Counter[str]:
     return counts
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lists", type=int, nargs="?", default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    found = fuzz(options.lists, options.seed)
+    print(dict(found))
+    sys.exit(found["failed"] > 0)
+
+
 if __name__ == "__main__":
-    print(dict(fuzz(int(sys.argv[1]) if len(sys.argv) > 1 else 2000, seed=0)))
+    main()
