@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sos.commands.output import check_out, write_csv
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ class Options:
     the share of states that both visit (node alignment), and how often a strategy is the nearest one."""
 
     runs: list[str] = places("RUNS", "run folders, or folders searched for run folders")
-    split: str = key("val", "whose rollouts")
-    problems: int | None = key(None, "the first N of them; null: all", low=1)
-    out: str | None = key(None, "write all numbers into this CSV file")
+    split: str = option("val", "whose rollouts")
+    problems: int | None = option(None, "the first N of them; null: all", low=1)
+    out: str | None = option(None, "write all numbers into this CSV file")
 
 
 def align_run(run: Run, split: str, num: int | None) -> Alignment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 
 
 @dataclass
@@ -13,10 +13,10 @@ class Options:
     """An arm is what the overrides of its runs say, or LABEL: `sos compare full=outputs/A paths=outputs/B`."""
 
     runs: list[str] = places("RUNS", "run folders, folders searched for run folders, or LABEL=FOLDER", labels=True)
-    out: str | None = key(None, "write comparison.csv, .md and .png and budget_curves.png into this folder")
-    metric: list[str] = key([], "compare these metrics only, such as [solve/val,nodes/val]; []: the usual ones")
-    baseline: str | None = key(None, "subtract this arm, by label or value; null: the sweep's, or the first")
-    different_problems: bool = key(False, "compare runs evaluated on different problems, too")
+    out: str | None = option(None, "write comparison.csv, .md and .png and budget_curves.png into this folder")
+    metric: list[str] = option([], "compare these metrics only, such as [solve/val,nodes/val]; []: the usual ones")
+    baseline: str | None = option(None, "subtract this arm, by label or value; null: the sweep's, or the first")
+    different_problems: bool = option(False, "compare runs evaluated on different problems, too")
 
 
 def run(options: Options) -> None:

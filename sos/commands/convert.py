@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sos.commands.output import check_out
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 from sos.errors import UserError
 
 MOST_SHOWN = 10
@@ -19,10 +19,10 @@ class Options:
     verified, step by step; without out they are only checked."""
 
     files: list[str] = places("FILES", "what is read")
-    to: str = key("sos", "what it becomes", choices=("sos", "published"))
-    out: str | None = key(None, "the file that the valid traces go to")
-    skip_invalid: bool = key(False, "leave invalid traces out instead of refusing all")
-    lines: bool = key(False, "with to=published: JSON lines, not the published JSON array")
+    to: str = option("sos", "what it becomes", choices=("sos", "published"))
+    out: str | None = option(None, "the file that the valid traces go to")
+    skip_invalid: bool = option(False, "leave invalid traces out instead of refusing all")
+    lines: bool = option(False, "with to=published: JSON lines, not the published JSON array")
 
 
 def run(options: Options) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 
 
 @dataclass
@@ -12,7 +12,7 @@ class Options:
     """Exit status 1 if anything is wrong with the table."""
 
     runs: list[str] = places("RUNS", "run folders, folders searched for run folders, or LABEL=FOLDER", labels=True)
-    baseline: str | None = key(None, "the arm that budgets are compared with; null: the sweep's, or the first")
+    baseline: str | None = option(None, "the arm that budgets are compared with; null: the sweep's, or the first")
 
 
 def run(options: Options) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sos.commands.words import configs, key, places
+from sos.commands.words import configs, option, places
 from sos.errors import UserError
 from sos.files import read_json
 
@@ -18,8 +18,8 @@ class Options:
     rollouts_SPLIT.npz and rollouts.md."""
 
     run: list[str] = places("RUN", "a run folder or a checkpoint", most=1)
-    out: str | None = key(None, "the folder of the results; null: evaluation, in the run's")
-    device: str | None = key(None, "any name that torch knows; null: cuda where there is one")
+    out: str | None = option(None, "the folder of the results; null: evaluation, in the run's")
+    device: str | None = option(None, "any name that torch knows; null: cuda where there is one")
     overrides: list[str] = configs(("eval",), "such as eval.num_problems=2000 eval.splits=[val]")
 
 
@@ -58,25 +58,16 @@ def run(options: Options) -> None:
     from sos import source_hash
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
-    from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
     from sos.runs.folder import RunFolder, checkpoint_of
     from sos.system import build_system
 
     path = checkpoint_of(options.run[0])
     loaded = load_checkpoint(path)
-    try:
-        trained = config_from_dict(loaded.config)
-    except ValueError as error:
-        raise UserError(f"{path} was written under another schema: {error}") from error
-    values = to_dict(trained)
+    values = to_dict(config_of(loaded))
     config = config_from_dict(values | {"eval": values["eval"] | typed})
     system = build_system(config)
-    model = load_model(loaded, system)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
-        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
+    model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     from sos.train.bars import progress_bars
     from sos.train.precision import decoding

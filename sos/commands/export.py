@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 from sos.errors import UserError
 
 
@@ -17,8 +17,8 @@ class Options:
     `export`."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, or the folder of a data set", most=1)
-    out: str = key(..., "a new folder for a model; FILE.jsonl or FILE.parquet for a data set")
-    dialect: str | None = key(None, "what traces of a data set are written in, numbers as digits; null: sos")
+    out: str = option(..., "a new folder for a model; FILE.jsonl or FILE.parquet for a data set")
+    dialect: str | None = option(None, "what traces of a data set are written in, numbers as digits; null: sos")
 
 
 def run(options: Options) -> None:

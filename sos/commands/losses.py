@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sos.commands.output import check_out, write_csv
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ class Options:
     or to return."""
 
     run: list[str] = places("RUN", "a run folder or a checkpoint", most=1)
-    split: str = key("val", "whose problems", choices=SPLITS)
-    problems: int = key(400, "how many of them", low=1)
-    by: list[str] = key(list(BY), "what to group by, some of the default")
-    top: int = key(20, "rows to print", low=1)
-    out: str | None = key(None, "write all rows into this CSV file")
+    split: str = option("val", "whose problems", choices=SPLITS)
+    problems: int = option(400, "how many of them", low=1)
+    by: list[str] = option(list(BY), "what to group by, some of the default")
+    top: int = option(20, "rows to print", low=1)
+    out: str | None = option(None, "write all rows into this CSV file")
 
 
 def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list[Row], int]:

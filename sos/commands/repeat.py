@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sos import source_hash
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 from sos.config import Config, config_from_dict, config_hash
 from sos.errors import UserError
 from sos.files import read_json
@@ -27,8 +27,8 @@ class Options:
     the same numbers; elsewhere the differences are listed. Exit status 1 if anything differs."""
 
     run: list[str] = places("RUN", "the folder of a finished run", most=1)
-    out: str | None = key(None, "make it in this folder; null: repeat, in the run's")
-    keep_going: bool = key(False, "repeat it although code, versions or data have changed")
+    out: str | None = option(None, "make it in this folder; null: repeat, in the run's")
+    keep_going: bool = option(False, "repeat it although code, versions or data have changed")
 
 
 def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:

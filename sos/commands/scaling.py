@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sos.commands.output import check_out
-from sos.commands.words import key, places
+from sos.commands.words import option, places
 from sos.errors import UserError
 from sos.files import written_whole
 
@@ -16,9 +16,9 @@ class Options:
     """The runs differ in size and training tokens, at least six of three sizes."""
 
     runs: list[str] = places("RUNS", "run folders, folders searched for run folders, or LABEL=FOLDER", labels=True)
-    parameters: float | None = key(None, "predict a run of this size, such as 22e6")
-    tokens: float | None = key(None, "and so many training tokens")
-    out: str | None = key(None, "draw the fit into this .png or .pdf")
+    parameters: float | None = option(None, "predict a run of this size, such as 22e6")
+    tokens: float | None = option(None, "and so many training tokens")
+    out: str | None = option(None, "draw the fit into this .png or .pdf")
 
 
 def run(options: Options) -> None:

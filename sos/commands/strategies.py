@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from sos.commands.output import check_out, write_csv
-from sos.commands.words import TRAIN_ROOTS, configs, key
+from sos.commands.words import TRAIN_ROOTS, configs, option
 from sos.errors import UserError
 
 PAPER = ("env=countdown_paper", "stream=sos", "data.context=4096", "data.held_out_fraction=0.1")
@@ -17,8 +17,8 @@ class Options:
     """Solve rates with 95% intervals, and the means of nodes and tokens of their whole searches. env and stream are the
     paper's unless given: env=countdown, env.num_numbers=5, stream=compact. Splits: eval.splits=[val]."""
 
-    problems: int = key(1000, "how many of each split", low=1)
-    out: str | None = key(None, "write the table into this CSV file")
+    problems: int = option(1000, "how many of each split", low=1)
+    out: str | None = option(None, "write the table into this CSV file")
     overrides: list[str] = configs(TRAIN_ROOTS, "what the problems and streams are")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sos.commands.words import key
+from sos.commands.words import option
 from sos.errors import UserError
 
 INT32_MAX = 2**31 - 1
@@ -15,10 +15,10 @@ class Options:
     """The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its
     search is solved and all of it fits the context. `sos strategies` is the like for the published twelve."""
 
-    numbers: list[int] = key([3, 4, 5, 6], "numbers per problem, 2 to 6: a table for each")
-    problems: int = key(1000, "how many problems", low=1)
-    max_value: int = key(INT32_MAX, "the largest result, from 100 up", low=100)
-    descending: bool = key(False, "list numbers in descending order")
+    numbers: list[int] = option([3, 4, 5, 6], "numbers per problem, 2 to 6: a table for each")
+    problems: int = option(1000, "how many problems", low=1)
+    max_value: int = option(INT32_MAX, "the largest result, from 100 up", low=100)
+    descending: bool = option(False, "list numbers in descending order")
 
 
 def run(options: Options) -> None:

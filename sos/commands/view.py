@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sos.commands.output import check_out
-from sos.commands.words import TRAIN_ROOTS, configs, key, places
+from sos.commands.words import TRAIN_ROOTS, configs, option, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,19 +33,21 @@ class Options:
     only search keys, the teacher's, can be given."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, a data set, or a file of traces", most=1, least=0)
-    problem: str | None = key(None, "[target,number,...]")
-    split: str | None = key(None, "whose problems; null: val")
-    index: str | None = key(None, "the number of the problem, trace or stream, or several: 0,1; null: 0")
-    rollout: str | None = key(None, "a run folder, or a folder of runs: the model of each")
-    checkpoint: str | None = key(None, "a checkpoint or a run folder, whose model rolls out now")
-    traces: str | None = key(None, "a file of traces, as sos convert writes it")
-    shard: str | None = key(None, "the folder of a data set, as sos generate writes it")
-    tokens: str | None = key(None, "a file of streams as integers, one a line; problem=... judges them as its answers")
-    text: str | None = key(None, "a file with one stream as text; <bos> and <eos> are added where it has none")
-    teacher: str | None = key(None, "with a model: false leaves the teacher's search out; null: true")
-    title: str = key("Search traces", "the page's heading")
-    device: str | None = key(None, "where a checkpoint runs; null: cpu")
-    out: str = key("trace.html", "the page")
+    problem: str | None = option(None, "[target,number,...]")
+    split: str | None = option(None, "whose problems; null: val")
+    index: str | None = option(None, "the number of the problem, trace or stream, or several: 0,1; null: 0")
+    rollout: str | None = option(None, "a run folder, or a folder of runs: the model of each")
+    checkpoint: str | None = option(None, "a checkpoint or a run folder, whose model rolls out now")
+    traces: str | None = option(None, "a file of traces, as sos convert writes it")
+    shard: str | None = option(None, "the folder of a data set, as sos generate writes it")
+    tokens: str | None = option(
+        None, "a file of streams as integers, one a line; problem=... judges them as its answers"
+    )
+    text: str | None = option(None, "a file with one stream as text; <bos> and <eos> are added where it has none")
+    teacher: str | None = option(None, "with a model: false leaves the teacher's search out; null: true")
+    title: str = option("Search traces", "the page's heading")
+    device: str | None = option(None, "where a checkpoint runs; null: cpu")
+    out: str = option("trace.html", "the page")
     overrides: list[str] = configs(TRAIN_ROOTS, "how the search is made and written")
 
 

@@ -25,7 +25,7 @@ PRESETS = ("experiment", "control")
 TRAIN_ROOTS = ("env", "search", "stream", "data", "model", "optim", "trainer", "eval", "seed", *PRESETS)
 
 
-def key(default: Any, sentence: str, *, choices: tuple[str, ...] = (), low: float | None = None) -> Any:
+def option(default: Any, sentence: str, *, choices: tuple[str, ...] = (), low: float | None = None) -> Any:
     """Return a field of a verb's schema: its default (`...`: it must be given), and the sentence that its help shows.
 
     `choices` are all texts that it can be; a number must not be below `low`.

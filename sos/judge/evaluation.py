@@ -215,6 +215,8 @@ def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.nd
 def _solve(asked: _Asked, prompts: Sequence[np.ndarray], phase: str, num_samples: int = 0) -> list[Rollout]:
     """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each; add to the cost."""
     model, config, progress = asked.model, asked.config, asked.progress
+    if not asked.cost.rollouts and model.device.type == "cpu":
+        rollout(model, prompts[:1], max_tokens=2)  # compiles kernels, which the rate is not to count
     count, started = max(1, num_samples), time.perf_counter()
     rollouts = rollout(
         model,

@@ -162,6 +162,14 @@ def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:
     return model
 
 
+def moved(model: GPT, device: str) -> GPT:
+    """Put a model on the device that a user named."""
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
+        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
+
+
 def check_model(loaded: LoadedCheckpoint, config: Config, system: System) -> None:
     """Raise UserError where `load_model` would."""
     _check_vocabulary(loaded, system)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -60,6 +61,11 @@ def _rekeyed(state: dict[str, Any], keys: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
+def dropout_seed(seed: int, rank: int, step: int) -> int:
+    """Return what seeds a step's noise: nothing but the step and the rank, so that a resumed run draws the same."""
+    return int(fold(np.uint64(fold(stream_key(seed, "dropout"), rank)), step))
+
+
 class LitGPT(L.LightningModule):
     """Trains a GPT on packed rows. `hyper_parameters` of its checkpoints: `config` (plain dict) and `vocabulary`
     (JSON).
@@ -79,9 +85,7 @@ class LitGPT(L.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
         if self.model.config.dropout > 0:
-            # A step's noise depends on nothing but the step and the rank, so that a resumed run draws the same.
-            key = fold(stream_key(self.seed, "dropout"), self.trainer.global_rank)
-            torch.manual_seed(int(fold(key, self.global_step)))
+            torch.manual_seed(dropout_seed(self.seed, self.trainer.global_rank, self.global_step))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss, losses_BT = packed_loss(self.model, batch, self.trainer.world_size)

@@ -195,23 +195,15 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
 
 def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
     from sos.model.rollout import rollout
-    from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
     from sos.runs.folder import checkpoint_of
 
     path = checkpoint_of(options["checkpoint"])
     loaded = load_checkpoint(path)
-    try:
-        config = config_from_dict(loaded.config)
-    except ValueError as error:
-        raise UserError(f"{path} was written under another schema: {error}") from error
+    config = config_of(loaded)
     system = build_system(config)
     problems = find_problems(config, system, options)
-    model = load_model(loaded, system)
-    device = options.get("device", "cpu")
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the device
-        raise UserError(f"device={device}: {str(error).splitlines()[0]}") from error
+    model = moved(load_model(loaded, system), options.get("device", "cpu"))
     prompts = [np.array(encode_prompt(system.dialect, problem.row), np.int32) for problem in problems]
     budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
     answers = rollout(model, prompts, max_tokens=budget)

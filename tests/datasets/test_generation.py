@@ -22,6 +22,7 @@ from sos.datasets.source import build_source, build_trace_source, recipe
 from sos.datasets.verify import verify_set
 from sos.errors import UserError
 from sos.interop.datasets import FIELDS, export_data
+from sos.runs.provenance import first_block
 from sos.stream.codec import encode
 from sos.system import build_system
 
@@ -125,6 +126,18 @@ def test_training_on_shards_sees_the_same_batches(tokens, match, amount, block):
     for start, stop in ((0, 300), (49, 51), (10, 10), (0, 0), (120, 299)):
         for a, b in zip(read.chunk(start, stop), live.chunk(start, stop), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_what_identifies_the_data_asks_for_no_more_visits_than_training_does(tokens):
+    """A set of 300 visits in blocks of 512: a run of 100 problems is identified by those."""
+    values = SMALL | {"data": {"block": 512, "match": "problems", "train_problems": 100}}
+    config = config_from_dict(values)
+    config.data.shards = str(tokens)
+    sources = build_source(config, build_system(config)), build_source(config_from_dict(values), build_system(config))
+    read, live = (first_block(config, source) for source in sources)
+    assert len(read.visits) + read.num_dropped == 100
+    for a, b in zip(read, live, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -77,7 +77,9 @@ def teacher_stream(system: System, problem: np.ndarray) -> tuple[np.ndarray, int
 def perfect_rollout(system: System, gibberish: int = 0) -> Any:
     """Return a stand-in for `rollout` that writes the teacher's streams, every `gibberish`-th answer nonsense."""
 
-    def play(model: Any, prompts: Sequence[np.ndarray], *, max_tokens: int, progress: Any, **_: Any) -> list[Rollout]:
+    def play(
+        model: Any, prompts: Sequence[np.ndarray], *, max_tokens: int, progress: Any = None, **_: Any
+    ) -> list[Rollout]:
         rollouts = []
         for number, prompt in enumerate(prompts):
             numbers = [system.dialect.vocab.tokens[token] for token in prompt[1:]]

@@ -236,3 +236,20 @@ def test_damaged_checkpoints_are_refused_by_name_or_load_right(finished: RunFold
     counts = fuzz(door, finished.checkpoint, tmp_path / "damaged.ckpt", seed=1, num=60)
     assert sum(counts.values()) == 60
     assert counts["refused"] > 35
+
+
+def test_a_run_with_dropout_trains_and_goes_on_with_the_same_noise(
+    tmp_path: Path, stop_at: Callable[[int], None]
+) -> None:
+    """The noise of a step comes from the step, so that a run that was stopped ends with the same weights."""
+    words = ("model.dropout=0.2", "eval.num_problems=2")
+    stop_at(-1)
+    whole = train(tmp_path / "whole", *words)
+    stop_at(2)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "stopped", *words)
+    stop_at(-1)
+    gone_on = train(tmp_path / "stopped", *words)
+    weights = [load_checkpoint(run.checkpoint).state_dict for run in (whole, gone_on)]
+    assert len(weights[0]) > 5
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
