@@ -20,7 +20,8 @@ from sos.analysis.compare import compare
 from sos.analysis.doctor import examine
 from sos.analysis.tables import markdown
 from sos.commands.alignment import align_run
-from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
+from sos.commands.repeat import changed_surroundings, read_record
+from sos.config import Config, DataConfig, EnvConfig, StreamConfig, config_hash, to_dict
 from sos.data.splits import evaluation_problems
 from sos.errors import UserError
 from sos.runs.finished import Run, load_runs
@@ -54,9 +55,13 @@ def write_readable_run(folder: Path, arm: str = "a", solved: int = 3) -> Path:
         {"stream.view": arm},
         solved=solved,
         config=to_dict(CONFIG),
+        config_hash=config_hash(CONFIG),
         evaluated=problems,
         sweep=SWEEP | {"arm": arm},
     )
+    made_of = {"name": arm, "versions": {"torch": "2"}, "data_hashes": {"train": "0"}, "git": {"commit": "0"}}
+    record = json.loads((folder / PROVENANCE).read_text())
+    (folder / PROVENANCE).write_text(json.dumps(record | made_of))
     path = folder / ROLLOUTS
     with np.load(path) as stored:
         arrays = dict(stored)
@@ -89,11 +94,17 @@ def read_doctor(folder: Path) -> None:
     examine(compare(load_runs([folder.parent]), allow_different_problems=True))
 
 
+def read_repeat(folder: Path) -> None:
+    _, provenance, _ = read_record(folder)
+    changed_surroundings(provenance)
+
+
 READERS: dict[str, Callable[[Path], None]] = {
     "view": read_view,
     "alignment": read_alignment,
     "compare": read_comparison,
     "doctor": read_doctor,
+    "repeat": read_repeat,
 }
 
 
@@ -265,6 +276,7 @@ def try_one(folder: Path, what: str) -> bool:
         except UserError as error:
             told = str(error)
             assert "\n" not in told, f"{what}: {name}: {told}"
+            assert str(folder) in told or name != "repeat", f"{what}: {name}: {told}"
             refused += 1
         except Exception as error:
             raise AssertionError(f"{what}: {name}: {type(error).__name__}: {error}") from error

@@ -6,15 +6,20 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sos import source_hash
 from sos.commands.words import option, places
 from sos.config import Config, config_from_dict, config_hash
 from sos.errors import UserError
-from sos.files import read_json
+from sos.files import damaged, read_json
+from sos.runs.finished import read_metrics
 from sos.runs.folder import METRICS, PROVENANCE, RunFolder
 from sos.runs.provenance import Origin, versions
+from sos.runs.results import provenance_complaint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHOWN = 8  # differences listed by name
 # What a busy machine changes: seconds, rates and shares of time, peaks.
@@ -32,21 +37,22 @@ class Options:
 
 
 def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
-    """Return the config, provenance and metrics of a finished run. Raises ValueError, naming what is missing or does
-    not fit."""
+    """Return the config, provenance and metrics of a finished run. Raises UserError, naming what is missing, damaged or
+    does not fit."""
     if not run.is_dir():
         raise UserError(f"no such run folder: {run}")
     for name in (PROVENANCE, METRICS):
         if not (run / name).is_file():
             raise UserError(f"{run} cannot be repeated: {name} is missing")
-    provenance, metrics = read_json(run / PROVENANCE), read_json(run / METRICS, finite=False)
-    for name, content, keys in (
-        (PROVENANCE, provenance, ("data_hashes", "versions")),
-        (METRICS, metrics, ("config", "train")),
-    ):
-        if not all(isinstance(content.get(key), dict) for key in keys):
-            raise UserError(f"damaged {run / name}: {' or '.join(keys)} is missing")
-    config = config_from_dict(metrics["config"] | {"resume": None})
+    metrics = read_metrics(run)
+    path = run / PROVENANCE
+    provenance: dict[str, Any] = read_json(path)
+    if complaint := provenance_complaint(provenance):
+        raise damaged(path, complaint)
+    try:
+        config = config_from_dict(metrics["config"] | {"resume": None})
+    except ValueError as error:
+        raise UserError(f"{run / METRICS} was written under another schema: {error}") from error
     if config_hash(config) != metrics.get("config_hash"):
         raise UserError(f"{run / METRICS}: the config does not fit its hash; was it edited?")
     return config, provenance, metrics
@@ -87,13 +93,17 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix.lstrip('/')}: {old} before, {new} now"]
 
 
-def compare_weights(run: Path, again: Path) -> tuple[int, list[str]]:
-    """Return the number of tensors and what differs between the last checkpoints of two runs."""
-    import torch
-
+def weights_of(run: Path) -> dict[str, Tensor]:
+    """Return the weights of a run's last checkpoint. Raises UserError that names the file."""
     from sos.runs.checkpoint import load_checkpoint
 
-    old, new = (load_checkpoint(RunFolder(folder).checkpoint).state_dict for folder in (run, again))
+    return load_checkpoint(RunFolder(run).checkpoint).state_dict
+
+
+def compare_weights(old: dict[str, Tensor], new: dict[str, Tensor]) -> list[str]:
+    """Return what differs between two checkpoints."""
+    import torch
+
     lines = []
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:
@@ -102,12 +112,13 @@ def compare_weights(run: Path, again: Path) -> tuple[int, list[str]]:
             same = old[name].shape == new[name].shape
             largest = (old[name].double() - new[name].double()).abs().max().item() if same else float("inf")
             lines.append(f"weight {name}: differs by up to {largest:.3g}")
-    return len(old), lines
+    return lines
 
 
 def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     """Make the run again in `out` and return what differs. Raises ValueError for what cannot be repeated as it was."""
     config, provenance, metrics = read_record(run)
+    weights = weights_of(run)
     changed = [*changed_surroundings(provenance), *changed_data(config, provenance)]
     for line in changed:
         print(f"changed since: {line}", file=sys.stderr)
@@ -123,12 +134,12 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     if evaluation is None:  # another rank compares
         return []
     again = read_json(out / METRICS, finite=False)
-    num, lines = compare_weights(run, out)
+    lines = compare_weights(weights, weights_of(out))
     lines += [
         line for key in ("train", "metrics", "budget_curve") for line in differences(metrics.get(key), again[key], key)
     ]
     if not lines:
-        print(f"the same: {num} weights bit for bit, {len(again['metrics'])} metrics")
+        print(f"the same: {len(weights)} weights bit for bit, {len(again['metrics'])} metrics")
     return lines
 
 

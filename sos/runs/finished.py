@@ -107,15 +107,21 @@ def _find_runs(root: Path) -> tuple[list[Path], list[Path]]:
     return finished, [folder for folder in begun if not any(folder in run.parents for run in finished)]
 
 
-def _load_run(folder: Path) -> Run:
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Return what the metrics.json of a run says, checked. Raises UserError that names the file."""
     path = folder / METRICS
-    content = read_json(path, kind=object, finite=False)
+    content: dict[str, Any] = read_json(path, kind=object, finite=False)
     complaint = schema_complaint(content)
     if complaint:
         raise UserError(f"{path} is not of this metric schema: {complaint}")
     complaint = impossible(content)
     if complaint:
         raise damaged(path, complaint)
+    return content
+
+
+def _load_run(folder: Path) -> Run:
+    content = read_metrics(folder)
     metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
     digests, solved, generated = {}, {}, {}
     for rollouts in sorted(folder.glob("rollouts_*.npz")):

@@ -120,6 +120,24 @@ def sweep_complaint(sweep: Any) -> str | None:
     return None
 
 
+def provenance_complaint(content: dict[str, Any]) -> str | None:
+    """Return what is wrong with what a provenance.json says a run was made of, or None."""
+    for key in ("data_hashes", "versions"):
+        found = content.get(key)
+        if not isinstance(found, dict):
+            return f"{key} must be an object, got {_short(found)}"
+        for name, value in found.items():
+            if not isinstance(value, str):
+                return f"{key}/{name} must be a text, got {_short(value)}"
+    for key in ("name", "code_hash"):
+        if not isinstance(content.get(key), str | None):
+            return f"{key} must be a text, got {_short(content[key])}"
+    git = content.get("git")
+    if not isinstance(git, dict | None) or not isinstance((git or {}).get("commit"), str | None):
+        return f"git must hold a commit, got {_short(git)}"
+    return sweep_complaint(content.get("sweep"))
+
+
 def _outside(where: str, value: Any, least: float, most: float) -> Iterator[str]:
     """Yield a complaint about a value that is no finite number from `least` to `most`."""
     try:

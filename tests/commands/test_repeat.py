@@ -102,6 +102,16 @@ def test_other_code_versions_and_data_are_refused_by_name(
         (lambda run: (run / "metrics.json").unlink(), "metrics.json is missing"),
         (lambda run: (run / "provenance.json").write_text("{"), "damaged"),
         (lambda run: edit_seed(run), "the config does not fit its hash"),
+        (lambda run: edit(run / "metrics.json", train={"tokens": "x"}), "metrics.json is not of this metric schema"),
+        (lambda run: edit(run / "metrics.json", overrides=[]), "metrics.json is not of this metric schema: overrides"),
+        (lambda run: edit(run / "metrics.json", seed=2**70), "metrics.json: seed must be"),
+        (lambda run: edit(run / "metrics.json", config={"no": 1}), "metrics.json was written under another schema"),
+        (lambda run: edit(run / "provenance.json", git=[1]), "provenance.json: git must hold a commit, got [1]"),
+        (lambda run: edit(run / "provenance.json", name={}), "provenance.json: name must be a text, got {}"),
+        (lambda run: edit(run / "provenance.json", versions={"torch": 2}), "provenance.json: versions/torch must be"),
+        (lambda run: edit(run / "provenance.json", data_hashes={"val": None}), "provenance.json: data_hashes/val must"),
+        (lambda run: (run / "checkpoints" / "last.ckpt").write_bytes(b"x"), "checkpoints/last.ckpt"),
+        (lambda run: (run / "checkpoints" / "last.ckpt").unlink(), "checkpoints/last.ckpt"),
     ],
 )
 def test_what_cannot_be_repeated_is_one_line(
@@ -114,6 +124,12 @@ def test_what_cannot_be_repeated_is_one_line(
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+    assert str(copy) in error
+    assert not (copy / "repeat").exists()
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def edit_seed(run: Path) -> None:

@@ -299,7 +299,7 @@ def test_a_whole_run_beside_another_is_read_by_all(tmp_path: Path) -> None:
     folder = write_readable_run(tmp_path / "b", "b", solved=4)
     for read in READERS.values():
         read(folder)
-    assert len(READERS) == 4
+    assert len(READERS) == 5
 
 
 def test_damaged_results_are_refused_in_one_line_or_read_right(tmp_path: Path) -> None:
