@@ -67,12 +67,7 @@ def written_whole(path: PathLike, *, sync: bool = False, replace: bool = True) -
     path = Path(path)
     partial = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        mode = partial.stat().st_mode
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
+        mode = _touched(partial, path)
         yield partial
         if partial.stat().st_mode != mode:
             partial.chmod(mode & 0o7777)
@@ -88,7 +83,18 @@ def written_whole(path: PathLike, *, sync: bool = False, replace: bool = True) -
             raise
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _touched(partial: Path, path: Path) -> int:
+    """Make the file, and its folder where it is missing; return its mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        return partial.stat().st_mode
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def _rename(partial: Path, path: Path, replace: bool) -> None:
@@ -108,13 +114,6 @@ def write_json(path: PathLike, content: Mapping[str, Any], *, sync: bool = False
     """Write a JSON file whole, see `written_whole`."""
     with written_whole(path, sync=sync, replace=replace) as partial:
         partial.write_bytes(json_bytes(content))
-
-
-def remove_partial(folder: Path, pattern: str = "*") -> None:
-    """Remove the files that killed processes left half-written in `folder`. The caller holds the claim of it."""
-    for path in folder.glob(f"{TEMPORARY}{pattern}"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
 
 
 # Claims
