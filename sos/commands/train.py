@@ -4,6 +4,7 @@ of conf/sweep."""
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,4 +78,8 @@ def _rate(values: Mapping[str, Any]) -> float:
 def main() -> None:
     """Run what the process's words say: one run, or with -m a sweep."""
     logging.raiseExceptions = False  # a log file that cannot be written is no reason for tracebacks
-    run_hydra("config", Config, job, register, register_sweeper)
+    try:
+        run_hydra("config", Config, job, register, register_sweeper)
+    finally:
+        if fresh := sys.modules.get("sos.runs.fresh"):  # Hydra imports it where a run starts
+            fresh.remove_unused()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sos.errors import UserError, describe
-from sos.files import LOCK, claim, read_json, written_whole
+from sos.files import LOCK, TEMPORARY, claim, read_json, written_whole
 from sos.runs.identity import Identity
 
 CONFIG = "config.yaml"
@@ -73,8 +73,12 @@ class RunFolder:
     def claimed(cls, path: Path) -> Iterator[RunFolder]:
         """Hold the folder for this process. Raises UserError where another one holds it or where nothing can be
         written.
+
+        Folders that were made for it and hold nothing at the end, as of a run that was refused, are removed.
         """
-        with claim(path, "run"):
+        with without_empty(path), claim(path, "run"):
+            for half in (path / CHECKPOINTS).glob(f"{TEMPORARY}*-{LAST}"):  # of a killed process
+                half.unlink(missing_ok=True)
             yield cls(path)
 
     def is_begun(self) -> bool:
@@ -130,6 +134,29 @@ class RunFolder:
                 return reason
         begun = self.config.exists()
         return "ended without a reason: killed, out of memory or out of time" if begun else "never started"
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Return the folders that have to be made for `path` to be one, itself first."""
+    path = Path(os.path.abspath(path))
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove the folders that hold nothing, in this order; what holds something stays."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def without_empty(path: Path) -> Iterator[None]:
+    """At the end, remove what was made on the way to the folder `path` meanwhile and holds nothing."""
+    missing = missing_folders(path)
+    try:
+        yield
+    finally:
+        remove_empty(missing)
 
 
 def checkpoint_of(path: str | os.PathLike[str]) -> Path:

@@ -160,3 +160,29 @@ def test_the_traceback_of_a_mistake_is_shown_where_it_is_asked_for() -> None:
     done = sos("compare", "/no/such", env={"SOS_TRACEBACK": "1"})
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+# Found when the words are read, and when the first streams are made.
+IMPOSSIBLE = ("data.train_tokens=-1", "data.context=20")
+
+
+@pytest.mark.parametrize("word", IMPOSSIBLE)
+def test_a_run_that_is_refused_leaves_no_new_folder(word: str, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "below"
+    done = sos("train", "experiment=smoke", word, f"hydra.run.dir={out}")
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert is_quiet(done)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("held", [[], ["notes.txt"]])
+def test_a_run_that_is_refused_leaves_a_folder_as_it_was(held: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "old"
+    out.mkdir()
+    for name in held:
+        (out / name).write_text("mine")
+    done = sos("train", "experiment=smoke", IMPOSSIBLE[0], f"hydra.run.dir={out}")
+    assert done.returncode == 2
+    assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(held, "mine")
