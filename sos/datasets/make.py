@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +151,16 @@ def _work(index: int) -> dict[str, Any]:
     return make_shard(_worker["job"], _worker["source"], index)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started meanwhile hear no Ctrl-C, which a terminal sends to all: this one ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[str, Any]]:
     pool = ProcessPoolExecutor(
         workers,
@@ -157,12 +168,14 @@ def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[s
         initializer=_start_worker,
         initargs=(job, os.getpid()),
     )
+    others = set(multiprocessing.active_children())
     waiting = iter(missing)
     pending: set[Future[dict[str, Any]]] = set()
     try:
         while True:
             while len(pending) < 2 * workers and (index := next(waiting, None)) is not None:
-                pending.add(pool.submit(_work, index))
+                with _deaf():
+                    pending.add(pool.submit(_work, index))
             if not pending:
                 return
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -173,6 +186,11 @@ def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[s
             f"a worker process was killed (too little memory?); the finished shards in {job.folder} are kept, "
             "the same command makes the rest"
         ) from error
+    except BaseException as error:
+        if not isinstance(error, Exception):  # a signal: what the workers are at is not waited for
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -203,8 +221,9 @@ def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
             process.join()
 
     try:
-        for process in processes:
-            process.start()
+        with _deaf():
+            for process in processes:
+                process.start()
         yield ready
     finally:
         for process in processes:
@@ -223,14 +242,22 @@ def generate(job: Job, workers: int = 1, ready: Callable[[], None] = lambda: Non
     begin(job.folder, job.plan)
     with claim(job.folder, f"generation of part {job.part} of {job.parts}", f".part-{job.part}-of-{job.parts}.lock"):
         own = job.shards()
-        for index in own:
-            for partial in job.folder.glob(f"{TEMPORARY}{shard_folder(job.folder, index).name}-*"):
-                shutil.rmtree(partial, ignore_errors=True)
+        _remove_partial(job)
         missing = [index for index in own if shard_record(job.folder, job.plan, index) is None]
-        made = _make(job, own, missing, min(workers, len(missing)), ready)
+        try:
+            made = _make(job, own, missing, min(workers, len(missing)), ready)
+        finally:
+            _remove_partial(job)
         if job.parts == 1:
             finish(job.folder, job.plan, check=False)
     return made
+
+
+def _remove_partial(job: Job) -> None:
+    """Remove what processes that are gone left half-written of this part."""
+    for index in job.shards():
+        for partial in job.folder.glob(f"{TEMPORARY}{shard_folder(job.folder, index).name}-*"):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _make(job: Job, own: list[int], missing: list[int], workers: int, ready: Callable[[], None]) -> int:
