@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sos.commands.output import check_out
 from sos.commands.words import option, places
 
 
@@ -21,6 +22,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Write the comparison where asked, and print it."""
+    check_out(options.out, folder=True)
     from sos.analysis.compare import compare, load_runs
     from sos.analysis.tables import markdown, write
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sos.commands.output import check_out
 from sos.commands.words import configs, option, places
 from sos.errors import UserError
 from sos.files import read_json
@@ -52,6 +53,7 @@ def earlier_metrics(path: Path) -> dict[str, Any]:
 def run(options: Options) -> None:
     """Evaluate, write the files and print the table."""
     typed = nested(options.overrides)
+    check_out(options.out, folder=True)
     import torch
 
     import sos.published  # noqa: F401 (it registers the published metric and split)

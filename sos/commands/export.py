@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sos.commands.output import check_out
 from sos.commands.words import option, places
 from sos.errors import UserError
 
@@ -24,7 +25,9 @@ class Options:
 def run(options: Options) -> None:
     """Export what lies at the place."""
     place, out = Path(options.place[0]), Path(options.out)
-    if (place / "manifest.json").is_file():
+    is_data = (place / "manifest.json").is_file()
+    check_out(options.out, folder=not is_data)
+    if is_data:
         from sos.interop.datasets import export_data
 
         num = export_data(place, out, options.dialect or "sos")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,16 +11,18 @@ from sos.errors import UserError
 from sos.files import written_whole
 
 
-def check_out(out: str | None) -> None:
-    """Refuse a file that cannot be written, before the work starts. Raises UserError."""
+def check_out(out: str | None, *, folder: bool = False) -> None:
+    """Refuse a file, or a folder, that cannot be written, before the work starts. Raises UserError."""
     if out is None:
         return
-    path = Path(out)
-    if path.is_dir():
+    path = Path(out).absolute()
+    if path.is_dir() and not folder:
         raise UserError(f"out={out} is a folder; name a file in it")
-    home = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    home = next((place for place in ((path,) if folder else ()) + tuple(path.parents) if place.exists()), Path("/"))
     if not home.is_dir():
         raise UserError(f"out={out}: {home} is no folder")
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise UserError(f"out={out}: cannot write into {home}")
 
 
 def write_csv(out: str, rows: Iterable[Sequence[object]]) -> None:
