@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ class ArmSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from sos.errors import Failures, describe
-        from sos.files import claim
+        from sos.files import claim, written_whole
         from sos.runs.folder import RunFolder
         from sos.runs.sweep import check_ranks, list_failures
 
@@ -45,7 +44,8 @@ class ArmSweeper(BasicSweeper):
         home = Path(self.config.hydra.sweep.dir)
         with claim(home, "sweep"):
             self._check_home(home, fixed)
-            OmegaConf.save(self.config, home / "multirun.yaml")
+            with written_whole(home / "multirun.yaml") as partial:
+                OmegaConf.save(self.config, partial)
             missing = [i for i, job in enumerate(jobs) if not job.is_finished()]
             if len(missing) < len(jobs):
                 print(f"{len(jobs) - len(missing)} of {len(jobs)} runs are finished already")
@@ -71,7 +71,7 @@ class ArmSweeper(BasicSweeper):
 
     def _check_home(self, home: Path, fixed: list[str]) -> None:
         """Refuse a folder that holds a sweep with other shared overrides, which its runs' names do not show."""
-        from sos.files import read_json
+        from sos.files import read_json, write_json
 
         record = {"name": self.sweep_file["name"] if self.sweep_file["arms"] else None, "overrides": sorted(fixed)}
         path = home / "sweep.json"
@@ -80,7 +80,7 @@ class ArmSweeper(BasicSweeper):
             raise UserError(
                 f"{home} holds the sweep {_shown(found)}, not {_shown(record)}: choose another hydra.sweep.dir"
             )
-        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_json(path, record)
 
     def _jobs(self, arguments: list[str]) -> tuple[list[Any], list[list[str]], list[str]]:
         """Return the jobs, composed and checked, what the launcher is told for each, and what all share."""
