@@ -6,8 +6,10 @@ ours and keeps its traceback.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 _LAUNCHERS = re.compile(r"hydra/launcher[=/' ]*(joblib|submitit)|hydra_(joblib|submitit)_launcher")
@@ -43,6 +45,13 @@ def describe(error: BaseException) -> str:
     """Return an exception in one line: the message of a ValueError, which is written for users, else with its type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+def drop_output() -> None:
+    """Let the interpreter end without flushing what nobody reads or no disk takes."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(null, sys.stdout.fileno())
 
 
 def visible(text: str) -> str:

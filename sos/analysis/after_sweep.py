@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 
 from sos.analysis.compare import compare, load_runs
 from sos.analysis.tables import markdown, write
-from sos.errors import UserError, one_line, say
+from sos.errors import UserError, drop_output, one_line, say
 
 
 class CompareAfterMultirun(Callback):
@@ -28,5 +28,10 @@ class CompareAfterMultirun(Callback):
             say(f"no comparison: {one_line(error)}", sys.stderr)
             # Hydra lets no other exception of a callback out.
             sys.exit(1)
-        say(f"\n{markdown(comparison)}\n")
-        say("wrote " + ", ".join(map(str, paths)))
+        try:
+            say(f"\n{markdown(comparison)}\n")
+            say("wrote " + ", ".join(map(str, paths)))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            drop_output()
+            sys.exit(141)

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from sos.commands.verbs import Verb, find_verb, overview
-from sos.errors import Failures, UserError, one_line
+from sos.errors import Failures, UserError, drop_output, one_line
 
 # What a terminal shows that lacks our signs.
 _PLAIN = {"±": "+-", "…": "...", "×": "x", "≤": "<=", "≥": ">=", "→": "->"}
@@ -53,12 +53,9 @@ def report(command: Callable[[], int | None]) -> int:
         print(f"\n{failures}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
-        return _end(str(interrupt) or "interrupted", 130)
+        return _end(str(interrupt) or "interrupted", 128 + getattr(interrupt, "signal", signal.SIGINT))
     except Terminated as end:
         return _end(str(end) or "terminated", 143)
-    except BrokenPipeError:
-        _drop_output()
-        return 141
     except Refused as refused:
         return _failed(refused.error)
     except Exception as error:
@@ -67,11 +64,14 @@ def report(command: Callable[[], int | None]) -> int:
 
 def _failed(error: Exception) -> int:
     """Say an error of the user's or of the machine in one line; raise any other, and all with SOS_TRACEBACK=1."""
+    if isinstance(error, BrokenPipeError):
+        drop_output()
+        return 141
     status = _status(error)
     if status is None or os.environ.get("SOS_TRACEBACK") == "1":
         raise error
     if isinstance(error, OSError) and error.filename is None:
-        _drop_output()
+        drop_output()
     return _end(f"error: {_line(error)}", status)
 
 
@@ -81,18 +81,12 @@ def _end(line: str, status: int) -> int:
     return status
 
 
-def _drop_output() -> None:
-    """Let the interpreter end without flushing what cannot be written."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError, ValueError):
-        os.dup2(null, sys.stdout.fileno())
-
-
 def _status(error: Exception) -> int | None:
     """Return the exit status of an error that is said in one line, None for a bug of ours."""
+    cause = error.__cause__ if isinstance(error, UserError) else error
+    if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
+        return 1
     if isinstance(error, OSError):
-        if error.errno in _DISK_FULL:
-            return 1
         named = error.filename is not None or str(error.strerror).startswith("cannot write")
         return 2 if named else 1 if isinstance(error, ChildProcessError) else None
     if isinstance(error, UserError):
@@ -203,13 +197,14 @@ def is_sweep_job() -> bool:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Let what is said in one line past Hydra; in a sweep it goes on to the sweeper, which lists it."""
+    """Let what is said in one line past Hydra; in a sweep it goes on to the sweeper, which lists it. Where nobody reads
+    the output, both end."""
     try:
         yield
     except Exception as error:
-        if is_sweep_job() or _status(error) is None:
-            raise
-        raise Refused(error) from error
+        if isinstance(error, BrokenPipeError) or (_status(error) is not None and not is_sweep_job()):
+            raise Refused(error) from error
+        raise
 
 
 def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: Callable[[], None]) -> None:

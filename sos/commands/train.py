@@ -37,26 +37,30 @@ def describe_run() -> tuple[Path, Origin]:
 def job(composed: Any) -> float:
     """Run one job and return its solve rate on `val`, for sweepers that optimize."""
     with refusals():
-        from hydra.core.hydra_config import HydraConfig
+        return _job(composed)
 
-        asked = HydraConfig.get()
-        refuse_foreign(asked, "hydra.")
-        # Of a job of a sweep, and of one that runs again by itself, the sweeper has looked at the words.
-        in_sweep = is_sweep_job() or asked.sweeper.get("arm") is not None
-        config = to_object(composed, () if in_sweep else asked.overrides.task)
-        folder, origin = describe_run()
-        # Torch and Lightning take seconds to import: --help and --cfg do without them.
-        from sos.train.pretrain import AlreadyFinished, pretrain
 
-        try:
-            evaluation = pretrain(config, folder, origin)
-        except AlreadyFinished as finished:
-            print(finished)
-            return _rate(_recorded(RunFolder(folder).metrics))
-        except Exception as error:
-            if is_sweep_job():  # which lists the reasons, also of runs that were refused
-                RunFolder(folder).record_failure(error)
-            raise
+def _job(composed: Any) -> float:
+    from hydra.core.hydra_config import HydraConfig
+
+    asked = HydraConfig.get()
+    refuse_foreign(asked, "hydra.")
+    # Of a job of a sweep, and of one that runs again by itself, the sweeper has looked at the words.
+    in_sweep = is_sweep_job() or asked.sweeper.get("arm") is not None
+    config = to_object(composed, () if in_sweep else asked.overrides.task)
+    folder, origin = describe_run()
+    # Torch and Lightning take seconds to import: --help and --cfg do without them.
+    from sos.train.pretrain import AlreadyFinished, pretrain
+
+    try:
+        evaluation = pretrain(config, folder, origin)
+    except AlreadyFinished as finished:
+        print(finished)
+        return _rate(_recorded(RunFolder(folder).metrics))
+    except Exception as error:
+        if is_sweep_job():  # which lists the reasons, also of runs that were refused
+            RunFolder(folder).record_failure(error)
+        raise
     if evaluation is None:  # another rank prints it
         return 0.0
     print(f"\n{origin.name}\n{evaluation.table()}\n\n{evaluation.cost}\nrun folder: {folder}")

@@ -52,6 +52,10 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM stopped the training; how to continue is the message. Ends a sweep too."""
 
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
 
 class AlreadyFinished(Exception):
     """The folder holds the result of this very run; how to make it again is the message."""
@@ -265,7 +269,7 @@ def _check_stopped(parts: Parts, home: RunFolder) -> None:
             requeue()
         sys.exit(-1)  # no result: submitit waits for the next attempt
     if number:
-        raise Interrupted(f"continue with: resume={home.checkpoint}")
+        raise Interrupted(f"continue with: resume={home.checkpoint}", number)
 
 
 def _finish(plan: Plan, home: RunFolder, origin: Origin, parts: Parts, model: GPT) -> Evaluation:
