@@ -17,6 +17,7 @@ import pytest
 from numba import config, njit
 from numba.np import arrayobj
 from places import ROOT
+from users import AS_USER, CAN_BE_USER
 
 from sos.kernels import DIGEST_BYTES, OPTIONS, compiled
 from sos.stream.write.spans import SLACK, copy_longer_run, copy_run, fill_run
@@ -28,8 +29,6 @@ from sos.rng import fold
 print(int(fold(np.uint64(5), 7)), sum(fold.stats.cache_hits.values()))
 """
 FOLDED = 9428158358266441515
-# Root may write everywhere; without its capabilities it keeps to the modes of folders like everybody else.
-AS_USER = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.getuid() == 0 else []
 
 
 def run_python(code: str, folder: Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
@@ -133,7 +132,7 @@ UNUSABLE: dict[str, tuple[str, Callable[[Path, Path], dict[str, str | None]]]] =
 
 
 @JIT
-@pytest.mark.skipif(bool(AS_USER) and shutil.which("setpriv") is None, reason="root may write everywhere")
+@pytest.mark.skipif(not CAN_BE_USER, reason="root may write everywhere")
 @pytest.mark.parametrize("case", list(UNUSABLE))
 def test_an_unusable_folder_is_replaced_by_one_that_is_removed(case: str, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
