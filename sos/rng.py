@@ -36,7 +36,7 @@ def mix64(x):
 
 @kernel
 def fold(key, counter):
-    """Derive the uint64 key of element `counter` (>= 0) of the stream `key`."""
+    """Derive the uint64 key of element `counter`, from 0 to 2**64 - 1, of the stream `key`."""
     return mix64(np.uint64(key) + (np.uint64(counter) + _ONE) * _GAMMA)
 
 

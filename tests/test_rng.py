@@ -40,9 +40,9 @@ def test_fold_is_the_published_splitmix64() -> None:
 def test_fold_agrees_with_python_integers() -> None:
     keys = [0, 1, 2**63, WORD - 1, 0x123456789ABCDEF]
     for key in keys:
-        assert int(fold(np.uint64(key), -1)) == naive_mix64(key)
-        for counter in (0, 1, 2**31, 2**40, 2**62):
-            assert int(fold(np.uint64(key), counter)) == naive_fold(key, counter)
+        for counter in (0, 1, 2**31, 2**40, 2**62, np.uint64(WORD - 1)):
+            assert int(fold(np.uint64(key), counter)) == naive_fold(key, int(counter))
+        assert naive_fold(key, WORD - 1) == naive_mix64(key)
 
 
 @pytest.mark.parametrize("bound", [1, 2, 3, 99, 2**31 + 1, 3 * 2**30, 2**32 - 1, 2**32])

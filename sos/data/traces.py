@@ -29,7 +29,8 @@ from sos.trace import (
 )
 
 FIRST_ROOM = 64  # rows per visit that the arrays have room for at first
-STRATEGY_DRAW = -1  # the element of a problem stream that seeds the draws of strategies; problems are numbered from 0
+# The element of a problem stream that seeds the draws of strategies: the last one; problems are numbered from 0.
+STRATEGY_DRAW = np.uint64(2**64 - 1)
 
 
 class Order(NamedTuple):
