@@ -11,6 +11,7 @@ from drivers import DIALECTS, random_problem, reads_back, run_search, solvable_k
 from naive import search as naive
 from naive import widening as naive_widening
 from naive.verify import verify as naive_verify
+from sizes import plain
 
 from sos.envs.countdown.rules import BY_OPERATOR, HEURISTIC_SCALE, HEURISTICS, INT32_MAX, MULT, SUM, Countdown
 from sos.errors import UserError
@@ -80,7 +81,7 @@ def _env(rng: np.random.Generator) -> Countdown:
     least = max(max_target, max_number)
     max_value = min(least + int(rng.choice([0, 20, 1000, INT32_MAX // 2])), INT32_MAX)
     return Countdown(
-        num_numbers=int(rng.choice([2, 3, 3, 4, 4, 4, 5, 6])),
+        num_numbers=int(rng.choice(plain([2, 3, 3, 4, 4, 4, 5, 6], [2, 3, 3, 4]))),
         min_number=min_number,
         max_number=max_number,
         min_target=min_target,
@@ -126,7 +127,7 @@ def draw(rng: np.random.Generator) -> Configuration:
 
 def _problem(rng: np.random.Generator, env: Countdown) -> tuple[list[int], bool]:
     """Draw a problem, more often than not one with a solution; say whether it has one."""
-    problems = np.array([random_problem(rng, env) for _ in range(int(rng.choice([1, 40])))], np.int32)
+    problems = np.array([random_problem(rng, env) for _ in range(int(rng.choice([1, plain(40, 3)])))], np.int32)
     solvable = np.zeros(len(problems), np.bool_)
     solvable_kernel(env, problems, solvable)
     found = int(np.argmax(solvable))

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import config
 from torch import Tensor
 
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 
 VOCAB, CONTEXT, EOS = 29, 48, 2
-INTERPRETED = bool(config.DISABLE_JIT)  # kernels run as Python, a thousand times slower: tests take smaller sizes
 
 
 def make_model(seed: int = 0, **overrides: Any) -> GPT:

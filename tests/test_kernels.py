@@ -14,7 +14,7 @@ from types import FunctionType
 
 import numpy as np
 import pytest
-from numba import config, njit
+from numba import njit
 from numba.np import arrayobj
 from places import ROOT
 from users import AS_USER, CAN_BE_USER
@@ -22,7 +22,6 @@ from users import AS_USER, CAN_BE_USER
 from sos.kernels import DIGEST_BYTES, OPTIONS, compiled
 from sos.stream.write.spans import SLACK, copy_longer_run, copy_run, fill_run
 
-JIT = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
 FOLD = """
 import numpy as np
 from sos.rng import fold
@@ -90,7 +89,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@JIT
+@pytest.mark.compiled
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_a_damaged_entry_is_said_and_made_anew(damage: str, cache: Path, tmp_path: Path) -> None:
     (entry,) = cache.rglob("fold-*.kernel")
@@ -103,7 +102,7 @@ def test_a_damaged_entry_is_said_and_made_anew(damage: str, cache: Path, tmp_pat
     assert folded(tmp_path, SOS_CACHE_DIR=str(cache)) == (1, [])
 
 
-@JIT
+@pytest.mark.compiled
 def test_an_entry_of_another_kernel_is_not_taken(cache: Path, tmp_path: Path) -> None:
     code = FOLD.replace("fold", "below").replace("(np.uint64(5), 7)", "(np.uint64(5), 7, 10)")
     assert run_python(code, tmp_path, SOS_CACHE_DIR=str(cache)).returncode == 0
@@ -131,7 +130,7 @@ UNUSABLE: dict[str, tuple[str, Callable[[Path, Path], dict[str, str | None]]]] =
 }  # fmt: skip
 
 
-@JIT
+@pytest.mark.compiled
 @pytest.mark.skipif(not CAN_BE_USER, reason="root may write everywhere")
 @pytest.mark.parametrize("case", list(UNUSABLE))
 def test_an_unusable_folder_is_replaced_by_one_that_is_removed(case: str, cache: Path, tmp_path: Path) -> None:
@@ -151,7 +150,7 @@ def test_an_unusable_folder_is_replaced_by_one_that_is_removed(case: str, cache:
     assert files_of_numba() == []
 
 
-@JIT
+@pytest.mark.compiled
 def test_without_any_folder_kernels_are_compiled(tmp_path: Path) -> None:
     nowhere = """
 import tempfile
@@ -166,7 +165,7 @@ tempfile.mkdtemp = refuse
     assert files_of_numba() == []
 
 
-@JIT
+@pytest.mark.compiled
 def test_a_full_disk_is_said_once(tmp_path: Path) -> None:
     full = """
 import os
@@ -197,7 +196,7 @@ AMONG_OTHERS = """
 import os, sys
 import numpy as np
 from foreign import before_last, last
-from numba import config, njit
+from numba import njit
 from numba.np import arrayobj
 row = np.arange(10)[5:]
 surroundings = lambda: (dict(os.environ), config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES, arrayobj.fix_integer_index)
@@ -217,7 +216,7 @@ print(place)
 """
 
 
-@JIT
+@pytest.mark.compiled
 @pytest.mark.parametrize("named", [False, True])
 def test_others_who_compile_keep_their_folder_and_their_indices(named: bool, tmp_path: Path) -> None:
     (tmp_path / "foreign.py").write_text(FOREIGN)
@@ -246,6 +245,7 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - modules}))
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.compiled
 def test_the_plain_switch_compiles_the_same_kernels_and_keeps_none(tmp_path: Path) -> None:
     assert folded(tmp_path, SOS_CACHE_DIR=str(tmp_path / "cache"), SOS_KERNELS="plain") == (0, [])
     assert not (tmp_path / "cache").exists()
@@ -270,7 +270,7 @@ def _element(row, k):
     return row[k]
 
 
-@JIT
+@pytest.mark.compiled
 def test_only_kernels_of_this_package_index_without_wraparound() -> None:
     row = np.arange(10)[5:]
     assert njit(_element)(row, -1) == 9

@@ -12,6 +12,7 @@ from configurations import oracle
 from drivers import heap_kernel, random_problem, readable, run_search, search_kernel
 from naive import search as naive
 from places import GOLDEN
+from sizes import plain, some
 
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
@@ -43,9 +44,9 @@ def test_every_event_of_a_beam_agrees_with_the_oracle(num_numbers: int) -> None:
     rng = np.random.default_rng(num_numbers)
     outcomes = set()
     options = product((1, 2, 3, 5, 9), (0, 1, 2), (False, True), (False, True), (3, 400))
-    for width, heuristic, visit_leaves, shuffle, max_nodes in options:
+    for width, heuristic, visit_leaves, shuffle, max_nodes in some(options, 40):
         strategy = Beam(width, heuristic, visit_leaves, shuffle, max_nodes)
-        for _ in range(2 if num_numbers < 5 else 1):
+        for _ in range(2 if num_numbers < plain(5, 4) else 1):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
     assert outcomes >= {Outcome.SOLVED, Outcome.EMPTY}
     assert (Outcome.BUDGET in outcomes) == (num_numbers > 2)
@@ -57,9 +58,9 @@ def test_every_event_of_a_best_first_search_agrees_with_the_oracle(num_numbers: 
     rng = np.random.default_rng(num_numbers)
     outcomes = set()
     options = product((0, 1, 2), (0, 60, -6000), (False, True), (False, True), (5, 60))
-    for heuristic, depth_weight, use_threshold, skip_seen, max_nodes in options:
+    for heuristic, depth_weight, use_threshold, skip_seen, max_nodes in some(options, 40):
         strategy = BestFirst(heuristic, depth_weight, use_threshold, skip_seen, max_nodes)
-        for _ in range(2 if num_numbers < 5 else 1):
+        for _ in range(2 if num_numbers < plain(5, 4) else 1):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
     for look_ahead, skip_out_of_range in product((0, 1, 2), (False, True)):
         strategy = BestFirst(3, -60, max_nodes=60, look_ahead=look_ahead, skip_out_of_range=skip_out_of_range)
@@ -112,7 +113,8 @@ def test_the_largest_values_that_a_best_first_search_accepts_agree_with_the_orac
     rng = np.random.default_rng(num_numbers)
     most = MOST_COST // env.max_depth
     differ = 0
-    for heuristic, depth_weight in product((0, 1, 2, 3), (0, 1, -1, most, -most, most // 3)):
+    options = product((0, 1, 2, 3), (0, 1, -1, most, -most, most // 3))
+    for heuristic, depth_weight in some(options, 10):
         strategy = BestFirst(heuristic, depth_weight, max_nodes=12)
         strategy.check(env)
         problem = random_problem(rng, env)
@@ -129,7 +131,7 @@ def test_a_beam_wider_than_any_node_has_children_needs_no_more_room(num_numbers:
     env = ENVS[num_numbers]
     rng = np.random.default_rng(num_numbers)
     num_widest = 0
-    for _ in range(10):
+    for _ in range(plain(10, 2)):
         problem = random_problem(rng, env)
         trace = assert_same(Beam(1990, max_nodes=400), env, problem)
         nodes = len(trace.nodes) + env.max_children
@@ -140,7 +142,7 @@ def test_a_beam_wider_than_any_node_has_children_needs_no_more_room(num_numbers:
             assert search_kernel(Beam(width, max_nodes=400), env, row, work, buffer) == Status.OK
             assert to_trace(row, buffer).equals(trace)
             num_widest += 1
-    assert num_widest == 30
+    assert num_widest == plain(30, 6)
 
 
 class Crowded(Countdown):

@@ -9,6 +9,7 @@ import pytest
 from drivers import random_problem, readable, run_search, search_kernel
 from naive import search as naive
 from places import GOLDEN
+from sizes import INTERPRETED, plain, some
 
 from sos.envs.countdown.rules import BY_OPERATOR, HEURISTICS, SIZE, Countdown
 from sos.search.depth_first import DepthFirst
@@ -60,15 +61,15 @@ def test_every_event_agrees_with_the_oracle(
     env = ENVS[num_numbers]._replace(descending=descending)
     rng = np.random.default_rng(num_numbers)
     outcomes = set()
-    for skip_seen, announce_leaves, max_nodes in product((False, True), (False, True), (1, 5, 400)):
+    for skip_seen, announce_leaves, max_nodes in some(product((False, True), (False, True), (1, 5, 400)), 4):
         strategy = DepthFirst(heuristic, use_threshold, skip_seen, announce_leaves, max_nodes)
-        for _ in range({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers]):
+        for _ in range(plain({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers], 1)):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
-    for look_ahead, skip_seen, skip_out_of_range in product((0, 1, 2), (False, True), (False, True)):
+    for look_ahead, skip_seen, skip_out_of_range in some(product((0, 1, 2), (False, True), (False, True)), 4):
         strategy = DepthFirst(heuristic, use_threshold, skip_seen, True, 400, look_ahead, skip_out_of_range)
-        for _ in range({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers]):
+        for _ in range(plain({2: 6, 3: 6, 4: 3, 5: 2}[num_numbers], 1)):
             outcomes.add(assert_same(strategy, env, random_problem(rng, env)).outcome)
-    assert outcomes >= {Outcome.SOLVED, Outcome.BUDGET} or num_numbers == 2
+    assert outcomes >= {Outcome.SOLVED, Outcome.BUDGET} or num_numbers == 2 or INTERPRETED
 
 
 @pytest.mark.parametrize("skip_out_of_range", [False, True])
@@ -100,7 +101,7 @@ def test_the_budget_counts_expanded_nodes() -> None:
     num_expanded = int((whole.events[:, KIND] == Event.EXPAND).sum())
     assert whole.outcome != Outcome.BUDGET
     assert run_search(DepthFirst(0, False, max_nodes=num_expanded), env, problem).equals(whole)
-    for max_nodes in range(1, num_expanded):
+    for max_nodes in range(1, num_expanded, plain(1, 30)):
         cut = run_search(DepthFirst(0, False, max_nodes=max_nodes), env, problem)
         assert cut.outcome == Outcome.BUDGET
         assert (cut.events[:, KIND] == Event.EXPAND).sum() == max_nodes

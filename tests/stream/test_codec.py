@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from naive import search as naive
 from naive import text as naive_text
 from naive import verify as naive_verify
 from places import GOLDEN
+from sizes import plain, some
 from tokenizers import Tokenizer
 
 from sos.envs.countdown.rules import Countdown
@@ -43,14 +45,13 @@ WHOLE_MAX = (9, 99, 2000)
 def traces_of(env: Countdown, strategy: DepthFirst) -> list[Trace]:
     """A few traces of every length."""
     rng = np.random.default_rng(7)
-    return [run_search(strategy, env, random_problem(rng, env)) for _ in range(6)]
+    return [run_search(strategy, env, random_problem(rng, env)) for _ in range(plain(6, 1))]
 
 
 def every_trace() -> Iterator[tuple[Countdown, Trace]]:
-    for _, env in all_envs():
-        for _, strategy in all_searches():
-            for trace in traces_of(env, strategy):
-                yield env, trace
+    for (_, env), (_, strategy) in some(product(all_envs(), all_searches()), 12):
+        for trace in traces_of(env, strategy):
+            yield env, trace
 
 
 @pytest.mark.parametrize("whole_max", WHOLE_MAX)
@@ -111,7 +112,7 @@ def test_sos_text_is_the_published_wording(heuristic: str, dialect_of) -> None:
     for num_numbers in (2, 3, 4):
         env = Countdown(num_numbers=num_numbers)
         strategy = DepthFirst(env.heuristics.index(heuristic))
-        for _ in range(15):
+        for _ in range(plain(15, 2)):
             target, _, *numbers = random_problem(rng, env)
             text = sos_text(env, strategy, target, numbers, dialect_of)
             assert text == naive.published_text(numbers, target, heuristic)
@@ -146,6 +147,7 @@ def test_sos_text_equals_a_sample_of_published_traces(dialect_of) -> None:
     assert assert_published(GOLDEN / "published_bfs.jsonl", dialect_of) == {"bfs": 10}
 
 
+@pytest.mark.compiled
 def test_sos_text_equals_every_published_trace(reference, dialect_of) -> None:
     assert assert_published(reference / "traces.jsonl", dialect_of) == {"dfs": 286, "bfs": 520}
 
@@ -257,10 +259,10 @@ def test_decode_is_total_and_verify_is_never_fooled(name: str, whole_max: int, d
     env = Countdown(num_numbers=3, max_number=20, max_target=40)
     dialect = dialect_of(name, env, whole_max)
     rng = np.random.default_rng(whole_max)
-    streams = small_streams(dialect, env, rng, 40)
+    streams = small_streams(dialect, env, rng, plain(40, 8))
     judge = naive_text.JUDGES[name]
     num_solved = 0
-    for _ in range(800):
+    for _ in range(plain(800, 30)):
         problem, tokens = streams[rng.integers(len(streams))]
         damaged = damage(rng, tokens, len(dialect.vocab))
         decoded = decode(dialect, env, damaged)
@@ -275,7 +277,7 @@ def test_decode_is_total_and_verify_is_never_fooled(name: str, whole_max: int, d
         if verdict.solved:
             num_solved += 1
             assert judge(judged_text(dialect, damaged), problem[2:].tolist(), int(problem[0]))
-    assert num_solved > 20
+    assert num_solved > plain(20, 0)
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -284,7 +286,7 @@ def test_every_prefix_decodes_to_a_prefix(name: str, dialect_of) -> None:
     dialect = dialect_of(name, env, 9)
     trace = run_search(DepthFirst(), env, [82, 3, 79, 5, 8])
     tokens, align, prompt = encode(dialect, trace)
-    for length in range(len(tokens)):
+    for length in range(0, len(tokens), plain(1, 7)):
         decoded = decode(dialect, env, tokens[:length])
         assert decoded.status == (DecodeStatus.TRUNCATED if length >= prompt else DecodeStatus.NO_PROMPT)
         count = len(decoded.trace.events)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from drivers import DIALECTS, random_problem, reads_back, run_search, tokenize
+from sizes import plain
 
 from sos.envs.countdown.rules import Countdown
 from sos.search import Beam, BestFirst, DepthFirst
@@ -229,7 +230,7 @@ def test_a_users_dialect_reads_back(changes: dict[str, str], whole_max: int) -> 
         BestFirst(),
     )
     for strategy in strategies:
-        for _ in range(5):
+        for _ in range(plain(5, 1)):
             trace = run_search(strategy, ENV, random_problem(rng, ENV))
             tokens, align, _ = encode(dialect, trace)
             back = decode(dialect, ENV, tokens)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from damaged_streams import COMPACT, ENV, IN_SOS, PROBLEM, SOS, damaged, swapped
 from drivers import all_envs, all_searches, random_problem, read_jsonl, run_search, tokenize
 from naive import text as naive_text
 from naive import verify as naive_verify
+from sizes import INTERPRETED, plain, some
 
 from sos.envs.countdown.rules import Countdown
 from sos.search.depth_first import DepthFirst
@@ -192,8 +195,8 @@ def test_numbers_used_once_in_the_published_wording(dialect_of) -> None:
 
 
 def test_published_verdicts(reference, dialect_of) -> None:
-    rows = list(read_jsonl(reference / "verdicts.jsonl"))
-    assert len(rows) == 480
+    rows = some(read_jsonl(reference / "verdicts.jsonl"), 60)
+    assert len(rows) == plain(480, 60)
     tokenizers = {n: dialect_of("sos", Countdown(num_numbers=n), 9).vocab.tokenizer() for n in (3, 4)}
     false_positives = 0
     for row in rows:
@@ -234,14 +237,13 @@ def test_agreement_with_the_oracle() -> None:
     rng = np.random.default_rng(0)
     codes: set[int] = set()
     num_solved = 0
-    for _, env in all_envs():
-        for _, strategy in all_searches():
-            for _ in range(10):
-                solved, seen = assert_agreement(rng, env, strategy._replace(max_nodes=12), 15)
-                num_solved += solved
-                codes |= seen
-    assert codes == {int(error) for error in Error}
-    assert num_solved > 100
+    for (_, env), (_, strategy) in some(product(all_envs(), all_searches()), 40):
+        for _ in range(plain(10, 1)):
+            solved, seen = assert_agreement(rng, env, strategy._replace(max_nodes=12), 15)
+            num_solved += solved
+            codes |= seen
+    assert codes == {int(error) for error in Error} or INTERPRETED
+    assert num_solved > plain(100, 5)
 
 
 def test_events_of_nodes_that_were_never_generated_are_jumps() -> None:

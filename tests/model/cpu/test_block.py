@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gpts import INTERPRETED, VOCAB, make_model, random_documents, tokens_of
+from gpts import VOCAB, make_model, random_documents, tokens_of
+from sizes import plain
 from torch import Tensor
 
 from sos.model import cpu
@@ -13,7 +14,7 @@ from sos.model.cpu import block as block_module
 from sos.model.cpu import loss as loss_module
 from sos.model.gpt import IGNORE
 
-ROWS, TOKENS = (2, 37) if INTERPRETED else (3, 900)
+ROWS, TOKENS = plain((3, 900), (2, 37))
 SHAPES = [
     (30, 32, {}),
     (700, 32, {"qk_norm": True, "tie_embeddings": False}),
@@ -25,7 +26,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize(("longest", "head_dim", "overrides"), SHAPES[3:5] if INTERPRETED else SHAPES)
+@pytest.mark.parametrize(("longest", "head_dim", "overrides"), plain(SHAPES, SHAPES[3:5]))
 def test_kernels_agree_with_the_modules(
     longest: int, head_dim: int, overrides: dict, num_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +81,7 @@ def test_the_operators_pass_the_checks_of_torch_operators() -> None:
     )
 
 
-@pytest.mark.skipif(INTERPRETED, reason="compiles")
+@pytest.mark.compiled
 @pytest.mark.parametrize("shape", [{}, {"num_heads": 4, "num_kv_heads": 2}])
 def test_the_model_gives_the_same_losses_compiled(shape: dict) -> None:
     model = make_model(**shape)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gpts import INTERPRETED
+from sizes import INTERPRETED, plain
 
 from sos.model import cpu
 from sos.model.cpu.pass_kernels import choose_token, plan_rows, read_rows
@@ -18,7 +18,7 @@ from sos.model.shape import GPTConfig
 from sos.model.steps import choose_tokens
 
 VOCAB, CONTEXT, EOS = 37, 70, 2
-NUM = 5 if INTERPRETED else 50
+NUM = plain(50, 5)
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
     "qk_norm": {"qk_norm": True},
@@ -32,7 +32,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "dropout, which rollouts leave out": {"dropout": 0.5},
 }
 
-CHECKED = list(SHAPES)[5:8:2] if INTERPRETED else list(SHAPES)
+CHECKED = plain(list(SHAPES), list(SHAPES)[5:8:2])
 
 
 def make_model(**overrides: Any) -> GPT:
@@ -55,8 +55,8 @@ def make_model(**overrides: Any) -> GPT:
 def test_they_write_what_the_modules_write(shape: str, temperature: float) -> None:
     model = make_model(**SHAPES[shape])
     rng = np.random.default_rng(4)
-    prompts = [rng.integers(3, VOCAB, rng.integers(1, 30)) for _ in range(NUM)]
-    budgets = rng.integers(1, 60, NUM) if not INTERPRETED else rng.integers(1, 5, NUM)
+    prompts = [rng.integers(3, VOCAB, rng.integers(1, plain(30, 8))) for _ in range(NUM)]
+    budgets = rng.integers(1, plain(60, 5), NUM)
     options: dict[str, Any] = {"max_tokens": budgets, "temperature": temperature, "batch_size": 9}
     assert cpu.available(model)
     fast = rollout(model, prompts, **options)
@@ -75,7 +75,7 @@ def test_they_write_what_the_modules_write(shape: str, temperature: float) -> No
 def test_its_logits_are_those_of_the_model(shape: str) -> None:
     """Prompts of all lengths around a vector and around four of them, read a few rows at a time."""
     model = make_model(context=200, **SHAPES[shape])
-    lengths = np.array([1, 17, 65] if INTERPRETED else [1, 2, 15, 16, 17, 33, 63, 64, 65, 129, 200])
+    lengths = np.array(plain([1, 2, 15, 16, 17, 33, 63, 64, 65, 129, 200], [1, 17]))
     rng = np.random.default_rng(5)
     prompts = [rng.integers(3, VOCAB, n) for n in lengths]
     passes = Passes(pack(model, 200), len(prompts), 200, EOS, 0.0)
