@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from drivers import DIALECTS, all_searches, random_problem, run_search
+from sizes import plain
 
 from sos.commands.cli import call
 from sos.commands.losses import measure
@@ -55,7 +56,9 @@ def told(trace: Trace, e: int, field: str) -> list[int]:
 @pytest.mark.parametrize("whole_max", [9, 99])
 def test_each_field_holds_what_the_trace_says(name: str, whole_max: int, dialect_of) -> None:
     dialect, rng = dialect_of(name, ENV, whole_max), np.random.default_rng(5)
-    for trace in [run_search(strategy, ENV, random_problem(rng, ENV)) for strategy in SEARCHES for _ in range(3)]:
+    for trace in [
+        run_search(strategy, ENV, random_problem(rng, ENV)) for strategy in SEARCHES for _ in range(plain(3, 1))
+    ]:
         tokens, align, _ = encode(dialect, trace)
         found = places(dialect, ENV, tokens)
         assert len(found) == len(tokens)

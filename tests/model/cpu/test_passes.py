@@ -18,7 +18,7 @@ from sos.model.shape import GPTConfig
 from sos.model.steps import choose_tokens
 
 VOCAB, CONTEXT, EOS = 37, 70, 2
-NUM = plain(50, 5)
+NUM = plain(50, 3)
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
     "qk_norm": {"qk_norm": True},
