@@ -64,7 +64,8 @@ def test_logits_are_those_of_the_modules() -> None:
 
 
 def test_the_operators_pass_the_checks_of_torch_operators() -> None:
-    positions, doc_ids = random_documents(2, 20, 9)
+    num = plain(20, 8)
+    positions, doc_ids = random_documents(2, num, 9)
     cos, sin = (angles[:, :, 0] for angles in rotary(positions, 4, 10000.0))
 
     def random(*shape: int) -> Tensor:
@@ -72,12 +73,12 @@ def test_the_operators_pass_the_checks_of_torch_operators() -> None:
 
     for gains in (random(2, 4), random(0, 4)):
         weights = (random(8), random(24, 8), gains, random(8, 8), random(8), random(64, 8), random(8, 32))
-        inputs = (random(2, 20, 8), *weights, cos, sin, doc_ids)
+        inputs = (random(2, num, 8), *weights, cos, sin, doc_ids)
         torch.library.opcheck(torch.ops.sos.block, inputs, rtol=1e-4, atol=1e-4)
-    targets = tokens_of(2, 20).where(doc_ids >= 0, IGNORE)
+    targets = tokens_of(2, num).where(doc_ids >= 0, IGNORE)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")  # the others take no dynamic shapes
     torch.library.opcheck(
-        torch.ops.sos.token_losses, (random(2, 20, 8), random(8), random(VOCAB, 8), targets), test_utils=checks
+        torch.ops.sos.token_losses, (random(2, num, 8), random(8), random(VOCAB, 8), targets), test_utils=checks
     )
 
 
