@@ -13,7 +13,8 @@ from naive import widening as naive_widening
 from naive.verify import verify as naive_verify
 from sizes import plain
 
-from sos.envs.countdown.rules import BY_OPERATOR, HEURISTIC_SCALE, HEURISTICS, INT32_MAX, MULT, SUM, Countdown
+from sos.envs.countdown.heuristics import BY_OPERATOR, HEURISTIC_SCALE, HEURISTICS, MULT, SUM
+from sos.envs.countdown.rules import INT32_MAX, Countdown
 from sos.errors import UserError
 from sos.rng import below, fold
 from sos.search import Beam, BestFirst, DepthFirst, Mixture, Widening, mix

@@ -42,7 +42,7 @@ def expand_kernel(env, kind, problem, scratch, state, actions, children, values)
     moves = np.zeros(len(values), np.int64)
     num = environment.successors(env, kind, problem, scratch, state, moves, values)
     for k in range(num):
-        environment.make_child(env, state, moves[k], actions[k], children[k])
+        environment.make_child(env, problem, state, moves[k], actions[k], children[k])
     return num
 
 
@@ -58,13 +58,8 @@ def solvable_kernel(env, problems, solvable):
 
 
 @allocating
-def apply_kernel(env, state, action, child):
-    return environment.apply_action(env, state, action, child)
-
-
-@allocating
-def check_kernel(env, action):
-    return environment.check_action(env, action)
+def judge_kernel(env, problem, state, action, child):
+    return environment.judge(env, problem, state, action, child)
 
 
 @allocating

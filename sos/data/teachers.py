@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from sos.data.coverage import coverage
 from sos.data.splits import make_splits, sample_problems
-from sos.envs.countdown.rules import BY_OPERATOR, MULT, SIZE, SUM, Countdown
+from sos.envs.countdown.heuristics import BY_OPERATOR, MULT, SIZE, SUM
+from sos.envs.countdown.rules import Countdown
 from sos.search import DepthFirst, Widening, mix
 from sos.stream.dialect.compile import load_dialect
 

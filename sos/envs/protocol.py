@@ -18,9 +18,14 @@ from numba.extending import overload
 
 from sos.kernels import INNER
 
-TRUE, WRONG_RESULT, ILLEGAL = range(3)  # what `check_action` says
+# What `judge` says of an action: that it holds, or what is wrong with it. One that is not held acts on what the state
+# does not have; an illegal one breaks the rules; a wrong result is not what the action leads to.
+HOLDS, NOT_HELD, ILLEGAL, WRONG_RESULT = range(4)
+OPEN, GOAL, DEAD = range(3)  # what `status` says of a state
+NO_LIMIT = 2**63 - 1
 
 _IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
+_DEFAULTS: dict[str, Callable[..., Any]] = {}
 
 
 def implements(
@@ -43,12 +48,37 @@ def implements(
     return register
 
 
+def capability(default: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the decorated stub optional: `default`, of the same arguments, stands in where an environment lacks it."""
+
+    def decorate(stub: Callable[..., Any]) -> Callable[..., Any]:
+        _DEFAULTS[stub.__name__] = default
+
+        @overload(stub, strict=False, jit_options=INNER)
+        def choose(*arguments: Any) -> Callable[..., Any] | None:
+            kind = getattr(arguments[0], "instance_class", None)
+            return default if kind is not None and not has(stub.__name__, kind) else None
+
+        return stub
+
+    return decorate
+
+
+def has(name: str, kind: type) -> bool:
+    """Say whether the stub `name` was registered for the NamedTuple `kind`."""
+    return (name, kind) in _IMPLEMENTATIONS
+
+
 def implementation_of(name: str, kind: type) -> Callable[..., Any]:
-    """Return what was registered as the stub `name` for the NamedTuple `kind`. Raises TypeError that names both."""
-    try:
-        return _IMPLEMENTATIONS[name, kind]
-    except KeyError:
-        raise TypeError(f"{kind.__name__} does not implement {name}") from None
+    """Return what was registered as the stub `name` for the NamedTuple `kind`, or its default. Raises TypeError that
+    names both."""
+    found = _IMPLEMENTATIONS.get((name, kind)) or _DEFAULTS.get(name)
+    if found is None:
+        raise TypeError(f"{kind.__name__} does not implement {name}")
+    return found
+
+
+# What every environment has
 
 
 def root_state(env, problem, state):
@@ -65,86 +95,115 @@ def successors(env, kind, problem, scratch, state, moves, values):
     return implementation_of("successors", type(env))(env, kind, problem, scratch, state, moves, values)
 
 
-def make_child(env, state, move, action, child):
+def make_child(env, problem, state, move, action, child):
     """Write the action (A,) and the child (W,) of `move`, which `successors` gave for `state`."""
-    return implementation_of("make_child", type(env))(env, state, move, action, child)
+    return implementation_of("make_child", type(env))(env, problem, state, move, action, child)
 
 
-def apply_action(env, state, action, child):
-    """Write into `child` the state that `action` *claims* to reach, using the claimed result; total.
+def judge(env, problem, state, action, child):
+    """Write into `child` the state that `action` *claims* to reach from `state`, its claimed result included; total.
 
-    An operand that `state` does not hold is skipped, so that any claim has a successor. Return whether all were held.
+    Return `HOLDS` or the first that applies of `NOT_HELD`, `ILLEGAL` and `WRONG_RESULT`. Any claim has a child, also
+    from a state of zeros, which stands for one that nothing is known of.
     """
-    return implementation_of("apply_action", type(env))(env, state, action, child)
+    return implementation_of("judge", type(env))(env, problem, state, action, child)
 
 
-def check_action(env, action):
-    """Return `TRUE`, `WRONG_RESULT` or, for an action outside the rules, `ILLEGAL`."""
-    return implementation_of("check_action", type(env))(env, action)
+def status(env, problem, state):
+    """Return whether `state` solves `problem` (`GOAL`), has failed by the rules alone (`DEAD`) or neither (`OPEN`)."""
+    return implementation_of("status", type(env))(env, problem, state)
 
 
-def is_leaf(env, state):
-    """Say whether `state` has no successors by its shape."""
-    return implementation_of("is_leaf", type(env))(env, state)
-
-
-def is_goal(env, problem, state):
-    """Say whether `state` solves `problem`."""
-    return implementation_of("is_goal", type(env))(env, problem, state)
-
-
-def leaf_value(env, state):
-    """Return the number that a dead end or goal event quotes for `state`."""
-    return implementation_of("leaf_value", type(env))(env, state)
-
-
-def canonical(env, state, out):
+def canonical(env, problem, state, out):
     """Write a form of `state` that is equal for states with equal futures."""
-    return implementation_of("canonical", type(env))(env, state, out)
+    return implementation_of("canonical", type(env))(env, problem, state, out)
 
 
-def prepare(env, kind, problem, scratch):
-    """Fill `scratch` int64 with what `successors` needs for `problem` and the heuristic `kind`."""
-    return implementation_of("prepare", type(env))(env, kind, problem, scratch)
-
-
-def hopeless(env, problem, state, look_ahead):
-    """Say whether `state` is fewer than `look_ahead` actions away from its leaves and none of these is a goal."""
-    return implementation_of("hopeless", type(env))(env, problem, state, look_ahead)
-
-
-def out_of_range(env, state):
-    """Say whether `state` is a leaf whose value no problem of `env` asks for."""
-    return implementation_of("out_of_range", type(env))(env, state)
-
-
-def narrowed(env, largest):
-    """Return `env` with the rule that no action results in more than `largest`, where it does not have a stricter
-    one."""
-    return implementation_of("narrowed", type(env))(env, largest)
-
-
-def reach(env, state):
-    """Return a number that no action's result exceeds on the way from `state` to any descendant but a leaf; 0 if all
-    are leaves."""
-    return implementation_of("reach", type(env))(env, state)
-
-
-def threshold(env, problem):
-    """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
-    return implementation_of("threshold", type(env))(env, problem)
-
-
-def draw(env, key, goal, attempt, problem):
-    """Write draw `attempt` of the stream `key` for the goal number `goal` into `problem`."""
-    return implementation_of("draw", type(env))(env, key, goal, attempt, problem)
+def draw(env, key, group, attempt, problem):
+    """Write draw `attempt` of the stream `key` for the held-out axis's value `group` into `problem`."""
+    return implementation_of("draw", type(env))(env, key, group, attempt, problem)
 
 
 def hash_key(env, key, problem):
-    """Return a uint64 hash, under `key`, of the canonical problem without its goal."""
+    """Return a uint64 hash, under `key`, of the canonical problem without its group."""
     return implementation_of("hash_key", type(env))(env, key, problem)
 
 
 def solvable(env, problem, work):
     """Decide exactly whether `problem` has a solution; `work` is what the environment's `proof_work()` allocates."""
     return implementation_of("solvable", type(env))(env, problem, work)
+
+
+# Capabilities, which an environment may lack
+
+
+def _prepare_nothing(env, kind, problem, scratch):
+    return None
+
+
+@capability(_prepare_nothing)
+def prepare(env, kind, problem, scratch):
+    """Fill `scratch` int64 with what `successors` needs for `problem` and the heuristic `kind`."""
+    return implementation_of("prepare", type(env))(env, kind, problem, scratch)
+
+
+def _no_witness(env, problem, state):
+    return 0
+
+
+@capability(_no_witness)
+def witness(env, problem, state):
+    """Return the number that a dead end or goal event quotes for `state`; 0 where an environment has none."""
+    return implementation_of("witness", type(env))(env, problem, state)
+
+
+def _keeps(env, problem, state, look_ahead):
+    return False
+
+
+@capability(_keeps)
+def hopeless(env, problem, state, look_ahead):
+    """Say whether `state` is fewer than `look_ahead` actions away from its leaves and none of these is a goal."""
+    return implementation_of("hopeless", type(env))(env, problem, state, look_ahead)
+
+
+def _in_range(env, problem, state):
+    return False
+
+
+@capability(_in_range)
+def out_of_range(env, problem, state):
+    """Say whether `state` is a leaf that is the goal of no problem of `env`."""
+    return implementation_of("out_of_range", type(env))(env, problem, state)
+
+
+def _same(env, largest):
+    return env
+
+
+@capability(_same)
+def narrowed(env, largest):
+    """Return `env` with the rule that no action results in more than `largest`, where it does not have a stricter
+    one."""
+    return implementation_of("narrowed", type(env))(env, largest)
+
+
+def _no_reach(env, problem, state):
+    return 0
+
+
+@capability(_no_reach)
+def reach(env, problem, state):
+    """Return a number that no action's result exceeds on the way from `state` to any descendant but a leaf; 0 if all
+    are leaves."""
+    return implementation_of("reach", type(env))(env, problem, state)
+
+
+def _no_threshold(env, problem):
+    return NO_LIMIT
+
+
+@capability(_no_threshold)
+def threshold(env, problem):
+    """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
+    return implementation_of("threshold", type(env))(env, problem)

@@ -21,11 +21,11 @@ from sos.search.work import (
     COUNT_SLOT,
     KEY_BITS,
     Pruning,
+    add_verdict,
     add_visit,
     begin,
     count_child,
     fill_frame,
-    judge_leaf,
     write_child,
 )
 from sos.trace import BUDGET, BUFFER_FULL, EMPTY, END, GENERATE, OK, add_event
@@ -105,7 +105,7 @@ def _beam(strategy, env, problem, work, trace):
             # A visit, then a generation and a verdict for each child, and an end.
             if counts[0] + 2 * pruning.most + 3 > len(events) or counts[1] + pruning.most > len(nodes):
                 return BUFFER_FULL
-            if environment.is_leaf(env, states[node]):
+            if environment.status(env, problem, states[node]) != environment.OPEN:
                 add_visit(trace, node)
                 continue
             if expanded >= strategy.max_nodes:
@@ -120,12 +120,13 @@ def _beam(strategy, env, problem, work, trace):
             first = counts[1]
             leaves = False
             for rank in range(count):
-                child = write_child(env, work, 0, rank, node, rank, trace)
+                child = write_child(env, problem, work, 0, rank, node, rank, trace)
                 count_child(trace, child)
                 add_event(trace, GENERATE, child, child, 0, 0)
-                if environment.is_leaf(env, states[child]):
+                status = environment.status(env, problem, states[child])
+                if status != environment.OPEN:
                     leaves = True
-                    if judge_leaf(env, problem, child, trace):
+                    if add_verdict(env, problem, status, child, trace):
                         return OK
             if strategy.visit_leaves or not leaves:
                 size = _push_sorted(work, size, first, count)

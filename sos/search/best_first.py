@@ -17,11 +17,11 @@ from sos.search.work import (
     COUNT_SLOT,
     KEY_BITS,
     Pruning,
+    add_verdict,
     add_visit,
     begin,
     count_child,
     fill_frame,
-    judge_leaf,
     write_child,
 )
 from sos.trace import BUDGET, BUFFER_FULL, END, EXHAUSTED, GENERATE, OK, PARENT, add_event
@@ -94,12 +94,13 @@ def _best_first(strategy, env, problem, work, trace):
         add_visit(trace, node)
         cost = strategy.depth_weight * (_depth(nodes, node) + 1)
         for rank in range(count):
-            child = write_child(env, work, 0, rank, node, rank, trace)
+            child = write_child(env, problem, work, 0, rank, node, rank, trace)
             count_child(trace, child)
             add_event(trace, GENERATE, child, child, 0, 0)
-            if not environment.is_leaf(env, states[child]):
+            status = environment.status(env, problem, states[child])
+            if status == environment.OPEN:
                 size = push_heap(work, size, (keys[rank] >> KEY_BITS) + cost, child, True)
-            elif judge_leaf(env, problem, child, trace):
+            elif add_verdict(env, problem, status, child, trace):
                 return OK
     add_event(trace, END, -1, -1, EXHAUSTED, 0)
     return OK

@@ -20,10 +20,10 @@ from sos.search.work import (
     NEXT_SLOT,
     NODE_SLOT,
     Pruning,
+    add_verdict,
     begin,
     count_child,
     fill_frame,
-    judge_leaf,
     write_child,
 )
 from sos.trace import BACKTRACK, BUDGET, BUFFER_FULL, END, EXHAUSTED, EXPAND, GENERATE, OK, add_event
@@ -61,7 +61,7 @@ def _expand(strategy, env, widened, problem, work, depth, node, state):
     """Fill the frame at `depth` with the children of `state` that this pass keeps; False if a table is full."""
     options = options_of(strategy)
     pruning = Pruning(options.use_threshold, options.skip_seen, options.look_ahead, options.skip_out_of_range, ALL)
-    narrow = rules(strategy, env, state, widened)
+    narrow = rules(strategy, env, problem, state, widened)
     return fill_frame(narrow, options.heuristic, pruning, problem, work, depth, node, state)
 
 
@@ -95,7 +95,7 @@ def depth_first(strategy, env, problem, work, trace):
         if slot == frame[COUNT_SLOT]:
             depth -= 1
             if depth < 0:
-                if widened or not widen(strategy, env, work):
+                if widened or not widen(strategy, env, problem, work):
                     add_event(trace, END, -1, -1, EXHAUSTED, 0)
                     return OK
                 widened, visits = True, True
@@ -105,8 +105,10 @@ def depth_first(strategy, env, problem, work, trace):
         if counts[0] + 5 > len(events) or counts[1] + 1 > len(nodes):
             return BUFFER_FULL
         parent = frame[NODE_SLOT]
-        node = write_child(env, work, depth, slot, parent, slot + (root_rank if depth == 0 else 0), trace)
-        leaf = environment.is_leaf(env, states[node])
+        rank = slot + (root_rank if depth == 0 else 0)
+        node = write_child(env, problem, work, depth, slot, parent, rank, trace)
+        status = environment.status(env, problem, states[node])
+        leaf = status != environment.OPEN
         if not leaf and expanded >= options.max_nodes:
             add_event(trace, END, -1, -1, BUDGET, 0)
             return OK
@@ -117,7 +119,7 @@ def depth_first(strategy, env, problem, work, trace):
             current = parent
         add_event(trace, GENERATE, node, node, 0, 0)
         visits = not leaf
-        if leaf and judge_leaf(env, problem, node, trace):
+        if leaf and add_verdict(env, problem, status, node, trace):
             return OK
         if leaf and options.announce_leaves:
             current = node
@@ -129,10 +131,10 @@ def _options_of(strategy):
 
 
 @implements(rules, DepthFirst)
-def _rules(strategy, env, state, widened):
+def _rules(strategy, env, problem, state, widened):
     return env
 
 
 @implements(widen, DepthFirst)
-def _widen(strategy, env, work):
+def _widen(strategy, env, problem, work):
     return False

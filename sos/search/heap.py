@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from sos.envs.protocol import NO_LIMIT
 from sos.kernels import inlined
-
-NO_LIMIT = 2**63 - 1
 
 
 @inlined

@@ -18,19 +18,19 @@ def options_of(strategy):
     return implementation_of("options_of", type(strategy))(strategy)
 
 
-def rules(strategy, env, state, widened):
+def rules(strategy, env, problem, state, widened):
     """Return the environment whose rules a depth-first search keeps to for the children of `state`: `env` or a
     narrower one.
 
     `widened` says whether `widen` was called.
     """
-    return implementation_of("rules", type(strategy))(strategy, env, state, widened)
+    return implementation_of("rules", type(strategy))(strategy, env, problem, state, widened)
 
 
-def widen(strategy, env, work):
+def widen(strategy, env, problem, work):
     """Make `work` ready for another pass of an exhausted depth-first search, by wider rules; False where there is
     none."""
-    return implementation_of("widen", type(strategy))(strategy, env, work)
+    return implementation_of("widen", type(strategy))(strategy, env, problem, work)
 
 
 def choose(strategy, key, index):

@@ -56,20 +56,20 @@ def _options_of(strategy):
 
 
 @implements(rules, Widening)
-def _rules(strategy, env, state, widened):
-    if widened and environment.reach(env, state) > strategy.bound:
+def _rules(strategy, env, problem, state, widened):
+    if widened and environment.reach(env, problem, state) > strategy.bound:
         return env
     return environment.narrowed(env, strategy.bound)
 
 
 @implements(widen, Widening)
-def _widen(strategy, env, work):
+def _widen(strategy, env, problem, work):
     """Forget the open states that pass 1 has seen: the table then drops no others. O(states seen)."""
     num = work.num_seen[0]
     clear_seen(work)
     for n in range(num):
         # The row that is added overwrites one that was read before: at most n rows are kept when row n is read.
-        if environment.reach(env, work.seen_rows[n]) <= strategy.bound:
+        if environment.reach(env, problem, work.seen_rows[n]) <= strategy.bound:
             for k in range(len(work.row)):
                 work.row[k] = work.seen_rows[n, k]
             add_seen(work)

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
+from sos.envs.protocol import NO_LIMIT
 from sos.errors import UserError
 from sos.kernels import inlined, inner
 from sos.rng import fold
 from sos.trace import ACTION, DEAD_END, END, EXPAND, GOAL, PARENT, RANK, SOLVED, add_event
-
-NO_LIMIT = 2**63 - 1
 
 
 class SearchWork(NamedTuple):
@@ -44,6 +43,7 @@ class SearchWork(NamedTuple):
 NODE_SLOT, NEXT_SLOT, COUNT_SLOT = range(3)
 KEY_BITS = 8
 MOVE_MASK = (1 << KEY_BITS) - 1
+SORTED_AT_ONCE = 4  # keys: a frame has room for them also where no node has as many children
 ALL = 1 << KEY_BITS  # children of a node that the keys can tell apart
 
 
@@ -52,11 +52,11 @@ def new_work(env, max_nodes: int) -> SearchWork:
 
     Raises UserError for an environment whose nodes have more children than the keys of a frame can tell apart.
     """
-    depths, children = env.max_depth + 1, env.max_children
+    depths, children = env.max_depth + 1, max(env.max_children, SORTED_AT_ONCE)
     slots = 1 << max(4, int(2 * max_nodes - 1).bit_length())
-    if children > ALL:
+    if env.max_children > ALL:
         name = type(env).__name__
-        raise UserError(f"a node of {name} has up to {children} children; searches take up to {ALL}: {env}")
+        raise UserError(f"a node of {name} has up to {env.max_children} children; searches take up to {ALL}: {env}")
     return SearchWork(
         np.zeros((depths, children), np.int64),
         np.zeros((depths, children), np.int64),
@@ -141,8 +141,8 @@ def _sort(values, count, keys):
 
     Both have room for four numbers at least. O(count**2), which for up to 40 numbers is faster than to branch.
     """
-    if count <= 4:
-        for k in range(count, 4):
+    if count <= SORTED_AT_ONCE:
+        for k in range(count, SORTED_AT_ONCE):
             values[k] = NO_LIMIT
         a, b = min(values[0], values[1]), max(values[0], values[1])
         c, d = min(values[2], values[3]), max(values[2], values[3])
@@ -182,13 +182,13 @@ def fill_frame(env, heuristic, pruning, problem, work, depth, node, state):
         value = values[move]
         stays = value <= limit
         if stays and (pruning.look_ahead > 0 or pruning.skip_seen or pruning.skip_out_of_range):
-            environment.make_child(env, state, moves[move], work.action, work.child)
+            environment.make_child(env, problem, state, moves[move], work.action, work.child)
             if pruning.look_ahead > 0 and environment.hopeless(env, problem, work.child, pruning.look_ahead):
                 continue
-            if pruning.skip_out_of_range and environment.out_of_range(env, work.child):
+            if pruning.skip_out_of_range and environment.out_of_range(env, problem, work.child):
                 continue
             if pruning.skip_seen:
-                environment.canonical(env, work.child, work.row)
+                environment.canonical(env, problem, work.child, work.row)
                 added = add_seen(work)
                 if added < 0:
                     return False
@@ -204,7 +204,7 @@ def fill_frame(env, heuristic, pruning, problem, work, depth, node, state):
 
 
 @inlined
-def write_child(env, work, depth, slot, parent, rank, trace):
+def write_child(env, problem, work, depth, slot, parent, rank, trace):
     """Write kept child number `slot` of the frame at `depth` behind the last node and return the node, not yet counted.
 
     The caller has made sure of room.
@@ -214,7 +214,7 @@ def write_child(env, work, depth, slot, parent, rank, trace):
     move = work.moves[depth, work.keys[depth, slot] & MOVE_MASK]
     nodes[node, PARENT] = parent
     nodes[node, RANK] = rank
-    environment.make_child(env, states[parent], move, nodes[node, ACTION:], states[node])
+    environment.make_child(env, problem, states[parent], move, nodes[node, ACTION:], states[node])
     return node
 
 
@@ -232,11 +232,11 @@ def add_visit(trace, node):
 
 
 @inlined
-def judge_leaf(env, problem, node, trace):
-    """Append the verdict on the leaf `node`, and the end of the search where it is a goal; say whether it is one."""
-    state = trace.states[node]
-    value = environment.leaf_value(env, state)
-    if environment.is_goal(env, problem, state):
+def add_verdict(env, problem, status, node, trace):
+    """Append that `node` is a goal or dead, by its `status`, and the end of the search where it is a goal; say whether
+    it is one."""
+    value = environment.witness(env, problem, trace.states[node])
+    if status == environment.GOAL:
         add_event(trace, GOAL, node, node, value, 0)
         add_event(trace, END, -1, -1, SOLVED, 0)
         return True

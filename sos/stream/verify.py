@@ -103,10 +103,10 @@ def _same(a, b):
 
 
 @inlined
-def _differ(env, stated, expected, work):
+def _differ(env, problem, stated, expected, work):
     """Say whether two states have different futures."""
-    environment.canonical(env, stated, work[1])
-    environment.canonical(env, expected, work[2])
+    environment.canonical(env, problem, stated, work[1])
+    environment.canonical(env, problem, expected, work[2])
     return not _same(work[1], work[2])
 
 
@@ -116,15 +116,16 @@ def _generation_error(env, trace, e, replay):
     parent = trace.nodes[node, PARENT]
     if parent < 0 or not replay.expanded[parent]:
         return BAD_JUMP
-    action = trace.nodes[node, ACTION:]
-    if not environment.apply_action(env, trace.states[replay.state_of[parent]], action, replay.work[0]):
+    state, action = trace.states[replay.state_of[parent]], trace.nodes[node, ACTION:]
+    judged = environment.judge(env, trace.problem, state, action, replay.work[0])
+    if judged == environment.NOT_HELD:
         return BAD_OPERAND
-    legal = environment.check_action(env, action)
-    if legal == environment.ILLEGAL:
+    if judged == environment.ILLEGAL:
         return BAD_ACTION
-    if legal == environment.WRONG_RESULT:
+    if judged == environment.WRONG_RESULT:
         return BAD_RESULT
-    return BAD_STATE if _differ(env, trace.states[trace.events[e, STATE]], replay.work[0], replay.work) else NO_ERROR
+    stated = trace.states[trace.events[e, STATE]]
+    return BAD_STATE if _differ(env, trace.problem, stated, replay.work[0], replay.work) else NO_ERROR
 
 
 @inlined
@@ -133,13 +134,15 @@ def _visit_error(env, trace, e, replay):
     if node < 0 or replay.state_of[node] < 0:
         return BAD_JUMP
     state = trace.states[replay.state_of[node]]
-    if environment.is_leaf(env, state) and (kind == BACKTRACK or not replay.dead[node]):
+    is_open = environment.status(env, trace.problem, state) == environment.OPEN
+    if not is_open and (kind == BACKTRACK or not replay.dead[node]):
         return BAD_ORDER
     if kind == EXPAND and replay.expanded[node] and e > 0:
         return BAD_JUMP
     if kind == BACKTRACK and not replay.expanded[node]:
         return BAD_JUMP
-    return BAD_STATE if _differ(env, trace.states[trace.events[e, STATE]], state, replay.work) else NO_ERROR
+    stated = trace.states[trace.events[e, STATE]]
+    return BAD_STATE if _differ(env, trace.problem, stated, state, replay.work) else NO_ERROR
 
 
 @inlined
@@ -147,14 +150,17 @@ def _leaf_error(env, trace, e, replay):
     kind, node = trace.events[e, KIND], trace.events[e, NODE]
     if node < 0 or replay.state_of[node] < 0:
         return BAD_JUMP
-    state = trace.states[replay.state_of[node]]
-    if kind == GOAL and not (replay.sound[node] and environment.is_goal(env, trace.problem, replay.true_states[node])):
-        return FALSE_GOAL
-    if not environment.is_leaf(env, state):
+    problem, state = trace.problem, trace.states[replay.state_of[node]]
+    if kind == GOAL:
+        reached = replay.sound[node]
+        if not reached or environment.status(env, problem, replay.true_states[node]) != environment.GOAL:
+            return FALSE_GOAL
+    status = environment.status(env, problem, state)
+    if status == environment.OPEN:
         return BAD_ORDER
-    if kind == DEAD_END and environment.is_goal(env, trace.problem, state):
+    if kind == DEAD_END and status == environment.GOAL:
         return FALSE_DEAD_END
-    return BAD_VALUE if trace.events[e, VALUE] != environment.leaf_value(env, state) else NO_ERROR
+    return BAD_VALUE if trace.events[e, VALUE] != environment.witness(env, problem, state) else NO_ERROR
 
 
 @inlined
@@ -188,9 +194,9 @@ def _derive(env, trace, e, replay):
     node = trace.events[e, NODE]
     parent = trace.nodes[node, PARENT]
     if parent >= 0 and replay.sound[parent]:
-        action = trace.nodes[node, ACTION:]
-        held = environment.apply_action(env, replay.true_states[parent], action, replay.true_states[node])
-        replay.sound[node] = held and environment.check_action(env, action) == environment.TRUE
+        action, reached = trace.nodes[node, ACTION:], replay.true_states[node]
+        judged = environment.judge(env, trace.problem, replay.true_states[parent], action, reached)
+        replay.sound[node] = judged == environment.HOLDS
 
 
 @inlined

@@ -146,7 +146,7 @@ def _add_filler(out, current, state, num):
 
 
 @inner
-def view_kernel(view, key, env, source, out, work):
+def view_kernel(view, key, env, problem, source, out, work):
     """Write the view of the TraceBuffer `source` into `out`; `work` is a ViewWork. O(events + nodes).
 
     `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's
@@ -171,7 +171,7 @@ def view_kernel(view, key, env, source, out, work):
         # Path events: an expansion and a generation for each node but the goal, then goal and end.
         filler = num_events - 2 * (out.counts[1] - 1) - 2
     out.counts[0] = 0
-    _write_events(view, env, source, out, work, filler)
+    _write_events(view, env, problem, source, out, work, filler)
     if view.kind == NO_BACKTRACK:
         kept = _num_returns(out)
         work.returns[RETURNS_KEPT] += kept
@@ -223,17 +223,19 @@ def _rank(out, next_rank):
 
 
 @inlined
-def _found_parent(env, out, current, node, state):
+def _found_parent(env, problem, out, current, node, state):
     """Return the node that a reader at `current` takes for the parent of `node`, -1 for none; `state` int32 (W,) is
     work space."""
     action = out.nodes[node, ACTION:]
-    while current >= 0 and not environment.apply_action(env, out.states[current], action, state):
+    while current >= 0:
+        if environment.judge(env, problem, out.states[current], action, state) != environment.NOT_HELD:
+            break
         current = np.int64(out.nodes[current, PARENT])
     return current
 
 
 @inner
-def _write_events(view, env, source, out, work, filler):
+def _write_events(view, env, problem, source, out, work, filler):
     """Copy the events of the kept nodes; a return is written just before the kept generation that needs it.
 
     `filler` returns to the current node are spread over all expansions but the goal's.
@@ -257,7 +259,7 @@ def _write_events(view, env, source, out, work, filler):
         if kind == GENERATE:
             parent = np.int64(out.nodes[node, PARENT])
             flags = 0
-            if view.kind == NO_BACKTRACK and parent == _found_parent(env, out, current, node, work.state):
+            if view.kind == NO_BACKTRACK and parent == _found_parent(env, problem, out, current, node, work.state):
                 flags = UNANNOUNCED_FLAG if parent != current else 0
             elif parent != current or (pending and _left(out)):
                 add_event(out, BACKTRACK, parent, parent, 0, 0)
@@ -283,7 +285,7 @@ def _left(out):
 @kernel
 def apply_view(view, key, env, problem, oracle, source, out, work):
     """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none."""
-    status = view_kernel(view, key, env, source, out, work)
+    status = view_kernel(view, key, env, problem, source, out, work)
     if status != NEEDS_SOLUTION:
         return status
     solution = work.solution
@@ -293,7 +295,7 @@ def apply_view(view, key, env, problem, oracle, source, out, work):
     if solution.events[solution.counts[0] - 1, VALUE] != SOLVED:
         return NEEDS_SOLUTION
     path = View(REDUNDANT if view.kind == REDUNDANT else SOLUTION_PATH, 0.0)
-    return view_kernel(path, key, env, solution, out, work)
+    return view_kernel(path, key, env, problem, solution, out, work)
 
 
 ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_leaves=False, max_nodes=2**31 - 1)

@@ -93,7 +93,7 @@ def _explain(
             if kind == Event.GENERATE:
                 parent = int(trace.nodes[node, PARENT])
                 true = np.zeros(trace.states.shape[1], np.int32)
-                environment.apply_action(env, trace.states[state_of[parent]], trace.nodes[node, ACTION:], true)
+                environment.judge(env, trace.problem, trace.states[state_of[parent]], trace.nodes[node, ACTION:], true)
                 return f"The numbers left are {_numbers(true)}, not {_numbers(trace.states[row])}."
             return f"Node {node} holds {_numbers(held)}, not {_numbers(trace.states[row])}."  # type: ignore[arg-type]
         case Error.FALSE_GOAL:

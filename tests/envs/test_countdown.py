@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from drivers import apply_kernel, check_kernel, expand_kernel, hash_kernel, solvable_kernel
+from drivers import expand_kernel, hash_kernel, judge_kernel, solvable_kernel
 from hypothesis import example, given
 from hypothesis import strategies as st
 from naive import search as naive
@@ -62,6 +62,9 @@ def test_successors(numbers: list[int], max_value: int) -> None:
     assert kernel_successors(env._replace(descending=True), numbers) == naive.successors(numbers, max_value, True)
 
 
+PROBLEM = np.array([10, 6, *[1] * 6], np.int32)
+
+
 @given(NUMBERS.filter(lambda n: len(n) > 1), MAX_VALUES, st.booleans())
 def test_every_successor_is_what_its_action_claims(numbers: list[int], max_value: int, descending: bool) -> None:
     env = Countdown(num_numbers=6, max_value=max_value, descending=descending)
@@ -69,8 +72,7 @@ def test_every_successor_is_what_its_action_claims(numbers: list[int], max_value
     child = np.zeros(7, np.int32)
     for (a, operator, b, result), expected in kernel_successors(env, numbers):
         action = np.array([a, naive.OPERATORS.index(operator), b, result], np.int32)
-        assert check_kernel(env, action) == 0
-        assert apply_kernel(env, row_of(numbers), action, child)
+        assert judge_kernel(env, PROBLEM, row_of(numbers), action, child) == protocol.HOLDS
         assert numbers_of(child) == expected if descending else sorted(numbers_of(child)) == sorted(expected)
 
 
@@ -81,20 +83,25 @@ def test_check_action(a: int, operator: str, b: int, claimed: int, max_value: in
     true = naive.legal(a, operator, b, max_value)
     for result in {claimed} | ({true} if true is not None else set()):
         action = np.array([a, naive.OPERATORS.index(operator), b, result], np.int32)
-        assert check_kernel(env, action) == (2 if true is None else 0 if result == true else 1)
+        expected = protocol.ILLEGAL if true is None else protocol.HOLDS if result == true else protocol.WRONG_RESULT
+        assert judge_kernel(env, PROBLEM, row_of([a, b]), action, np.zeros(7, np.int32)) == expected
 
 
 @given(SMALL, st.integers(0, 3), SMALL, SMALL)
 def test_an_action_is_legal_where_some_state_generates_it(a: int, operator: int, b: int, result: int) -> None:
     action = (a, naive.OPERATORS[operator], b, result)
     generated = {found for pair in ([a, b], [b, a]) for found, _ in kernel_successors(Countdown(), pair)}
-    assert (check_kernel(Countdown(), np.array([a, operator, b, result], np.int32)) == 0) == (action in generated)
+    child = np.zeros(7, np.int32)
+    judged = judge_kernel(Countdown(), PROBLEM, row_of([a, b]), np.array([a, operator, b, result], np.int32), child)
+    assert judged != protocol.NOT_HELD
+    assert (judged == protocol.HOLDS) == (action in generated)
 
 
 @given(st.lists(SMALL, min_size=1, max_size=6), SMALL, SMALL, SMALL)
-def test_apply_action_is_total_and_skips_absent_operands(numbers: list[int], a: int, b: int, result: int) -> None:
+def test_judge_is_total_and_skips_absent_operands(numbers: list[int], a: int, b: int, result: int) -> None:
     child = np.full(7, -7, np.int32)
-    held = apply_kernel(Countdown(num_numbers=6), row_of(numbers), np.array([a, 0, b, result], np.int32), child)
+    action = np.array([a, 0, b, result], np.int32)
+    held = judge_kernel(Countdown(num_numbers=6), PROBLEM, row_of(numbers), action, child) != protocol.NOT_HELD
     assert held == (not Counter([a, b]) - Counter(numbers))
     expected = [*(Counter(numbers) - Counter([a, b])).elements(), result][:6]
     if len(numbers) < 6 or held:
@@ -222,5 +229,5 @@ def test_hash_key_ignores_order_and_target_only() -> None:
 
 
 def test_stubs_name_what_is_not_implemented() -> None:
-    with pytest.raises(TypeError, match="int does not implement is_leaf"):
-        protocol.is_leaf(3, None)
+    with pytest.raises(TypeError, match="int does not implement status"):
+        protocol.status(3, None, None)

@@ -11,7 +11,8 @@ from naive import search as naive
 from places import GOLDEN
 from sizes import INTERPRETED, plain, some
 
-from sos.envs.countdown.rules import BY_OPERATOR, HEURISTICS, SIZE, Countdown
+from sos.envs.countdown.heuristics import BY_OPERATOR, HEURISTICS, SIZE
+from sos.envs.countdown.rules import Countdown
 from sos.search.depth_first import DepthFirst
 from sos.search.work import new_work
 from sos.trace import ACTION, KIND, VALUE, Event, Outcome, Status, Trace, new_buffer

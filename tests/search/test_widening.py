@@ -166,10 +166,11 @@ def test_reach_is_never_too_small() -> None:
         count = int(rng.integers(1, 5))
         numbers = rng.integers(0, (2, 4, 40)[rng.integers(3)], count).tolist()
         row = np.array([count, *numbers, *[0] * (4 - count)], np.int32)
+        problem = np.array([10, 4, *[1] * 4], np.int32)
         for max_value in (90, 2**31 - 1):
             limited = env._replace(max_value=max_value)
-            assert environment.reach(limited, row) == naive_widening.reach(numbers, max_value)
-            assert environment.reach(limited, row) >= naive_widening.largest_result(numbers, max_value)
+            assert environment.reach(limited, problem, row) == naive_widening.reach(numbers, max_value)
+            assert environment.reach(limited, problem, row) >= naive_widening.largest_result(numbers, max_value)
 
 
 def test_the_budget_counts_the_expanded_nodes_of_both_passes() -> None:

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol
+from sos.envs.countdown import pruning
 from sos.envs.countdown.heuristics import (
     BY_OPERATOR,
     HEURISTIC_SCALE,
     HEURISTICS,
-    MULT,
     NO_HEURISTIC,
     SIZE,
     SUM,
@@ -28,7 +28,7 @@ from sos.envs.countdown.heuristics import (
     cost,
     other_sizes,
 )
-from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, pair_hits, reaches
+from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, reaches
 from sos.envs.protocol import implements
 from sos.errors import UserError
 from sos.kernels import inner
@@ -126,18 +126,15 @@ def _root_state(env, problem, state):
         state[k] = problem[k + 1]
 
 
-@implements(protocol.is_leaf, Countdown)
-def _is_leaf(env, state):
-    return state[0] == 1
+@implements(protocol.status, Countdown)
+def _status(env, problem, state):
+    if state[0] != 1:
+        return protocol.OPEN
+    return protocol.GOAL if state[1] == problem[0] else protocol.DEAD
 
 
-@implements(protocol.is_goal, Countdown)
-def _is_goal(env, problem, state):
-    return state[0] == 1 and state[1] == problem[0]
-
-
-@implements(protocol.leaf_value, Countdown)
-def _leaf_value(env, state):
+@implements(protocol.witness, Countdown)
+def _witness(env, problem, state):
     return state[1]
 
 
@@ -187,7 +184,7 @@ def _successors(env, kind, problem, scratch, state, moves, values):
 
 
 @implements(protocol.make_child, Countdown)
-def _make_child(env, state, move, action, child):
+def _make_child(env, problem, state, move, action, child):
     """The numbers but those at i and j, in order, then the result."""
     result = move >> 8
     i = move >> 5 & 7
@@ -225,8 +222,9 @@ def _put_last(env, state, count, value):
     state[k] = value
 
 
-@implements(protocol.apply_action, Countdown)
-def _apply_action(env, state, action, child):
+@inner
+def _take(env, state, action, child):
+    """Write the claimed child; an operand that `state` does not hold is skipped. Say whether both were held."""
     need_a = True
     need_b = True
     k = 1
@@ -248,8 +246,13 @@ def _apply_action(env, state, action, child):
     return not need_a and not need_b
 
 
-@implements(protocol.check_action, Countdown)
-def _check_action(env, action):
+@implements(protocol.judge, Countdown)
+def _judge(env, problem, state, action, child):
+    return _judge_operation(env, action) if _take(env, state, action, child) else protocol.NOT_HELD
+
+
+@inner
+def _judge_operation(env, action):
     a = np.int64(action[0])
     b = np.int64(action[2])
     operator = action[1]
@@ -267,11 +270,11 @@ def _check_action(env, action):
         true = a // b
     if true > env.max_value:
         return protocol.ILLEGAL
-    return protocol.TRUE if true == action[3] else protocol.WRONG_RESULT
+    return protocol.HOLDS if true == action[3] else protocol.WRONG_RESULT
 
 
 @implements(protocol.canonical, Countdown)
-def _canonical(env, state, out):
+def _canonical(env, problem, state, out):
     count = state[0]
     out[0] = count
     for k in range(1, count + 1):
@@ -285,40 +288,10 @@ def _canonical(env, state, out):
         out[k] = 0
 
 
-@implements(protocol.prepare, Countdown)
-def _prepare(env, kind, problem, scratch):
-    # The distance of each number up to the target to the nearest factor in 2..target; a target below 2 stands for
-    # itself.
-    if kind != MULT:
-        return
-    target = np.int64(problem[0])
-    for value in range(target + 1):
-        scratch[value] = target - value
-    factor = 2
-    while factor * factor <= target:
-        if target % factor == 0:
-            scratch[factor] = 0
-            scratch[target // factor] = 0
-        factor += 1
-    for value in range(1, target):
-        scratch[value] = min(scratch[value], scratch[value - 1] + 1)
-    for value in range(target - 1, -1, -1):
-        scratch[value] = min(scratch[value], scratch[value + 1] + 1)
-
-
-@implements(protocol.hopeless, Countdown)
-def _hopeless(env, problem, state, look_ahead):
-    # A goal with two numbers left is one operation away.
-    if state[0] == 1:
-        return look_ahead >= 1 and state[1] != problem[0]
-    if state[0] == 2:
-        return look_ahead >= 2 and not pair_hits(np.int64(state[1]), np.int64(state[2]), problem[0], env.max_value)
-    return False
-
-
-@implements(protocol.out_of_range, Countdown)
-def _out_of_range(env, state):
-    return state[0] == 1 and not env.min_target <= state[1] <= env.max_target
+implements(protocol.prepare, Countdown)(pruning.prepare)
+implements(protocol.hopeless, Countdown)(pruning.hopeless)
+implements(protocol.out_of_range, Countdown)(pruning.out_of_range)
+implements(protocol.reach, Countdown)(pruning.reach)
 
 
 @implements(protocol.narrowed, Countdown)
@@ -334,33 +307,14 @@ def _narrowed(env, largest):
     )
 
 
-@implements(protocol.reach, Countdown)
-def _reach(env, state):
-    # All numbers but one can be combined. A product is the most that they give, where a 1 can do as much as a 2 and a
-    # 0 nothing.
-    count = state[0]
-    least = np.int64(state[1])
-    for k in range(2, count + 1):
-        least = min(least, np.int64(state[k]))
-    most = np.int64(1)
-    spared = False
-    for k in range(1, count + 1):
-        value = np.int64(state[k])
-        if value == least and not spared:
-            spared = True
-        elif value > 0:
-            most = min(env.max_value, most * max(value, 2))
-    return most if count > 2 else np.int64(0)
-
-
 @implements(protocol.threshold, Countdown)
 def _threshold(env, problem):
     return problem[0] * HEURISTIC_SCALE
 
 
 @implements(protocol.draw, Countdown)
-def _draw(env, key, goal, attempt, problem):
-    problem[0] = goal
+def _draw(env, key, group, attempt, problem):
+    problem[0] = group
     problem[1] = env.num_numbers
     attempt_key = fold(key, attempt)
     for k in range(env.num_numbers):

@@ -98,7 +98,13 @@ def _label(buffer, told, node, reading):
 
 
 @inlined
-def _generate(env, buffer, told, current, reading):
+def _acts_on(env, problem, state, action, child):
+    """Write the child that `action` claims; say whether `state` has what it acts on."""
+    return environment.judge(env, problem, state, action, child) != environment.NOT_HELD
+
+
+@inlined
+def _generate(env, problem, buffer, told, current, reading):
     """Make the node that an action generates from `current`; return its parent."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
     flags = QUOTE_FLAG if reading.scalars[QUOTES] else 0
@@ -108,41 +114,40 @@ def _generate(env, buffer, told, current, reading):
         action[k] = reading.action[k]
     parent = current
     if parent >= 0:
-        held = environment.apply_action(env, states[told.state_of[parent]], action, states[row])
+        held = _acts_on(env, problem, states[told.state_of[parent]], action, states[row])
         if not held:
             # An unannounced return: the nearest ancestor that holds the operands, if there is one.
             ancestor = nodes[parent, PARENT]
             while ancestor >= 0 and not held:
-                held = environment.apply_action(env, states[told.state_of[ancestor]], action, states[row])
+                held = _acts_on(env, problem, states[told.state_of[ancestor]], action, states[row])
                 if held:
                     parent = ancestor
                     flags |= UNANNOUNCED_FLAG
                 ancestor = nodes[ancestor, PARENT]
             if not held:
-                environment.apply_action(env, states[told.state_of[parent]], action, states[row])
-    else:
+                _acts_on(env, problem, states[told.state_of[parent]], action, states[row])
+    else:  # an action from no node
         for k in range(states.shape[1]):
-            states[row, k] = 0
-        states[row, 0] = 1
-        states[row, 1] = action[len(action) - 1]
+            told.rows[0, k] = 0
+        _acts_on(env, problem, told.rows[0], action, states[row])
     if reading.scalars[COUNT_SLOT] > 0:
         _copy_state(states, row, reading.state)
     node = _add_node(buffer, told, parent, row)
-    told.inner[node] = states[row, 0] > 1
+    told.inner[node] = environment.status(env, problem, states[row]) == environment.OPEN
     counts[2] = row + 1
     add_event(buffer, GENERATE, node, row, 0, flags)
     return parent
 
 
 @inlined
-def _visit(program, env, buffer, told, form, current, just_generated, reading):
+def _visit(program, env, problem, buffer, told, form, current, reading):
     """Go to the node that the form names; return it, or -1."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
     scalars = reading.scalars
     flags = QUOTE_FLAG if scalars[QUOTES] else 0
     node = resolve(program, nodes, counts[1], told, current, reading)
     if node == UNNAMED:
-        node = just_generated
+        node = _just_generated(buffer)
     kind = BACKTRACK if form == FORM_BACKTRACK else EXPAND
     if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
         kind = BACKTRACK
@@ -156,8 +161,8 @@ def _visit(program, env, buffer, told, form, current, just_generated, reading):
         _copy_state(states, said, reading.state)
         reorders = False
         if node >= 0 and not told.visited[node]:
-            environment.canonical(env, states[row], told.rows[0])
-            environment.canonical(env, states[said], told.rows[1])
+            environment.canonical(env, problem, states[row], told.rows[0])
+            environment.canonical(env, problem, states[said], told.rows[1])
             reorders = True
             for k in range(states.shape[1]):
                 if told.rows[0, k] != told.rows[1, k]:
@@ -192,13 +197,20 @@ def _begin(buffer, told, problem, reading):
     add_event(buffer, EXPAND, 0, 0, 0, QUOTE_FLAG if reading.scalars[HISTORY_SLOT] > 0 else 0)
 
 
+@inner
+def _just_generated(buffer):
+    """Return the node that the last event generated, -1 if it generated none."""
+    last = buffer.counts[0] - 1
+    return np.int64(buffer.events[last, NODE]) if buffer.events[last, KIND] == GENERATE else np.int64(-1)
+
+
 @inlined
-def _leaf_event(env, buffer, told, kind, node, reading):
+def _leaf_event(env, problem, buffer, told, kind, node, reading):
     """Take a dead end or goal of `node`; the value that it does not state is the node's."""
     row = told.state_of[node] if node >= 0 else np.int32(-1)
     value = reading.scalars[VALUE_SLOT]
     if value < 0:
-        value = np.int64(environment.leaf_value(env, buffer.states[row])) if row >= 0 else np.int64(0)
+        value = np.int64(environment.witness(env, problem, buffer.states[row])) if row >= 0 else np.int64(0)
     add_event(buffer, kind, node, row, value, QUOTE_FLAG if reading.scalars[QUOTES] else 0)
 
 
@@ -212,22 +224,20 @@ def _end(program, buffer, form, reading):
 
 
 @inlined
-def _claim(program, env, buffer, told, form, current, reading):
+def _claim(program, env, problem, buffer, told, form, current, reading):
     """Take what a form claims; return the current node behind it."""
-    last = buffer.counts[0] - 1
-    generated = buffer.events[last, KIND] == GENERATE
-    just_generated = np.int64(buffer.events[last, NODE]) if generated else np.int64(-1)
     if form == FORM_LABEL:
-        _label(buffer, told, just_generated, reading)
+        _label(buffer, told, _just_generated(buffer), reading)
     elif form == FORM_GENERATE:
-        current = np.int64(_generate(env, buffer, told, current, reading))
+        current = np.int64(_generate(env, problem, buffer, told, current, reading))
     elif form == FORM_DEAD_END or form == FORM_GOAL:
+        generated = _just_generated(buffer)
         kind = DEAD_END if form == FORM_DEAD_END else GOAL
-        _leaf_event(env, buffer, told, kind, just_generated if generated else current, reading)
+        _leaf_event(env, problem, buffer, told, kind, generated if generated >= 0 else current, reading)
     elif form >= FORM_END:
         _end(program, buffer, form, reading)
     else:
-        current = np.int64(_visit(program, env, buffer, told, form, current, just_generated, reading))
+        current = np.int64(_visit(program, env, problem, buffer, told, form, current, reading))
     return current
 
 
@@ -269,7 +279,7 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
             if after < 0 or (form == FORM_LABEL and not label_due):
                 furthest = max(scalars[FURTHEST], pos)
                 return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
-            current = np.int64(_claim(program, env, buffer, told, form, current, reading))
+            current = np.int64(_claim(program, env, problem, buffer, told, form, current, reading))
             label_due = form == FORM_GENERATE and program.present[FORM_LABEL] and told.inner[counts[1] - 1]
         for k in range(pos, after):
             align[k] = counts[0] - 1
