@@ -112,7 +112,7 @@ def _edit_type(rng: np.random.Generator, source: dict[str, Any]) -> None:
 
 def mutated(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
     """Return a shipped dialect's fields after one to three random edits, and a `whole_max`."""
-    _, shipped = load_source(str(rng.choice(DIALECTS)))
+    _, shipped = load_source(str(rng.choice(DIALECTS)), Countdown())
     source = copy.deepcopy(shipped)
     edits: list[Callable[[np.random.Generator, dict[str, Any]], None]] = [_edit_form, _edit_separator, _edit_keys]
     for _ in range(rng.integers(1, 4)):

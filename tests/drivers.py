@@ -22,11 +22,11 @@ from sos.search.protocol import search
 from sos.search.widening import Widening
 from sos.search.work import new_work
 from sos.stream.codec import encode
-from sos.stream.dialect.compile import SHIPPED, Dialect
+from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER
 from sos.trace import ACTION, KIND, NODE, Event, Outcome, Status, Trace, new_buffer, to_trace
 
-DIALECTS = sorted(Path(str(path)).stem for path in SHIPPED.iterdir())
+DIALECTS = sorted(Path(str(path)).stem for path in Countdown().dialects.iterdir())
 MAX_NODES = 20_000
 
 

@@ -4,9 +4,8 @@ them."""
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
-
-import numpy as np
 
 from sos.config import Config, config_from_dict, to_dict
 from sos.data.splits import make_splits
@@ -84,11 +83,17 @@ def build_trace_source(config: Config, split: str = "train") -> TraceSource:
 
 
 def dialect_hash(dialect: Dialect) -> str:
-    """Return 16 hex digits over the compiled dialect and its vocabulary: what tokens mean."""
-    digest = hashlib.sha256(dialect.vocab.to_json().encode())
-    for name, value in zip(dialect.program._fields, dialect.program, strict=True):
-        digest.update(name.encode() + np.asarray(value).tobytes())
-    return digest.hexdigest()[:16]
+    """Return 16 hex digits over the dialect's vocabulary, its forms and what their fields stand for: what tokens mean.
+
+    It does not depend on what a dialect is compiled to.
+    """
+    program, env = dialect.program, dialect.env
+    separators = {name: getattr(program, name).tolist() for name in program._fields if name.endswith("separator")}
+    used = {
+        name: fields for name, fields in env.fields.items() if any(f"{{{name}}}" in f for f in dialect.forms.values())
+    }
+    content = [dialect.vocab.to_json(), dialect.forms, separators, used, program.runs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None) -> dict[str, Any]:

@@ -6,13 +6,14 @@ cacheable on disk. Called from plain Python, a stub looks the implementation up.
 
 Rows (int32): `problem` (P,), `state` (W,), `action` (A,). Python-level facts about the sizes are class attributes
 and methods of the environment (see `Countdown`): `problem_width`, `state_width`, `action_width`, `max_children`,
-`max_depth`, `scratch_size`, `fields`, `symbols`, `proof_work`.
+`max_depth`, `scratch_size`, `largest_number`, `fields` (name -> `Field`s, one for each row that has it), `dialects`
+(the folder of its shipped ones), `proof_work`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba.extending import overload
 
@@ -78,6 +79,17 @@ def implementation_of(name: str, kind: type) -> Callable[..., Any]:
     return found
 
 
+class Field(NamedTuple):
+    """What a template's field stands for: a number of a row, or a list of numbers or of records of them."""
+
+    row: str  # "problem", "state" or "action"
+    column: int  # of the number, or of the first one of a list
+    size: int = 0  # the most items of a list; 0 for a number
+    counted: int = -1  # the column that holds how many items there are; -1: always `size`
+    width: int = 1  # numbers of an item
+    symbols: tuple[str, ...] = ()  # the texts of the numbers 0, 1, ..., where they are not written as numbers
+
+
 # What every environment has
 
 
@@ -135,6 +147,16 @@ def solvable(env, problem, work):
 
 
 # Capabilities, which an environment may lack
+
+
+def _any_problem(env, problem):
+    return True
+
+
+@capability(_any_problem)
+def can_pose(env, problem):
+    """Say whether the environment can pose `problem`, which was read from tokens; its kernels see no others."""
+    return implementation_of("can_pose", type(env))(env, problem)
 
 
 def _prepare_nothing(env, kind, problem, scratch):

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.envs import protocol as environment
 from sos.errors import UserError
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
 from sos.stream.read.decode import decode_kernel
 from sos.stream.write.encode import ENCODE_ERRORS, OK, TokenRows, encode_traces
 from sos.stream.write.space import new_writing, tokens_size
-from sos.trace import ACTION, Trace, TraceRows, new_buffer, to_trace
+from sos.trace import ACTION, EVENT_COLUMNS, Trace, TraceRows, new_buffer, to_trace
 
 
 class Decoded(NamedTuple):
@@ -63,9 +64,11 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
 def encode_prompt(dialect: Dialect, problem: Any) -> list[int]:
     """Return the prompt ids of `problem`: `<bos>` and the root form."""
     problem = np.asarray(problem, np.int32)
-    events = np.zeros((1, 5), np.int32)
-    nodes = np.full((1, 7), -1, np.int32)
-    tokens, _, _ = encode(dialect, Trace(problem, events, nodes, problem[None, 1:].copy()))
+    events = np.zeros((1, EVENT_COLUMNS), np.int32)
+    nodes = np.full((1, ACTION + dialect.env.action_width), -1, np.int32)
+    states = np.zeros((1, dialect.env.state_width), np.int32)
+    environment.root_state(dialect.env, problem, states[0])
+    tokens, _, _ = encode(dialect, Trace(problem, events, nodes, states))
     return tokens.tolist()
 
 
@@ -76,9 +79,9 @@ def decode(dialect: Dialect, env: Any, tokens: Any) -> Decoded:
     stopped.
     """
     tokens = np.ascontiguousarray(tokens, np.int64).reshape(-1)
-    # Every event takes at least one token, and a node takes an event.
+    # Every event takes at least one token, but for a visit that is not written; a node takes an event.
     size = len(tokens) + 2
-    buffer = new_buffer(size, size, ACTION + env.action_width, env.state_width)
+    buffer = new_buffer(size + dialect.program.silent_expand * size, size, ACTION + env.action_width, env.state_width)
     align = np.full(len(tokens), -1, np.int32)
     problem = np.zeros(env.problem_width, np.int32)
     status, position = decode_kernel(dialect.program, env, tokens, problem, buffer, align)

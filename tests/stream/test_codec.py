@@ -157,7 +157,7 @@ def test_a_dialect_refuses_what_it_cannot_express(dialect_of) -> None:
     trace = run_search(DepthFirst(), env, [19, 3, 4, 6, 9])
     assert trace.events[8, KIND] == Event.BACKTRACK
     assert trace.events[2, KIND] == Event.EXPAND
-    source = load_source("compact")[1]
+    source = load_source("compact", Countdown())[1]
     forms = {form: text for form, text in source["forms"].items() if form not in ("jump", "end_empty")}
     bare = compile_dialect({**source, "forms": forms}, env, 9)
     compact, published = (dialect_of(name, env, 9) for name in ("compact", "sos"))
@@ -322,7 +322,7 @@ def test_arrays_without_a_prompt(dialect_of) -> None:
 
 
 def ending(**forms: str):
-    source = load_source("compact")[1]
+    source = load_source("compact", Countdown())[1]
     return {**source, "forms": {**source["forms"], **forms}}
 
 
@@ -342,9 +342,9 @@ def test_ends_with_one_wording_are_told_apart_or_refused() -> None:
 
 def test_an_expansion_cannot_be_named_by_a_depth() -> None:
     """A depth names an ancestor, and a node that is expanded for the first time is none."""
-    forms = load_source("compact")[1]["forms"] | {"expand": "> {depth} [ {numbers} ]"}
+    forms = load_source("compact", Countdown())[1]["forms"] | {"expand": "> {depth} [ {numbers} ]"}
     with pytest.raises(ValueError, match=r"form 'expand' cannot hold the field \{depth\}"):
-        compile_dialect(load_source("compact")[1] | {"forms": forms}, Countdown(), 9)
+        compile_dialect(load_source("compact", Countdown())[1] | {"forms": forms}, Countdown(), 9)
 
 
 def test_errors_are_all_encodable_as_int8() -> None:

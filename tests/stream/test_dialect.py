@@ -21,7 +21,7 @@ ENV = Countdown(num_numbers=3)
 
 def compact(**changes: Any) -> dict[str, Any]:
     """Return the source of the compact dialect, changed: a key of the dialect, or a form (None removes it)."""
-    source = load_source("compact")[1]
+    source = load_source("compact", Countdown())[1]
     forms = dict(source.pop("forms"))
     for key, value in changes.items():
         target = forms if key in FORMS and key != "operation" else source

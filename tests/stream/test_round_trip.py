@@ -54,7 +54,7 @@ def test_a_mutated_dialect_is_refused_in_one_line_or_reads_back() -> None:
     ],
 )
 def test_a_separator_or_key_that_cannot_be_read_is_refused(key, value, whole_max, message) -> None:
-    _, source = load_source("compact")
+    _, source = load_source("compact", Countdown())
     with pytest.raises(UserError, match=message):
         compile_dialect({**source, key: value}, ENV, whole_max)
 
@@ -64,7 +64,7 @@ def test_an_environment_deeper_than_paths_are_read_is_refused_by_form() -> None:
         max_depth = 16
 
     for name, form in (("compact", "jump"), ("sos", "root")):
-        _, source = load_source(name)
+        _, source = load_source(name, Countdown())
         with pytest.raises(UserError, match=f"form '{form}'.*down to depth 15.*go down to 16"):
             compile_dialect(source, Deep(num_numbers=4), 9)
 

@@ -11,6 +11,8 @@ result] with the operands in the order in which they are written.
 
 from __future__ import annotations
 
+from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +31,7 @@ from sos.envs.countdown.heuristics import (
     other_sizes,
 )
 from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, reaches
-from sos.envs.protocol import implements
+from sos.envs.protocol import Field, implements
 from sos.errors import UserError
 from sos.kernels import inner
 from sos.rng import below, fold
@@ -98,15 +100,22 @@ class Countdown(NamedTuple):
         return ("+", "*", "-", "/")
 
     @property
-    def fields(self) -> dict[str, tuple[str, int]]:
-        """Template field -> (row that holds it, column)."""
+    def fields(self) -> dict[str, tuple[protocol.Field, ...]]:
+        """Template field -> what it stands for, in each row that has it."""
+        num = self.num_numbers
         return {
-            "target": ("problem", 0),
-            "a": ("action", OPERAND_A),
-            "op": ("symbol", OPERATOR),
-            "b": ("action", OPERAND_B),
-            "result": ("action", RESULT),
+            "target": (Field("problem", 0),),
+            "numbers": (Field("state", 1, size=num, counted=0), Field("problem", 2, size=num, counted=1)),
+            "a": (Field("action", OPERAND_A),),
+            "op": (Field("action", OPERATOR, symbols=self.symbols),),
+            "b": (Field("action", OPERAND_B),),
+            "result": (Field("action", RESULT),),
         }
+
+    @property
+    def dialects(self) -> Traversable:
+        """The folder of the dialects that are shipped for it."""
+        return resources.files("sos") / "stream" / "dialect" / "yaml" / "countdown"
 
     def proof_work(self) -> ProofWork:
         """Allocate the work space of `solvable`."""
@@ -124,6 +133,11 @@ class Countdown(NamedTuple):
 def _root_state(env, problem, state):
     for k in range(env.num_numbers + 1):
         state[k] = problem[k + 1]
+
+
+@implements(protocol.can_pose, Countdown)
+def _can_pose(env, problem):
+    return problem[1] == env.num_numbers
 
 
 @implements(protocol.status, Countdown)

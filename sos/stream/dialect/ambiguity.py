@@ -14,17 +14,20 @@ from sos.stream.dialect.program import (
     EXPAND,
     FORMS,
     HISTORY,
+    LIST_WIDTH,
     LITERAL,
-    NUMBERS,
     OPERATION,
     PATH,
+    PROBLEM_LIST,
     ROOT,
+    STATE_LIST,
     SYMBOL,
     Program,
 )
 from sos.stream.dialect.vocab import Vocabulary
 
 NUMBER = -1
+_LISTS = (STATE_LIST, PROBLEM_LIST, PATH, HISTORY)
 
 
 class _Automaton:
@@ -78,15 +81,15 @@ def _append(machine: _Automaton, program: Program, code: list[list[int]], single
         if kind == LITERAL:
             machine.step([argument])
         elif kind == SYMBOL:
-            machine.step(program.symbols.tolist())
-        elif kind in (NUMBERS, PATH, HISTORY):
+            machine.step(token for token in program.symbols[argument].tolist() if token >= 0)
+        elif kind in _LISTS:
             first = machine.end
             if kind == HISTORY:
                 _append(machine, program, _code(program, OPERATION), single)
             else:
-                _number(machine, single)
+                _item(machine, program, kind, argument, single)
             last = machine.end
-            for token in _separator(program, kind):
+            for token in _separator(program, kind, argument):
                 machine.step([token])
             machine.edges[machine.end].append((None, first))
             machine.end = last
@@ -97,9 +100,24 @@ def _append(machine: _Automaton, program: Program, code: list[list[int]], single
             _number(machine, single)
 
 
-def _separator(program: Program, kind: int) -> list[int]:
-    chosen = {NUMBERS: program.separator, PATH: program.path_separator, HISTORY: program.operation_separator}[kind]
-    return chosen.tolist()
+def _width(program: Program, kind: int, argument: int) -> int:
+    """Return how many numbers an item of a list has."""
+    return int(program.lists[argument, LIST_WIDTH]) if kind in (STATE_LIST, PROBLEM_LIST) else 1
+
+
+def _item(machine: _Automaton, program: Program, kind: int, argument: int, single: bool) -> None:
+    for k in range(_width(program, kind, argument)):
+        for token in program.separator.tolist() if k else []:
+            machine.step([token])
+        _number(machine, single)
+
+
+def _separator(program: Program, kind: int, argument: int) -> list[int]:
+    """Return what stands between the items of a list."""
+    if kind in (STATE_LIST, PROBLEM_LIST):
+        records = _width(program, kind, argument) > 1
+        return list((program.record_separator if records else program.separator).tolist())
+    return list((program.path_separator if kind == PATH else program.operation_separator).tolist())
 
 
 def _overlap(a: int, b: int, vocab: Vocabulary) -> bool:
@@ -156,14 +174,14 @@ def _check_fields(
     where: str, form: int, template: str, program: Program, vocab: Vocabulary, single: bool, after_form: set[int]
 ) -> None:
     code = _code(program, form)
-    for k, (kind, _) in enumerate(code):
+    for k, (kind, argument) in enumerate(code):
         if kind in (LITERAL, SYMBOL):
             continue
         goes_on: set[int] = set() if single else {NUMBER}
         if kind == HISTORY and not program.present[OPERATION]:
             raise UserError(f"{where}: form {FORMS[form]!r} uses {{operations}} but the key 'operation' is missing")
-        if kind in (NUMBERS, PATH, HISTORY):
-            separator = _separator(program, kind)
+        if kind in _LISTS:
+            separator = _separator(program, kind, argument)
             if kind != HISTORY and not separator and not single:
                 raise UserError(
                     f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers without a separator, but "
@@ -182,7 +200,7 @@ def _check_fields(
         if rest:
             follows = _first(_build(program, rest, single))
         elif form == OPERATION:  # what follows the last one is checked where the history stands
-            separator = _separator(program, HISTORY)
+            separator = _separator(program, HISTORY, 0)
             follows = {separator[0]} if separator else _first(_build(program, code, single))
         else:
             follows = after_form

@@ -1,11 +1,14 @@
 """Dialects: one YAML of templates per kind of event, compiled to a program for the encoder and the decoder.
 
-A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `a`, `op`,
-`b`, `result`), and `numbers` (the stated state), `path` (child indices from the root, `0,2,1`), `depth` (of an
-ancestor), `value` (the number of a dead end or goal), `operations` (the actions from the root), `separator` (the
-separator's own text).
+A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `numbers`, `a`,
+`op`, `b`, `result`; in `root` a field is the problem's, elsewhere the state's), and `path` (child indices from the
+root, `0,2,1`), `depth` (of an ancestor), `value` (the number of a dead end or goal), `operations` (the actions from the
+root), `separator` (the separator's own text).
 
-`expand` is the visit of the node generated last, unless it names its node by a path; `backtrack` returns to an
+The numbers of a list stand apart by `separator`, and the records of a list of records by `record_separator`.
+
+`expand` is the visit of the node generated last, unless it names its node by a path. Where it is left out, a node that
+may have children counts as visited as soon as it is generated; `backtrack` returns to an
 ancestor by its `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`.
 Without it, and without the optional `end_empty`, a dialect cannot write the traces that need them.
 
@@ -22,12 +25,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sos.envs.protocol import Field
 from sos.errors import UserError
 from sos.files import parse_yaml, read_text
 from sos.stream.dialect.ambiguity import check
@@ -38,20 +41,20 @@ from sos.stream.dialect.program import (
     HISTORY,
     LITERAL,
     MAX_TOKENS_PER_NUMBER,
-    NUMBERS,
     PATH,
     PATH_CAPACITY,
+    PROBLEM_LIST,
     PROBLEM_NUMBER,
+    STATE_LIST,
+    STATE_NUMBER,
     SYMBOL,
     VALUE_NUMBER,
     Program,
 )
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
-SHIPPED = resources.files("sos.stream.dialect") / "yaml" / "countdown"
-REQUIRED = tuple(f for f in FORMS if f not in ("label", "jump", "end_empty", "operation"))
-FIELD_NAMES = {"numbers": NUMBERS, "path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
-ROW_CODES = {"problem": PROBLEM_NUMBER, "action": ACTION_NUMBER, "symbol": SYMBOL}
+REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "end_empty", "operation"))
+FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
 _PIECES = re.compile(r"\{([a-z_]*)\}")
 _LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
 
@@ -64,6 +67,8 @@ class Dialect:
     program: Program
     vocab: Vocabulary
     templates: dict[str, str]
+    forms: dict[str, tuple[str, ...]]  # each template as the texts of its tokens, and its fields in braces
+    env: Any  # that it was compiled for
 
     def text(self, tokens: Any) -> str:
         """Return the text of token ids, special tokens left out. Its tokenizer gives the same ids back."""
@@ -81,15 +86,16 @@ class Dialect:
         return "".join(words)
 
 
-def load_source(name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """Read a dialect's YAML by the name of a shipped one or by path; return (where it came from, its fields)."""
-    shipped = SHIPPED / f"{name_or_path}.yaml"
+def load_source(name_or_path: str, env: Any) -> tuple[str, dict[str, Any]]:
+    """Read a dialect's YAML by the name of one that is shipped for `env` or by path; return (where it came from, its
+    fields)."""
+    shipped = env.dialects / f"{name_or_path}.yaml"
     if shipped.is_file():
         where, text = f"dialect {name_or_path}", shipped.read_text(encoding="utf-8")
     else:
         path = Path(name_or_path)
         if not path.is_file():
-            names = sorted(p.name[:-5] for p in SHIPPED.iterdir() if p.name.endswith(".yaml"))
+            names = sorted(p.name[:-5] for p in env.dialects.iterdir() if p.name.endswith(".yaml"))
             raise UserError(
                 f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
             )
@@ -109,13 +115,22 @@ def load_dialect(name_or_path: str, env: Any, whole_max: int) -> Dialect:
     Raises ValueError that names the dialect and the template for an unknown key or field, a missing template or an
     ambiguity.
     """
-    where, source = load_source(name_or_path)
+    where, source = load_source(name_or_path, env)
     return compile_dialect(source, env, whole_max, where=where)
 
 
 def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, where: str = "dialect") -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
-    known = {"name", "spacing", "separator", "path_separator", "operation", "operation_separator", "forms"}
+    known = {
+        "name",
+        "spacing",
+        "separator",
+        "record_separator",
+        "path_separator",
+        "operation",
+        "operation_separator",
+        "forms",
+    }
     if unknown := [key for key in source if key not in known]:
         raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if not isinstance(source.get("forms"), Mapping):
@@ -148,22 +163,41 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
         compiler.literal(text)
         for text in (separator, str(source.get("path_separator", ",")), str(source.get("operation_separator", ",")))
     ]
-    for symbol in env.symbols:
-        compiler.symbol(symbol)
+    for field in _all_fields(env):
+        for symbol in field.symbols:
+            compiler.symbol(symbol)
+    has_records = any(field.width > 1 for field in _all_fields(env))
+    separators.append(compiler.literal(str(source.get("record_separator", separator))) if has_records else [])
     vocab = Vocabulary(tuple(compiler.symbols), whole_max, compiler.free)
     program = _assemble(pieces, separators, env, vocab, not single)
     check(where, templates, program, vocab, single)
-    return Dialect(str(source.get("name", "dialect")), program, vocab, templates)
+    return Dialect(str(source.get("name", "dialect")), program, vocab, templates, compiler.forms, env)
+
+
+def _all_fields(env: Any) -> list[Field]:
+    return [field for fields in env.fields.values() for field in fields]
+
+
+def _lists(env: Any) -> list[Field]:
+    """Return the fields that are lists, in the order of their rows in `Program.lists`."""
+    return [field for field in _all_fields(env) if field.size]
+
+
+def piece_of(env: Any, field: Field) -> tuple[int, int]:
+    """Return the (kind, argument) that a field of `env` is compiled to."""
+    if field.size:
+        return _LIST_KINDS[field.row], _lists(env).index(field)
+    return SYMBOL if field.symbols else _NUMBER_KINDS[field.row], field.column
 
 
 def _check_depth(where: str, templates: dict[str, str], pieces: dict[str, list[tuple[int, Any]]], env: Any) -> None:
     """Raise UserError where the environment is too deep for a form."""
     kinds = {form: {kind for kind, _ in found} for form, found in pieces.items()}
     for form, template in templates.items():
-        for kind in (PATH, HISTORY):
+        for kind, name in ((PATH, "path"), (HISTORY, "operations")):
             if kind in kinds[form] and env.max_depth >= PATH_CAPACITY:
                 raise UserError(
-                    f"{where}: form {form!r} {template!r} names nodes by {{{_FIELD_TEXT[kind]}}}, which is read "
+                    f"{where}: form {form!r} {template!r} names nodes by {{{name}}}, which is read "
                     f"down to depth {PATH_CAPACITY - 1}; searches of this environment go down to {env.max_depth}"
                 )
 
@@ -174,6 +208,7 @@ class _Compiler:
     def __init__(self, where: str, env: Any, free: bool, separator: str, whole_max: int) -> None:
         self.where, self.env, self.free, self.separator, self.whole_max = where, env, free, separator, whole_max
         self.symbols: list[str] = []
+        self.forms: dict[str, tuple[str, ...]] = {}
 
     def symbol(self, text: str) -> None:
         if text in SPECIALS:
@@ -193,63 +228,70 @@ class _Compiler:
         return words
 
     def pieces(self, form: str, template: str) -> list[tuple[int, Any]]:
+        """Return (kind, argument) of each piece of a template, checked for its form."""
         result: list[tuple[int, Any]] = []
+        said: list[str] = []
         for k, part in enumerate(_PIECES.split(template)):
-            if k % 2 == 0:
-                result += [(LITERAL, word) for word in self.literal(part)]
-            elif part == "separator":
-                result += [(LITERAL, word) for word in self.literal(self.separator)]
-            elif part in FIELD_NAMES:
-                result.append((FIELD_NAMES[part], 0))
-            elif part in self.env.fields:
-                row, column = self.env.fields[part]
-                result.append((ROW_CODES[row], column))
-            else:
-                known = ", ".join([*self.env.fields, *FIELD_NAMES, "separator"])
-                raise UserError(f"{self.where}: form {form!r} has the unknown field {{{part}}}; known are {known}")
-        allowed = _ALLOWED.get(form, _ALLOWED_ELSEWHERE)
-        for kind, _ in result:
-            if kind not in allowed:
-                raise UserError(
-                    f"{self.where}: form {form!r} cannot hold the field {{{_FIELD_TEXT[kind]}}}: {template!r}"
-                )
-        if form in ("generate", "operation"):
-            for field, (row, column) in self.env.fields.items():
-                if row in ("action", "symbol") and (ROW_CODES[row], column) not in result:
-                    raise UserError(f"{self.where}: form {form!r} needs {{{field}}}: {template!r}")
-        kinds = {kind for kind, _ in result}
+            if k % 2 == 0 or part == "separator":
+                words = self.literal(self.separator if k % 2 else part)
+                result += [(LITERAL, word) for word in words]
+                said += words
+                continue
+            kind, argument = self._field(form, part, template)
+            if kind not in _ALLOWED.get(form, _ALLOWED_ELSEWHERE):
+                raise UserError(f"{self.where}: form {form!r} cannot hold the field {{{part}}}: {template!r}")
+            result.append((kind, argument))
+            said.append(f"{{{part}}}")
+        self.forms[form] = tuple(said)
+        self._check_needs(form, template, result)
+        return result
+
+    def _field(self, form: str, name: str, template: str) -> tuple[int, int]:
+        """Return (kind, argument) of a field."""
+        if name in FIELD_NAMES:
+            return FIELD_NAMES[name], 0
+        if name not in self.env.fields:
+            known = ", ".join([*self.env.fields, *FIELD_NAMES, "separator"])
+            raise UserError(f"{self.where}: form {form!r} has the unknown field {{{name}}}; known are {known}")
+        fields = self.env.fields[name]
+        wanted = [field for field in fields if (field.row == "problem") == (form == "root")]
+        return piece_of(self.env, (wanted or fields)[0])
+
+    def _check_needs(self, form: str, template: str, pieces: list[tuple[int, Any]]) -> None:
+        """Raise UserError where a form leaves out what a reader needs."""
+        row = {"root": "problem", "generate": "action", "operation": "action"}.get(form, "")
+        if row != "problem" and any(kind in _STATE_KINDS for kind, _ in pieces):
+            self._check_row(form, template, pieces, "state")  # a state is told whole
+        self._check_row(form, template, pieces, row)
+        kinds = {kind for kind, _ in pieces}
         for need, text in _NEEDED.get(form, ()):
             if not kinds & need:
                 raise UserError(f"{self.where}: form {form!r} needs {text}: {template!r}")
-        return result
+
+    def _check_row(self, form: str, template: str, pieces: list[tuple[int, Any]], row: str) -> None:
+        for name, fields in self.env.fields.items():
+            if any(field.row == row and piece_of(self.env, field) not in pieces for field in fields):
+                raise UserError(f"{self.where}: form {form!r} needs {{{name}}}: {template!r}")
 
 
-_FIELD_TEXT = {
-    PROBLEM_NUMBER: "target",
-    ACTION_NUMBER: "result",
-    SYMBOL: "op",
-    NUMBERS: "numbers",
-    PATH: "path",
-    DEPTH: "depth",
-    VALUE_NUMBER: "value",
-    HISTORY: "operations",
-}
+_LIST_KINDS = {"problem": PROBLEM_LIST, "state": STATE_LIST}
+_NUMBER_KINDS = {"problem": PROBLEM_NUMBER, "state": STATE_NUMBER, "action": ACTION_NUMBER}
+_STATE_KINDS = {STATE_NUMBER, STATE_LIST}
 _ACTION_KINDS = {ACTION_NUMBER, SYMBOL}
-_VISIT = {LITERAL, PROBLEM_NUMBER, NUMBERS, PATH, DEPTH, HISTORY}
+_VISIT = {LITERAL, PROBLEM_NUMBER, PATH, DEPTH, HISTORY} | _STATE_KINDS
 _ALLOWED_ELSEWHERE: set[int] = {LITERAL}
 _ALLOWED = {
-    "root": {LITERAL, PROBLEM_NUMBER, NUMBERS, HISTORY},
+    "root": {LITERAL, PROBLEM_NUMBER, PROBLEM_LIST, HISTORY},
     "expand": _VISIT - {DEPTH},
     "jump": _VISIT - {DEPTH},
     "backtrack": _VISIT,
-    "generate": {LITERAL, NUMBERS, PROBLEM_NUMBER} | _ACTION_KINDS,
-    "label": {LITERAL, NUMBERS, PROBLEM_NUMBER, PATH} | _ACTION_KINDS,
+    "generate": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
+    "label": {LITERAL, PROBLEM_NUMBER, PATH} | _STATE_KINDS | _ACTION_KINDS,
     "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "operation": {LITERAL} | _ACTION_KINDS,
 }
 _NEEDED = {
-    "root": (({NUMBERS}, "{numbers}"), ({PROBLEM_NUMBER}, "{target}")),
     "backtrack": (({PATH, DEPTH}, "{path} or {depth}"),),
     "label": (({PATH}, "{path}"),),
     "jump": (({PATH}, "{path}"),),
@@ -267,8 +309,10 @@ def _assemble(
     longest = 0
     list_size = MAX_TOKENS_PER_NUMBER + max(len(s) for s in separators)
     operation_size = MAX_TOKENS_PER_NUMBER * (len(pieces.get("operation", [])) + 1)
+    lists = _lists(env)
     sizes = {
-        NUMBERS: env.state_width * list_size,
+        STATE_LIST: max((field.size * field.width for field in lists), default=0) * list_size,
+        PROBLEM_LIST: max((field.size * field.width for field in lists), default=0) * list_size,
         PATH: (env.max_depth + 2) * list_size,
         HISTORY: env.max_depth * (operation_size + list_size),
     }
@@ -285,21 +329,36 @@ def _assemble(
         )
     visits = [pieces[form] for form in ("expand", "backtrack", "jump") if form in pieces]
     with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
-    separator, path_separator, operation_separator = (np.array([token(w) for w in s], np.int32) for s in separators)
+    separator, path_separator, operation_separator, record_separator = (
+        np.array([token(w) for w in s], np.int32) for s in separators
+    )
     return Program(
         np.array(code, np.int32).reshape(-1, 2),
         np.array(start, np.int32),
         np.array([f in pieces for f in FORMS]),
-        np.array([token(s) for s in env.symbols], np.int32),
+        _symbols(env, vocab),
+        np.array([(f.column, f.size, f.counted, f.width) for f in lists], np.int32).reshape(-1, 4),
         separator,
+        record_separator,
         path_separator,
         operation_separator,
         vocab.whole_max,
         runs,
-        pieces["expand"] == pieces["backtrack"],
+        pieces.get("expand") == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
+        "expand" not in pieces,
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
-        any(kind == PATH for kind, _ in pieces["expand"]),
+        any(kind == PATH for kind, _ in pieces.get("expand", [])),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),
         2 * longest,  # a generated node's two forms
     )
+
+
+def _symbols(env: Any, vocab: Vocabulary) -> np.ndarray:
+    """Return the token of each symbol of each column of an action, int32 (A, S), -1 behind the last."""
+    fields = [field for field in _all_fields(env) if field.row == "action"]
+    most = max((len(field.symbols) for field in fields), default=0)
+    table = np.full((env.action_width, most), -1, np.int32)
+    for field in fields:
+        table[field.column, : len(field.symbols)] = [vocab.ids[symbol] for symbol in field.symbols]
+    return table

@@ -24,7 +24,12 @@ FORMS = (
 )
 ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP = range(8)
 END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
-LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, NUMBERS, PATH, DEPTH, HISTORY = range(9)
+# Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
+# the action that has a text), a row of `Program.lists` for a list.
+LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
+STATE_NUMBER, PROBLEM_LIST = 9, 10
+NUM_KINDS = 11
+LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH = range(4)  # columns of `Program.lists`; see `sos.envs.protocol.Field`
 MAX_TOKENS_PER_NUMBER = 10
 PATH_CAPACITY = 16  # child indices of a path, and operations of a history, that the reader holds
 
@@ -33,20 +38,24 @@ class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
     `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`;
-    `present` bool (13,); `symbols` int32: token id of each operator; the separators are int32 token ids.
+    `present` bool (13,); `symbols` int32 (A, S): token id of each symbol of an action's column, -1 behind the last;
+    `lists` int32 (L, 4); the separators are int32 token ids.
     """
 
     code: np.ndarray
     start: np.ndarray
     present: np.ndarray
     symbols: np.ndarray
-    separator: np.ndarray
+    lists: np.ndarray
+    separator: np.ndarray  # between the numbers of a list or of a record
+    record_separator: np.ndarray
     path_separator: np.ndarray
     operation_separator: np.ndarray
     whole_max: int
     runs: bool  # a number may be a run of digits
     shared_visit: bool  # expand and backtrack have one wording
     shared_end: bool  # so have a solved and an exhausted end
+    silent_expand: bool  # there is no form for the visit of the node generated last
     unnamed_leaves: bool  # the path of a leaf ends in 0
     names_expanded: bool  # expand has a path
     returns_by_depth: bool  # backtrack has a depth

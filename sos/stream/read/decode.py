@@ -10,11 +10,11 @@ from sos.stream.dialect import program as d
 from sos.stream.dialect.program import PATH_CAPACITY
 from sos.stream.read.forms import (
     ACTION_SEEN,
-    COUNT_SLOT,
     FURTHEST,
     HISTORY_SLOT,
     PATH_SLOT,
     QUOTES,
+    STATED,
     VALUE_SLOT,
     new_reading,
     read_form,
@@ -84,7 +84,7 @@ def _label(buffer, told, node, reading):
     events, nodes, states, counts = buffer
     scalars = reading.scalars
     flags = QUOTE_FLAG if scalars[QUOTES] else 0
-    if scalars[COUNT_SLOT] > 0 and _state_differs(states, told.state_of[node], reading.state):
+    if scalars[STATED] and _state_differs(states, told.state_of[node], reading.state):
         flags |= QUOTE_FLAG
     for k in range(nodes.shape[1] - ACTION):
         if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
@@ -130,7 +130,7 @@ def _generate(env, problem, buffer, told, current, reading):
         for k in range(states.shape[1]):
             told.rows[0, k] = 0
         _acts_on(env, problem, told.rows[0], action, states[row])
-    if reading.scalars[COUNT_SLOT] > 0:
+    if reading.scalars[STATED]:
         _copy_state(states, row, reading.state)
     node = _add_node(buffer, told, parent, row)
     told.inner[node] = environment.status(env, problem, states[row]) == environment.OPEN
@@ -154,7 +154,7 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
     if scalars[HISTORY_SLOT] >= 0 and not history_is_true(nodes, node, reading):
         flags |= QUOTE_FLAG
     row = told.state_of[node] if node >= 0 else np.int32(-1)
-    if scalars[COUNT_SLOT] > 0 and (row < 0 or _state_differs(states, row, reading.state)):
+    if scalars[STATED] and (row < 0 or _state_differs(states, row, reading.state)):
         # An unstated state was derived; of equal numbers it cannot know which was taken, so the first statement
         # may reorder it. Any other difference is a claim of its own.
         said = counts[2]
@@ -181,18 +181,15 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
 
 
 @inlined
-def _begin(buffer, told, problem, reading):
-    """Take the problem statement: the root's first visit."""
+def _begin(env, buffer, told, problem, reading):
+    """Take the problem statement, which `problem` holds: the root's first visit."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
-    problem[0] = reading.problem[0]
-    for k in range(states.shape[1]):
-        problem[k + 1] = reading.state[k]
     for k in range(nodes.shape[1]):
         nodes[0, k] = 0
     _add_node(buffer, told, -1, 0)
     told.visited[0] = True
     told.inner[0] = True
-    _copy_state(states, 0, reading.state)
+    environment.root_state(env, problem, states[0])
     counts[2] = 1
     add_event(buffer, EXPAND, 0, 0, 0, QUOTE_FLAG if reading.scalars[HISTORY_SLOT] > 0 else 0)
 
@@ -224,8 +221,22 @@ def _end(program, buffer, form, reading):
 
 
 @inlined
+def _expand_silently(buffer, told, current):
+    """Visit the node that was generated last, if it is open: the dialect has no form that says so. Return the current
+    node."""
+    node = _just_generated(buffer)
+    if node < 0 or not told.inner[node]:
+        return current
+    told.visited[node] = True
+    add_event(buffer, EXPAND, node, told.state_of[node], 0, 0)
+    return node
+
+
+@inlined
 def _claim(program, env, problem, buffer, told, form, current, reading):
     """Take what a form claims; return the current node behind it."""
+    if program.silent_expand and form != FORM_DEAD_END and form != FORM_GOAL and form != FORM_LABEL:
+        current = np.int64(_expand_silently(buffer, told, current))
     if form == FORM_LABEL:
         _label(buffer, told, _just_generated(buffer), reading)
     elif form == FORM_GENERATE:
@@ -253,6 +264,15 @@ def _next_form(program, begun, problem, tokens, pos, reading):
     return 0, np.int64(-1)
 
 
+@inner
+def _is_full(buffer, more_events):
+    """Say whether there is no room for what a form adds: an event and `more_events`, a node and a state."""
+    counts = buffer.counts
+    if counts[0] + more_events >= len(buffer.events):
+        return True
+    return counts[1] >= len(buffer.nodes) or counts[2] >= len(buffer.states)
+
+
 @inlined
 def _decode(program, env, tokens, problem, buffer, align, told, reading):
     counts, scalars = buffer.counts, reading.scalars
@@ -266,13 +286,15 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
         if begun:
             if pos >= len(tokens):
                 return TRUNCATED, pos
-            if counts[0] >= len(buffer.events) or counts[1] >= len(buffer.nodes) or counts[2] >= len(buffer.states):
+            if _is_full(buffer, program.silent_expand):
                 return BUFFER_FULL, pos
         form, after = _next_form(program, begun, problem, tokens, pos, reading)
         if not begun:
-            if after < 0 or scalars[COUNT_SLOT] != buffer.states.shape[1] - 1:
+            if after < 0 or not environment.can_pose(env, reading.problem):
                 return NO_PROMPT, scalars[FURTHEST]
-            _begin(buffer, told, problem, reading)
+            for k in range(len(problem)):
+                problem[k] = reading.problem[k]
+            _begin(env, buffer, told, problem, reading)
         else:
             if label_due and form != FORM_LABEL:
                 buffer.events[counts[0] - 1, FLAGS] |= LABEL_FLAG

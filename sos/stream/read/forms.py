@@ -11,12 +11,18 @@ from sos.stream.dialect.program import (
     ACTION_NUMBER,
     DEPTH,
     HISTORY,
+    LIST_COLUMN,
+    LIST_COUNT,
+    LIST_SIZE,
+    LIST_WIDTH,
     LITERAL,
-    NUMBERS,
     OPERATION,
     PATH,
     PATH_CAPACITY,
+    PROBLEM_LIST,
     ROOT,
+    STATE_LIST,
+    STATE_NUMBER,
     SYMBOL,
     VALUE_NUMBER,
 )
@@ -24,14 +30,14 @@ from sos.stream.dialect.vocab import FIRST_NUMBER
 
 INT32_MAX = 2**31 - 1
 # Scalars of a reading: what the fields of the form at hand said.
-DEPTH_SLOT, VALUE_SLOT, COUNT_SLOT, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST = range(8)
+DEPTH_SLOT, VALUE_SLOT, STATED, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST = range(8)
 
 
 class Reading(NamedTuple):
     """Registers of the form being read (int64): scalars (8,), the state, path, action and history it stated."""
 
     scalars: np.ndarray
-    state: np.ndarray  # (W,): count and numbers
+    state: np.ndarray  # (W,)
     path: np.ndarray  # (16,)
     problem: np.ndarray  # (P,)
     action: np.ndarray  # (A,)
@@ -102,12 +108,11 @@ def _read_action_piece(program, piece, tokens, pos, action, seen, scalars):
     """Read one number or operator of an action, `piece` of the program's code, into `action`; the second reading of a
     column is compared."""
     kind, column = piece[0], piece[1]
-    symbols = program.symbols
     if kind == SYMBOL:
         value = -1
         if pos < len(tokens):
-            for k in range(len(symbols)):
-                if tokens[pos] == symbols[k]:
+            for k in range(program.symbols.shape[1]):
+                if tokens[pos] == program.symbols[column, k]:
                     value = k
         if value < 0:
             return _fail(scalars, pos), seen
@@ -163,45 +168,54 @@ def _read_history(program, tokens, pos, reading):
 
 
 @inlined
-def _read_list(program, separator, tokens, pos, out, most, scalars):
-    """Read at least one and at most `most` numbers, into `out` what it has room for; return (position behind them or
-    -1, how many)."""
-    count = 0
+def _read_list(program, which, tokens, pos, row, scalars):
+    """Read list `which` of the program into `row`; return the position behind it or -1. An empty one, and one of more
+    items than the row holds, do not match."""
+    about = program.lists[which]
+    column, size, width = about[LIST_COLUMN], about[LIST_SIZE] * about[LIST_WIDTH], about[LIST_WIDTH]
+    num = 0  # numbers, not items
     while True:
+        between = program.record_separator if width > 1 and num % width == 0 else program.separator
+        if num > 0:
+            if not _matches(between, tokens, pos, scalars):
+                break
+            pos += len(between)
         value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
-            if count > 0 and len(separator) == 0:
+            if num > 0 and len(between) == 0:
                 break
-            return _fail(scalars, after), count
-        if count >= most:
-            return _fail(scalars, pos), count
-        if count < len(out):
-            out[count] = value
-        count += 1
+            return _fail(scalars, after)
+        if num >= size:
+            return _fail(scalars, pos)
+        row[column + num] = value
+        num += 1
         pos = after
-        if not _matches(separator, tokens, pos, scalars):
-            break
-        pos += len(separator)
-    return pos, count
-
-
-@inlined
-def _read_numbers(program, tokens, pos, reading):
-    """Read the stated numbers; return the position behind them or -1. More than a state holds do not match."""
-    state = reading.state
-    pos, count = _read_list(program, program.separator, tokens, pos, state[1:], len(state) - 1, reading.scalars)
-    if pos >= 0:
-        for k in range(count + 1, len(state)):
-            state[k] = 0
-        state[0] = count
-        reading.scalars[COUNT_SLOT] = count
+    if num % width or (about[LIST_COUNT] < 0 and num < size):
+        return _fail(scalars, pos)
+    for k in range(num, size):
+        row[column + k] = 0
+    if about[LIST_COUNT] >= 0:
+        row[about[LIST_COUNT]] = num // width
     return pos
 
 
 @inlined
 def _read_path(program, tokens, pos, reading):
     """Read child indices, the root's 0 first; return the position behind them or -1."""
-    pos, count = _read_list(program, program.path_separator, tokens, pos, reading.path, INT32_MAX, reading.scalars)
+    count = 0
+    while True:
+        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+        if value < 0:
+            if count > 0 and len(program.path_separator) == 0:
+                break
+            return _fail(reading.scalars, after)
+        if count < len(reading.path):
+            reading.path[count] = value
+        count += 1
+        pos = after
+        if not _matches(program.path_separator, tokens, pos, reading.scalars):
+            break
+        pos += len(program.path_separator)
     reading.scalars[PATH_SLOT] = count
     return pos
 
@@ -212,7 +226,7 @@ def read_form(program, form, problem, tokens, pos, reading):
     scalars = reading.scalars
     scalars[DEPTH_SLOT] = -1
     scalars[VALUE_SLOT] = -1
-    scalars[COUNT_SLOT] = 0
+    scalars[STATED] = 0
     scalars[PATH_SLOT] = 0
     scalars[HISTORY_SLOT] = -1
     scalars[ACTION_SEEN] = 0
@@ -230,8 +244,11 @@ def read_form(program, form, problem, tokens, pos, reading):
             seen = scalars[ACTION_SEEN]
             pos, seen = _read_action_piece(program, program.code[pc], tokens, pos, reading.action, seen, scalars)
             scalars[ACTION_SEEN] = seen
-        elif kind == NUMBERS:
-            pos = _read_numbers(program, tokens, pos, reading)
+        elif kind == STATE_LIST:
+            pos = _read_list(program, argument, tokens, pos, reading.state, scalars)
+            scalars[STATED] = 1
+        elif kind == PROBLEM_LIST:
+            pos = _read_list(program, argument, tokens, pos, reading.problem, scalars)
         elif kind == PATH:
             pos = _read_path(program, tokens, pos, reading)
         elif kind == HISTORY:
@@ -245,6 +262,9 @@ def read_form(program, form, problem, tokens, pos, reading):
                 scalars[DEPTH_SLOT] = value
             elif kind == VALUE_NUMBER:
                 scalars[VALUE_SLOT] = value
+            elif kind == STATE_NUMBER:
+                reading.state[argument] = value
+                scalars[STATED] = 1
             elif form == ROOT:
                 reading.problem[argument] = value
             elif value != problem[argument]:

@@ -10,7 +10,7 @@ import numpy as np
 from sos.errors import UserError
 from sos.stream.codec import decode
 from sos.stream.dialect import program as p
-from sos.stream.dialect.compile import FIELD_NAMES, ROW_CODES, Dialect
+from sos.stream.dialect.compile import FIELD_NAMES, Dialect, piece_of
 from sos.stream.dialect.vocab import FIRST_NUMBER
 from sos.trace import KIND, NODE, PARENT, Event, Trace
 
@@ -44,7 +44,7 @@ def places(dialect: Dialect, env: Any, tokens: np.ndarray) -> list[Place]:
     found = decode(dialect, env, tokens)
     if found.position < len(tokens):
         raise UserError(f"token {found.position} of {len(tokens)} cannot be read ({found.status.name.lower()})")
-    names = {(ROW_CODES[row], column): name for name, (row, column) in env.fields.items()}
+    names = {piece_of(env, field): name for name, fields in env.fields.items() for field in fields}
     depths, result = _depths(found.trace), []
     stops = np.append(np.flatnonzero(np.diff(found.align)) + 1, len(tokens))
     begin, after = 0, ""
@@ -97,10 +97,12 @@ class _Reader:
             return self._words([argument], TEXT)
         if kind == p.SYMBOL:
             rest = self.tokens[len(self.fields) : len(self.fields) + 1]
-            return bool(rest) and rest[0] in self.program.symbols and self._take(1, self.names[kind, argument])
-        if kind in (p.NUMBERS, p.PATH):
-            separator = self.program.separator if kind == p.NUMBERS else self.program.path_separator
-            return self._list(separator, lambda: self._number(_NAMES[kind]), _NAMES[kind])
+            found = bool(rest) and rest[0] in self.program.symbols[argument]
+            return found and self._take(1, self.names[kind, argument])
+        if kind == p.PATH:
+            return self._list(self.program.path_separator, lambda: self._number(_NAMES[kind]), _NAMES[kind])
+        if kind in (p.STATE_LIST, p.PROBLEM_LIST):
+            return self._items(argument, self.names[kind, argument])
         if kind == p.HISTORY:
             operation = self.program.code[self.program.start[p.OPERATION] : self.program.start[p.OPERATION + 1]]
 
@@ -132,6 +134,16 @@ class _Reader:
             while size < len(values) and 0 <= values[size] <= 9:
                 size += 1
         return self._take(size, field)
+
+    def _items(self, which: int, field: str) -> bool:
+        """Read a list of numbers or of records."""
+        width = int(self.program.lists[which, p.LIST_WIDTH])
+        separator = self.program.separator.tolist()
+
+        def one() -> bool:
+            return all((not k or self._words(separator, field)) and self._number(field) for k in range(width))
+
+        return self._list(self.program.record_separator if width > 1 else self.program.separator, one, field)
 
     def _list(self, separator: np.ndarray, one: Any, field: str) -> bool:
         """Read items with separators between them, at least one; what an item began and did not end is given back."""

@@ -13,24 +13,23 @@ import numpy as np
 from sos.kernels import inlined, inner, kernel
 from sos.stream.dialect import program as d
 from sos.stream.dialect.program import (
-    ACTION_NUMBER,
     DEPTH,
     END_SOLVED,
     HISTORY,
     LITERAL,
-    NUMBERS,
-    OPERATION,
     PATH,
+    PROBLEM_LIST,
+    STATE_LIST,
+    STATE_NUMBER,
     VALUE_NUMBER,
 )
-from sos.stream.dialect.vocab import FIRST_NUMBER
+from sos.stream.write.fields import depth, put_action, put_history, put_list, put_path, put_phrase, put_state
 from sos.stream.write.space import (
     HISTORY_START,
     HISTORY_STOP,
+    IS_LEAF,
     PATH_START,
-    PATH_STOP,
     PHRASE_START,
-    PHRASE_STOP,
     STATE_TOLD,
     VISIT_START,
     VISIT_STOP,
@@ -50,15 +49,15 @@ from sos.stream.write.steps import (
     STEP,
 )
 from sos.trace import (
-    ACTION,
     BACKTRACK,
+    DEAD_END,
     END,
     EXPAND,
     GENERATE,
+    GOAL,
     KIND,
     NODE,
     PARENT,
-    RANK,
     STATE,
     VALUE,
     Trace,
@@ -67,12 +66,14 @@ from sos.trace import (
 FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED)
 
-OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM = 0, -1, -2, -3, -4
+OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED = 0, -1, -2, -3, -4, -5
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
     NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace "
     "expands another one",
+    NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, and "
+    "the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
 }
 
@@ -95,138 +96,6 @@ class Said(NamedTuple):
     value: int
 
 
-@inlined
-def _depth(nodes, node):
-    depth = 0
-    ancestor = nodes[node, PARENT]
-    while ancestor >= 0:
-        ancestor = nodes[ancestor, PARENT]
-        depth += 1
-    return depth
-
-
-@inlined
-def _ancestor(nodes, node, steps):
-    for _ in range(steps):
-        node = np.int64(nodes[node, PARENT])
-    return node
-
-
-@inlined
-def _put_again(row, start, tokens, t):
-    """Copy the span of tokens in columns `start` and `start` + 1 of `row`."""
-    return copy_run(tokens, np.int64(row[start]), np.int64(row[start + 1] - row[start]), tokens, t)
-
-
-@inlined
-def _put_separator(separator, tokens, t):
-    for m in range(len(separator)):
-        tokens[t] = separator[m]
-        t += 1
-    return t
-
-
-@inlined
-def _put_path(program, nodes, node, leaf, writing, tokens, t):
-    """Write the child indices from the root to `node`, a `leaf` perhaps without its own."""
-    told = writing.told
-    unnamed = leaf and program.unnamed_leaves
-    start = t
-    top = node
-    depth = 0
-    while nodes[top, PARENT] >= 0 and (told[top, PATH_START] == 0 or (unnamed and depth == 0)):
-        top = np.int64(nodes[top, PARENT])
-        depth += 1
-    if told[top, PATH_START] > 0:
-        t = _put_again(told[top], PATH_START, tokens, t)
-    else:
-        tokens[t] = FIRST_NUMBER
-        t += 1
-    for step in range(depth - 1, -1, -1):
-        t = _put_separator(program.path_separator, tokens, t)
-        rank = np.int64(0)
-        if step > 0 or not unnamed:
-            rank = np.int64(nodes[_ancestor(nodes, node, step), RANK])
-        t = put_number(rank, program, writing, tokens, t)
-    if not unnamed:
-        told[node, PATH_START] = start
-        told[node, PATH_STOP] = t
-    return t
-
-
-@inlined
-def put_numbers(program, states, state, writing, tokens, t):
-    """Write the numbers of a state."""
-    span = writing.lists[state]
-    if span[0] > 0:
-        return _put_again(span, 0, tokens, t)
-    span[0] = t
-    for k in range(1, states[state, 0] + 1):
-        if k > 1:
-            t = _put_separator(program.separator, tokens, t)
-        t = put_number(np.int64(states[state, k]), program, writing, tokens, t)
-    span[1] = t
-    return t
-
-
-@inlined
-def _put_phrase(program, nodes, node, writing, tokens, t):
-    """Write what a generation says of the action that generated `node`."""
-    row = writing.told[node]
-    if row[PHRASE_START] > 0:
-        return _put_again(row, PHRASE_START, tokens, t)
-    row[PHRASE_START] = t
-    phrase = writing.phrase
-    for k in range(len(phrase)):
-        t = _put_action(program, phrase[k, 0], np.int64(phrase[k, 1]), nodes, node, writing, tokens, t)
-    row[PHRASE_STOP] = t
-    return t
-
-
-@inlined
-def _put_action(program, piece, argument, nodes, node, writing, tokens, t):
-    """Write a literal, or one column of the action that generated `node`."""
-    if piece == ACTION_NUMBER:
-        return put_number(np.int64(nodes[node, ACTION + argument]), program, writing, tokens, t)
-    tokens[t] = argument if piece == LITERAL else program.symbols[nodes[node, ACTION + argument]]
-    return t + 1
-
-
-@inlined
-def _put_operation(program, nodes, node, writing, tokens, t):
-    """Write the action that generated `node`, as in a history."""
-    steps = writing.steps
-    for m in range(writing.step_start[OPERATION], writing.step_start[OPERATION + 1]):
-        t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
-        field = steps[STEP * m + PIECE]
-        if field == PHRASE:
-            t = _put_phrase(program, nodes, node, writing, tokens, t)
-        elif field != NOTHING:
-            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
-    return t
-
-
-@inlined
-def _put_history(program, nodes, node, writing, tokens, t):
-    """Write the actions from the root to `node`."""
-    told = writing.told
-    start = t
-    top = node
-    depth = 0
-    while nodes[top, PARENT] >= 0 and told[top, HISTORY_START] == 0:
-        top = np.int64(nodes[top, PARENT])
-        depth += 1
-    if told[top, HISTORY_STOP] > told[top, HISTORY_START]:
-        t = _put_again(told[top], HISTORY_START, tokens, t)
-    for step in range(depth - 1, -1, -1):
-        if t > start:
-            t = _put_separator(program.operation_separator, tokens, t)
-        t = _put_operation(program, nodes, _ancestor(nodes, node, step), writing, tokens, t)
-    told[node, HISTORY_START] = start
-    told[node, HISTORY_STOP] = t
-    return t
-
-
 @inner
 def _is_ancestor(nodes, ancestor, node):
     """Say whether `ancestor` lies on the way from the root to `node`."""
@@ -242,18 +111,23 @@ def _put_form(program, form, said, trace, writing, tokens, t):
     for m in range(writing.step_start[form], writing.step_start[form + 1]):
         t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
         field = steps[STEP * m + PIECE]
+        argument = np.int64(steps[STEP * m + ARGUMENT])
         if field == PHRASE:
-            t = _put_phrase(program, nodes, node, writing, tokens, t)
-        elif field == NUMBERS:
-            t = put_numbers(program, trace.states, said.state, writing, tokens, t)
+            t = put_phrase(program, nodes, node, writing, tokens, t)
+        elif field == STATE_LIST:
+            t = put_state(program, argument, trace.states, said.state, writing, tokens, t)
+        elif field == STATE_NUMBER:
+            t = put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
+        elif field == PROBLEM_LIST:
+            t = put_list(program, argument, trace.problem, writing, tokens, t)
         elif field == PATH:
-            t = _put_path(program, nodes, node, trace.states[said.state, 0] <= 1, writing, tokens, t)
+            t = put_path(program, nodes, node, writing.told[node, IS_LEAF] > 0, writing, tokens, t)
         elif field == HISTORY:
-            t = _put_history(program, nodes, node, writing, tokens, t)
+            t = put_history(program, nodes, node, writing, tokens, t)
         elif field == VALUE_NUMBER or field == DEPTH:
-            t = put_number(said.value if field == VALUE_NUMBER else _depth(nodes, node), program, writing, tokens, t)
+            t = put_number(said.value if field == VALUE_NUMBER else depth(nodes, node), program, writing, tokens, t)
         elif field != NOTHING:
-            t = _put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
+            t = put_action(program, field, argument, nodes, node, writing, tokens, t)
     return t
 
 
@@ -267,6 +141,7 @@ def _begin(program, trace, writing):
         told[node, HISTORY_STOP] = 0
         told[node, PHRASE_START] = 0
         told[node, PATH_START] = 0
+        told[node, IS_LEAF] = 0
     for state in range(len(trace.states)):
         lists[state, 0] = 0
     for r in range(len(writing.changing)):
@@ -292,6 +167,8 @@ def _form_of(program, trace, e, node, current):
     if kind == EXPAND:
         if e == 0:
             return FORM_ROOT
+        if program.silent_expand and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
+            return NOT_EXPANDED
         if not program.names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
             return FORM_JUMP if program.present[FORM_JUMP] else NOT_JUST_GENERATED
         return FORM_BACKTRACK if program.shared_visit else FORM_EXPAND
@@ -315,7 +192,7 @@ def _put_event(program, form, kind, said, trace, writing, tokens, t):
         return copy_longer_run(tokens, start, size, tokens, t)
     begin = t
     # An inner node has a second form where the dialect labels nodes.
-    num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and trace.states[said.state, 0] > 1 else 1
+    num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and row[IS_LEAF] == 0 else 1
     for _ in range(num_forms):  # one call site: `_put_form` is compiled into each
         t = _put_form(program, form, said, trace, writing, tokens, t)
         if form == FORM_BACKTRACK:
@@ -345,6 +222,11 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
             current = node
         elif kind == GENERATE:
             current = np.int64(trace.nodes[node, PARENT])
+            after = events[e + 1, KIND] if e + 1 < len(events) else END
+            if after == DEAD_END or after == GOAL:
+                writing.told[node, IS_LEAF] = 1
+            elif program.silent_expand and after != EXPAND:
+                return t, prompt, np.int64(NOT_EXPANDED), e
         said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]))
         begin = t
         t = _put_event(program, form, kind, said, trace, writing, tokens, t)

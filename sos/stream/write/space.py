@@ -17,13 +17,15 @@ from sos.stream.write.steps import number_tables, steps_of
 STATE_TOLD, VISIT_START, VISIT_STOP, HISTORY_START, HISTORY_STOP, PHRASE_START, PHRASE_STOP, PATH_START, PATH_STOP = (
     range(9)
 )
+IS_LEAF = 9  # whether the node's generation was followed by a verdict on it
+TOLD_COLUMNS = 10
 
 
 class Writing(NamedTuple):
     """What the encoder works with for one dialect, reused from trace to trace. Room for E events, N nodes, S states."""
 
     stops: np.ndarray  # int32 (E,): the position behind each event's tokens
-    told: np.ndarray  # int32 (N, 9): where the tokens that a node needs again stand
+    told: np.ndarray  # int32 (N, 10): where the tokens that a node needs again stand
     lists: np.ndarray  # int32 (S, 2): the same for the numbers of each state
     # Those of `Steps`; the sizes in `steps` and the contents of `literals` change with the problem.
     steps: np.ndarray
@@ -42,7 +44,7 @@ def new_writing(program: Program, max_events: int, max_nodes: int, max_states: i
     number_tokens, number_sizes = number_tables(program.whole_max)
     return Writing(
         np.zeros(max_events, np.int32),
-        np.zeros((max_nodes, PATH_STOP + 1), np.int32),
+        np.zeros((max_nodes, TOLD_COLUMNS), np.int32),
         np.zeros((max_states, 2), np.int32),
         steps,
         step_start,

@@ -17,7 +17,7 @@ from sos.stream.dialect import program as d
 from sos.stream.dialect.vocab import FIRST_NUMBER
 from sos.stream.write.spans import SHORT, SLACK
 
-PHRASE, NOTHING = 9, 10  # fields beside the pieces of a program
+PHRASE, NOTHING = d.NUM_KINDS, d.NUM_KINDS + 1  # fields beside the pieces of a program
 PIECE, ARGUMENT, PLACE, SIZE = range(4)
 STEP = 4
 CHANGING_STEP, CHANGING_START, CHANGING_STOP = range(3)
