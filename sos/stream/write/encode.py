@@ -72,8 +72,8 @@ ENCODE_ERRORS = {
     "ancestor of the current one",
     NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace "
     "expands another one",
-    NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, and "
-    "the trace leaves one for later",
+    NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, "
+    "and the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
 }
 
