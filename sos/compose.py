@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,15 @@ from typing import Any
 
 from sos import ROOT
 from sos.config import Config
+from sos.envs.config import EnvConfig
+from sos.envs.registry import DEFAULT, environment_named
 from sos.errors import UserError, one_line
 from sos.schema.keys import describe_keys, nearest, path_keys, unused
 
 FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct\s+full_key: (\S+)")
+# Config of conf/ -> the schema that it builds on, as Hydra knows it.
+SCHEMAS = {"config": "schema", "generate": "generate_schema"}
 _PLAIN = re.compile(r"[\w/.+\-@%]+", re.ASCII)
 
 
@@ -43,9 +47,64 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    ConfigStore.instance().store(name="schema", node=Config)
+    store_schema(SCHEMAS["config"], Config)
     ConfigStore.instance().store(group="hydra/sweeper", name="arms", node=ArmSweeperConf, provider="sos")
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def store_schema(name: str, schema: type, env: type[EnvConfig] = EnvConfig) -> None:
+    """Put a `Config` into Hydra's ConfigStore, on which files of conf/ build.
+
+    Its group `env` takes any key while Hydra composes, because the last word may choose another environment;
+    `choose_environment` then says whose keys they are. With the schema `env` of an environment it has just its keys.
+    """
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.structured(schema)
+    node.env = OmegaConf.structured(env)
+    node.env.name = DEFAULT if env is EnvConfig else node.env.name
+    OmegaConf.set_struct(node.env, None if env is not EnvConfig else False)
+    ConfigStore.instance().store(name=name, node=node)
+
+
+def show_whole(name: str, schema: type, words: Sequence[str]) -> None:
+    """Let Hydra compose the config `name` of conf/ with all keys of the environment that the words name.
+
+    Hydra prints a config itself, before `choose_environment` could give them their defaults.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with explained(schema), initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = hydra_compose(name, overrides=plain_paths(words, path_keys(schema)))
+        environment = environment_named(composed.env.name)
+    store_schema(SCHEMAS[name], schema, environment.schema)
+
+
+def choose_environment(composed: Any) -> None:
+    """Give the group `env` of a composed config the schema of the environment that it names.
+
+    Raises UserError for an unknown environment, and for a key of `env` that it lacks, such as one of another.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    node = composed._get_node("env")
+    if "name" not in node:
+        raise UserError("env.name cannot be removed: every key of the config has a value")
+    schema = environment_named(node.name).schema
+    if OmegaConf.get_type(node) is schema:
+        return
+    foreign = next((str(key) for key in node if key not in {field.name for field in dataclasses.fields(schema)}), None)
+    if foreign is not None:
+        raise no_such_key(f"env.{foreign}", OmegaConf.get_type(composed) or Config, {"env": schema})
+    typed = OmegaConf.create({"env": OmegaConf.structured(schema)})
+    typed.merge_with({"env": {key: node._get_node(key) for key in node}})
+    for key in node:
+        if OmegaConf.is_missing(node, key):
+            typed.env[key] = "???"
+    with open_dict(composed):
+        composed.env = typed.env
 
 
 def config_folder() -> Path:
@@ -60,9 +119,10 @@ def config_folder() -> Path:
 # --- what a word may say ---
 
 
-def known_names(schema: type = Config) -> list[str]:
-    """Return what may stand before a `=`: the keys of a schema and the groups of conf/."""
-    names = [key.name for key in describe_keys(schema)]
+def known_names(schema: type = Config, chosen: Mapping[str, type] | None = None) -> list[str]:
+    """Return what may stand before a `=`: the keys of a schema, `chosen` ones in it included, and the groups of
+    conf/."""
+    names = [key.name for key in describe_keys(schema, groups=chosen)]
     try:
         groups = [path.name for path in config_folder().iterdir() if path.is_dir()]
     except UserError:
@@ -70,9 +130,9 @@ def known_names(schema: type = Config) -> list[str]:
     return [*names, *sorted(groups)]
 
 
-def no_such_key(name: str, schema: type = Config) -> UserError:
+def no_such_key(name: str, schema: type = Config, chosen: Mapping[str, type] | None = None) -> UserError:
     """Return the error for a key that the schema lacks, with the nearest known one."""
-    return UserError(f"{name} is no key of the config{nearest(name, known_names(schema))}")
+    return UserError(f"{name} is no key of the config{nearest(name, known_names(schema, chosen))}")
 
 
 @contextmanager
@@ -144,6 +204,20 @@ def unused_word(config: Any, word: str) -> str | None:
     return unused(options, group, last) if getattr(options, last) != default else None
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Turn what OmegaConf raises for a value into a UserError of one line that names its key."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error
+        key = getattr(error, "full_key", None)
+        text = str(cause).splitlines()[0]
+        raise UserError(f"{key}: {text}" if key and key not in text else text) from error
+
+
 def to_object(composed: Any, words: Sequence[str] = ()) -> Any:
     """Turn Hydra's composed config into the object of its schema, a `Config`.
 
@@ -151,19 +225,15 @@ def to_object(composed: Any, words: Sequence[str] = ()) -> Any:
     useless value.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
+    with plainly():
+        choose_environment(composed)
     refuse_foreign(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"{missing[0]} is missing: say {missing[0]}=...")
-    try:
+    with plainly():
         config = OmegaConf.to_object(composed)
-    except OmegaConfBaseException as error:
-        cause = error.__cause__ or error
-        key = getattr(error, "full_key", None)
-        text = str(cause).splitlines()[0]
-        raise UserError(f"{key}: {text}" if key and key not in text else text) from error
     assert isinstance(config, Config)
     refuse_unused_words(config, words)
     return config

@@ -14,12 +14,13 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from sos.envs.countdown.config import EnvConfig
+from sos.envs.config import EnvConfig
+from sos.envs.registry import DEFAULT, ENVIRONMENTS, environment_named
 from sos.errors import UserError
-from sos.schema.keys import INT64, check_keys, describe_keys, hints, key, nearest, nested, refuse_unused
+from sos.schema.keys import INT64, check_keys, chosen, describe_keys, hints, key, nearest, nested, refuse_unused
 from sos.search.config import SearchConfig, StrategyConfig
 
-__all__ = ["EnvConfig", "SearchConfig", "StrategyConfig"]
+__all__ = ["SearchConfig", "StrategyConfig"]
 
 BILLION = 10**9
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant")
@@ -61,7 +62,9 @@ class DataConfig:
         0, "The size of a fixed set of problems; 0 makes every visit a new problem.", low=0, high=10**12
     )
     val_fraction: float = key(0.1, "The share of the problems that is kept for val.", above=0, below=1)
-    held_out_fraction: float = key(0.12, "The share of the targets that is kept for val_target.", low=0, high=1)
+    held_out_fraction: float = key(
+        0.12, "The share of the groups of problems (targets) that is kept for val_target.", low=0, high=1
+    )
     prompt_loss: bool = key(False, "The loss counts the tokens of the problem, too.")
     length_warmup: float = key(
         0.0, "The share of the budget over which the longest stream grows to the context.", low=0, high=1
@@ -157,7 +160,6 @@ class TrainerConfig:
 
 EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved")
 WHOLE_SEARCH_SPLITS = ("difficult", "unsolved")
-MOST_NUMBERS_SEARCHED = 5  # of 6, a search can have 3.5 million nodes
 
 
 @dataclass
@@ -193,7 +195,7 @@ class Config:
 
     seed: int = key(1, "The seed of problems, weights and order.", low=0, high=INT64)
     resume: str | None = key(None, "A run folder or a checkpoint to continue.", path=True)
-    env: EnvConfig = field(default_factory=EnvConfig)
+    env: EnvConfig = chosen(ENVIRONMENTS[DEFAULT].schema)
     search: SearchConfig = field(default_factory=SearchConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -204,17 +206,12 @@ class Config:
 
     def __post_init__(self) -> None:
         check_keys(self, "")
-        whole = [split for split in self.eval.splits if split in WHOLE_SEARCH_SPLITS]
-        if whole and self.env.num_numbers > MOST_NUMBERS_SEARCHED:
-            raise UserError(
-                f"eval.splits: {whole[0]} needs whole searches, for which env.num_numbers={self.env.num_numbers} "
-                f"is too many (at most {MOST_NUMBERS_SEARCHED})"
-            )
-        if self.search.name == "widening" and self.search.bound < self.env.max_target:
-            raise UserError(
-                f"search.bound={self.search.bound} must not be below env.max_target={self.env.max_target} "
-                "for search.name=widening"
-            )
+        self.env.check_run(self)
+
+    @property
+    def whole_search_splits(self) -> list[str]:
+        """The splits of the final evaluation that are found by whole searches."""
+        return [split for split in self.eval.splits if split in WHOLE_SEARCH_SPLITS]
 
 
 GROUPS = {
@@ -237,14 +234,22 @@ def config_from_dict(values: dict[str, Any]) -> Config:
     return from_plain(Config, values)
 
 
+def chosen_schemas(values: Any) -> dict[str, type]:
+    """Return the schema of the environment that a plain `Config` names, by the name of its group; none where it names
+    none."""
+    env = values.get("env") if isinstance(values, dict) else None
+    return {"env": environment_named(env["name"]).schema} if isinstance(env, dict) and "name" in env else {}
+
+
 def from_plain(schema: type, values: Any, prefix: str = "") -> Any:
     """Build an object of a schema from plain nested containers. Raises UserError with the key behind `prefix`."""
     if not isinstance(values, dict):
         raise UserError(f"{prefix.rstrip('.') or 'the config'} must hold keys, got {values!r}")
-    known = hints(schema)
+    groups = chosen_schemas(values) if issubclass(schema, Config) else {}
+    known = hints(schema) | groups
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:
-        names = [prefix + found.name for found in describe_keys(schema)]
+        names = [found.name for found in describe_keys(schema, prefix, groups)]
         raise UserError(f"{prefix}{unknown} is no key of the config{nearest(f'{prefix}{unknown}', names)}")
     return schema(**{name: _plain(known[name], value, prefix + name) for name, value in values.items()})
 

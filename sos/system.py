@@ -8,7 +8,7 @@ from typing import Any
 
 from sos.config import Config, SearchConfig, StrategyConfig
 from sos.data.splits import Splits, make_splits
-from sos.envs.countdown.rules import Countdown
+from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
 from sos.search import SEARCHES, BestFirst, mix
@@ -23,7 +23,7 @@ MAX_TRACE_NODES = 60_000
 class System:
     """Everything symbolic of one run."""
 
-    env: Countdown
+    env: Any  # a NamedTuple of one of the ENVIRONMENTS
     strategy: Any  # a NamedTuple of SEARCHES, or a Mixture
     strategy_names: tuple[str, ...]
     view: View
@@ -33,7 +33,7 @@ class System:
     max_nodes: int
 
 
-def _single_strategy(config: StrategyConfig, env: Countdown, prefix: str = "search") -> Any:
+def _single_strategy(config: StrategyConfig, env: Any, prefix: str = "search") -> Any:
     """Return the strategy with its options from the keys of their names; three are in other units in the config."""
     weight = round(config.depth_weight * env.heuristic_scale)
     if config.depth_weight and not weight:
@@ -51,7 +51,7 @@ def _single_strategy(config: StrategyConfig, env: Countdown, prefix: str = "sear
     return strategy
 
 
-def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str, ...]]:
+def build_strategy(config: SearchConfig, env: Any) -> tuple[Any, tuple[str, ...]]:
     """Return the strategy, or the mixture, and the names of what it consists of."""
     if config.name != "mixture":
         return _single_strategy(config, env), (config.name,)
@@ -61,11 +61,9 @@ def build_strategy(config: SearchConfig, env: Countdown) -> tuple[Any, tuple[str
     return mix(strategies, [config.weight(name) for name in config.strategies]), tuple(config.strategies)
 
 
-def build_env(config: Config) -> Countdown:
+def build_env(config: Config) -> Any:
     """Return the environment."""
-    options = dataclasses.asdict(config.env)
-    del options["name"]
-    return Countdown(**options)
+    return environment_named(config.env.name).build(config.env)
 
 
 def build_system(config: Config) -> System:
@@ -75,7 +73,7 @@ def build_system(config: Config) -> System:
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max)
     splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
-    longest_prompt = encode_prompt(dialect, [env.max_target, env.num_numbers, *[env.max_number] * env.num_numbers])
+    longest_prompt = encode_prompt(dialect, env.longest_problem())
     context = config.data.context
     if context <= len(longest_prompt):
         raise UserError(

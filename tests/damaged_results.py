@@ -21,8 +21,9 @@ from sos.analysis.doctor import examine
 from sos.analysis.tables import markdown
 from sos.commands.alignment import align_run
 from sos.commands.repeat import changed_surroundings, read_record
-from sos.config import Config, DataConfig, EnvConfig, StreamConfig, config_hash, to_dict
+from sos.config import Config, DataConfig, StreamConfig, config_hash, to_dict
 from sos.data.splits import evaluation_problems
+from sos.envs.countdown.config import CountdownConfig
 from sos.errors import UserError
 from sos.runs.finished import Run, load_runs
 from sos.stream.codec import encode
@@ -31,7 +32,7 @@ from sos.view.page import trace_data
 from sos.view.sources import from_models
 
 CONFIG = Config(
-    env=EnvConfig(num_numbers=3, max_number=20, max_target=60),
+    env=CountdownConfig(num_numbers=3, max_number=20, max_target=60),
     stream=StreamConfig(numbers="digits"),
     data=DataConfig(context=1024, val_fraction=0.3),
 )

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sos.envs import ENVS
 from sos.envs import protocol as environment
 from sos.envs.countdown.rules import Countdown
+from sos.envs.registry import ENVIRONMENTS
 from sos.kernels import allocating
 from sos.search import SEARCHES
 from sos.search.beam import Beam
@@ -127,7 +127,7 @@ def all_searches() -> list[tuple[str, Any]]:
 
 def all_envs() -> list[tuple[str, Any]]:
     """Return named environments of small problems."""
-    named = [(name, kind()) for name, kind in ENVS.items()]
+    named = [(name, found.kind()) for name, found in ENVIRONMENTS.items()]
     named += [
         ("countdown-2", Countdown(num_numbers=2)),
         ("countdown-3-small", Countdown(num_numbers=3, max_number=20, max_target=50, max_value=100)),

@@ -66,7 +66,7 @@ def test_the_papers_arms_share_everything_but_their_subject() -> None:
     assert (op.stream.dialect, op.stream.view) == ("sos", "solution_path")
     assert (compact.stream.dialect, compact.search) == ("compact", sos.search)
     splits = build_system(sos).splits
-    assert (len(splits.targets), len(splits.held_out)) == (82, 9)
+    assert (len(splits.groups), len(splits.held_out)) == (82, 9)
 
 
 def test_the_papers_mixture_is_the_twelve_strategies() -> None:

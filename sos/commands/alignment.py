@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from sos.commands.output import check_out, write_csv
 from sos.commands.words import option, places
-from sos.errors import UserError
 
 if TYPE_CHECKING:
     from sos.published.alignment import Alignment
@@ -32,18 +31,13 @@ def align_run(run: Run, split: str, num: int | None) -> Alignment:
     or the value."""
     from tqdm import tqdm
 
-    from sos.config import MOST_NUMBERS_SEARCHED
-    from sos.published.alignment import align_rollouts
+    from sos.published.alignment import align_rollouts, check_searchable
     from sos.runs.finished import config_of
     from sos.runs.rollouts import read_streams
     from sos.system import build_system
 
     system = build_system(config_of(run))
-    if system.env.num_numbers > MOST_NUMBERS_SEARCHED:
-        raise UserError(
-            f"{run.folder}: env.num_numbers={system.env.num_numbers} is too many for whole searches "
-            f"(at most {MOST_NUMBERS_SEARCHED})"
-        )
+    check_searchable(system.env, run.folder)
     problems, streams = read_streams(run.folder, split, system)
     problems, streams = problems[:num], streams[:num]
     with tqdm(total=len(problems), desc=run.folder.name, unit="rollouts", leave=False) as bar:

@@ -217,7 +217,7 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
         return
     import hydra
 
-    from sos.compose import config_folder, explained, plain_paths
+    from sos.compose import config_folder, explained, plain_paths, show_whole
     from sos.schema.keys import path_keys
 
     # Hydra takes the overrides in one piece only; with the flag in front, `a=1 -m b=2` is one.
@@ -227,5 +227,7 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra raise, so that what it says becomes one line
     for register in registered:
         register()
+    if {"-c", "--cfg"} & set(sys.argv[1:]):  # what it prints is the whole config, with the keys of one environment
+        show_whole(name, schema, [word for word in sys.argv[1:] if word.lstrip("+~") and "=" in word])
     with explained(schema):
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import refusals, run_hydra
-from sos.compose import to_object
+from sos.compose import SCHEMAS, store_schema, to_object
 from sos.config import Config
 from sos.errors import UserError
 from sos.schema.keys import key
@@ -54,9 +54,7 @@ class GenerateRoot(Config):
 
 def register() -> None:
     """Put the root schema into Hydra's ConfigStore as `generate_schema`."""
-    from hydra.core.config_store import ConfigStore
-
-    ConfigStore.instance().store(name="generate_schema", node=GenerateRoot)
+    store_schema(SCHEMAS["generate"], GenerateRoot)
 
 
 def execute(config: GenerateRoot) -> str:

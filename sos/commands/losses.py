@@ -24,8 +24,8 @@ HEADER = ("tokens", "nats", "another_likelier")
 @dataclass
 class Options:
     """The teacher's streams of a split, in the run's own view and dialect, are read by the model, and the loss of
-    each token is put to the field of the dialect that it belongs to: the first operand of a child of the root behind
-    a return (generate, a, 0, backtrack) is the choice of the next child, result is arithmetic, begin whether to go on
+    each token is put to the field of the dialect that it belongs to: the first field of a child of the root behind a
+    return (generate, a, 0, backtrack) is the choice of the next child, result is arithmetic, begin whether to go on
     or to return."""
 
     run: list[str] = places("RUN", "a run folder or a checkpoint", most=1)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from sos.commands.words import default_of, shown, table
+from sos.envs.registry import DEFAULT, ENVIRONMENTS
+from sos.schema.keys import hints
 
 USAGE = {
     "config": (
@@ -59,13 +61,24 @@ def groups(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra")
 
 
+def other_environments() -> Iterator[tuple[str, Any, str]]:
+    """Yield what `keys_of` does for the keys of each environment but the default."""
+    for name, environment in ENVIRONMENTS.items():
+        if name != DEFAULT:
+            for key, default, sentence in keys_of(environment.schema, "env."):
+                if key != "env.name":
+                    yield key, default, f"With env.name={name}: {sentence}"
+
+
 def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
     """Yield (dotted key, default, sentence) of a schema and those within it."""
-    hints = get_type_hints(schema)
+    known = hints(schema)
     for field in dataclasses.fields(schema):
-        inner = hints[field.name]
+        inner = known[field.name]
         if dataclasses.is_dataclass(inner) and isinstance(inner, type):
             yield from keys_of(inner, f"{prefix}{field.name}.")
+            if prefix + field.name == "env":
+                yield from other_environments()
         elif not any(dataclasses.is_dataclass(part) for part in get_args(inner)):
             yield prefix + field.name, default_of(field), field.metadata.get("sentence", "")
 

@@ -1,8 +1,10 @@
 """Splits and the sampler: which problems belong to `train`, `val` and `val_target`, and problem i of each.
 
-A number set (the sorted numbers) is in `val` or not by a hash, so that no set of `val` occurs in `train` with any
-target. A tenth of the targets is held out: they make `val_target`, with any numbers, and occur in neither of the
-others. The hash does not depend on a run's seed: all runs of one environment are evaluated on the same problems.
+An environment has groups of problems; Countdown's are those of one target. A share of the groups is held out: they make
+`val_target`, and occur in neither of the others. Within the other groups, a problem without its group (of Countdown:
+the sorted numbers) is in `val` or not by a hash, so that none of `val` occurs in `train` in any group. The hash does
+not depend on a run's seed: all runs of one environment are evaluated on the same problems. Where all problems make one
+group, none is held out, and `val_target` is empty.
 """
 
 from __future__ import annotations
@@ -23,28 +25,31 @@ SPLIT_SEED = 0
 
 
 class Splits(NamedTuple):
-    """The rule of the splits: int32 target arrays, and the share of number sets in `val` as a threshold of 2**32."""
+    """The rule of the splits: int32 arrays of groups, and the share of problems in `val` as a threshold of 2**32."""
 
-    targets: np.ndarray  # of train and val
+    groups: np.ndarray  # of train and val
     held_out: np.ndarray  # of val_target
     val_threshold: int
     key: np.uint64
 
 
 def make_splits(env: Any, val_fraction: float, held_out_fraction: float) -> Splits:
-    """Choose the held-out targets (at least one if the fraction is above 0) and the share of `val`."""
-    targets = np.arange(env.min_target, env.max_target + 1, dtype=np.int32)
-    num = min(len(targets) - 1, max(1, round(held_out_fraction * len(targets)))) if held_out_fraction > 0 else 0
+    """Choose the held-out groups and the share of `val`.
+
+    If the fraction is above 0, at least one group is held out, but never all.
+    """
+    groups = env.groups
+    num = min(len(groups) - 1, max(1, round(held_out_fraction * len(groups)))) if held_out_fraction > 0 else 0
     key = stream_key(SPLIT_SEED, "held-out targets")
-    held = np.array([permute(key, k, len(targets)) for k in range(num)], np.int64)
-    mask = np.zeros(len(targets), bool)
+    held = np.array([permute(key, k, len(groups)) for k in range(num)], np.int64)
+    mask = np.zeros(len(groups), bool)
     mask[held] = True
-    return Splits(targets[~mask], targets[mask], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
+    return Splits(groups[~mask], groups[mask], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
 
 
 @kernel
 def in_val(env, splits, problem):
-    """Say whether the number set of `problem` belongs to `val`."""
+    """Say whether `problem`, whatever its group, belongs to `val`."""
     return (environment.hash_key(env, splits.key, problem) >> np.uint64(32)) < np.uint64(splits.val_threshold)
 
 
@@ -52,15 +57,15 @@ def in_val(env, splits, problem):
 def sample(env, splits, split, solvable, key, index, problem, work):
     """Write problem `index` of the stream `key` and the split (index into `SPLITS`) into `problem` int32 (P,).
 
-    The target is uniform on the split's targets, then the numbers are uniform among those that belong to the split
+    The group is uniform on the split's groups, then the problem is drawn from those of it that belong to the split
     and are solvable (`solvable` 1), proven unsolvable (0) or either (-1): the published distribution, by rejection.
     Returns the number of draws, or -1 where `MAX_DRAWS` found none. `work` is the environment's `proof_work()`.
     """
     problem_key = fold(key, index)
-    targets = splits.held_out if split == VAL_TARGET else splits.targets
-    goal = targets[below(problem_key, 0, len(targets))]
+    groups = splits.held_out if split == VAL_TARGET else splits.groups
+    group = groups[below(problem_key, 0, len(groups))]
     for attempt in range(1, MAX_DRAWS + 1):
-        environment.draw(env, problem_key, goal, attempt, problem)
+        environment.draw(env, problem_key, group, attempt, problem)
         # The test that fewer draws pass comes first.
         if split == VAL and not in_val(env, splits, problem):
             continue
@@ -80,12 +85,18 @@ def _sample_many(env, splits, split, solvable, key, start, problems, work):
     return len(problems)
 
 
+def with_group(env: Any, problem: np.ndarray) -> str:
+    """Return the end of a message about a problem that names its group, where there are several."""
+    group = env.describe_group(problem)
+    return f" with {group}" if group else ""
+
+
 def sample_problems(
     env: Any, splits: Splits, split: str, num: int, *, seed: int = 0, start: int = 0, solvable: bool | None = True
 ) -> np.ndarray:
     """Return problems `start` to `start + num` of a split's stream, int32 (num, P).
 
-    Raises ValueError where the environment has no such problem (after a million draws for one target).
+    Raises ValueError where the environment has no such problem (after a million draws from one group).
     """
     problems = np.zeros((num, env.problem_width), np.int32)
     wanted = -1 if solvable is None else int(solvable)
@@ -94,14 +105,14 @@ def sample_problems(
     if done < num:
         kind = {1: "solvable ", 0: "unsolvable ", -1: ""}[wanted]
         raise UserError(
-            f"env: no {kind}problem of split {split} with target {problems[done, 0]} in {MAX_DRAWS} draws from "
-            f"{env.num_numbers} numbers in {env.min_number}..{env.max_number}"
+            f"env: no {kind}problem of split {split}{with_group(env, problems[done])} in {MAX_DRAWS} draws from "
+            f"{env.describe()}"
         )
     return problems
 
 
 def evaluation_problems(env: Any, splits: Splits, split: str, num: int, *, seed: int = 0) -> np.ndarray:
-    """Return `num` distinct problems (as sorted numbers and target) of a split, in stream order, int32 (num, P).
+    """Return `num` distinct problems (by their `problem_key`) of a split, in stream order, int32 (num, P).
 
     Fewer are returned where the split seems to hold no more: when 50 `num` draws bring no new one.
     """
@@ -109,6 +120,6 @@ def evaluation_problems(env: Any, splits: Splits, split: str, num: int, *, seed:
     start = 0
     while len(found) < num and start < 50 * num:
         for row in sample_problems(env, splits, split, num, seed=seed, start=start):
-            found.setdefault((int(row[0]), *sorted(int(n) for n in row[2:])), row)
+            found.setdefault(env.problem_key(row), row)
         start += num
     return np.array(list(found.values())[:num], np.int32)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.data.splits import SPLITS, Splits, sample
+from sos.data.splits import SPLITS, Splits, sample, with_group
 from sos.errors import UserError
 from sos.kernels import inlined, inner, kernel
 from sos.rng import fold, permute, stream_key
@@ -220,8 +220,7 @@ class TraceSource:
         drawn = self._draw_into(start, problems[:size], indices[:size])
         found = _sample_visits(self.env, self.splits, SPLITS.index(self.split), self.order, drawn, self._proof)
         if found < size:
-            target = int(problems[found, 0])
-            raise UserError(f"env: split {self.split} has no solvable problem with target {target}")
+            raise UserError(f"env: split {self.split} has no solvable problem{with_group(self.env, problems[found])}")
 
     def search(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
         """Search the problems that `sample` drew, the second half of `fill`; without a visit it only compiles."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from sos.data.splits import SPLITS
 from sos.datasets.headers import npy_header
+from sos.envs.registry import recorded_width
 from sos.errors import UserError
 from sos.files import damaged
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome
@@ -28,7 +29,7 @@ COUNTS = {
     "traces": ("visits", "dropped", "traces", "solved", "events"),
     "tokens": ("visits", "dropped", "streams", "tokens"),
 }
-ACTION_WIDTH = 4  # operand, operator, operand, result
+ACTION_WIDTH = 4  # two numbers around an operator, and the result
 OPERATORS = 4
 MAX_SEED = 2**63
 MAX_VOCABULARY = 1 << 16  # tokens are uint16
@@ -67,7 +68,7 @@ class Limits(NamedTuple):
     num_strategies: int
     vocab_size: int = 0  # of tokens
     context: int = 0
-    num_numbers: int = 0  # of traces
+    problem_width: int = 0  # of traces
 
 
 def short(value: Any) -> str:
@@ -167,7 +168,7 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         _object(recipe, group)
     if found := _interpolation(recipe, "recipe"):
         raise ValueError(f"{found} holds an interpolation (${{...}})")
-    _whole(recipe["env"], "num_numbers", 2, 6)
+    recorded_width(recipe["env"])
     _names(labels, "strategies", MAX_VOCABULARY)
     if kind == "tokens":
         _names(labels, "vocabulary", MAX_VOCABULARY)
@@ -235,8 +236,8 @@ def check_traces(columns: Mapping[str, np.ndarray], limits: Limits) -> None:
     """Raise UserError that names the column and the row unless every index in the columns of traces is good."""
     _check_lengths(columns, limits)
     problems, offsets = columns["problems"], columns["offsets"]
-    if problems.shape[1] != limits.num_numbers + 2:
-        raise UserError(f"problems has {problems.shape[1]} columns, not {limits.num_numbers + 2}")
+    if problems.shape[1] != limits.problem_width:
+        raise UserError(f"problems has {problems.shape[1]} columns, not {limits.problem_width}")
     if offsets.shape[1] != 3:
         raise UserError(f"offsets has {offsets.shape[1]} columns, not 3")
     for k, name in enumerate(("events", "nodes", "states")):

@@ -13,6 +13,7 @@ from sos.data.streams import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
 from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder
+from sos.envs.registry import recorded_width
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Shards:
             num_strategies=len(self.manifest["labels"]["strategies"]),
             vocab_size=self.vocab_size,
             context=recipe["data"].get("context", 0),
-            num_numbers=recipe["env"]["num_numbers"],
+            problem_width=recorded_width(recipe["env"]),
         )
         try:
             (check_traces if self.kind == "traces" else check_streams)(columns, limits)

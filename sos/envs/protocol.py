@@ -12,6 +12,7 @@ and methods of the environment (see `Countdown`): `problem_width`, `state_width`
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -229,3 +230,15 @@ def _no_threshold(env, problem):
 def threshold(env, problem):
     """Return the heuristic value, in the same scale, above which the published depth-first search drops a child."""
     return implementation_of("threshold", type(env))(env, problem)
+
+
+def needed() -> set[str]:
+    """Return the names of the stubs above that every environment implements: those without a default."""
+    functions = [value for name, value in globals().items() if inspect.isfunction(value) and not name.startswith("_")]
+    found = {stub.__name__ for stub in functions if next(iter(inspect.signature(stub).parameters), "") == "env"}
+    return found - set(_DEFAULTS)
+
+
+def implemented(kind: type) -> set[str]:
+    """Return the names of the stubs that are implemented for the NamedTuple `kind`."""
+    return {name for name, other in _IMPLEMENTATIONS if other is kind}

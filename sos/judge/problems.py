@@ -16,7 +16,6 @@ import numpy as np
 
 from sos.data.coverage import outcomes
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
-from sos.envs.countdown.rules import full_tree_nodes
 from sos.errors import UserError
 from sos.judge.registry import UNSOLVED_BY, registered
 from sos.rng import stream_key
@@ -36,7 +35,7 @@ def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np
     if split in SPLITS:
         return evaluation_problems(system.env, system.splits, split, num, seed=seed)
     strategies = registered(UNSOLVED_BY, split)(system)
-    max_nodes = full_tree_nodes(system.env)
+    max_nodes = system.env.tree_nodes
     if max_nodes > MAX_TRACE_NODES:
         raise UserError(
             f"split {split} needs whole searches, which can have {max_nodes} nodes (at most {MAX_TRACE_NODES})"
@@ -62,5 +61,5 @@ def _filter(system: System, num: int, seed: int, keep: Callable[[np.ndarray, int
             break
         rows = sample_problems(system.env, system.splits, "val", size, seed=seed, start=block * size)
         for row in rows[keep(rows, block * size)]:
-            found.setdefault((int(row[0]), *sorted(row[2:].tolist())), row)
+            found.setdefault(system.env.problem_key(row), row)
     return np.array(list(found.values())[:num], np.int32).reshape(-1, system.env.problem_width)

@@ -4,11 +4,14 @@ trace."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.envs.countdown.rules import Countdown, full_tree_nodes
+from sos.envs.countdown.config import MOST_NUMBERS_SEARCHED
+from sos.envs.countdown.rules import Countdown
+from sos.errors import UserError
 from sos.judge.metrics import Metric, chance_metric, mean_metric
 from sos.published.metric import node_alignment, parse_tree
 from sos.published.records import published_strategies, published_text, trace_text
@@ -49,6 +52,16 @@ def visited_states(text: str) -> set[tuple[int, ...]]:
         return set()
 
 
+def check_searchable(env: Any, run: Path) -> None:
+    """Raise UserError that names the run whose environment is none that the published strategies can search whole."""
+    if not isinstance(env, Countdown):
+        raise UserError(f"{run}: env.name must be countdown, which the published strategies search")
+    if env.num_numbers > MOST_NUMBERS_SEARCHED:
+        raise UserError(
+            f"{run}: env.num_numbers={env.num_numbers} is too many for whole searches (at most {MOST_NUMBERS_SEARCHED})"
+        )
+
+
 def align_rollouts(
     dialect: Dialect,
     env: Countdown,
@@ -61,7 +74,7 @@ def align_rollouts(
     `progress` is called with 1 after each rollout. A few ms each. Raises ValueError for an environment whose whole
     searches are too large.
     """
-    max_nodes = full_tree_nodes(env)
+    max_nodes = env.tree_nodes
     strategies = published_strategies()
     values = np.zeros((len(problems), len(strategies)))
     between = np.zeros((len(strategies), len(strategies)))

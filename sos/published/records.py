@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.envs.countdown.rules import HEURISTICS, MAX_NUMBERS, Countdown, full_tree_nodes
+from sos.envs.countdown.rules import HEURISTICS, MAX_NUMBERS, Countdown
 from sos.errors import UserError
 from sos.search import Beam, DepthFirst
 from sos.search.run import run_search
@@ -240,7 +240,7 @@ def first_solution(numbers: Sequence[int], target: int) -> list[str]:
     """Return the operations of the first solution in generation order. Raises ValueError where there is none."""
     problem = np.array([target, len(numbers), *numbers], np.int32)
     env = Countdown(len(numbers), max_target=target)
-    trace = run_search(ORACLE, env, problem, min(SOLUTION_NODES, full_tree_nodes(env)))
+    trace = run_search(ORACLE, env, problem, min(SOLUTION_NODES, env.tree_nodes))
     if trace.outcome != Outcome.SOLVED:
         raise UserError(f"problem {list(numbers)} to {target} has no solution")
     operations: list[str] = []

@@ -6,7 +6,6 @@ import numpy as np
 from tqdm import tqdm
 
 from sos.data.coverage import coverage
-from sos.envs.countdown.rules import full_tree_nodes
 from sos.errors import UserError
 from sos.judge.metrics import Metric, format_metric, mean_metric, rate_metric
 from sos.published.records import published_strategies, published_weight
@@ -26,7 +25,7 @@ def solve_table(system: System, problems: dict[str, np.ndarray]) -> Rows:
     of the full stream, the prompt included. Raises ValueError for an environment whose whole searches are too large,
     and where the dialect cannot write a trace.
     """
-    max_nodes = full_tree_nodes(system.env)
+    max_nodes = system.env.tree_nodes
     if max_nodes > MAX_TRACE_NODES:
         raise UserError(
             f"env.num_numbers={system.env.num_numbers}: a search can have {max_nodes} nodes (at most {MAX_TRACE_NODES})"

@@ -29,6 +29,7 @@ import numpy as np
 from sos.datasets.headers import npy_header
 from sos.errors import UserError
 from sos.files import damaged
+from sos.schema.ranges import check_range
 
 if TYPE_CHECKING:
     from sos.system import System
@@ -82,9 +83,9 @@ def read_rollouts(path: Path, system: System | None = None) -> Rollouts:
     try:
         _check_values(arrays)
         if system is not None:
-            _check_problems(arrays["problems"], system)
+            system.env.check_problems(arrays["problems"])
             if "tokens" in arrays:
-                _check_range("tokens", arrays["tokens"], 0, len(system.dialect.vocab) - 1)
+                check_range("tokens", arrays["tokens"], 0, len(system.dialect.vocab) - 1)
     except ValueError as error:
         raise damaged(path, error) from error
     kept: dict[str, np.ndarray] = {name: array.astype(ARRAYS[name][0], copy=False) for name, array in arrays.items()}
@@ -178,28 +179,10 @@ def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
 def _check_values(arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         _, _, least, most = ARRAYS[name]
-        _check_range(name, array, least, most)
+        check_range(name, array, least, most)
     if "tokens" in arrays:
         offsets, num = arrays["offsets"], len(arrays["tokens"])
         if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
             raise ValueError("offsets do not ascend from 0")
         if offsets[-1] != num:
             raise ValueError(f"offsets end at {offsets[-1]}, and there are {num} tokens")
-
-
-def _check_problems(problems: np.ndarray, system: System) -> None:
-    env = system.env
-    if problems.shape[1] != env.problem_width:
-        raise ValueError(f"problems has {problems.shape[1]} columns, not {env.problem_width}")
-    _check_range("problems[:, 1], the count of numbers,", problems[:, 1], env.num_numbers, env.num_numbers)
-    _check_range("problems[:, 0], the target,", problems[:, 0], env.min_target, env.max_target)
-    _check_range("problems[:, 2:], the numbers,", problems[:, 2:], env.min_number, env.max_number)
-
-
-def _check_range(name: str, array: np.ndarray, least: float, most: float) -> None:
-    """Raise ValueError with the first value that is not from `least` to `most`."""
-    fine = (array >= least) & (array <= most)  # not the other way round: NaN is neither
-    if not fine.all():
-        row = int(np.argmin(fine.reshape(len(array), -1).all(1)))
-        value = array[row][~fine[row]][0] if array.ndim == 2 else array[row]
-        raise ValueError(f"{name} must be {least} to {most}, got {value} in row {row}")

@@ -63,9 +63,15 @@ def key(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def chosen(default: type) -> Any:
+    """Return the field of a group whose schema is one of several, all derived from the one that the field declares."""
+    return dataclasses.field(default_factory=default, metadata={"schema": default})
+
+
 def hints(schema: type) -> dict[str, Any]:
-    """Return the types of a schema's fields."""
-    return typing.get_type_hints(schema)
+    """Return the types of a schema's fields; of one made by `chosen`, its default's."""
+    defaults = {f.name: f.metadata["schema"] for f in dataclasses.fields(schema) if "schema" in f.metadata}
+    return typing.get_type_hints(schema) | defaults
 
 
 def nested(hint: Any) -> type | None:
@@ -83,11 +89,15 @@ def default_of(field: dataclasses.Field) -> Any:
     return field.default
 
 
-def describe_keys(schema: type, prefix: str = "") -> list[Key]:
-    """Return every key of a schema and of the schemas in it, in order, by its dotted name."""
+def describe_keys(schema: type, prefix: str = "", groups: Mapping[str, type] | None = None) -> list[Key]:
+    """Return every key of a schema and of the schemas in it, in order, by its dotted name.
+
+    `groups` says the schemas of fields made by `chosen` where they are not the defaults.
+    """
     found = []
+    known = hints(schema) | dict(groups or {})
     for field in dataclasses.fields(schema):
-        hint = hints(schema)[field.name]
+        hint = known[field.name]
         inner = nested(hint)
         if inner is not None and hint is inner:
             found += describe_keys(inner, f"{prefix}{field.name}.")
@@ -172,8 +182,9 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
 def check_keys(group: Any, prefix: str) -> None:
     """Check all values against type, range and choices. Raises UserError that names the key behind `prefix`."""
     schema = type(group)
+    declared = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
-        value, hint = getattr(group, field.name), hints(schema)[field.name]
+        value, hint = getattr(group, field.name), declared[field.name]
         name = f"{prefix}.{field.name}" if prefix else field.name
         if not _fits(value, hint):
             raise UserError(f"{name} must be of type {field.type}, got {value!r}")

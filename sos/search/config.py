@@ -43,9 +43,7 @@ class StrategyConfig:
     look_ahead: int = key(
         0, "1 writes no dead ends, 2 no nodes whose children are all dead ends.", choices=(0, 1, 2), only=_NO_BEAM
     )
-    skip_out_of_range: bool = key(
-        False, "No dead ends outside env.min_target to env.max_target are written.", only=_NO_BEAM
-    )
+    skip_out_of_range: bool = key(False, "No dead ends whose value no problem asks for are written.", only=_NO_BEAM)
     bound: int = key(
         300, "The largest result of the first pass of widening.", low=2, high=INT32, only={"name": ("widening",)}
     )

@@ -77,7 +77,7 @@ def test_descending_problems_are_the_same_ones_sorted():
 
 def test_targets_are_uniform_and_unsolvable_problems_can_be_had():
     targets = sample_problems(ENV, SPLITS, "train", 3700)[:, 0]
-    counts = np.array([(targets == t).sum() for t in SPLITS.targets])
+    counts = np.array([(targets == t).sum() for t in SPLITS.groups])
     expected = len(targets) / len(counts)
     assert ((counts - expected) ** 2 / expected).sum() < 70  # chi-square with 36 degrees of freedom, p = 0.0006
     for row in sample_problems(ENV, SPLITS, "val", 20, solvable=False):

@@ -16,8 +16,9 @@ import torch
 from drivers import run_search
 
 import sos.judge.evaluation as evaluation_module
-from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig, StreamConfig
+from sos.config import Config, DataConfig, EvalConfig, SearchConfig, StreamConfig
 from sos.data.splits import sample_problems
+from sos.envs.countdown.config import CountdownConfig
 from sos.judge.evaluation import Evaluation, evaluate, rollout_text, write_metrics
 from sos.judge.intervals import wilson
 from sos.judge.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
@@ -36,7 +37,7 @@ DETOUR = f"2 + 3 = 6 [ 4 6 ] 4 + 6 = 10 x < 0 [ 2 3 4 ] {PERFECT}"  # 2 + 3 is 5
 UNREADABLE = "3 * 4 = 12 ] ["
 FALSE_GOAL = "2 + 3 = 5 [ 4 5 ] 4 + 5 = 9 !"
 CUT = "2 + 3 ="
-ENV = EnvConfig(max_target=50, max_value=100)
+ENV = CountdownConfig(max_target=50, max_value=100)
 CONFIG = Config(
     env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3, held_out_fraction=0.1)
 )
@@ -333,7 +334,7 @@ def test_a_real_model_is_evaluated_the_same_twice(system: System, model: GPT) ->
 
 
 def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptureFixture) -> None:
-    env = EnvConfig(num_numbers=3, max_number=4, min_target=10, max_target=12, max_value=100)
+    env = CountdownConfig(num_numbers=3, max_number=4, min_target=10, max_target=12, max_value=100)
     small = build_system(replace(CONFIG, env=env, data=DataConfig(context=64, val_fraction=0.5, held_out_fraction=0.0)))
     wanted = EvalConfig(num_problems=200, max_tokens=2, pass_k=[], num_rollout_texts=0)
     with caplog.at_level(logging.WARNING):

@@ -18,8 +18,9 @@ from sizes import plain
 
 from sos.commands.cli import call
 from sos.commands.losses import measure
-from sos.config import Config, DataConfig, EnvConfig, to_dict
+from sos.config import Config, DataConfig, to_dict
 from sos.datasets.source import build_source
+from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
 from sos.judge.losses import KEYS, losses_by_place, table
 from sos.model.gpt import GPT
@@ -33,7 +34,7 @@ main = partial(call, "losses")
 
 ENV = Countdown(num_numbers=3, max_number=30)
 SEARCHES = [strategy for _, strategy in all_searches()]
-CONFIG = Config(env=EnvConfig(max_target=50, max_value=100), data=DataConfig(context=64))
+CONFIG = Config(env=CountdownConfig(max_target=50, max_value=100), data=DataConfig(context=64))
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 

@@ -11,9 +11,10 @@ import pytest
 from drivers import read_jsonl, run_search
 
 from sos.commands.cli import call
-from sos.config import Config, DataConfig, EnvConfig, EvalConfig, SearchConfig
+from sos.config import Config, DataConfig, EvalConfig, SearchConfig
 from sos.data.splits import evaluation_problems
-from sos.envs.countdown.rules import Countdown, full_tree_nodes
+from sos.envs.countdown.config import CountdownConfig
+from sos.envs.countdown.rules import Countdown
 from sos.judge.problems import split_problems
 from sos.published.records import published_strategies, published_weight, trace_text
 from sos.published.strategies import ANY, MEAN, MIXTURE, as_lines, as_text, solve_table
@@ -24,7 +25,7 @@ from sos.trace import Outcome
 main = partial(call, "strategies")
 
 CONFIG = Config(
-    env=EnvConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
+    env=CountdownConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
     search=SearchConfig(name="beam", width=2),
     data=DataConfig(context=256, val_fraction=0.3),
 )
@@ -74,8 +75,8 @@ def test_no_search_has_more_nodes_than_the_full_tree() -> None:
         # These divide each other (but not their sums), and the target is out of reach.
         trace = run_search(everything, env, env.problem_row(999, [4, 16, 64][:num_numbers]))
         assert len(trace.nodes) == found
-        assert full_tree_nodes(env) == most
-    assert full_tree_nodes(Countdown(5)) == 58_601
+        assert env.tree_nodes == most
+    assert Countdown(5).tree_nodes == 58_601
 
 
 def test_difficult_problems_are_those_that_no_strategy_solves(system: System) -> None:
@@ -119,8 +120,8 @@ def test_the_keys_of_the_splits_are_checked() -> None:
         with pytest.raises(ValueError, match=r"^eval.splits must name some of val, val_target, difficult, unsolved, "):
             EvalConfig(splits=splits)
     with pytest.raises(ValueError, match=r"eval.splits: difficult needs whole searches, .*env.num_numbers=6"):
-        Config(env=EnvConfig(num_numbers=6), eval=EvalConfig(splits=["val", "difficult"]))
-    six = build_system(Config(env=EnvConfig(num_numbers=6)))
+        Config(env=CountdownConfig(num_numbers=6), eval=EvalConfig(splits=["val", "difficult"]))
+    six = build_system(Config(env=CountdownConfig(num_numbers=6)))
     with pytest.raises(ValueError, match="split unsolved needs whole searches, which can have 3516061 nodes"):
         split_problems(six, "unsolved", 1)
 

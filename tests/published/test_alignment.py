@@ -13,8 +13,9 @@ from drivers import run_search
 from synthetic_runs import write_run
 
 from sos.commands.cli import call
-from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
+from sos.config import Config, DataConfig, StreamConfig, to_dict
 from sos.data.splits import evaluation_problems
+from sos.envs.countdown.config import CountdownConfig
 from sos.published.alignment import align_rollouts, table, visited_states
 from sos.published.metric import parse_tree
 from sos.published.records import published_strategies, published_text, trace_text
@@ -25,7 +26,7 @@ from sos.system import System, build_system
 main = partial(call, "alignment")
 
 CONFIG = Config(
-    env=EnvConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
+    env=CountdownConfig(num_numbers=3, max_number=30, max_value=2**31 - 1),
     stream=StreamConfig(numbers="digits"),
     data=DataConfig(context=2048, val_fraction=0.3),
 )

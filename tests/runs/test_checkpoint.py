@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from sos.commands.cli import call
-from sos.config import Config, DataConfig, EnvConfig, StreamConfig, to_dict
+from sos.config import Config, DataConfig, StreamConfig, to_dict
 from sos.datasets.source import dialect_hash
+from sos.envs.countdown.config import CountdownConfig
 from sos.errors import UserError
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import config_of, load_checkpoint, load_model
@@ -26,7 +27,7 @@ from sos.system import System, build_system, gpt_config
 
 main = partial(call, "evaluate")
 
-CONFIG = Config(env=EnvConfig(max_target=50, max_value=100), data=DataConfig(context=64))
+CONFIG = Config(env=CountdownConfig(max_target=50, max_value=100), data=DataConfig(context=64))
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 

@@ -20,8 +20,9 @@ from synthetic_runs import write_run
 
 from sos.commands.cli import call
 from sos.compose import compose
-from sos.config import Config, EnvConfig, SearchConfig, StreamConfig, to_dict
+from sos.config import Config, SearchConfig, StreamConfig, to_dict
 from sos.datasets.files import trace_line
+from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
 from sos.stream.codec import DecodeStatus
 from sos.stream.dialect.compile import Dialect
@@ -221,7 +222,7 @@ def test_the_page_is_safe_and_loads_nothing(dialect_of: Loader) -> None:
     assert "default-src 'none'" in page
 
 
-SYSTEM_CONFIG = Config(env=EnvConfig(), search=SearchConfig(), stream=StreamConfig())
+SYSTEM_CONFIG = Config(env=CountdownConfig(), search=SearchConfig(), stream=StreamConfig())
 SYSTEM: System = build_system(SYSTEM_CONFIG)
 SEARCH = SYSTEM.strategy
 

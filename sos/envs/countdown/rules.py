@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import protocol
-from sos.envs.countdown import pruning
+from sos.envs.countdown import problems, pruning
 from sos.envs.countdown.heuristics import (
     BY_OPERATOR,
     HEURISTIC_SCALE,
@@ -32,7 +32,6 @@ from sos.envs.countdown.heuristics import (
 )
 from sos.envs.countdown.proof import ADD, DIVIDE, MULTIPLY, SUBTRACT, ProofWork, new_proof_work, reaches
 from sos.envs.protocol import Field, implements
-from sos.errors import UserError
 from sos.kernels import inner
 from sos.rng import below, fold
 
@@ -79,11 +78,7 @@ class Countdown(NamedTuple):
 
     @property
     def largest_number(self) -> int:
-        """The largest number that a true trace can hold."""
-        largest, product = max(self.max_target, self.max_number), 1
-        for _ in range(self.num_numbers):
-            product = min(product * max(self.max_number, 2), INT32_MAX)
-        return max(largest, min(product, self.max_value))
+        return problems.largest_number(self)
 
     @property
     def heuristics(self) -> tuple[str, ...]:
@@ -113,6 +108,29 @@ class Countdown(NamedTuple):
         }
 
     @property
+    def groups(self) -> np.ndarray:
+        return problems.groups(self)
+
+    @property
+    def tree_nodes(self) -> int:
+        return problems.tree_nodes(self)
+
+    def describe(self) -> str:
+        return problems.describe(self)
+
+    def describe_group(self, problem: problems.Row) -> str:
+        return problems.describe_group(self, problem)
+
+    def problem_key(self, problem: problems.Row) -> tuple[int, ...]:
+        return problems.problem_key(self, problem)
+
+    def longest_problem(self) -> list[int]:
+        return problems.longest_problem(self)
+
+    def check_problems(self, rows: np.ndarray) -> None:
+        problems.check_problems(self, rows)
+
+    @property
     def dialects(self) -> Traversable:
         """The folder of the dialects that are shipped for it."""
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "countdown"
@@ -122,11 +140,7 @@ class Countdown(NamedTuple):
         return new_proof_work(self.num_numbers)
 
     def problem_row(self, target: int, numbers: list[int]) -> list[int]:
-        """Return the problem row for `numbers`, which must be `num_numbers` long, in the order in which it lists
-        them."""
-        if len(numbers) != self.num_numbers:
-            raise UserError(f"this Countdown takes {self.num_numbers} numbers, got {numbers}")
-        return [target, len(numbers), *(sorted(numbers, reverse=True) if self.descending else numbers)]
+        return problems.problem_row(self, target, numbers)
 
 
 @implements(protocol.root_state, Countdown)
@@ -358,11 +372,3 @@ def _hash_key(env, key, problem):
 @implements(protocol.solvable, Countdown)
 def _solvable(env, problem, work):
     return reaches(problem, env.max_value, work)
-
-
-def full_tree_nodes(env: Countdown) -> int:
-    """Return the number of nodes of the full search tree, which no search of `env` can exceed."""
-    nodes = 1
-    for count in range(2, env.num_numbers + 1):
-        nodes = 1 + 2 * count * (count - 1) * nodes
-    return nodes

@@ -1,0 +1,91 @@
+"""The environments by name. A new one is a module of its rules, a schema, one line at the end of this file, and a YAML.
+
+`env=NAME` chooses conf/env/NAME.yaml, in which `name:` says whose keys the others are; `hydra.searchpath=[file://DIR]`
+adds a folder DIR with such files in DIR/env. `env.name=NAME` chooses the environment with its defaults, without a
+file. A plain dict, as a checkpoint holds it, says it by its `env.name`, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from sos.envs.config import EnvConfig
+from sos.envs.countdown.config import CountdownConfig
+from sos.errors import UserError
+
+DEFAULT = "countdown"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A kind of environment and the schema of its keys."""
+
+    schema: type[EnvConfig]
+    home: type | str  # the NamedTuple, or "module:Name" of it: nothing is compiled before it is needed
+
+    @cached_property
+    def kind(self) -> type:
+        """The NamedTuple, imported when it is first asked for. Raises TypeError where it lacks a kernel."""
+        if not isinstance(self.home, str):
+            return self.home
+        module, _, name = self.home.partition(":")
+        kind: type = getattr(import_module(module), name)
+        _check_kernels(kind)
+        return kind
+
+    def build(self, config: EnvConfig) -> Any:
+        """Return the environment of a config."""
+        values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        del values["name"]
+        return self.kind(**values)
+
+
+ENVIRONMENTS: dict[str, Environment] = {}
+
+
+def register_environment(name: str, schema: type[EnvConfig], kind: type | str) -> None:
+    """Make an environment known by `name`; `kind` is its NamedTuple, or "module:Name" of it.
+
+    Raises ValueError for a name that is taken or a schema of another name, TypeError for a kind without a kernel.
+    """
+    if name in ENVIRONMENTS:
+        raise ValueError(f"environment {name} is registered already")
+    if not issubclass(schema, EnvConfig) or schema().name != name:
+        raise ValueError(f"{schema.__name__} must derive from EnvConfig and have the name {name}")
+    if not isinstance(kind, str):
+        _check_kernels(kind)
+    ENVIRONMENTS[name] = Environment(schema, kind)
+
+
+def _check_kernels(kind: type) -> None:
+    from sos.envs.protocol import implemented, needed  # it imports numba, which help does without
+
+    missing = sorted(needed() - implemented(kind))
+    if missing:
+        raise TypeError(f"{kind.__name__} does not implement {', '.join(missing)}")
+
+
+def environment_named(name: Any) -> Environment:
+    """Return what is registered as `name`, the value of `env.name`. Raises UserError that names it."""
+    if not isinstance(name, str):
+        raise UserError(f"env.name must be of type str, got {name!r}")
+    if name not in ENVIRONMENTS:
+        raise UserError(f"env.name must be one of {', '.join(ENVIRONMENTS)}, got {name!r}")
+    return ENVIRONMENTS[name]
+
+
+def recorded_width(values: Mapping[str, Any]) -> int:
+    """Return the columns of the problems of a data set whose group `env` has these plain values. Raises UserError."""
+    found = environment_named(values.get("name", DEFAULT))
+    found.schema.check_recorded(values)
+    fields = found.kind._fields  # type: ignore[attr-defined]
+    width: int = found.kind(**{name: values[name] for name in fields if name in values}).problem_width
+    return width
+
+
+register_environment("countdown", CountdownConfig, "sos.envs.countdown.rules:Countdown")
