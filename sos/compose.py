@@ -15,7 +15,7 @@ from typing import Any
 from sos import ROOT
 from sos.config import Config
 from sos.envs.config import EnvConfig
-from sos.envs.registry import DEFAULT, environment_named
+from sos.envs.registry import DEFAULT, ENVIRONMENTS, environment_named
 from sos.errors import UserError, one_line
 from sos.schema.keys import describe_keys, nearest, path_keys, unused
 
@@ -252,6 +252,7 @@ def plain_paths(words: Sequence[str], paths: Collection[str] | None = None) -> l
     from hydra.errors import HydraException
 
     known = {*(path_keys(Config) if paths is None else paths), *FOLDER_KEYS}
+    known |= {f"env.{name}" for environment in ENVIRONMENTS.values() for name in path_keys(environment.schema)}
     parser = OverridesParser.create()
     result = []
     for word in words:

@@ -1,10 +1,10 @@
 """Splits and the sampler: which problems belong to `train`, `val` and `val_target`, and problem i of each.
 
-An environment has groups of problems; Countdown's are those of one target. A share of the groups is held out: they make
-`val_target`, and occur in neither of the others. Within the other groups, a problem without its group (of Countdown:
-the sorted numbers) is in `val` or not by a hash, so that none of `val` occurs in `train` in any group. The hash does
-not depend on a run's seed: all runs of one environment are evaluated on the same problems. Where all problems make one
-group, none is held out, and `val_target` is empty.
+An environment has groups of problems, such as those of one target. A share of the groups is held out: they make
+`val_target`, and occur in neither of the others. A problem without its group, such as a set of numbers, is in `val` or
+not by a hash, so that none of `val` occurs in `train` in any group. The hash does not depend on a run's seed: all runs
+of one environment are evaluated on the same problems. Where all problems make one group, none is held out, and
+`val_target` is empty.
 """
 
 from __future__ import annotations

@@ -19,6 +19,16 @@ from sos.envs.countdown.config import CountdownConfig
 from sos.errors import UserError
 
 DEFAULT = "countdown"
+# What Python asks of problems, as properties and methods of the NamedTuple; see `sos.envs.countdown.problems`.
+PROBLEMS = (
+    "groups",  # int32 (G,): the groups that a split can hold out; one of them goes to `draw`
+    "tree_nodes",  # of the full search tree, at most
+    "describe",  # () -> what problems are drawn from
+    "describe_group",  # (problem) -> its group in words, empty where all problems make one
+    "problem_key",  # (problem) -> tuple: equal for problems that count as the same
+    "longest_problem",  # () -> the row of one whose statement is as long as any
+    "check_problems",  # (rows from a file) -> None, or ValueError that names the row
+)
 
 
 @dataclass(frozen=True)
@@ -30,12 +40,12 @@ class Environment:
 
     @cached_property
     def kind(self) -> type:
-        """The NamedTuple, imported when it is first asked for. Raises TypeError where it lacks a kernel."""
+        """The NamedTuple, imported when it is first asked for. Raises TypeError where it lacks a part."""
         if not isinstance(self.home, str):
             return self.home
         module, _, name = self.home.partition(":")
         kind: type = getattr(import_module(module), name)
-        _check_kernels(kind)
+        _check_kind(kind)
         return kind
 
     def build(self, config: EnvConfig) -> Any:
@@ -51,23 +61,24 @@ ENVIRONMENTS: dict[str, Environment] = {}
 def register_environment(name: str, schema: type[EnvConfig], kind: type | str) -> None:
     """Make an environment known by `name`; `kind` is its NamedTuple, or "module:Name" of it.
 
-    Raises ValueError for a name that is taken or a schema of another name, TypeError for a kind without a kernel.
+    Raises ValueError for a name that is taken or a schema of another name, TypeError for a kind that
+    lacks a kernel or one of `PROBLEMS`.
     """
     if name in ENVIRONMENTS:
         raise ValueError(f"environment {name} is registered already")
     if not issubclass(schema, EnvConfig) or schema().name != name:
         raise ValueError(f"{schema.__name__} must derive from EnvConfig and have the name {name}")
     if not isinstance(kind, str):
-        _check_kernels(kind)
+        _check_kind(kind)
     ENVIRONMENTS[name] = Environment(schema, kind)
 
 
-def _check_kernels(kind: type) -> None:
+def _check_kind(kind: type) -> None:
     from sos.envs.protocol import implemented, needed  # it imports numba, which help does without
 
-    missing = sorted(needed() - implemented(kind))
+    missing = {*(needed() - implemented(kind)), *(name for name in PROBLEMS if not hasattr(kind, name))}
     if missing:
-        raise TypeError(f"{kind.__name__} does not implement {', '.join(missing)}")
+        raise TypeError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
 
 
 def environment_named(name: Any) -> Environment:
