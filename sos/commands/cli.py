@@ -228,6 +228,8 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
     for register in registered:
         register()
     if {"-c", "--cfg"} & set(sys.argv[1:]):  # what it prints is the whole config, with the keys of one environment
-        show_whole(name, schema, [word for word in sys.argv[1:] if word.lstrip("+~") and "=" in word])
+        show_whole(
+            name, schema, [word for word in sys.argv[1:] if word[:1] == "~" or ("=" in word[1:] and word[:1] != "-")]
+        )
     with explained(schema):
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()

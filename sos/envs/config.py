@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,14 @@ class EnvConfig:
     name: str = key("", "The environment.")
 
     def check_run(self, config: Any) -> None:
-        """Raise UserError where the rest of a run's `Config` does not go with this environment; nothing does not."""
+        """Raise UserError where the rest of a run's `Config` does not go with this environment.
+
+        Everything does, unless the schema of an environment says otherwise.
+        """
 
     @classmethod
     def check_recorded(cls, values: Mapping[str, Any]) -> None:
-        """Raise UserError unless an environment can be sized by the plain keys that a data set recorded."""
-        cls(**values)
+        """Raise UserError unless an environment can be sized by the plain keys that a data set recorded; an older
+        schema may have had others."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        cls(**{name: value for name, value in values.items() if name in known})

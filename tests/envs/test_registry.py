@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 from places import ROOT
 
 from sos.commands.completion import script
@@ -193,6 +196,20 @@ def test_a_recorded_environment_tells_the_width_of_its_problems() -> None:
     assert recorded_width({"name": "countdown", "num_numbers": 2, "of_an_older_schema": 1}) == 4
     with pytest.raises(UserError, match="num_numbers must be a whole number from 2 to 6, got True"):
         recorded_width({"num_numbers": True})
+
+
+def test_what_a_data_set_recorded_is_checked_before_it_sizes_anything() -> None:
+    ToyConfig.check_recorded({"name": "toy", "num_nodes": 5, "of_an_older_schema": 1})
+    for value in (1, 10**9, "5", None, [5]):
+        with pytest.raises(UserError, match=r"env\.num_nodes must be"):
+            ToyConfig.check_recorded({"num_nodes": value})
+
+
+def test_the_printed_config_has_all_keys_of_its_environment() -> None:
+    words = ["env=countdown_paper", "env.max_target=90", "seed=3"]
+    command = [sys.executable, "-m", "sos", "train", *words, "--cfg", "job"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert yaml.safe_load(printed) == to_dict(compose(words))
 
 
 def test_one_group_of_problems_is_never_held_out() -> None:
