@@ -33,7 +33,7 @@ class Options:
     only search keys, the teacher's, can be given."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, a data set, or a file of traces", most=1, least=0)
-    problem: str | None = option(None, "[target,number,...]")
+    problem: str | None = option(None, "a problem as its environment writes it; Countdown: [target,number,...]")
     split: str | None = option(None, "whose problems; null: val")
     index: str | None = option(None, "the number of the problem, trace or stream, or several: 0,1; null: 0")
     rollout: str | None = option(None, "a run folder, or a folder of runs: the model of each")
@@ -64,7 +64,7 @@ def sources_of(options: Options) -> dict[str, str]:
     if len(named) > 1:
         raise UserError(f"{named[0]} and {named[1]} are two sources; give one")
     if not named and not {"problem", "split"} & given.keys():
-        raise UserError(f"nothing to show: give problem=[target,numbers...], split=..., or one of {', '.join(SOURCES)}")
+        raise UserError(f"nothing to show: give problem=..., split=..., or one of {', '.join(SOURCES)}")
     if "problem" in given and {"split", "index"} & given.keys():
         raise UserError("problem and split/index both name the problem; give one")
     return given

@@ -1,7 +1,8 @@
 """Traces in files: JSON lines, each checked before a kernel sees it.
 
 A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`,
-the arrays of a `sos.trace.Trace`. Every error is a ValueError that names the file, the line and the value.
+the arrays of a `sos.trace.Trace`; `env` names the environment, where it is not `sos.envs.words.UNNAMED`. Every error
+is a ValueError that names the file, the line and the value.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from sos.datasets.checks import ACTION_WIDTH, check_rows, short
-from sos.envs.countdown.rules import MAX_NUMBERS
+from sos.datasets.checks import check_rows
+from sos.envs.words import UNNAMED, words_named
 from sos.errors import UserError
 from sos.trace import ACTION, EVENT_COLUMNS, Trace
 
 
-def trace_line(trace: Trace, strategy: str) -> str:
-    """Return the JSON of a trace, without a line end."""
+def trace_line(trace: Trace, strategy: str, env: str = UNNAMED) -> str:
+    """Return the JSON of a trace in the environment of that name, without a line end."""
     arrays = {name: array.tolist() for name, array in trace._asdict().items()}
-    return json.dumps({"problem": arrays.pop("problem"), "strategy": strategy, **arrays})
+    named = {} if env == UNNAMED else {"env": env}
+    return json.dumps({**named, "problem": arrays.pop("problem"), "strategy": strategy, **arrays})
+
+
+def env_of(value: dict[str, Any], problem: np.ndarray) -> Any:
+    """Return the environment of one line's JSON, made for its problem. Raises UserError where there is none."""
+    return words_named(value.get("env", UNNAMED)).env_of(problem)
 
 
 def parse_trace(value: Any) -> tuple[Trace, str]:
@@ -31,12 +38,10 @@ def parse_trace(value: Any) -> tuple[Trace, str]:
     if not isinstance(value.get("strategy"), str):
         raise UserError(f"strategy must be a text, got {value.get('strategy')!r}")
     problem = _matrix(value, "problem", None)
-    count = len(problem) - 2
-    if not (2 <= count <= MAX_NUMBERS and problem[1] == count):
-        raise UserError(f"problem must be [target, count, numbers...], got {short(problem.tolist())}")
+    env = env_of(value, problem)
     events = _matrix(value, "events", EVENT_COLUMNS)
-    nodes = _matrix(value, "nodes", ACTION + ACTION_WIDTH)
-    states = _matrix(value, "states", count + 1)
+    nodes = _matrix(value, "nodes", ACTION + env.action_width)
+    states = _matrix(value, "states", env.state_width)
     offsets = np.array([(0, 0, 0), (len(events), len(nodes), len(states))], np.int64)
     check_rows(problem[None], events, nodes, states, offsets)
     return Trace(problem, events, nodes, states), value["strategy"]

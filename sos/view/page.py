@@ -15,16 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.envs import protocol as environment
+from sos.envs.words import Words, words_of
 from sos.stream.codec import DecodeStatus, encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.verify import Error, Verdict, verify, verify_tokens
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, STATE, VALUE, Event, Outcome, Trace
-from sos.view.sentences import END_WORDS, WORDS, explain_mistakes, operation
+from sos.view.sentences import END_WORDS, explain_mistakes, mistake_names
 
 KINDS = (*(event.name.lower() for event in Event), "rest")  # "rest": tokens that belong to no event
 REST = len(KINDS) - 1
-SCRIPTS = ("model.js", "tree.js", "stream.js", "page.js")
-OPERATORS = {"*": "×", "-": "−", "/": "÷"}  # as people write them
+SCRIPTS = ("model.js", "draw.js", "tree.js", "stream.js", "page.js")
+QUOTED = "{value}"  # stands in a sentence for the number that an event quotes
 
 
 class TraceStream(NamedTuple):
@@ -65,12 +67,14 @@ def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]
     first token of event e; `mistakes` maps an event to its error and a sentence about it.
     """
     trace, verdict, tokens = shown.trace, shown.verdict, shown.tokens
+    speech = words_of(env)
     num_events = len(trace.events)
     num_read = int(np.searchsorted(shown.align < 0, True))
     starts = np.searchsorted(shown.align[:num_read], np.arange(num_events)).tolist()
     events = trace.events
+    names = mistake_names(speech)
     mistakes = {
-        str(e): {"name": WORDS[Error(int(verdict.errors[e]))], "text": text}
+        str(e): {"name": names[Error(int(verdict.errors[e]))], "text": text}
         for e, text in explain_mistakes(env, trace, verdict.errors).items()
     }
     rest = _rest(verdict.status, len(tokens) - num_read)
@@ -83,11 +87,13 @@ def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]
         if wrong:
             mistakes[str(num_events)] = {"name": name, "text": text}
     words, ids = _words(dialect, tokens, starts)
+    state_rows = _state_rows(trace)
     return {
         "title": shown.title,
         "detail": shown.detail,
-        "problem": problem_data(shown.problem),
-        "stated": None if np.array_equal(trace.problem, shown.problem) else problem_data(trace.problem),
+        "problem": problem_data(env, speech, shown.problem),
+        "stated": None if np.array_equal(trace.problem, shown.problem) else problem_data(env, speech, trace.problem),
+        "says": _says(speech, shown),
         "solved": verdict.solved,
         "goalEvent": verdict.goal_event,
         "ending": _ending(trace, verdict),
@@ -99,41 +105,69 @@ def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]
         "words": words,
         "tokens": ids,
         "starts": starts,
-        "tree": _tree(env, trace),
+        "tree": _tree(speech, trace, state_rows),
+        "keys": ["" if row < 0 else speech.state_key(trace.states[row]) for row in state_rows],
+        "drawings": _drawings(speech, trace, state_rows),
     }
 
 
-def problem_data(problem: np.ndarray) -> dict[str, Any]:
-    """Return the goal and the numbers of a problem row."""
-    target, count, *numbers = problem.tolist()
-    return {"target": target, "numbers": numbers[:count]}
+def problem_data(env: Any, speech: Words, problem: np.ndarray) -> dict[str, Any]:
+    """Return what is given in a problem and what is to be reached, and both in short and as a sentence without its
+    end."""
+    given, goal = speech.problem_parts(problem)
+    root = np.zeros(env.state_width, np.int32)
+    environment.root_state(env, problem, root)
+    return {
+        "given": given,
+        "goal": goal,
+        "short": speech.problem_text(problem),
+        "task": speech.task_text(problem, root),
+    }
 
 
-def action_text(env: Any, action: np.ndarray) -> str:
-    """Return an action as people write it."""
-    a, operator, b, result = operation(env, action)
-    return f"{a} {OPERATORS.get(operator, operator)} {b} = {result}"
+def _says(speech: Words, shown: TraceStream) -> dict[str, str]:
+    """Return the sentences about events that the environment words: the first, dead ends and goals, and its verb."""
+    root = shown.trace.states[shown.trace.events[0, STATE]] if len(shown.trace.events) else None
+    task = "" if root is None else speech.task_text(shown.problem, root)
+    return {
+        "first": f"{task[:1].upper()}{task[1:]}.",
+        "deadEnd": speech.verdict_text(shown.problem, False, QUOTED),
+        "goal": speech.verdict_text(shown.problem, True, QUOTED),
+        "holds": speech.holds,
+    }
 
 
-def state_numbers(state: np.ndarray) -> list[int]:
-    """Return the numbers of a state row."""
-    return state[1 : 1 + state[0]].tolist()
-
-
-def _tree(env: Any, trace: Trace) -> dict[str, Any]:
-    """Return parent, stated numbers, operation and claimed result of every node, as its generation said them."""
-    num = len(trace.nodes)
-    state_row = [-1] * num
+def _state_rows(trace: Trace) -> list[int]:
+    """Return the row of the state that was first stated for each node, -1 where none was."""
+    state_row = [-1] * len(trace.nodes)
     for kind, node, row in zip(*trace.events[:, [KIND, NODE, STATE]].T.tolist(), strict=True):
         if kind in (Event.GENERATE, Event.EXPAND) and node >= 0 and state_row[node] < 0:
             state_row[node] = row
-    result = env.fields["result"][1]
+    return state_row
+
+
+def _tree(speech: Words, trace: Trace, state_rows: list[int]) -> dict[str, Any]:
+    """Return parent, stated state, action and the part that the action made of every node, as its generation said
+    them."""
+    actions = trace.nodes[1:, ACTION:]
     return {
         "parents": trace.nodes[:, PARENT].tolist(),
-        "states": [state_numbers(trace.states[row]) if row >= 0 else [] for row in state_row],
-        "actions": ["" if n == 0 else action_text(env, trace.nodes[n, ACTION:]) for n in range(num)],
-        "results": [None if n == 0 else int(trace.nodes[n, ACTION + result]) for n in range(num)],
+        "states": [speech.state_parts(trace.states[row]) if row >= 0 else [] for row in state_rows],
+        "actions": ["", *map(speech.action_text, actions)],
+        "results": [None, *map(speech.made_part, actions)],
     }
+
+
+def _drawings(speech: Words, trace: Trace, state_rows: list[int]) -> dict[str, Any] | None:
+    """Return the drawings of the nodes' states: `shared`, and what each adds to it; None where nothing is drawn."""
+    drawn = [None if row < 0 else speech.draw(trace.problem, trace.states[row]) for row in state_rows]
+    first = next((one for one in drawn if one is not None), None)
+    if first is None:
+        return None
+    kept = [one for one in drawn if one is not None]
+    shared = {key: value for key, value in first.items() if all(key in one and one[key] == value for one in kept)}
+    rest = [one if one is None else {key: one[key] for key in one if key not in shared} for one in drawn]
+    return {"shared": shared, "of": rest}
 
 
 def _rest(status: DecodeStatus, num: int) -> tuple[bool, str, str] | None:

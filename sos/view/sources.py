@@ -13,8 +13,8 @@ from sos.compose import combinations, compose
 from sos.config import Config, config_from_dict, to_dict
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.data.traces import strategy_of
-from sos.datasets.files import parse_trace
-from sos.envs.countdown.rules import Countdown
+from sos.datasets.files import env_of, parse_trace
+from sos.envs.words import words_of
 from sos.errors import UserError
 from sos.files import read_json_lines, read_text
 from sos.rng import fold, stream_key
@@ -27,32 +27,6 @@ from sos.system import MAX_TRACE_NODES, System, build_system
 from sos.view.page import TraceStream, from_tokens, from_trace
 
 Shown = tuple[Dialect, Any, TraceStream]
-
-
-def parse_problem(text: str, system: System) -> np.ndarray:
-    """Return the row int32 (P,) of `[target,number,...]`. Raises ValueError that names what the env does not allow."""
-    try:
-        target, *numbers = (int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(","))
-    except ValueError:
-        raise UserError(f"problem must be [target,number,...], got {text}") from None
-    env = system.env
-    if len(numbers) != env.num_numbers:
-        raise UserError(
-            f"problem={text} has {len(numbers)} numbers, env.num_numbers={env.num_numbers}: change one of them"
-        )
-    check_ranges(target, numbers, system, f"problem={text}")
-    return np.array(env.problem_row(target, numbers), np.int32)
-
-
-def check_ranges(target: int, numbers: Sequence[int], system: System, where: str) -> None:
-    """Refuse what the environment's work space is not made for."""
-    env = system.env
-    for name, value, low, high in (
-        ("target", target, env.min_target, env.max_target),
-        *(("number", number, env.min_number, env.max_number) for number in numbers),
-    ):
-        if not low <= value <= high:
-            raise UserError(f"{where}: {name} {value} is outside env.min_{name}={low} and env.max_{name}={high}")
 
 
 def parse_indices(options: dict[str, str]) -> tuple[str, list[int]]:
@@ -86,10 +60,11 @@ class Problem(NamedTuple):
 def find_problems(config: Config, system: System, options: dict[str, str]) -> list[Problem]:
     """Return the problems that the arguments name."""
     if "problem" in options:
-        return [Problem(parse_problem(options["problem"], system))]
+        return [Problem(words_of(system.env).parse_problem(options["problem"]))]
     split, indices = parse_indices(options)
     if split == "val_target" and not len(system.splits.held_out):
-        raise UserError("split=val_target: no target is held out (data.held_out_fraction=0)")
+        held_out = words_of(system.env).held_out
+        raise UserError(f"split=val_target: no {held_out} is held out (data.held_out_fraction=0)")
     if split == "train":
         found = {
             index: sample_problems(system.env, system.splits, split, 1, seed=config.seed, start=index)[0]
@@ -221,10 +196,11 @@ def from_files(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]
     chosen = list(combinations(overrides))
     if len(chosen) > 1:
         raise UserError(f"a file is read in one dialect, and {len(chosen)} combinations of values are given")
-    if {"split", "index"} & options.keys():
-        raise UserError("tokens and text take problem=[target,numbers...], not split and index")
     system = build_system(compose(chosen[0][0]))
-    problem = parse_problem(options["problem"], system) if "problem" in options else None
+    words = words_of(system.env)
+    if {"split", "index"} & options.keys():
+        raise UserError(f"tokens and text take problem={words.problem_form}, not split and index")
+    problem = words.parse_problem(options["problem"]) if "problem" in options else None
     path = Path(options.get("tokens") or options["text"])
     if not path.is_file():
         raise UserError(f"no such file: {path}")
@@ -257,11 +233,11 @@ def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[S
             if isinstance(value, ValueError):
                 raise value
             trace, strategy = parse_trace(value)
+            env = env_of(value, trace.problem)
         except ValueError as error:
             raise UserError(f"{path}, line {line}: {error}") from error
         for chosen, swept in combinations(overrides):
             config = compose(chosen)
-            env = Countdown(num_numbers=int(trace.problem[1]))
             whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
             dialect = load_dialect(config.stream.dialect, env, whole_max)
             title = " · ".join(filter(None, (f"trace {index}", strategy, swept)))

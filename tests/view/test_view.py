@@ -24,6 +24,7 @@ from sos.config import Config, SearchConfig, StreamConfig, to_dict
 from sos.datasets.files import trace_line
 from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
+from sos.envs.words import words_of
 from sos.stream.codec import DecodeStatus
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import SPECIALS
@@ -31,12 +32,13 @@ from sos.stream.verify import Error, verify
 from sos.system import System, build_system
 from sos.trace import KIND, VALUE, Event, Outcome
 from sos.view.page import KINDS, REST, build_page, from_tokens, from_trace, trace_data
-from sos.view.sentences import WORDS, explain_mistakes
+from sos.view.sentences import explain_mistakes, mistake_names
 
 main = partial(call, "view")
 
 ENV = Countdown(num_numbers=3, max_number=20, max_target=100, max_value=120)
 PROBLEM = np.array([47, 3, 2, 17, 15], np.int32)
+NAMES = mistake_names(words_of(ENV))
 WHOLE_MAX = {"compact": 120, "sos": 9}
 Loader = Callable[[str, Countdown, int], Dialect]
 
@@ -74,7 +76,7 @@ def test_every_token_belongs_to_an_event_and_every_error_is_shown(name: str, dia
             unreadable = shown.verdict.status in (DecodeStatus.MALFORMED, DecodeStatus.NO_PROMPT)
             assert set(data["mistakes"]) == wrong | ({str(num_events - 1)} if unreadable else set())
             for e in wrong:
-                assert data["mistakes"][e]["name"] == WORDS[Error(int(shown.verdict.errors[int(e)]))]
+                assert data["mistakes"][e]["name"] == NAMES[Error(int(shown.verdict.errors[int(e)]))]
                 assert data["mistakes"][e]["text"].endswith(".")
                 seen[Error(int(shown.verdict.errors[int(e)])).name] += 1
             assert data["solved"] == shown.verdict.solved
@@ -85,8 +87,8 @@ def test_every_token_belongs_to_an_event_and_every_error_is_shown(name: str, dia
 
 
 def test_all_errors_have_words() -> None:
-    assert set(WORDS) == set(Error) - {Error.NONE}
-    assert len(set(WORDS.values())) == len(WORDS)
+    assert set(NAMES) == set(Error) - {Error.NONE}
+    assert len(set(NAMES.values())) == len(NAMES)
 
 
 def test_every_kind_of_error_is_explained_in_any_trace() -> None:
@@ -112,7 +114,7 @@ def test_the_examples_of_every_error_are_named(error, event, solved, changes, di
     dialect = dialect_of("sos", SOS_ENV, 9)
     tokens = tokenize(dialect.vocab.tokenizer(), swapped(SOS, *changes))
     data = trace_data(dialect, SOS_ENV, from_tokens(dialect, SOS_ENV, SOS_PROBLEM, tokens, "t"))
-    assert data["mistakes"][str(event)]["name"] == WORDS[error]
+    assert data["mistakes"][str(event)]["name"] == NAMES[error]
     assert data["solved"] == solved
 
 
@@ -184,7 +186,8 @@ def test_mistakes_are_explained_with_their_numbers(stream: str, event: int, text
 
 def test_a_stream_that_states_another_problem_says_so(dialect_of: Loader) -> None:
     data = compact_data(dialect_of, SOLUTION.replace("> 47", "> 48"))
-    assert (data["problem"]["target"], data["stated"]["target"], data["solved"]) == (47, 48, False)
+    assert (data["problem"]["goal"], data["stated"]["goal"], data["solved"]) == (47, 48, False)
+    assert data["stated"]["short"] == "2 17 15 → 48"
     assert compact_data(dialect_of, SOLUTION)["stated"] is None
 
 
@@ -243,7 +246,9 @@ def view(*arguments: str, out: Path) -> list[dict]:
 def test_a_search_on_a_problem(tmp_path: Path) -> None:
     (trace,) = view("env=countdown", "search=dfs", "problem=[47,2,17,15]", out=tmp_path / "new" / "t.html")
     assert trace["solved"]
-    assert trace["problem"] == {"target": 47, "numbers": [2, 17, 15]}
+    assert trace["problem"] == {
+        "given": [2, 17, 15], "goal": 47, "short": "2 17 15 → 47", "task": "from 2, 17, 15 make 47"
+    }  # fmt: skip
     assert "".join(trace["words"][t] for t in trace["tokens"][:7]) == "<bos> 2 17 15 > 47 :"
 
 
@@ -325,7 +330,7 @@ def test_streams_from_files(tmp_path: Path) -> None:
     (tmp_path / "ids").write_text(f"{' '.join(map(str, ids))}\n\n{ids}\n")
     traces = view(f"tokens={tmp_path / 'ids'}", "problem=[48,2,17,15]", out=tmp_path / "t.html")
     assert [trace["solved"] for trace in traces] == [False, False]
-    assert traces[0]["stated"]["target"] == 47
+    assert traces[0]["stated"]["goal"] == 47
     (tmp_path / "text").write_text(SOLUTION)
     (trace,) = view(f"text={tmp_path / 'text'}", out=tmp_path / "t.html")
     assert trace["solved"]

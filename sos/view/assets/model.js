@@ -4,7 +4,7 @@ const [EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END, REST] = [0, 1, 2, 3, 4,
 class Trace {
   constructor(data) {
     Object.assign(this, data);
-    const { parents, states } = data.tree;
+    const { parents } = data.tree;
     this.numNodes = parents.length;
     this.numEvents = data.kinds.length;
     this.children = parents.map(() => []);
@@ -46,8 +46,6 @@ class Trace {
     this.onPath = new Uint8Array(this.numNodes);
     this.goalNode = data.solved ? data.nodes[data.goalEvent] : -1;
     for (const n of this.lineage(this.goalNode)) this.onPath[n] = 1;
-    // Equal numbers are one state, whatever their order.
-    this.keys = states.map((state) => [...state].sort((a, b) => a - b).join(" "));
   }
 
   /** The node and its ancestors, the root last. */
@@ -55,6 +53,12 @@ class Trace {
     const line = [];
     for (let n = node; n >= 0; n = this.tree.parents[n]) line.push(n);
     return line;
+  }
+
+  /** The drawing of a node's state, or null. */
+  drawing(node) {
+    const own = node >= 0 && this.drawings ? this.drawings.of[node] : null;
+    return own ? { ...this.drawings.shared, ...own } : null;
   }
 
   mistakesOf(node) {
@@ -98,14 +102,14 @@ class Trace {
     const state = n >= 0 ? this.tree.states[n].join(", ") : "";
     switch (this.kinds[event]) {
       case EXPAND:
-        if (event === 0) return `From ${state} make ${this.problem.target}.`;
+        if (event === 0) return this.says.first;
         return n < 0 ? "Visit a node that does not exist." : `Visit node ${n}: ${state}.`;
       case GENERATE:
-        return `Try ${this.tree.actions[n]}: node ${n} holds ${state}.`;
+        return `Try ${this.tree.actions[n]}: node ${n} ${this.says.holds} ${state}.`;
       case DEAD_END:
-        return `${this.values[event]} is not ${this.problem.target}: a dead end.`;
+        return this.says.deadEnd.replaceAll("{value}", this.values[event]);
       case GOAL:
-        return `${this.values[event]}: the goal.`;
+        return this.says.goal.replaceAll("{value}", this.values[event]);
       case BACKTRACK:
         return n < 0 ? "Return to a node that does not exist." : `Return to node ${n}: ${state}.`;
       case END:

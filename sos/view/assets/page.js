@@ -19,6 +19,7 @@ class View {
     this.slider = find("input[type=range]");
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
     this.says = find(".says");
+    this.figure = find(".drawing");
     this.playing = 0;
     this.tree = new TreePane(find(".tree"), `v${id}`, {
       light: (node) => this.light(-1, node >= 0 ? this.trace.born(node) : -1, node),
@@ -46,11 +47,11 @@ class View {
     const find = (selector) => this.root.querySelector(selector);
     find(".only").textContent = traces.length < 2 ? trace.title : "";
     find(".problem").replaceChildren(
-      ...trace.problem.numbers.map((number) => element("span", "given", number)),
+      ...trace.problem.given.map((part) => element("span", "given", part)),
       element("span", "arrow", "→"),
-      element("span", "target", trace.problem.target),
+      element("span", "wanted", trace.problem.goal),
     );
-    find(".problem").setAttribute("aria-label", `from ${trace.problem.numbers.join(", ")} make ${trace.problem.target}`);
+    find(".problem").setAttribute("aria-label", trace.problem.task);
     find(".facts").replaceChildren(...this.facts());
     this.root.classList.toggle("solved", trace.solved);
     find(".tools").hidden = trace.numNodes < 30;
@@ -70,10 +71,7 @@ class View {
       element("span", trace.mistakeEvents.length ? "badge bad" : "badge", many(trace.mistakeEvents.length, "mistake")),
     ];
     if (!trace.solved || !trace.ending.startsWith("ends as solved")) facts.push(element("span", "badge", trace.ending));
-    if (trace.stated) {
-      const { numbers, target } = trace.stated;
-      facts.push(element("span", "badge bad", `states another problem: ${numbers.join(" ") || "none"} → ${target}`));
-    }
+    if (trace.stated) facts.push(element("span", "badge bad", `states another problem: ${trace.stated.short}`));
     const counts = [many(trace.numNodes, "node"), many(trace.numEvents, "event"), many(trace.tokens.length, "token")];
     facts.push(element("span", "counts", [...counts, trace.detail].filter(Boolean).join(" · ")));
     facts.at(-1).title = trace.detail;
@@ -109,6 +107,16 @@ class View {
     this.tree.goTo(this.event, follow);
     this.stream.goTo(this.event, follow);
     this.say(this.event);
+    this.picture(trace.current[this.event]);
+  }
+
+  /** Draw the state of a node, where the environment draws its states. */
+  picture(node) {
+    const drawing = this.trace.drawing(node);
+    this.figure.hidden = !drawing;
+    if (!drawing) return;
+    const state = this.trace.tree.states[node].join(", ");
+    this.figure.replaceChildren(draw(drawing), element("figcaption", "", `node ${node}: ${state}`));
   }
 
   say(event) {
@@ -124,6 +132,7 @@ class View {
     this.tree.light(node, this.twins(node >= 0 ? trace.keys[node] : null));
     this.stream.light(token, event, node >= 0 ? trace.eventsOf[node] : event >= 0 ? [event] : []);
     this.say(event >= 0 ? event : this.event);
+    this.picture(node >= 0 ? node : trace.current[this.event]);
     for (const view of views) {
       if (view !== this) view.tree.light(-1, view.twins(node >= 0 ? trace.keys[node] : null));
     }

@@ -340,7 +340,7 @@ class TreePane {
     else if (trace.dead[n] && !trace.children[n].length) marks.push("dead end");
     made.setAttribute(
       "aria-label",
-      [`node ${n}`, actions[n], `holds ${states[n].join(", ")}`, ...marks, ...mistakes.map((one) => one.name)].filter(Boolean).join("; "),
+      [`node ${n}`, actions[n], `${trace.says.holds} ${states[n].join(", ")}`, ...marks, ...mistakes.map((one) => one.name)].filter(Boolean).join("; "),
     );
     const label = element("span", "label");
     label.style.width = `${this.labelWidth[trace.depth[n]]}px`;
@@ -348,7 +348,7 @@ class TreePane {
     const pill = element("span", "pill");
     pill.style.width = `${this.pillWidth[n]}px`;
     const made_at = n > 0 ? states[n].lastIndexOf(results[n]) : -1;
-    states[n].forEach((number, k) => pill.append(element(k === made_at ? "b" : "span", "", number)));
+    states[n].forEach((part, k) => pill.append(element(k === made_at ? "b" : "span", "", part)));
     made.append(label, pill);
     if (trace.children[n].length) {
       const button = element("button", "fold");

@@ -1,0 +1,164 @@
+"""What an environment says to people: its problems, states, actions and mistakes in words, and drawings of its states.
+
+The kernels of `sos.envs.protocol` decide; this says. The words of an environment lie in the module `words` beside its
+rules: a class that extends `Words` and is registered with `words_for`. `words_of(env)` finds it. Nothing here is
+compiled, and a row is an int32 array as in the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from sos.errors import UserError
+
+Part = int | str
+UNNAMED = "countdown"  # the environment of a record that names none: they were written when there was no other
+
+
+class Mistake(NamedTuple):
+    """A wrong event, and what was said before it. What does not apply is None, or -1 for a number."""
+
+    error: str  # its name in `sos.stream.verify.Error`
+    problem: np.ndarray
+    node: int  # the event's
+    value: int  # the number that it quotes
+    generates: bool  # it makes the node, and does not visit or judge it
+    parent: int = -1
+    action: np.ndarray | None = None  # that made the node, as it was claimed
+    before: np.ndarray | None = None  # what was last stated for the parent
+    held: np.ndarray | None = None  # what was last stated for the node
+    stated: np.ndarray | None = None  # what the event states
+    expected: np.ndarray | None = None  # of the error STATE: what it should have stated
+
+
+class Words(Protocol):
+    """The words of one environment. What has a body here is right for most."""
+
+    env: Any
+    problem_form: ClassVar[str]  # how a problem is typed, such as [target,number,...]
+    problem_fields: ClassVar[dict[str, str]]  # field of `problem_record` -> what it holds: int, ints, text or texts
+    held_out: ClassVar[str]  # what `split=val_target` holds out, in a word
+    holds: ClassVar[str] = "holds"  # the verb between a node and its state
+    mistake_names: ClassVar[dict[str, str]] = {}  # name of an error -> how it is called here, where not as everywhere
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    @classmethod
+    def env_of(cls, problem: np.ndarray) -> Any:
+        """Return an environment that a problem from a file belongs to, with the widest ranges. Raises UserError for
+        what is no problem."""
+        ...
+
+    def parse_problem(self, text: str) -> np.ndarray:
+        """Return the row of a problem that a user typed. Raises UserError that names what `env` does not allow."""
+        ...
+
+    def problem_parts(self, problem: np.ndarray) -> tuple[list[Part], Part]:
+        """Return what is given, and what is to be reached."""
+        ...
+
+    def problem_text(self, problem: np.ndarray) -> str:
+        """Return a problem in short."""
+        given, goal = self.problem_parts(problem)
+        return f"{' '.join(map(str, given)) or 'none'} → {goal}"
+
+    def task_text(self, problem: np.ndarray, state: np.ndarray) -> str:
+        """Return what is to be done from `state`, which begins a sentence: `from 1, 2 make 3`."""
+        ...
+
+    def problem_record(self, problem: np.ndarray) -> dict[str, Any]:
+        """Return a problem as the fields of a table or of a JSON line, those of `problem_fields`."""
+        ...
+
+    def row_of_record(self, record: dict[str, Any]) -> np.ndarray:
+        """Return the problem of `problem_record`'s fields. Raises UserError that names the field and the value."""
+        ...
+
+    def state_parts(self, state: np.ndarray) -> list[Part]:
+        """Return what a state is shown as, part by part."""
+        ...
+
+    def state_text(self, state: np.ndarray) -> str:
+        """Return a state in words."""
+        return ", ".join(map(str, self.state_parts(state))) or "nothing"
+
+    def state_key(self, state: np.ndarray) -> str:
+        """Return a text that two states share if they are one to the reader; it is lit where the other is."""
+        return " ".join(map(str, self.state_parts(state)))
+
+    def action_text(self, action: np.ndarray) -> str:
+        """Return an action as people write it."""
+        ...
+
+    def action_record(self, action: np.ndarray) -> str:
+        """Return an action as a table says it."""
+        return self.action_text(action)
+
+    def made_part(self, action: np.ndarray) -> Part | None:
+        """Return the part of the new state that the action made, which stands out; None: none does."""
+        return None
+
+    def verdict_text(self, problem: np.ndarray, goal: bool, value: Part) -> str:
+        """Return the sentence of an event that calls a state the goal, or a dead end, and quotes `value` for it."""
+        ...
+
+    def explain(self, mistake: Mistake) -> str:
+        """Return what is right, and why, for the errors that are about states and actions: ORDER of a state that is
+        neither goal nor dead end, OPERAND, ILLEGAL, ARITHMETIC, STATE, FALSE_GOAL, FALSE_DEAD_END, VALUE, QUOTE."""
+        ...
+
+    def draw(self, problem: np.ndarray, state: np.ndarray) -> dict[str, Any] | None:
+        """Return a drawing of a state, or None where its text says it all.
+
+        A graph is `{"kind": "graph", "nodes": [{"id": 3, "x": 0.5, "y": 0.1}, ...], "edges": [[3, 4], ...],
+        "current": 3, "target": 4, "visited": [...]}`, x and y from 0 to 1, `visited` in the order of the way that was
+        taken. What is equal in all drawings of a trace is stored once.
+        """
+        return None
+
+
+W = TypeVar("W", bound=Words)
+_WORDS: dict[type, type[Words]] = {}
+
+
+def words_for(kind: type) -> Callable[[type[W]], type[W]]:
+    """Register the decorated class as the words of the environment `kind`."""
+
+    def register(words: type[W]) -> type[W]:
+        _WORDS[kind] = words
+        return words
+
+    return register
+
+
+def words_class(kind: type) -> type[Words]:
+    """Return the words of the environments of type `kind`. Raises TypeError that names it."""
+    if kind not in _WORDS:
+        beside = f"{kind.__module__.rpartition('.')[0]}.words"
+        try:
+            import_module(beside)  # which registers them
+        except ModuleNotFoundError as error:
+            if error.name != beside and not beside.startswith("."):
+                raise
+    if kind not in _WORDS:
+        raise TypeError(f"{kind.__name__} has no words")
+    return _WORDS[kind]
+
+
+def words_of(env: Any) -> Words:
+    """Return the words of an environment, found by its type."""
+    return words_class(type(env))(env)
+
+
+def words_named(name: Any) -> type[Words]:
+    """Return the words of the environments of a name in `sos.envs.ENVS`. Raises UserError that lists the names."""
+    from sos.envs import ENVS
+
+    if not isinstance(name, str) or name not in ENVS:
+        raise UserError(f"env must be one of {', '.join(ENVS)}, got {str(name)[:60]!r}")
+    return words_class(ENVS[name])
