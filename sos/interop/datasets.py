@@ -1,14 +1,15 @@
 """A data set as JSON lines or Parquet: `sos export FOLDER out=FILE.jsonl` (or `.parquet`) `[dialect=sos]`.
 
-Each row is a problem: `visit, nums, target, strategy, solved, text`; of traces also `outcome, num_nodes, num_events,
-solution` (the operations to the goal, in order), of tokens `input_ids` and `num_tokens`. `dialect` is what traces are
-written in, numbers as digits. Both files load with `datasets.load_dataset("json" or "parquet", data_files=FILE)`.
+Each row is a problem: `visit`, the environment's fields, `strategy, solved, text`; of traces also `outcome, num_nodes,
+num_events, solution` (the actions to the goal, in order), of tokens `input_ids` and `num_tokens`. `dialect` is what
+traces are written in, numbers as digits. Both files load with
+`datasets.load_dataset("json" or "parquet", data_files=FILE)`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import config_of, recipe
 from sos.datasets.store import first_difference
+from sos.envs.words import Words, words_of
 from sos.errors import UserError
 from sos.files import written_whole
 from sos.stream.codec import decode, encode
@@ -26,35 +28,33 @@ from sos.system import build_env, build_system
 from sos.trace import ACTION, KIND, NODE, PARENT, VALUE, Event, Outcome, Trace
 
 Row = dict[str, Any]
-_PROBLEM = {"visit": "int", "nums": "ints", "target": "int", "strategy": "text", "solved": "bool"}
-# The fields of a row, in their order, and what they hold.
-FIELDS = {
-    "traces": {
-        **_PROBLEM,
-        "outcome": "text",
-        "num_nodes": "int",
-        "num_events": "int",
-        "solution": "texts",
-        "text": "text",
-    },
-    "tokens": {**_PROBLEM, "num_tokens": "int", "input_ids": "tokens", "text": "text"},
+Batches = Iterator[list[Row]]
+# The fields of a row, in their order, and what they hold; those of the problem come after the first.
+_FIRST, _THEN = {"visit": "int"}, {"strategy": "text", "solved": "bool"}
+_LAST = {
+    "traces": {"outcome": "text", "num_nodes": "int", "num_events": "int", "solution": "texts", "text": "text"},
+    "tokens": {"num_tokens": "int", "input_ids": "tokens", "text": "text"},
 }
 
 
-def solution_of(trace: Trace, symbols: Sequence[str]) -> list[str]:
-    """Return the operations on the way to the goal, first to last; none where the search found no goal."""
+def fields(kind: str, words: Words) -> dict[str, str]:
+    """Return the fields of a row of traces or tokens, in their order, and what they hold."""
+    return {**_FIRST, **words.problem_fields, **_THEN, **_LAST[kind]}
+
+
+def solution_of(trace: Trace, words: Words) -> list[str]:
+    """Return the actions on the way to the goal, first to last; none where the search found no goal."""
     goals = trace.events[trace.events[:, KIND] == Event.GOAL]
     node, steps = (int(goals[0, NODE]) if len(goals) else 0), []
     while node > 0:
-        a, operator, b, result = (int(x) for x in trace.nodes[node, ACTION : ACTION + 4])
-        steps.append(f"{a}{symbols[operator]}{b}={result}")
+        steps.append(words.action_record(trace.nodes[node, ACTION:]))
         node = int(trace.nodes[node, PARENT])
     return steps[::-1]
 
 
-def trace_rows(shards: Shards, dialect_name: str) -> Iterator[list[Row]]:
+def trace_rows(shards: Shards, env: Any, dialect_name: str) -> Batches:
     """Yield the rows of each shard of traces."""
-    env = build_env(config_of(shards.manifest))
+    words = words_of(env)
     dialect = load_dialect(dialect_name, env, 9)
     names = shards.manifest["labels"]["strategies"]
     for index in range(len(shards)):
@@ -62,24 +62,24 @@ def trace_rows(shards: Shards, dialect_name: str) -> Iterator[list[Row]]:
         yield [
             {
                 "visit": int(visit),
-                "nums": trace.problem[2:].tolist(),
-                "target": int(trace.problem[0]),
+                **words.problem_record(trace.problem),
                 "strategy": names[int(strategy)],
                 "solved": trace.outcome == Outcome.SOLVED,
                 "outcome": Outcome(int(trace.events[-1, VALUE])).name.lower(),
                 "num_nodes": len(trace.nodes),
                 "num_events": len(trace.events),
-                "solution": solution_of(trace, env.symbols),
+                "solution": solution_of(trace, words),
                 "text": text_of(dialect, encode(dialect, trace)[0]),
             }
             for visit, strategy, trace in zip(chunk.visits, chunk.strategies, chunk.traces(), strict=True)
         ]
 
 
-def token_rows(shards: Shards) -> Iterator[list[Row]]:
+def token_rows(shards: Shards) -> Batches:
     """Yield the rows of each shard of tokens. Raises ValueError where the dialect now compiles to other tokens."""
     config = config_of(shards.manifest)
     system = build_system(config)
+    words = words_of(system.env)
     found = first_difference(
         shards.manifest["recipe"], recipe(config, "tokens", shards.manifest["recipe"]["split"], system.dialect)
     )
@@ -95,8 +95,7 @@ def token_rows(shards: Shards) -> Iterator[list[Row]]:
             rows.append(
                 {
                     "visit": int(visit),
-                    "nums": trace.problem[2:].tolist(),
-                    "target": int(trace.problem[0]),
+                    **words.problem_record(trace.problem),
                     "strategy": names[int(columns["strategies"][k])],
                     "solved": verify(system.env, trace).solved,
                     "num_tokens": len(tokens),
@@ -112,7 +111,7 @@ def text_of(dialect: Dialect, tokens: Any) -> str:
     return dialect.text(tokens[1:-1])
 
 
-def write_jsonl(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
+def write_jsonl(path: Path, columns: dict[str, str], batches: Batches) -> int:
     """Write one JSON object a line; return how many."""
     num = 0
     with open(path, "w", encoding="utf-8") as file:
@@ -122,7 +121,7 @@ def write_jsonl(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
     return num
 
 
-def write_parquet(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
+def write_parquet(path: Path, columns: dict[str, str], batches: Batches) -> int:
     """Write a row group for each shard that has rows; return the number of rows. Raises UserError where pyarrow is
     missing."""
     try:
@@ -138,7 +137,7 @@ def write_parquet(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
         "tokens": pa.list_(pa.int32()),
         "texts": pa.list_(pa.string()),
     }
-    schema = pa.schema([(name, types[of]) for name, of in FIELDS[kind].items()])
+    schema = pa.schema([(name, types[of]) for name, of in columns.items()])
     num = 0
     with pq.ParquetWriter(path, schema) as writer:
         for rows in batches:
@@ -148,7 +147,7 @@ def write_parquet(path: Path, kind: str, batches: Iterator[list[Row]]) -> int:
     return num
 
 
-WRITERS: dict[str, Callable[[Path, str, Iterator[list[Row]]], int]] = {
+WRITERS: dict[str, Callable[[Path, dict[str, str], Batches], int]] = {
     ".jsonl": write_jsonl,
     ".parquet": write_parquet,
 }
@@ -163,7 +162,9 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
     if out.suffix not in WRITERS:
         raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
     shards = Shards(folder)
-    batches = trace_rows(shards, dialect) if shards.kind == "traces" else token_rows(shards)
+    env = build_env(config_of(shards.manifest))
+    columns = fields(shards.kind, words_of(env))
+    batches = trace_rows(shards, env, dialect) if shards.kind == "traces" else token_rows(shards)
     with written_whole(out) as partial:
         shown = tqdm(batches, total=len(shards), unit=" shards", desc=str(out))
-        return WRITERS[out.suffix](partial, shards.kind, iter(shown))
+        return WRITERS[out.suffix](partial, columns, iter(shown))

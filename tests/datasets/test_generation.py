@@ -20,8 +20,10 @@ from sos.datasets.make import generate, merge
 from sos.datasets.read import EndOfShards, Shards, ShardSource, read_traces, trace_chunk
 from sos.datasets.source import build_source, build_trace_source, recipe
 from sos.datasets.verify import verify_set
+from sos.envs.countdown.rules import Countdown
+from sos.envs.words import words_of
 from sos.errors import UserError
-from sos.interop.datasets import FIELDS, export_data
+from sos.interop.datasets import export_data, fields
 from sos.runs.provenance import first_block
 from sos.stream.codec import encode
 from sos.system import build_system
@@ -226,7 +228,7 @@ def test_export(made, tmp_path, suffix):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     else:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    assert all(list(row) == list(FIELDS[kind]) for row in rows)
+    assert all(list(row) == list(fields(kind, words_of(Countdown()))) for row in rows)
     shards = Shards(folder, kind)
     source = build_trace_source(config_from_dict(SMALL)).chunk(0, VISITS)
     for row, trace in zip(rows, source.traces(), strict=True):
@@ -267,7 +269,7 @@ def test_export_of_shards_without_a_row(tmp_path, monkeypatch, suffix, empty):
         assert len(path.read_text().splitlines()) == num
     else:
         table = pyarrow.parquet.read_table(path)
-        assert (table.num_rows, table.column_names) == (num, list(FIELDS["traces"]))
+        assert (table.num_rows, table.column_names) == (num, list(fields("traces", words_of(Countdown()))))
     assert sum(len(list(chunk.traces())) for _, chunk in read_traces(tmp_path / "set")) == num
     assert verify_set(job(tmp_path / "set", "traces", visits=2 * SIZE)) == num
 
