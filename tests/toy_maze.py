@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from sos.envs import protocol
-from sos.envs.protocol import implements
+from sos.envs.protocol import Field, implements
 from sos.envs.words import Mistake, Part, Words, words_for
 from sos.errors import UserError
 from sos.stream.codec import DecodeStatus
@@ -25,6 +25,11 @@ class Maze(NamedTuple):
     problem_width: int = 2
     state_width: int = 1
     action_width: int = 2
+    max_depth: int = 4
+
+    @property
+    def fields(self) -> dict[str, tuple[Field, ...]]:
+        return {"exit": (Field("problem", 1),), "from": (Field("action", 0),), "to": (Field("action", 1),)}
 
 
 @implements(protocol.root_state, Maze)
@@ -45,6 +50,12 @@ class MazeWords(Words):
         if len(problem) != 2:
             raise UserError(f"problem must be [start, exit], got {problem.tolist()}")
         return Maze()
+
+    def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
+        return ((problems < 0) | (problems >= len(PLACES))).any(1)
+
+    def wrong_states(self, states: np.ndarray) -> np.ndarray:
+        return ((states < 0) | (states >= len(PLACES))).any(1)
 
     def parse_problem(self, text: str) -> np.ndarray:
         return np.array([int(part) for part in text.split("-")], np.int32)

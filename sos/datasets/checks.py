@@ -18,7 +18,8 @@ import numpy as np
 
 from sos.data.splits import SPLITS
 from sos.datasets.headers import npy_header
-from sos.envs.registry import recorded_width
+from sos.envs.registry import recorded_env
+from sos.envs.words import Words, words_of
 from sos.errors import UserError
 from sos.files import damaged
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome
@@ -29,8 +30,6 @@ COUNTS = {
     "traces": ("visits", "dropped", "traces", "solved", "events"),
     "tokens": ("visits", "dropped", "streams", "tokens"),
 }
-ACTION_WIDTH = 4  # two numbers around an operator, and the result
-OPERATORS = 4
 MAX_SEED = 2**63
 MAX_VOCABULARY = 1 << 16  # tokens are uint16
 
@@ -68,7 +67,7 @@ class Limits(NamedTuple):
     num_strategies: int
     vocab_size: int = 0  # of tokens
     context: int = 0
-    problem_width: int = 0  # of traces
+    env: Any = None  # of traces
 
 
 def short(value: Any) -> str:
@@ -168,7 +167,7 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         _object(recipe, group)
     if found := _interpolation(recipe, "recipe"):
         raise ValueError(f"{found} holds an interpolation (${{...}})")
-    recorded_width(recipe["env"])
+    recorded_env(recipe["env"])
     _names(labels, "strategies", MAX_VOCABULARY)
     if kind == "tokens":
         _names(labels, "vocabulary", MAX_VOCABULARY)
@@ -236,13 +235,14 @@ def check_traces(columns: Mapping[str, np.ndarray], limits: Limits) -> None:
     """Raise UserError that names the column and the row unless every index in the columns of traces is good."""
     _check_lengths(columns, limits)
     problems, offsets = columns["problems"], columns["offsets"]
-    if problems.shape[1] != limits.problem_width:
-        raise UserError(f"problems has {problems.shape[1]} columns, not {limits.problem_width}")
+    if problems.shape[1] != limits.env.problem_width:
+        raise UserError(f"problems has {problems.shape[1]} columns, not {limits.env.problem_width}")
     if offsets.shape[1] != 3:
         raise UserError(f"offsets has {offsets.shape[1]} columns, not 3")
     for k, name in enumerate(("events", "nodes", "states")):
         _check_offsets(offsets[:, k], len(columns[name]), f"offsets[:, {k}]")
-    check_rows(*(columns[name] for name in ("problems", "events", "nodes", "states", "offsets")))
+    words = words_of(limits.env)
+    check_rows(words, *(columns[name] for name in ("problems", "events", "nodes", "states", "offsets")))
 
 
 def _check_lengths(columns: Mapping[str, np.ndarray], limits: Limits) -> None:
@@ -284,38 +284,46 @@ def _refuse(wrong: np.ndarray, rows: np.ndarray, name: str, what: str) -> None:
 
 
 def check_rows(
-    problems: np.ndarray, events: np.ndarray, nodes: np.ndarray, states: np.ndarray, offsets: np.ndarray
+    words: Words,
+    problems: np.ndarray,
+    events: np.ndarray,
+    nodes: np.ndarray,
+    states: np.ndarray,
+    offsets: np.ndarray,
 ) -> None:
-    """Raise UserError that names the row unless a kernel can be given these traces.
+    """Raise UserError that names the row unless a kernel can be given these traces of an environment.
 
-    problems (N, P), events (E, 5), nodes (M, 6) and states (S, W) of N traces behind each other, of any integer type;
-    offsets (N + 1, 3) are good. What the rows say may still be wrong: that is the verifier's to find.
+    problems (N, P), events (E, 5), nodes (M, 2 + A) and states (S, W) of N traces behind each other, of any integer
+    type; offsets (N + 1, 3) are good. What the rows say may still be wrong: that is the verifier's to find.
     """
-    count = problems.shape[1] - 2
+    env = words.env
     for name, rows, width in (
         ("events", events, EVENT_COLUMNS),
-        ("nodes", nodes, ACTION + ACTION_WIDTH),
-        ("states", states, count + 1),
+        ("nodes", nodes, ACTION + env.action_width),
+        ("states", states, env.state_width),
     ):
         if rows.shape[1] != width:
             raise UserError(f"{name} has {rows.shape[1]} columns, not {width}")
-    _refuse((problems[:, 1] != count) | (problems < 0).any(1), problems, "problems", "problem")
-    numbered = np.arange(count) < states[:, :1]
-    wrong = (states[:, 0] < 1) | (states[:, 0] > count) | ((states[:, 1:] < 0) & numbered).any(1)
-    _refuse(wrong, states, "states", "state of its problem")
-    _check_nodes(nodes, offsets[:, 1], count - 1)
+    _refuse(words.wrong_problems(problems), problems, "problems", "problem")
+    _refuse(words.wrong_states(states), states, "states", "state of its problem")
+    _check_nodes(words, nodes, offsets[:, 1])
     _check_events(events, offsets)
 
 
-def _check_nodes(nodes: np.ndarray, offsets: np.ndarray, max_depth: int) -> None:
+def _check_nodes(words: Words, nodes: np.ndarray, offsets: np.ndarray) -> None:
+    max_depth = words.env.max_depth
     first = np.repeat(offsets[:-1], np.diff(offsets))
     number = np.arange(len(nodes)) - first
     parent = nodes[:, PARENT].astype(np.int64)
     root = number == 0
     wrong = np.where(root, parent != -1, (parent < 0) | (parent >= number))
-    action = nodes[:, ACTION : ACTION + ACTION_WIDTH]
-    wrong |= (nodes[:, RANK] < 0) | (action[:, 1] < 0) | (action[:, 1] >= OPERATORS)
-    wrong |= (action < 0).any(1) & ~root
+    action = nodes[:, ACTION:]
+    wrong |= nodes[:, RANK] < 0
+    for field in (field for fields in words.env.fields.values() for field in fields):
+        if field.row == "action" and field.symbols:
+            coded = action[:, field.column : field.column + max(field.size, 1) * field.width]
+            wrong |= ((coded < 0) | (coded >= len(field.symbols))).any(1)
+    wrong |= words.wrong_actions(action) & ~root
     _refuse(wrong, nodes, "nodes", "node of its trace")
     above = np.where(root, number, parent) + first
     reached = np.arange(len(nodes))

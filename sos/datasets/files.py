@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sos.datasets.checks import check_rows
-from sos.envs.words import UNNAMED, words_named
+from sos.envs.words import UNNAMED, words_named, words_of
 from sos.errors import UserError
 from sos.trace import ACTION, EVENT_COLUMNS, Trace
 
@@ -43,7 +43,7 @@ def parse_trace(value: Any) -> tuple[Trace, str]:
     nodes = _matrix(value, "nodes", ACTION + env.action_width)
     states = _matrix(value, "states", env.state_width)
     offsets = np.array([(0, 0, 0), (len(events), len(nodes), len(states))], np.int64)
-    check_rows(problem[None], events, nodes, states, offsets)
+    check_rows(words_of(env), problem[None], events, nodes, states, offsets)
     return Trace(problem, events, nodes, states), value["strategy"]
 
 

@@ -13,7 +13,7 @@ from sos.data.streams import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
 from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder
-from sos.envs.registry import recorded_width
+from sos.envs.registry import recorded_env
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Shards:
             num_strategies=len(self.manifest["labels"]["strategies"]),
             vocab_size=self.vocab_size,
             context=recipe["data"].get("context", 0),
-            problem_width=recorded_width(recipe["env"]),
+            env=recorded_env(recipe["env"]),
         )
         try:
             (check_traces if self.kind == "traces" else check_streams)(columns, limits)

@@ -16,6 +16,7 @@ from typing import Any
 
 from sos.envs.config import EnvConfig
 from sos.envs.countdown.config import CountdownConfig
+from sos.envs.path_star.config import PathStarConfig
 from sos.errors import UserError
 
 DEFAULT = "countdown"
@@ -90,13 +91,13 @@ def environment_named(name: Any) -> Environment:
     return ENVIRONMENTS[name]
 
 
-def recorded_width(values: Mapping[str, Any]) -> int:
-    """Return the columns of the problems of a data set whose group `env` has these plain values. Raises UserError."""
+def recorded_env(values: Mapping[str, Any]) -> Any:
+    """Return the environment of a data set whose group `env` has these plain values. Raises UserError."""
     found = environment_named(values.get("name", DEFAULT))
     found.schema.check_recorded(values)
     fields = found.kind._fields  # type: ignore[attr-defined]
-    width: int = found.kind(**{name: values[name] for name in fields if name in values}).problem_width
-    return width
+    return found.kind(**{name: values[name] for name in fields if name in values})
 
 
 register_environment("countdown", CountdownConfig, "sos.envs.countdown.rules:Countdown")
+register_environment("path_star", PathStarConfig, "sos.envs.path_star.rules:PathStar")

@@ -36,7 +36,8 @@ class Mistake(NamedTuple):
 
 
 class Words(Protocol):
-    """The words of one environment. What has a body here is right for most."""
+    """The words of one environment. What has a body here is right for most. A file's rows pass `wrong_problems`,
+    `wrong_states` and `wrong_actions` before anything else here is given them."""
 
     env: Any
     problem_form: ClassVar[str]  # how a problem is typed, such as [target,number,...]
@@ -53,6 +54,19 @@ class Words(Protocol):
         """Return an environment that a problem from a file belongs to, with the widest ranges. Raises UserError for
         what is no problem."""
         ...
+
+    def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
+        """Return bool (N,): which rows (N, P) from a file are no problems, so that no kernel may be given them."""
+        ...
+
+    def wrong_states(self, states: np.ndarray) -> np.ndarray:
+        """Return bool (N,): which rows (N, W) from a file are no states, so that no kernel may be given them."""
+        ...
+
+    def wrong_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Return bool (N,): which rows (N, A) from a file no kernel may be given. Symbols are checked apart."""
+        wrong: np.ndarray = np.any(actions < 0, axis=1)
+        return wrong
 
     def parse_problem(self, text: str) -> np.ndarray:
         """Return the row of a problem that a user typed. Raises UserError that names what `env` does not allow."""

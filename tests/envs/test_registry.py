@@ -26,7 +26,7 @@ from sos.envs.config import EnvConfig
 from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
 from sos.envs.protocol import implemented, needed
-from sos.envs.registry import ENVIRONMENTS, recorded_width, register_environment
+from sos.envs.registry import ENVIRONMENTS, recorded_env, register_environment
 from sos.errors import UserError
 from sos.schema.keys import check_keys, describe_keys, key
 from sos.system import build_env
@@ -192,10 +192,10 @@ def test_countdown_implements_what_is_needed() -> None:
 
 
 def test_a_recorded_environment_tells_the_width_of_its_problems() -> None:
-    assert recorded_width({"num_numbers": 4}) == Countdown(4).problem_width
-    assert recorded_width({"name": "countdown", "num_numbers": 2, "of_an_older_schema": 1}) == 4
+    assert recorded_env({"num_numbers": 4}) == Countdown(4)
+    assert recorded_env({"name": "countdown", "num_numbers": 2, "of_an_older_schema": 1}) == Countdown(2)
     with pytest.raises(UserError, match="num_numbers must be a whole number from 2 to 6, got True"):
-        recorded_width({"num_numbers": True})
+        recorded_env({"num_numbers": True})
 
 
 def test_what_a_data_set_recorded_is_checked_before_it_sizes_anything() -> None:

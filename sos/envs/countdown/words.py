@@ -35,6 +35,14 @@ class CountdownWords(Words):
             raise UserError(f"problem must be [target, count, numbers...], got {str(problem.tolist())[:60]}")
         return Countdown(num_numbers=count)
 
+    def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
+        return (problems[:, 1] != self.env.num_numbers) | (problems < 0).any(1)
+
+    def wrong_states(self, states: np.ndarray) -> np.ndarray:
+        most = self.env.num_numbers
+        numbered = np.arange(most) < states[:, :1]
+        return (states[:, 0] < 1) | (states[:, 0] > most) | ((states[:, 1:] < 0) & numbered).any(1)
+
     def parse_problem(self, text: str) -> np.ndarray:
         try:
             target, *numbers = (int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(","))
