@@ -8,6 +8,7 @@ from typing import Any
 
 from sos.config import Config, SearchConfig, StrategyConfig
 from sos.data.splits import Splits, make_splits
+from sos.envs.protocol import has
 from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
@@ -38,6 +39,7 @@ def _single_strategy(config: StrategyConfig, env: Any, prefix: str = "search") -
     weight = round(config.depth_weight * env.heuristic_scale)
     if config.depth_weight and not weight:
         raise UserError(f"{prefix}.depth_weight={config.depth_weight} is too small to make a difference")
+    _check_capabilities(config, env, prefix)
     converted = {
         "heuristic": env.heuristics.index(config.heuristic),
         "use_threshold": config.threshold == "target",
@@ -49,6 +51,29 @@ def _single_strategy(config: StrategyConfig, env: Any, prefix: str = "search") -
     if isinstance(strategy, BestFirst):
         strategy.check(env, prefix)
     return strategy
+
+
+# What a search can ask of an environment, by its key, and the stubs that an environment must have for it.
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "threshold": ("threshold",),
+    "look_ahead": ("hopeless",),
+    "skip_out_of_range": ("out_of_range",),
+}
+
+
+def _check_capabilities(config: StrategyConfig, env: Any, prefix: str) -> None:
+    """Raise UserError where the search asks for what the environment does not have."""
+    name = type(env).__name__
+    if config.heuristic not in env.heuristics:
+        known = ", ".join(env.heuristics)
+        raise UserError(f"{prefix}.heuristic={config.heuristic}: {name} orders nodes by {known}")
+    asked = {key: stubs for key, stubs in CAPABILITIES.items() if getattr(config, key) not in (False, 0, "none")}
+    if config.name == "widening":
+        asked["name"] = ("narrowed", "reach")
+    for key, stubs in asked.items():
+        missing = [stub for stub in stubs if not has(stub, type(env))]
+        if missing:
+            raise UserError(f"{prefix}.{key}={getattr(config, key)}: {name} has no {' and no '.join(missing)}")
 
 
 def build_strategy(config: SearchConfig, env: Any) -> tuple[Any, tuple[str, ...]]:

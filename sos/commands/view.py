@@ -33,7 +33,7 @@ class Options:
     only search keys, the teacher's, can be given."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, a data set, or a file of traces", most=1, least=0)
-    problem: str | None = option(None, "a problem as its environment writes it; Countdown: [target,number,...]")
+    problem: str | None = option(None, "a problem as its environment writes it, such as [25,3,8,4]")
     split: str | None = option(None, "whose problems; null: val")
     index: str | None = option(None, "the number of the problem, trace or stream, or several: 0,1; null: 0")
     rollout: str | None = option(None, "a run folder, or a folder of runs: the model of each")

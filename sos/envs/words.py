@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from sos.envs.registry import ENVIRONMENTS
 from sos.errors import UserError
 
 Part = int | str
@@ -170,9 +171,7 @@ def words_of(env: Any) -> Words:
 
 
 def words_named(name: Any) -> type[Words]:
-    """Return the words of the environments of a name in `sos.envs.ENVS`. Raises UserError that lists the names."""
-    from sos.envs import ENVS
-
-    if not isinstance(name, str) or name not in ENVS:
-        raise UserError(f"env must be one of {', '.join(ENVS)}, got {str(name)[:60]!r}")
-    return words_class(ENVS[name])
+    """Return the words of the environments that are registered as `name`. Raises UserError that lists the names."""
+    if not isinstance(name, str) or name not in ENVIRONMENTS:
+        raise UserError(f"env must be one of {', '.join(ENVIRONMENTS)}, got {str(name)[:60]!r}")
+    return words_class(ENVIRONMENTS[name].kind)

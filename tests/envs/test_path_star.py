@@ -198,7 +198,7 @@ def test_damaged_streams_are_solved_where_the_oracle_says_so() -> None:
         ("3 4 x 1 2 !", Error.UNANNOUNCED),
         ("3 4 x < 1 0 1 2 !", Error.STATE),
         ("3 4 x none", Error.NONE),
-        ("3 4 x ! ", Error.ORDER),
+        ("3 4 x ! ", Error.FALSE_GOAL),
     ],
 )
 def test_each_error_is_found(text: str, error: Error) -> None:

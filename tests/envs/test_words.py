@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from sos.envs import ENVS
 from sos.envs.countdown.rules import Countdown
 from sos.envs.countdown.words import CountdownWords
+from sos.envs.registry import ENVIRONMENTS
 from sos.envs.words import UNNAMED, words_class, words_named, words_of
 from sos.errors import UserError
 
@@ -23,7 +23,9 @@ def test_words_are_found_by_type_and_by_name() -> None:
     assert isinstance(WORDS, CountdownWords)
     assert WORDS.env is ENV
     assert words_named(UNNAMED) is words_class(Countdown) is CountdownWords
-    assert {name: words_named(name) for name in ENVS}.keys() == ENVS.keys()  # every environment has words
+    assert {
+        name: words_named(name) for name in ENVIRONMENTS
+    }.keys() == ENVIRONMENTS.keys()  # every environment has words
 
 
 class Silent(NamedTuple):

@@ -158,6 +158,11 @@ def _status(env, problem, state):
     return protocol.GOAL if state[0] == problem[TARGET] else protocol.DEAD
 
 
+@implements(protocol.witness, PathStar)
+def _witness(env, problem, state):
+    return state[0]
+
+
 @implements(protocol.successors, PathStar)
 def _successors(env, kind, problem, scratch, state, moves, values):
     num = 0
