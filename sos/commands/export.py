@@ -13,9 +13,9 @@ from sos.errors import UserError
 @dataclass
 class Options:
     """A run or a checkpoint becomes a folder that AutoModelForCausalLM and AutoTokenizer read: a Llama, or a Qwen3
-    for model.qk_norm=true. A data set becomes one file, a row a problem: visit, nums, target, strategy, solved, text;
-    of traces also outcome, num_nodes, num_events, solution, of tokens input_ids and num_tokens. Needs the extra
-    `export`."""
+    for model.qk_norm=true. A data set becomes one file, a row a problem: visit, the problem's fields (Countdown: nums,
+    target), strategy, solved, text; of traces also outcome, num_nodes, num_events, solution, of tokens input_ids and
+    num_tokens. Needs the extra `export`."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, or the folder of a data set", most=1)
     out: str = option(..., "a new folder for a model; FILE.jsonl or FILE.parquet for a data set")
