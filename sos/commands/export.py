@@ -13,8 +13,8 @@ from sos.errors import UserError
 @dataclass
 class Options:
     """A run or a checkpoint becomes a folder that AutoModelForCausalLM and AutoTokenizer read: a Llama, or a Qwen3
-    for model.qk_norm=true. A data set becomes one file, a row a problem: visit, the problem's fields (Countdown: nums,
-    target), strategy, solved, text; of traces also outcome, num_nodes, num_events, solution, of tokens input_ids and
+    for model.qk_norm=true. A data set becomes one file, a row a problem: visit, what the environment says of the
+    problem, strategy, solved, text; of traces also outcome, num_nodes, num_events, solution, of tokens input_ids and
     num_tokens. Needs the extra `export`."""
 
     place: list[str] = places("PLACE", "a run folder, a checkpoint, or the folder of a data set", most=1)

@@ -60,8 +60,8 @@ def test_a_line_of_another_environment_is_read_back_by_its_name() -> None:
         ("states", [[0, 0]] * 5, "states must hold rows of 1 whole numbers"),
         ("nodes", [[-1, 0, 0, 0], [0, 0, -1, 1], [1, 0, 1, 3], [0, 0, 0, 2], [3, 0, 2, 4]], r"nodes\[1\] is no node"),
         ("nodes", [[-1, 0, 0, 0, 0, 0]] * 5, "nodes must hold rows of 4 whole numbers"),
-        ("env", "chess", "env must be one of countdown, got 'chess'"),
-        ("env", None, "env must be one of countdown, got 'None'"),
+        ("env", "chess", "env must be one of countdown, .*got 'chess'"),
+        ("env", None, "env must be one of countdown, .*got 'None'"),
         ("env", UNNAMED, r"problem must be \[target, count, numbers...\]"),
     ],
 )
@@ -77,5 +77,6 @@ def test_a_page_of_a_line_with_an_unknown_environment_is_refused(
     (tmp_path / "t.jsonl").write_text(json.dumps({"env": "chess", **json.loads(countdown_line())}) + "\n")
     assert call("view", [f"traces={tmp_path / 't.jsonl'}", f"out={tmp_path / 'p.html'}"]) == 2
     error = capsys.readouterr().err
-    assert "t.jsonl, line 1: env must be one of countdown, got 'chess'" in error
+    assert "t.jsonl, line 1: env must be one of countdown, " in error
+    assert "got 'chess'" in error
     assert error.count("\n") == 1

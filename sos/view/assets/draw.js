@@ -14,7 +14,8 @@ function drawGraph({ nodes, edges, current, target, visited = [] }) {
   const at = (share) => (RADIUS + 1 + share * (SIDE - 2 * RADIUS - 2)).toFixed(1);
   const places = new Map(nodes.map(({ id, x, y }) => [id, [at(x), at(y)]]));
   const walked = new Set(visited.slice(1).flatMap((id, k) => [`${visited[k]} ${id}`, `${id} ${visited[k]}`]));
-  const lines = edges.map(([a, b]) => {
+  const drawn = edges.filter(([a, b]) => places.has(a) && places.has(b));
+  const lines = drawn.map(([a, b]) => {
     const [[x1, y1], [x2, y2]] = [places.get(a), places.get(b)];
     return svgElement("line", { x1, y1, x2, y2, class: walked.has(`${a} ${b}`) ? "walked" : "plain" });
   });
