@@ -157,11 +157,34 @@ def cache_folders() -> tuple[tuple[Path, ...], Path | None]:
 
 
 @cache
-def _source_digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
-        return ""
+def _package_digest(path: str) -> str:
+    """Return a digest over the Python files of the package that the file `path` of another package belongs to."""
+    folder = Path(path).parent
+    while (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    files = sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else [Path(path)]
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            digest.update(file.read_bytes())
+        except OSError:
+            digest.update(b"gone")
+    return digest.hexdigest()
+
+
+def _foreign_digests(signature: Any) -> tuple[str, ...]:
+    """Return the digests of the packages that the types of a signature come from: what a kernel of this package
+    inlines for them lies there."""
+    kinds: set[type] = set()
+    stack = list(signature)
+    while stack:
+        found = stack.pop()
+        if isinstance(found, types.BaseTuple):
+            stack += list(found)  # type: ignore[call-overload]
+        if (kind := getattr(found, "instance_class", None)) is not None:
+            kinds.add(kind)
+    paths = {path for kind in kinds if (path := getattr(sys.modules.get(kind.__module__), "__file__", None))}
+    return tuple(sorted(_package_digest(path) for path in paths if not Path(path).is_relative_to(ROOT)))
 
 
 class KernelCache(NullCache):
@@ -176,8 +199,8 @@ class KernelCache(NullCache):
         self._function = function
         path = inspect.getfile(function)
         inside = Path(path).is_relative_to(ROOT)
-        # The folder stands for the sources of this package; a kernel of another package is told by its own file.
-        self._source = "" if inside else _source_digest(path)
+        # The folder stands for the sources of this package; a kernel of another package is told by its files.
+        self._source = "" if inside else _package_digest(path)
         self._enabled = True
 
     @property
@@ -194,7 +217,7 @@ class KernelCache(NullCache):
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         code, cells = self._function.__code__, self._function.__closure__
         closed = hashlib.sha256(dumps(tuple(cell.cell_contents for cell in cells))).hexdigest() if cells else ""
-        versions = numba.__version__, sys.version_info[:2], self._source
+        versions = numba.__version__, sys.version_info[:2], self._source, *_foreign_digests(signature)
         return signature, codegen.magic_tuple(), hashlib.sha256(code.co_code).hexdigest(), closed, versions
 
     def _file_name(self, key: tuple[Any, ...]) -> str:

@@ -1,5 +1,7 @@
 """The environments by name. A new one is a module of its rules, a schema, one line at the end of this file, and a YAML.
 
+A package of one's own registers in the same way, see `environment_named`.
+
 `env=NAME` chooses conf/env/NAME.yaml, in which `name:` says whose keys the others are; `hydra.searchpath=[file://DIR]`
 adds a folder DIR with such files in DIR/env. `env.name=NAME` chooses the environment with its defaults, without a
 file. A plain dict, as a checkpoint holds it, says it by its `env.name`, too.
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from sos.envs.config import EnvConfig
@@ -20,6 +23,7 @@ from sos.envs.path_star.config import PathStarConfig
 from sos.errors import UserError
 
 DEFAULT = "countdown"
+ENTRY_POINTS = "sos.environments"
 # What Python asks of problems, as properties and methods of the NamedTuple; see `sos.envs.countdown.problems`.
 PROBLEMS = (
     "groups",  # int32 (G,): the groups that a split can hold out; one of them goes to `draw`
@@ -83,12 +87,37 @@ def _check_kind(kind: type) -> None:
 
 
 def environment_named(name: Any) -> Environment:
-    """Return what is registered as `name`, the value of `env.name`. Raises UserError that names it."""
+    """Return what is registered as `name`, the value of `env.name`. Raises UserError that names it.
+
+    An installed package makes its environments known by entry points of the group `sos.environments`: the name, and a
+    module that registers it. `env.name=package.module:NAME` imports a module that is not installed.
+    """
     if not isinstance(name, str):
         raise UserError(f"env.name must be of type str, got {name!r}")
-    if name not in ENVIRONMENTS:
-        raise UserError(f"env.name must be one of {', '.join(ENVIRONMENTS)}, got {name!r}")
-    return ENVIRONMENTS[name]
+    module, _, short = name.rpartition(":")
+    if module:
+        _import(module, f"env.name={name}")
+    elif short not in ENVIRONMENTS:
+        for found in entry_points(group=ENTRY_POINTS, name=short):
+            _import(found.module, f"env.name={name}, entry point {found.value}")
+    if short not in ENVIRONMENTS:
+        raise UserError(f"env.name must be one of {', '.join(known_environments())}, got {name!r}")
+    return ENVIRONMENTS[short]
+
+
+def known_environments() -> list[str]:
+    """Return the names of the environments of this package and of those that are installed."""
+    return list(dict.fromkeys([*ENVIRONMENTS, *sorted(found.name for found in entry_points(group=ENTRY_POINTS))]))
+
+
+def _import(module: str, where: str) -> None:
+    """Import a module that registers environments. A mistake in it keeps its traceback."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and what it imports is not
+        raise UserError(f"{where}: there is no module {error.name}") from error
 
 
 def recorded_env(values: Mapping[str, Any]) -> Any:

@@ -86,6 +86,9 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
             raise _foreign(path, f"hyper_parameters/{key} is missing")
     if not isinstance(record.get("dialect_hash"), (str, type(None))):
         raise _foreign(path, "hyper_parameters/dialect_hash is no text")
+    odd = _odd_value(record["config"], "hyper_parameters/config")
+    if odd:
+        raise _foreign(path, odd)
     return LoadedCheckpoint(
         record["config"],
         record["vocabulary"],
@@ -95,6 +98,18 @@ def load_checkpoint(path: str | Path) -> LoadedCheckpoint:
         path,
         content,
     )
+
+
+def _odd_value(value: Any, name: str) -> str:
+    """Return what is no plain value in nested containers, a tensor say, by its name; empty where all are."""
+    if isinstance(value, dict):
+        found = [_odd_value(child, f"{name}/{key}") for key, child in value.items()]
+    elif isinstance(value, list):
+        found = [_odd_value(child, f"{name}/{number}") for number, child in enumerate(value)]
+    else:
+        plain = value is None or isinstance(value, (bool, int, float, str))
+        found = [] if plain else [f"{name} is of type {type(value).__name__}"]
+    return next(filter(None, found), "")
 
 
 def _foreign(path: Path, reason: str) -> UserError:

@@ -25,8 +25,7 @@ class StrategyConfig:
     )
     heuristic: str = key(
         "sum",
-        "What orders nodes: the distance to the target (sum) or its factors (mult), size, operator or none.",
-        choices=("none", "sum", "mult", "size", "operator"),
+        "What orders nodes: none, or a heuristic of the environment, such as sum, mult, size or operator.",
         only=_ANY,
     )
     threshold: str = key(

@@ -1,0 +1,188 @@
+"""An environment of somebody else: climb stairs to a step, by three steps or to twice the height."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sos.envs import protocol
+from sos.envs.config import EnvConfig
+from sos.envs.protocol import Field, implements
+from sos.envs.registry import register_environment
+from sos.envs.words import Words, words_for
+from sos.rng import below, fold
+from sos.schema.keys import check_keys, key
+
+MOVES = ("up", "twice")
+
+
+@dataclass
+class StairsConfig(EnvConfig):
+    name: str = key("stairs", "The environment.")
+    top: int = key(40, "The highest step.", low=5, high=60)
+
+    def __post_init__(self) -> None:
+        check_keys(self, "env")
+
+
+class Stairs(NamedTuple):
+    """Problem: start, target. State: the step. Action: how, and where to."""
+
+    top: int = 40
+    problem_width = 2
+    state_width = 1
+    action_width = 2
+    max_children = 2
+    max_depth = 15  # of three steps, from 1 beyond 40
+    scratch_size = 1
+    heuristics = ("none", "distance")
+    heuristic_scale = 1
+    groups = np.zeros(1, np.int32)
+    tree_nodes = 2**16
+    dialects = resources.files("stairs") / "dialects"
+    fields = {  # noqa: RUF012
+        "start": (Field("problem", 0),),
+        "target": (Field("problem", 1),),
+        "step": (Field("state", 0),),
+        "how": (Field("action", 0, symbols=MOVES),),
+        "to": (Field("action", 1),),
+    }
+
+    @property
+    def largest_number(self) -> int:
+        return 2 * self.top
+
+    def describe(self) -> str:
+        return f"stairs of {self.top} steps"
+
+    def describe_group(self, problem: Any) -> str:
+        return ""
+
+    def problem_key(self, problem: Any) -> tuple[int, ...]:
+        return (int(problem[0]), int(problem[1]))
+
+    def longest_problem(self) -> list[int]:
+        return [self.top, self.top]
+
+    def check_problems(self, problems: np.ndarray) -> None:
+        if problems.shape[1] != 2 or (problems < 1).any() or (problems > self.top).any():
+            raise ValueError(f"problems must be two steps of {self.top}")
+
+    def proof_work(self) -> np.ndarray:
+        return np.zeros(2 * self.top + 4, np.bool_)
+
+
+@implements(protocol.root_state, Stairs)
+def _root_state(env, problem, state):
+    state[0] = problem[0]
+
+
+@implements(protocol.status, Stairs)
+def _status(env, problem, state):
+    if state[0] == problem[1]:
+        return protocol.GOAL
+    return protocol.DEAD if state[0] > problem[1] or state[0] < 1 else protocol.OPEN
+
+
+@implements(protocol.successors, Stairs)
+def _successors(env, kind, problem, scratch, state, moves, values):
+    for how in range(2):
+        moves[how] = how
+        values[how] = abs(problem[1] - (2 * state[0] if how else state[0] + 3)) if kind else 0
+    return 2
+
+
+@implements(protocol.make_child, Stairs)
+def _make_child(env, problem, state, move, action, child):
+    action[0] = move
+    action[1] = 2 * state[0] if move else state[0] + 3
+    child[0] = action[1]
+
+
+@implements(protocol.judge, Stairs)
+def _judge(env, problem, state, action, child):
+    child[0] = action[1]
+    true = 2 * state[0] if action[0] else state[0] + 3
+    return protocol.HOLDS if action[1] == true else protocol.WRONG_RESULT
+
+
+@implements(protocol.canonical, Stairs)
+def _canonical(env, problem, state, out):
+    out[0] = state[0]
+
+
+@implements(protocol.can_pose, Stairs)
+def _can_pose(env, problem):
+    return 1 <= problem[0] < problem[1] <= env.top
+
+
+@implements(protocol.draw, Stairs)
+def _draw(env, key, group, attempt, problem):
+    problem[1] = 2 + below(fold(key, attempt), 0, env.top - 1)
+    problem[0] = 1 + below(fold(key, attempt), 1, problem[1] - 1)
+
+
+@implements(protocol.hash_key, Stairs)
+def _hash_key(env, key, problem):
+    return fold(fold(key, problem[0]), problem[1])
+
+
+@implements(protocol.solvable, Stairs)
+def _solvable(env, problem, work):
+    work[:] = False
+    work[problem[0]] = True
+    for step in range(problem[0], problem[1]):
+        if work[step]:
+            work[min(step + 3, len(work) - 1)] = True
+            work[min(2 * step, len(work) - 1)] = True
+    return work[problem[1]]
+
+
+@words_for(Stairs)
+class StairsWords(Words):
+    problem_form = "[start,target]"
+    problem_fields = {"start": "int", "target": "int"}  # noqa: RUF012
+    held_out = "group"
+
+    @classmethod
+    def env_of(cls, problem: np.ndarray) -> Stairs:
+        return Stairs(60)
+
+    def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
+        return np.any((problems < 1) | (problems > self.env.top), axis=1)
+
+    def wrong_states(self, states: np.ndarray) -> np.ndarray:
+        return np.any(states < 0, axis=1)
+
+    def parse_problem(self, text: str) -> np.ndarray:
+        return np.array([int(part) for part in text.strip("[]").split(",")], np.int32)
+
+    def problem_parts(self, problem: np.ndarray) -> Any:
+        return [int(problem[0])], int(problem[1])
+
+    def task_text(self, problem: np.ndarray, state: np.ndarray) -> str:
+        return f"climb from {int(state[0])} to {int(problem[1])}"
+
+    def problem_record(self, problem: np.ndarray) -> dict[str, Any]:
+        return {"start": int(problem[0]), "target": int(problem[1])}
+
+    def row_of_record(self, record: dict[str, Any]) -> np.ndarray:
+        return np.array([record["start"], record["target"]], np.int32)
+
+    def state_parts(self, state: np.ndarray) -> Any:
+        return [int(state[0])]
+
+    def action_text(self, action: np.ndarray) -> str:
+        return f"{MOVES[int(action[0])]} to step {int(action[1])}"
+
+    def verdict_text(self, problem: np.ndarray, goal: bool, value: Any) -> str:
+        return "There!" if goal else "Too high."
+
+    def explain(self, mistake: Any) -> str:
+        return f"This is wrong: {mistake.error.lower()}."
+
+
+register_environment("stairs", StairsConfig, Stairs)
