@@ -199,7 +199,7 @@ def _flops(model: GPT, rollouts: Sequence[Rollout]) -> np.ndarray:
 def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.ndarray:
     """Return the problems of a split, int32 (P, W), fewer than asked for (with a warning) where it has no more."""
     if split == "val_target" and not len(system.splits.held_out):
-        log.warning("split %s: no target is held out, so that it is left out", split)
+        log.warning("split %s: no group of problems is held out, so that it is left out", split)
         return np.zeros((0, system.env.problem_width), np.int32)
     problems = split_problems(system, split, eval_config.num_problems, seed=eval_config.seed)
     if len(problems) < eval_config.num_problems:

@@ -195,8 +195,9 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
 
 def _probe(plan: Plan, model: GPT) -> dict[str, Any]:
     """Return what the model does on a few problems."""
+    splits = [split for split in PROBED if split != "val_target" or len(plan.system.splits.held_out)]
     with decoding(model.device, plan.config.trainer.precision):
-        return evaluate(model, plan.system, plan.probe_eval(), splits=PROBED).metrics
+        return evaluate(model, plan.system, plan.probe_eval(), splits=splits).metrics
 
 
 def _run(plan: Plan, home: RunFolder, origin: Origin) -> Evaluation | None:

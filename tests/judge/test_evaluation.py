@@ -344,7 +344,7 @@ def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptur
     assert list(result.arrays) == ["val"]
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == f"split val: eval.num_problems=200 asked for, {num} distinct found"
-    assert said[1].startswith("split val_target: no target is held out")
+    assert said[1].startswith("split val_target: no group of problems is held out")
     assert "val_target" not in result.table()
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from sos.envs import protocol
 from sos.envs.protocol import Field, implements
 from sos.kernels import inner
-from sos.rng import below, fold, permute
+from sos.rng import below, fold
 
 START, TARGET, EDGES = range(3)  # columns of a problem; the edges are the rest
 # What a draw takes from its key: the labels, the order of the edges and the arm of the target.
@@ -235,13 +235,32 @@ def _draw(env, key, group, attempt, problem):
     labels, order = fold(key, LABELS), fold(key, ORDER)
     arm_edges = env.arm_nodes - 1
     num = env.num_arms * arm_edges
-    problem[START] = permute(labels, 0, env.num_labels)
-    problem[TARGET] = permute(labels, (below(fold(key, ARM), 0, env.num_arms) + 1) * arm_edges, env.num_labels)
+    draws = np.int64(1)
+    problem[START] = below(labels, 0, env.num_labels)
     for e in range(num):
-        # Edge e leads to label e + 1, from the label before it or, where an arm begins, from the start.
-        place = permute(order, e, num)
-        problem[EDGES + 2 * place] = permute(labels, 0 if e % arm_edges == 0 else e, env.num_labels)
-        problem[EDGES + 2 * place + 1] = permute(labels, e + 1, env.num_labels)
+        # From the end of the edge before or, where an arm begins, from the start, to a label that is not there yet.
+        problem[EDGES + 2 * e] = problem[START] if e % arm_edges == 0 else problem[EDGES + 2 * e - 1]
+        label = below(labels, draws, env.num_labels)
+        draws += 1
+        while _is_there(problem, e, label):
+            label = below(labels, draws, env.num_labels)
+            draws += 1
+        problem[EDGES + 2 * e + 1] = label
+    problem[TARGET] = problem[EDGES + 2 * (below(fold(key, ARM), 0, env.num_arms) + 1) * arm_edges - 1]
+    for e in range(num - 1, 0, -1):
+        f = below(order, e, e + 1)
+        for k in range(2):
+            a, b = EDGES + 2 * e + k, EDGES + 2 * f + k
+            problem[a], problem[b] = problem[b], problem[a]
+
+
+@inner
+def _is_there(problem, num, label):
+    """Say whether `label` is the start's or that of an end of the first `num` edges."""
+    found = problem[START] == label
+    for e in range(num):
+        found |= problem[EDGES + 2 * e + 1] == label
+    return found
 
 
 @implements(protocol.hash_key, PathStar)
