@@ -196,7 +196,7 @@ AMONG_OTHERS = """
 import os, sys
 import numpy as np
 from foreign import before_last, last
-from numba import njit
+from numba import config, njit
 from numba.np import arrayobj
 row = np.arange(10)[5:]
 surroundings = lambda: (dict(os.environ), config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES, arrayobj.fix_integer_index)

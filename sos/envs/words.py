@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from sos.envs.protocol import can_pose
 from sos.envs.registry import ENVIRONMENTS
 from sos.errors import UserError
 
@@ -42,7 +43,9 @@ class Words(Protocol):
 
     env: Any
     problem_form: ClassVar[str]  # how a problem is typed, such as [target,number,...]
-    problem_fields: ClassVar[dict[str, str]]  # field of `problem_record` -> what it holds: int, ints, text or texts
+    problem_fields: ClassVar[dict[str, str]] = {
+        "problem": "ints"
+    }  # field of `problem_record` -> what it holds: int, ints, text or texts
     held_out: ClassVar[str]  # what `split=val_target` holds out, in a word
     holds: ClassVar[str] = "holds"  # the verb between a node and its state
     mistake_names: ClassVar[dict[str, str]] = {}  # name of an error -> how it is called here, where not as everywhere
@@ -58,11 +61,12 @@ class Words(Protocol):
 
     def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
         """Return bool (N,): which rows (N, P) from a file are no problems, so that no kernel may be given them."""
-        ...
+        return np.array([not can_pose(self.env, problem) for problem in problems], bool)
 
     def wrong_states(self, states: np.ndarray) -> np.ndarray:
         """Return bool (N,): which rows (N, W) from a file are no states, so that no kernel may be given them."""
-        ...
+        wrong: np.ndarray = np.any(states < 0, axis=1)
+        return wrong
 
     def wrong_actions(self, actions: np.ndarray) -> np.ndarray:
         """Return bool (N,): which rows (N, A) from a file no kernel may be given. Symbols are checked apart."""
@@ -71,7 +75,19 @@ class Words(Protocol):
 
     def parse_problem(self, text: str) -> np.ndarray:
         """Return the row of a problem that a user typed. Raises UserError that names what `env` does not allow."""
-        ...
+        try:
+            numbers = [int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
+        except ValueError:
+            raise UserError(f"problem must be {self.problem_form}, got {text}") from None
+        return self.checked_row(numbers, f"problem={text}")
+
+    def checked_row(self, numbers: list[int], where: str) -> np.ndarray:
+        """Return the row of a problem, int32 (P,). Raises UserError unless the environment can pose it."""
+        fits = len(numbers) == self.env.problem_width and all(abs(number) < 2**31 for number in numbers)
+        row = np.array(numbers if fits else [0] * self.env.problem_width, np.int32)
+        if not fits or not can_pose(self.env, row):
+            raise UserError(f"{where} is none of {self.env.describe()}: {self.problem_form}")
+        return row
 
     def problem_parts(self, problem: np.ndarray) -> tuple[list[Part], Part]:
         """Return what is given, and what is to be reached."""
@@ -88,11 +104,14 @@ class Words(Protocol):
 
     def problem_record(self, problem: np.ndarray) -> dict[str, Any]:
         """Return a problem as the fields of a table or of a JSON line, those of `problem_fields`."""
-        ...
+        return {"problem": problem.tolist()}
 
     def row_of_record(self, record: dict[str, Any]) -> np.ndarray:
         """Return the problem of `problem_record`'s fields. Raises UserError that names the field and the value."""
-        ...
+        numbers = record.get("problem")
+        if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+            raise UserError(f"problem must be a list of whole numbers, got {str(numbers)[:60]}")
+        return self.checked_row(numbers, f"problem={str(numbers)[:60]}")
 
     def state_parts(self, state: np.ndarray) -> list[Part]:
         """Return what a state is shown as, part by part."""
@@ -120,7 +139,7 @@ class Words(Protocol):
 
     def verdict_text(self, problem: np.ndarray, goal: bool, value: Part) -> str:
         """Return the sentence of an event that calls a state the goal, or a dead end, and quotes `value` for it."""
-        ...
+        return "The goal." if goal else "A dead end."
 
     def explain(self, mistake: Mistake) -> str:
         """Return what is right, and why, for the errors that are about states and actions: ORDER of a state that is

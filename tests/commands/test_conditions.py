@@ -45,10 +45,10 @@ def table(places: Places) -> Path:
     return places["TABLE"]
 
 
-@pytest.fixture
-def unread(places: Places) -> Places:
+@pytest.fixture(scope="module")
+def unread(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Places:
     """The same where a command is refused before it reads anything: no run has to be made."""
-    found = Places(places.root)
+    found = Places(tmp_path_factory.mktemp("unread"))
     found |= places | {"RUN": places["TABLE"], "DATASET": places["TABLE"]}
     return found
 

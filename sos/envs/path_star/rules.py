@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.envs import protocol
+from sos.envs import problems, protocol
 from sos.envs.protocol import Field, implements
 from sos.kernels import inner
 from sos.rng import below, fold
@@ -91,8 +91,13 @@ class PathStar(NamedTuple):
 
     @property
     def groups(self) -> np.ndarray:
-        """All problems make one group, int32 (1,)."""
-        return np.zeros(1, np.int32)
+        return problems.one_group(self)
+
+    def describe_group(self, problem: problems.Row) -> str:
+        return problems.no_group(self, problem)
+
+    def check_problems(self, rows: np.ndarray) -> None:
+        problems.check_problems(self, rows)
 
     @property
     def tree_nodes(self) -> int:
@@ -103,9 +108,6 @@ class PathStar(NamedTuple):
         """Return what problems are drawn from, in words."""
         return f"{self.num_arms} arms of {self.arm_nodes} nodes with {self.num_labels} labels"
 
-    def describe_group(self, problem: Sequence[int] | np.ndarray) -> str:
-        return ""
-
     def problem_key(self, problem: Sequence[int] | np.ndarray) -> tuple[int, ...]:
         """Return what two problems have in common that count as the same: start, target and the edges, in order."""
         start, target, *labels = (int(label) for label in problem)
@@ -115,14 +117,6 @@ class PathStar(NamedTuple):
     def longest_problem(self) -> list[int]:
         """Return a problem whose statement is as long as any; it need not be one."""
         return [self.num_labels - 1] * self.problem_width
-
-    def check_problems(self, problems: np.ndarray) -> None:
-        """Raise ValueError that names the row unless problems (R, any) are stars of this size."""
-        if problems.shape[1] != self.problem_width:
-            raise ValueError(f"problems has {problems.shape[1]} columns, not {self.problem_width}")
-        for number, problem in enumerate(problems):
-            if not protocol.can_pose(self, problem):
-                raise ValueError(f"problems[{number}] is no star of {self.describe()}")
 
     def proof_work(self) -> np.ndarray:
         """Allocate the work space of `solvable`, which needs none."""

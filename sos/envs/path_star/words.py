@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sos.envs import protocol
 from sos.envs.path_star.rules import EDGES, START, TARGET, PathStar
 from sos.envs.words import Mistake, Part, Words, words_for
 from sos.errors import UserError
@@ -35,20 +34,6 @@ class PathStarWords(Words):
             raise UserError(f"problem must be {cls.problem_form} of a star, got {str(problem.tolist())[:60]}")
         return PathStar(num_arms, len(edges) // (2 * num_arms) + 1, MOST_LABELS)
 
-    def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
-        return np.array([not protocol.can_pose(self.env, problem) for problem in problems], bool)
-
-    def wrong_states(self, states: np.ndarray) -> np.ndarray:
-        wrong: np.ndarray = np.any(states < 0, axis=1)
-        return wrong
-
-    def parse_problem(self, text: str) -> np.ndarray:
-        try:
-            labels = [int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
-        except ValueError:
-            raise UserError(f"problem must be {self.problem_form}, got {text}") from None
-        return self._checked(labels, f"problem={text}")
-
     def problem_parts(self, problem: np.ndarray) -> tuple[list[Part], Part]:
         return [f"{a}→{b}" for a, b in _edges(problem)], f"{problem[TARGET]} from {problem[START]}"
 
@@ -63,22 +48,13 @@ class PathStarWords(Words):
         }
 
     def row_of_record(self, record: dict[str, Any]) -> np.ndarray:
-        start, target, edges = (record.get(name) for name in ("start", "target", "edges"))
+        start, target, edges = (record.get(name, -1) for name in ("start", "target", "edges"))
         if not isinstance(edges, list):
             raise UserError(f"edges must be a list of labels, got {str(edges)[:60]}")
         for name, value in (("start", start), ("target", target), *(("edges", label) for label in edges)):
             if type(value) is not int or not 0 <= value < MOST_LABELS:
                 raise UserError(f"{name} must hold labels below {MOST_LABELS}, got {str(value)[:60]!r}")
-        return self._checked([start, target, *edges], "edges")
-
-    def _checked(self, labels: list[Any], where: str) -> np.ndarray:
-        """Return the row of a problem, if it is a star of the environment's size."""
-        env = self.env
-        fits = len(labels) == env.problem_width and all(0 <= label < env.num_labels for label in labels)
-        row = np.array(labels if fits else [0] * env.problem_width, np.int32)
-        if not fits or not protocol.can_pose(env, row):
-            raise UserError(f"{where} is no star of {env.describe()}, start and target in front: {self.problem_form}")
-        return row
+        return self.checked_row([start, target, *edges], "edges")
 
     # States and actions
 

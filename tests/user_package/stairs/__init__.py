@@ -1,14 +1,12 @@
 """An environment of somebody else: climb stairs to a step, by three steps or to twice the height."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.envs import protocol
+from sos.envs import problems, protocol
 from sos.envs.config import EnvConfig
 from sos.envs.protocol import Field, implements
 from sos.envs.registry import register_environment
@@ -32,15 +30,13 @@ class Stairs(NamedTuple):
     """Problem: start, target. State: the step. Action: how, and where to."""
 
     top: int = 40
-    problem_width = 2
-    state_width = 1
-    action_width = 2
-    max_children = 2
-    max_depth = 15  # of three steps, from 1 beyond 40
-    scratch_size = 1
-    heuristics = ("none", "distance")
-    heuristic_scale = 1
-    groups = np.zeros(1, np.int32)
+    problem_width, state_width, action_width = 2, 1, 2
+    max_children, max_depth, scratch_size = 2, 15, 1
+    heuristics, heuristic_scale = ("none", "distance"), 1
+    groups = property(problems.one_group)
+    describe_group = problems.no_group
+    problem_key = problems.whole_row
+    check_problems = problems.check_problems
     tree_nodes = 2**16
     dialects = resources.files("stairs") / "dialects"
     fields = {  # noqa: RUF012
@@ -51,25 +47,11 @@ class Stairs(NamedTuple):
         "to": (Field("action", 1),),
     }
 
-    @property
-    def largest_number(self) -> int:
-        return 2 * self.top
+    largest_number = property(lambda self: 2 * self.top)
 
-    def describe(self) -> str:
-        return f"stairs of {self.top} steps"
+    describe = lambda self: f"stairs of {self.top} steps"  # noqa: E731
 
-    def describe_group(self, problem: Any) -> str:
-        return ""
-
-    def problem_key(self, problem: Any) -> tuple[int, ...]:
-        return (int(problem[0]), int(problem[1]))
-
-    def longest_problem(self) -> list[int]:
-        return [self.top, self.top]
-
-    def check_problems(self, problems: np.ndarray) -> None:
-        if problems.shape[1] != 2 or (problems < 1).any() or (problems > self.top).any():
-            raise ValueError(f"problems must be two steps of {self.top}")
+    longest_problem = lambda self: [self.top, self.top]  # noqa: E731
 
     def proof_work(self) -> np.ndarray:
         return np.zeros(2 * self.top + 4, np.bool_)
@@ -143,22 +125,11 @@ def _solvable(env, problem, work):
 
 @words_for(Stairs)
 class StairsWords(Words):
-    problem_form = "[start,target]"
-    problem_fields = {"start": "int", "target": "int"}  # noqa: RUF012
-    held_out = "group"
+    problem_form, held_out = "[start,target]", "group"
 
     @classmethod
     def env_of(cls, problem: np.ndarray) -> Stairs:
         return Stairs(60)
-
-    def wrong_problems(self, problems: np.ndarray) -> np.ndarray:
-        return np.any((problems < 1) | (problems > self.env.top), axis=1)
-
-    def wrong_states(self, states: np.ndarray) -> np.ndarray:
-        return np.any(states < 0, axis=1)
-
-    def parse_problem(self, text: str) -> np.ndarray:
-        return np.array([int(part) for part in text.strip("[]").split(",")], np.int32)
 
     def problem_parts(self, problem: np.ndarray) -> Any:
         return [int(problem[0])], int(problem[1])
@@ -166,20 +137,11 @@ class StairsWords(Words):
     def task_text(self, problem: np.ndarray, state: np.ndarray) -> str:
         return f"climb from {int(state[0])} to {int(problem[1])}"
 
-    def problem_record(self, problem: np.ndarray) -> dict[str, Any]:
-        return {"start": int(problem[0]), "target": int(problem[1])}
-
-    def row_of_record(self, record: dict[str, Any]) -> np.ndarray:
-        return np.array([record["start"], record["target"]], np.int32)
-
     def state_parts(self, state: np.ndarray) -> Any:
         return [int(state[0])]
 
     def action_text(self, action: np.ndarray) -> str:
         return f"{MOVES[int(action[0])]} to step {int(action[1])}"
-
-    def verdict_text(self, problem: np.ndarray, goal: bool, value: Any) -> str:
-        return "There!" if goal else "Too high."
 
     def explain(self, mistake: Any) -> str:
         return f"This is wrong: {mistake.error.lower()}."
