@@ -71,7 +71,7 @@ def test_the_table_of_rooms_is_the_house() -> None:
 
 def test_the_paths_that_the_documents_name_exist() -> None:
     found = set()
-    for document in ("CONTRIBUTING.md", "docs/concepts.md", "docs/extending.md"):
+    for document in ("CONTRIBUTING.md", "docs/concepts.md", "docs/extending.md", "docs/files.md"):
         found |= set(
             re.findall(r"`((?:sos|conf|tests|docs|\.ci)/[\w/.]*)`", (ROOT / document).read_text(encoding="utf-8"))
         )
