@@ -158,7 +158,7 @@ def _check_problems(runs: Sequence[Run], allow: bool) -> list[str]:
             if other.problem_digests[split] != digest:
                 message = f"different {split} problems: {other.folder} and {run.folder} were not evaluated on the same"
                 if not allow:
-                    raise UserError(f"{message} (--allow-different-problems compares them all the same)")
+                    raise UserError(f"{message} (different_problems=true compares them all the same)")
                 return [message]
     return []
 
