@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos.config import Config, to_dict
-from sos.errors import UserError
+from sos.errors import UserError, visible
 from sos.runs.folder import LAST, RunFolder
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -42,5 +42,6 @@ def check_same_run(config: Config, loaded: LoadedCheckpoint) -> None:
     for key in sorted(old.keys() | new.keys()):
         if (key in BOUND or not key.startswith(FREE)) and old.get(key) != new.get(key):
             raise UserError(
-                f"resume={loaded.path}: it was trained with {key}={old.get(key)}, this run has {key}={new.get(key)}"
+                f"resume={loaded.path}: it was trained with {visible(f'{key}={old.get(key)}')}, this run has "
+                f"{visible(f'{key}={new.get(key)}')}"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import sys
 import zipfile
 from collections import OrderedDict
@@ -110,8 +111,17 @@ def read_file(path: Path) -> Any:
             raise Refused("data.pkl is missing")
         if "byteorder" in sizes and archive.read(f"{prefix}byteorder") != sys.byteorder.encode():
             raise Refused("it was written on a machine of another byte order")
-        described = _Unpickler(archive.read(f"{prefix}data.pkl"), sizes).load()
+        content = archive.read(f"{prefix}data.pkl")
+        _check_memo(content)
+        described = _Unpickler(content, sizes).load()
         return _Builder(archive, prefix).build(described, 0)
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a pickle that numbers a value beyond what it holds: room for all smaller numbers would be allocated."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(content):
+            raise Refused(f"a value numbered {argument} in {len(content)} bytes")
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], size: int) -> None:

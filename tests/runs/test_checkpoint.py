@@ -266,6 +266,30 @@ def test_what_would_unpack_to_more_than_the_file_is_refused(content: dict[str, A
         load_checkpoint(path)
 
 
+def test_a_pickle_that_numbers_a_value_beyond_its_end_is_refused(content: dict[str, Any], path: Path) -> None:
+    """Python would make room for 2**31 values, 34 GB, before it reads on."""
+    torch.save(content, path)
+
+    def numbered(entries: dict[str, bytes], archive: zipfile.ZipFile) -> None:
+        for name, value in entries.items():
+            put = b"}r" + (2**31).to_bytes(4, "little") + b"."  # an empty dict, put away under that number
+            archive.writestr(name, b"\x80\x02" + put if name.endswith("data.pkl") else value)
+
+    rewritten(path, numbered)
+    with pytest.raises(
+        ValueError, match=r"last\.ckpt is damaged, or no checkpoint: a value numbered 2147483648 in 9 bytes"
+    ):
+        load_checkpoint(path)
+
+
+def test_a_config_of_odd_values_is_refused_by_name(content: dict[str, Any], path: Path) -> None:
+    values = content["hyper_parameters"]["config"]
+    odd = {"hyper_parameters": content["hyper_parameters"] | {"config": values | {"seed": torch.zeros(3)}}}
+    torch.save(content | odd, path)
+    with pytest.raises(ValueError, match=r"hyper_parameters/config/seed is of type Tensor"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     ("keys", "value"), [(("model", "num_layers"), 1_000_000), (("model", "width"), 2**40), (("data", "context"), 2**40)]
 )
