@@ -21,13 +21,15 @@ from sos.stream.dialect.program import (
     PROBLEM_LIST,
     ROOT,
     STATE_LIST,
+    STATE_RECORDS,
     SYMBOL,
     Program,
 )
 from sos.stream.dialect.vocab import Vocabulary
 
 NUMBER = -1
-_LISTS = (STATE_LIST, PROBLEM_LIST, PATH, HISTORY)
+_OF_ROWS = (STATE_LIST, STATE_RECORDS, PROBLEM_LIST)
+_LISTS = (*_OF_ROWS, PATH, HISTORY)
 
 
 class _Automaton:
@@ -102,7 +104,7 @@ def _append(machine: _Automaton, program: Program, code: list[list[int]], single
 
 def _width(program: Program, kind: int, argument: int) -> int:
     """Return how many numbers an item of a list has."""
-    return int(program.lists[argument, LIST_WIDTH]) if kind in (STATE_LIST, PROBLEM_LIST) else 1
+    return int(program.lists[argument, LIST_WIDTH]) if kind in _OF_ROWS else 1
 
 
 def _item(machine: _Automaton, program: Program, kind: int, argument: int, single: bool) -> None:
@@ -114,7 +116,7 @@ def _item(machine: _Automaton, program: Program, kind: int, argument: int, singl
 
 def _separator(program: Program, kind: int, argument: int) -> list[int]:
     """Return what stands between the items of a list."""
-    if kind in (STATE_LIST, PROBLEM_LIST):
+    if kind in _OF_ROWS:
         records = _width(program, kind, argument) > 1
         return list((program.record_separator if records else program.separator).tolist())
     return list((program.path_separator if kind == PATH else program.operation_separator).tolist())

@@ -47,6 +47,7 @@ from sos.stream.dialect.program import (
     PROBLEM_NUMBER,
     STATE_LIST,
     STATE_NUMBER,
+    STATE_RECORDS,
     SYMBOL,
     VALUE_NUMBER,
     Program,
@@ -186,7 +187,8 @@ def _lists(env: Any) -> list[Field]:
 def piece_of(env: Any, field: Field) -> tuple[int, int]:
     """Return the (kind, argument) that a field of `env` is compiled to."""
     if field.size:
-        return _LIST_KINDS[field.row], _lists(env).index(field)
+        kind = STATE_RECORDS if field.row == "state" and field.width > 1 else _LIST_KINDS[field.row]
+        return kind, _lists(env).index(field)
     return SYMBOL if field.symbols else _NUMBER_KINDS[field.row], field.column
 
 
@@ -276,7 +278,7 @@ class _Compiler:
 
 _LIST_KINDS = {"problem": PROBLEM_LIST, "state": STATE_LIST}
 _NUMBER_KINDS = {"problem": PROBLEM_NUMBER, "state": STATE_NUMBER, "action": ACTION_NUMBER}
-_STATE_KINDS = {STATE_NUMBER, STATE_LIST}
+_STATE_KINDS = {STATE_NUMBER, STATE_LIST, STATE_RECORDS}
 _ACTION_KINDS = {ACTION_NUMBER, SYMBOL}
 _VISIT = {LITERAL, PROBLEM_NUMBER, PATH, DEPTH, HISTORY} | _STATE_KINDS
 _ALLOWED_ELSEWHERE: set[int] = {LITERAL}
@@ -312,6 +314,7 @@ def _assemble(
     lists = _lists(env)
     sizes = {
         STATE_LIST: max((field.size * field.width for field in lists), default=0) * list_size,
+        STATE_RECORDS: max((field.size * field.width for field in lists), default=0) * list_size,
         PROBLEM_LIST: max((field.size * field.width for field in lists), default=0) * list_size,
         PATH: (env.max_depth + 2) * list_size,
         HISTORY: env.max_depth * (operation_size + list_size),

@@ -27,8 +27,8 @@ END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
 # Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
 # the action that has a text), a row of `Program.lists` for a list.
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
-STATE_NUMBER, PROBLEM_LIST = 9, 10
-NUM_KINDS = 11
+STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS = 9, 10, 11
+NUM_KINDS = 12
 LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH = range(4)  # columns of `Program.lists`; see `sos.envs.protocol.Field`
 MAX_TOKENS_PER_NUMBER = 10
 PATH_CAPACITY = 16  # child indices of a path, and operations of a history, that the reader holds

@@ -98,12 +98,6 @@ def _label(buffer, told, node, reading):
 
 
 @inlined
-def _acts_on(env, problem, state, action, child):
-    """Write the child that `action` claims; say whether `state` has what it acts on."""
-    return environment.judge(env, problem, state, action, child) != environment.NOT_HELD
-
-
-@inlined
 def _generate(env, problem, buffer, told, current, reading):
     """Make the node that an action generates from `current`; return its parent."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
@@ -112,24 +106,21 @@ def _generate(env, problem, buffer, told, current, reading):
     action = nodes[counts[1], ACTION:]
     for k in range(len(action)):
         action[k] = reading.action[k]
-    parent = current
-    if parent >= 0:
-        held = _acts_on(env, problem, states[told.state_of[parent]], action, states[row])
-        if not held:
-            # An unannounced return: the nearest ancestor that holds the operands, if there is one.
-            ancestor = nodes[parent, PARENT]
-            while ancestor >= 0 and not held:
-                held = _acts_on(env, problem, states[told.state_of[ancestor]], action, states[row])
-                if held:
-                    parent = ancestor
-                    flags |= UNANNOUNCED_FLAG
-                ancestor = nodes[ancestor, PARENT]
-            if not held:
-                _acts_on(env, problem, states[told.state_of[parent]], action, states[row])
-    else:  # an action from no node
-        for k in range(states.shape[1]):
-            told.rows[0, k] = 0
-        _acts_on(env, problem, told.rows[0], action, states[row])
+    for k in range(states.shape[1]):
+        told.rows[0, k] = 0
+    # An operation that the current node does not hold is taken to be an unannounced return to the nearest ancestor that
+    # does; where there is none, to be the current node's. One of no node acts on a state of zeros.
+    parent, given_up = current, current < 0
+    while True:
+        state = states[told.state_of[parent]] if parent >= 0 else told.rows[0]
+        held = environment.judge(env, problem, state, action, states[row]) != environment.NOT_HELD
+        if held or given_up:
+            break
+        parent = np.int64(nodes[parent, PARENT])
+        if parent < 0:
+            parent, given_up = current, True
+    if held and parent != current:
+        flags |= UNANNOUNCED_FLAG
     if reading.scalars[STATED]:
         _copy_state(states, row, reading.state)
     node = _add_node(buffer, told, parent, row)

@@ -23,6 +23,7 @@ from sos.stream.dialect.program import (
     ROOT,
     STATE_LIST,
     STATE_NUMBER,
+    STATE_RECORDS,
     SYMBOL,
     VALUE_NUMBER,
 )
@@ -167,36 +168,67 @@ def _read_history(program, tokens, pos, reading):
     return pos
 
 
-@inlined
-def _read_list(program, which, tokens, pos, row, scalars):
-    """Read list `which` of the program into `row`; return the position behind it or -1. An empty one, and one of more
-    items than the row holds, do not match."""
+@inner
+def _end_list(about, pos, num, row, scalars):
+    """Count the `num` items of a list that ends at `pos`; return `pos`, or -1 where there should be more."""
+    if about[LIST_COUNT] < 0:
+        return pos if num == about[LIST_SIZE] else _fail(scalars, pos)
+    for k in range(num * about[LIST_WIDTH], about[LIST_SIZE] * about[LIST_WIDTH]):
+        row[about[LIST_COLUMN] + k] = 0
+    row[about[LIST_COUNT]] = num
+    return pos
+
+
+@inner
+def _read_records(program, which, tokens, pos, row, scalars):
+    """Read list `which` of the program, of numbers or of records, into `row`; return the position behind it or -1. An
+    empty one, and one of more items than the row holds, do not match."""
     about = program.lists[which]
-    column, size, width = about[LIST_COLUMN], about[LIST_SIZE] * about[LIST_WIDTH], about[LIST_WIDTH]
-    num = 0  # numbers, not items
+    column, width = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_WIDTH])
+    between = program.record_separator if width > 1 else program.separator
+    num = np.int64(0)
     while True:
-        between = program.record_separator if width > 1 and num % width == 0 else program.separator
-        if num > 0:
-            if not _matches(between, tokens, pos, scalars):
-                break
-            pos += len(between)
+        for m in range(width):
+            if m > 0:
+                if not _matches(program.separator, tokens, pos, scalars):
+                    return -1
+                pos += len(program.separator)
+            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+            if value < 0:
+                if m == 0 and num > 0 and len(between) == 0:
+                    return _end_list(about, pos, num, row, scalars)
+                return _fail(scalars, after)
+            if num >= about[LIST_SIZE]:
+                return _fail(scalars, pos)
+            row[column + num * width + m] = value
+            pos = after
+        num += 1
+        if not _matches(between, tokens, pos, scalars):
+            return _end_list(about, pos, num, row, scalars)
+        pos += len(between)
+
+
+@inlined
+def _read_state(program, which, tokens, pos, reading):
+    """Read list `which` of the program, of numbers, into the state; return as `_read_records` does."""
+    about, row = program.lists[which], reading.state
+    column, size = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_SIZE])
+    num = np.int64(0)
+    while True:
         value, after = _read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
-            if num > 0 and len(between) == 0:
+            if num > 0 and len(program.separator) == 0:
                 break
-            return _fail(scalars, after)
+            return _fail(reading.scalars, after)
         if num >= size:
-            return _fail(scalars, pos)
+            return _fail(reading.scalars, pos)
         row[column + num] = value
         num += 1
         pos = after
-    if num % width or (about[LIST_COUNT] < 0 and num < size):
-        return _fail(scalars, pos)
-    for k in range(num, size):
-        row[column + k] = 0
-    if about[LIST_COUNT] >= 0:
-        row[about[LIST_COUNT]] = num // width
-    return pos
+        if not _matches(program.separator, tokens, pos, reading.scalars):
+            break
+        pos += len(program.separator)
+    return _end_list(about, pos, num, row, reading.scalars)
 
 
 @inlined
@@ -245,10 +277,12 @@ def read_form(program, form, problem, tokens, pos, reading):
             pos, seen = _read_action_piece(program, program.code[pc], tokens, pos, reading.action, seen, scalars)
             scalars[ACTION_SEEN] = seen
         elif kind == STATE_LIST:
-            pos = _read_list(program, argument, tokens, pos, reading.state, scalars)
+            pos = _read_state(program, argument, tokens, pos, reading)
             scalars[STATED] = 1
-        elif kind == PROBLEM_LIST:
-            pos = _read_list(program, argument, tokens, pos, reading.problem, scalars)
+        elif kind == PROBLEM_LIST or kind == STATE_RECORDS:
+            row = reading.problem if kind == PROBLEM_LIST else reading.state
+            pos = _read_records(program, argument, tokens, pos, row, scalars)
+            scalars[STATED] = 1
         elif kind == PATH:
             pos = _read_path(program, tokens, pos, reading)
         elif kind == HISTORY:

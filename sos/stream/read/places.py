@@ -101,7 +101,7 @@ class _Reader:
             return found and self._take(1, self.names[kind, argument])
         if kind == p.PATH:
             return self._list(self.program.path_separator, lambda: self._number(_NAMES[kind]), _NAMES[kind])
-        if kind in (p.STATE_LIST, p.PROBLEM_LIST):
+        if kind in (p.STATE_LIST, p.STATE_RECORDS, p.PROBLEM_LIST):
             return self._items(argument, self.names[kind, argument])
         if kind == p.HISTORY:
             operation = self.program.code[self.program.start[p.OPERATION] : self.program.start[p.OPERATION + 1]]

@@ -21,9 +21,10 @@ from sos.stream.dialect.program import (
     PROBLEM_LIST,
     STATE_LIST,
     STATE_NUMBER,
+    STATE_RECORDS,
     VALUE_NUMBER,
 )
-from sos.stream.write.fields import depth, put_action, put_history, put_list, put_path, put_phrase, put_state
+from sos.stream.write.fields import depth, put_action, put_history, put_path, put_phrase, put_records, put_state
 from sos.stream.write.space import (
     HISTORY_START,
     HISTORY_STOP,
@@ -111,23 +112,24 @@ def _put_form(program, form, said, trace, writing, tokens, t):
     for m in range(writing.step_start[form], writing.step_start[form + 1]):
         t = copy_run(writing.literals, np.int64(steps[STEP * m + PLACE]), np.int64(steps[STEP * m + SIZE]), tokens, t)
         field = steps[STEP * m + PIECE]
-        argument = np.int64(steps[STEP * m + ARGUMENT])
         if field == PHRASE:
             t = put_phrase(program, nodes, node, writing, tokens, t)
         elif field == STATE_LIST:
-            t = put_state(program, argument, trace.states, said.state, writing, tokens, t)
-        elif field == STATE_NUMBER:
-            t = put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
-        elif field == PROBLEM_LIST:
-            t = put_list(program, argument, trace.problem, writing, tokens, t)
+            t = put_state(program, np.int64(steps[STEP * m + ARGUMENT]), trace.states, said.state, writing, tokens, t)
         elif field == PATH:
             t = put_path(program, nodes, node, writing.told[node, IS_LEAF] > 0, writing, tokens, t)
         elif field == HISTORY:
             t = put_history(program, nodes, node, writing, tokens, t)
         elif field == VALUE_NUMBER or field == DEPTH:
             t = put_number(said.value if field == VALUE_NUMBER else depth(nodes, node), program, writing, tokens, t)
+        elif field == STATE_NUMBER:
+            value = np.int64(trace.states[said.state, steps[STEP * m + ARGUMENT]])
+            t = put_number(value, program, writing, tokens, t)
+        elif field == PROBLEM_LIST or field == STATE_RECORDS:
+            row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
+            t = np.int64(put_records(program, np.int64(steps[STEP * m + ARGUMENT]), row, writing, tokens, t))
         elif field != NOTHING:
-            t = put_action(program, field, argument, nodes, node, writing, tokens, t)
+            t = put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
 
 

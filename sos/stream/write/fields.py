@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sos.kernels import inlined
+from sos.kernels import inlined, inner
 from sos.stream.dialect.program import (
     ACTION_NUMBER,
     LIST_COLUMN,
@@ -88,28 +88,37 @@ def put_path(program, nodes, node, leaf, writing, tokens, t):
     return t
 
 
-@inlined
-def put_list(program, which, row, writing, tokens, t):
-    """Write list `which` of the program from the row that holds it."""
+@inner
+def put_records(program, which, row, writing, tokens, t):
+    """Write list `which` of the program, of numbers or of records, from the row that holds it."""
     about = program.lists[which]
-    column, count, width = about[LIST_COLUMN], about[LIST_COUNT], about[LIST_WIDTH]
-    num = about[LIST_SIZE] if count < 0 else row[count]
-    for k in range(num * width):
+    num = np.int64(about[LIST_SIZE] if about[LIST_COUNT] < 0 else row[about[LIST_COUNT]])
+    place, width = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_WIDTH])
+    for k in range(num):
         if k > 0:
-            between = program.record_separator if width > 1 and k % width == 0 else program.separator
-            t = _put_separator(between, tokens, t)
-        t = put_number(np.int64(row[column + k]), program, writing, tokens, t)
+            t = _put_separator(program.record_separator if width > 1 else program.separator, tokens, t)
+        for m in range(width):
+            if m > 0:
+                t = _put_separator(program.separator, tokens, t)
+            t = put_number(np.int64(row[place]), program, writing, tokens, t)
+            place += 1
     return t
 
 
 @inlined
 def put_state(program, which, states, state, writing, tokens, t):
-    """Write the list of a state."""
+    """Write the list of numbers of a state."""
     span = writing.lists[state]
     if span[0] > 0:
         return _put_again(span, 0, tokens, t)
     span[0] = t
-    t = put_list(program, which, states[state], writing, tokens, t)
+    about = program.lists[which]
+    first = np.int64(about[LIST_COLUMN])
+    num = np.int64(about[LIST_SIZE] if about[LIST_COUNT] < 0 else states[state, about[LIST_COUNT]])
+    for k in range(first, first + num):
+        if k > first:
+            t = _put_separator(program.separator, tokens, t)
+        t = put_number(np.int64(states[state, k]), program, writing, tokens, t)
     span[1] = t
     return t
 
