@@ -17,11 +17,11 @@ from sos.stream.dialect.program import (
     END_SOLVED,
     HISTORY,
     LITERAL,
+    NUM_KINDS,
     PATH,
     PROBLEM_LIST,
     STATE_LIST,
     STATE_NUMBER,
-    STATE_RECORDS,
     VALUE_NUMBER,
 )
 from sos.stream.write.fields import depth, put_action, put_history, put_path, put_phrase, put_records, put_state
@@ -105,6 +105,15 @@ def _is_ancestor(nodes, ancestor, node):
     return node >= 0
 
 
+@inner
+def _put_rare(program, field, argument, said, trace, writing, tokens, t):
+    """Write a field that most forms do not have."""
+    if field == STATE_NUMBER:
+        return put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
+    row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
+    return put_records(program, argument, row, writing, tokens, t)
+
+
 @inlined
 def _put_form(program, form, said, trace, writing, tokens, t):
     """Write one form; return the position behind it."""
@@ -122,12 +131,10 @@ def _put_form(program, form, said, trace, writing, tokens, t):
             t = put_history(program, nodes, node, writing, tokens, t)
         elif field == VALUE_NUMBER or field == DEPTH:
             t = put_number(said.value if field == VALUE_NUMBER else depth(nodes, node), program, writing, tokens, t)
-        elif field == STATE_NUMBER:
-            value = np.int64(trace.states[said.state, steps[STEP * m + ARGUMENT]])
-            t = put_number(value, program, writing, tokens, t)
-        elif field == PROBLEM_LIST or field == STATE_RECORDS:
-            row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
-            t = np.int64(put_records(program, np.int64(steps[STEP * m + ARGUMENT]), row, writing, tokens, t))
+        elif field >= STATE_NUMBER and field < NUM_KINDS:
+            t = np.int64(
+                _put_rare(program, field, np.int64(steps[STEP * m + ARGUMENT]), said, trace, writing, tokens, t)
+            )
         elif field != NOTHING:
             t = put_action(program, field, np.int64(steps[STEP * m + ARGUMENT]), nodes, node, writing, tokens, t)
     return t
