@@ -98,6 +98,11 @@ def build_system(config: Config) -> System:
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max)
     splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
+    if config.eval.splits == ["val_target"] and not len(splits.held_out):
+        raise UserError(
+            f"eval.splits=[val_target]: no group of problems is held out (data.held_out_fraction="
+            f"{config.data.held_out_fraction:g} of {len(splits.groups)}), so that there is nothing to evaluate"
+        )
     longest_prompt = encode_prompt(dialect, env.longest_problem())
     context = config.data.context
     if context <= len(longest_prompt):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sos import source_hash
 from sos.commands.words import option, places
 from sos.config import Config, config_from_dict, config_hash
+from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError
 from sos.files import damaged, read_json
 from sos.runs.finished import read_metrics
@@ -51,6 +52,8 @@ def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
         raise damaged(path, complaint)
     try:
         config = config_from_dict(metrics["config"] | {"resume": None})
+    except UnknownEnvironment:
+        raise
     except ValueError as error:
         raise UserError(f"{run / METRICS} was written under another schema: {error}") from error
     if config_hash(config) != metrics.get("config_hash"):

@@ -22,11 +22,11 @@ MAX_TRACES = 64
 class Options:
     """PLACE or one of the keys says what is shown:
 
-      sos view problem=[47,2,17,15]           a search for the target (first) from the numbers sos view split=val
-      index=3              a search for problem 3 of a split, numbered as in evaluations and in training sos view RUN
-      index=3                    what the model of a run wrote on problem 3, and the teacher's search for it sos view
-      RUN/checkpoints/last.ckpt problem=[47,2,17,15]     the model's greedy rollout on a problem of your own sos view
-      DATASET index=3                trace or stream 3 of a data set
+      sos view problem=[47,2,17,15]         a search for a problem: the target, and the numbers
+      sos view split=val index=3            a search for problem 3 of a split, as evaluations number it
+      sos view RUN index=3                  what a run's model wrote on problem 3, and its teacher
+      sos view RUN problem=[47,2,17,15]     with checkpoints/last.ckpt for RUN: a rollout of your own
+      sos view DATASET index=3              trace or stream 3 of a data set
 
     Values with commas, here and for index, make one trace each, all in one page with a selector: search=dfs,dfs_paper
     stream.view=full,solution_path index=0,1. With a run or a checkpoint the run says what env and dialect are, and

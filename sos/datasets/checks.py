@@ -18,7 +18,7 @@ import numpy as np
 
 from sos.data.splits import SPLITS
 from sos.datasets.headers import npy_header
-from sos.envs.registry import recorded_env
+from sos.envs.registry import UnknownEnvironment, recorded_env
 from sos.envs.words import Words, words_of
 from sos.errors import UserError
 from sos.files import damaged
@@ -141,6 +141,8 @@ def check_record(record: Any, kind: str, index: int, span: tuple[int, int], path
     """Raise UserError that names `path` for a record that is not of shard `index` with the visits of `span`."""
     try:
         _check_record(record, kind, index, span)
+    except UnknownEnvironment:
+        raise
     except ValueError as error:
         raise damaged(path, error) from error
 
@@ -149,6 +151,8 @@ def check_manifest(manifest: dict[str, Any], path: Path) -> None:
     """Raise UserError that names `path` for a manifest of a complete data set that nobody should read further."""
     try:
         _check_manifest(manifest)
+    except UnknownEnvironment:
+        raise
     except ValueError as error:
         raise damaged(path, error) from error
 

@@ -77,7 +77,9 @@ def make_job(
         dialect = build_system(config).dialect
         labels["vocabulary"] = list(dialect.vocab.tokens)
     else:
-        labels["operators"] = list(env.symbols)
+        symbols = [field.symbols for fields in env.fields.values() for field in fields if field.symbols]
+        if symbols:
+            labels["operators"] = list(symbols[0])
     plan = Plan(recipe(config, kind, split, dialect), visits, shard_size, kernel_hash(), labels)
     return Job(config, kind, split, folder, plan, part, parts)
 

@@ -63,6 +63,10 @@ class Environment:
 ENVIRONMENTS: dict[str, Environment] = {}
 
 
+class UnknownEnvironment(UserError):
+    """An environment that this process cannot find. The file that names it may be whole."""
+
+
 def register_environment(name: str, schema: type[EnvConfig], kind: type | str) -> None:
     """Make an environment known by `name`; `kind` is its NamedTuple, or "module:Name" of it.
 
@@ -101,7 +105,8 @@ def environment_named(name: Any) -> Environment:
         for found in entry_points(group=ENTRY_POINTS, name=short):
             _import(found.module, f"env.name={name}, entry point {found.value}")
     if short not in ENVIRONMENTS:
-        raise UserError(f"env.name must be one of {', '.join(known_environments())}, got {name!r}")
+        known = ", ".join(known_environments())
+        raise UnknownEnvironment(f"env.name must be one of {known}, or MODULE:NAME of one of your own, got {name!r}")
     return ENVIRONMENTS[short]
 
 
@@ -112,12 +117,14 @@ def known_environments() -> list[str]:
 
 def _import(module: str, where: str) -> None:
     """Import a module that registers environments. A mistake in it keeps its traceback."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UnknownEnvironment(f"{where}: {module!r} is no name of a module")
     try:
         import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # it is there, and what it imports is not
-        raise UserError(f"{where}: there is no module {error.name}") from error
+        raise UnknownEnvironment(f"{where}: there is no module {error.name}; is its folder on PYTHONPATH?") from error
 
 
 def recorded_env(values: Mapping[str, Any]) -> Any:

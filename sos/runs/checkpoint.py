@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sos.config import Config, config_from_dict
 from sos.datasets.source import dialect_hash
+from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError, describe
 from sos.files import parse_json
 from sos.model.gpt import GPT
@@ -157,6 +158,8 @@ def config_of(loaded: LoadedCheckpoint) -> Config:
     """Return the config of a checkpoint's run. Raises UserError that names the file and the key."""
     try:
         config = config_from_dict(loaded.config)
+    except UnknownEnvironment:
+        raise
     except ValueError as error:
         raise UserError(f"{loaded.path} was written under another schema: {error}") from error
     if config.data.context > MOST_CONTEXT:  # no weight tells it, and rollouts make room for it

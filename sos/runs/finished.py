@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sos.config import Config, config_from_dict
+from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError
 from sos.files import damaged, read_json
 from sos.judge.intervals import mean_interval
@@ -176,6 +177,8 @@ def config_of(run: Run) -> Config:
     """Return a run's config as this version reads it. Raises UserError that names the file where it cannot."""
     try:
         return config_from_dict(run.config)
+    except UnknownEnvironment:
+        raise
     except ValueError as error:
         raise UserError(f"{run.folder / METRICS} was written under another schema: {error}") from error
 

@@ -39,7 +39,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def check_same_run(config: Config, loaded: LoadedCheckpoint) -> None:
     """Raise UserError, naming the key, where a checkpoint is of another run than `config`."""
     old, new = flatten(loaded.config), flatten(to_dict(config))
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted(old.keys() | new.keys(), key=lambda name: (not name.startswith("env."), name)):
         if (key in BOUND or not key.startswith(FREE)) and old.get(key) != new.get(key):
             raise UserError(
                 f"resume={loaded.path}: it was trained with {visible(f'{key}={old.get(key)}')}, this run has "

@@ -127,7 +127,10 @@ def test_keys_of_a_file_of_another_environment_are_refused() -> None:
         (["env.num_nodes=null"], "env.num_nodes"),
         (["env.num_nodes=???"], "env.num_nodes is missing: say env.num_nodes=..."),
         (["~env.name"], "env.name cannot be removed"),
-        (["env.name=chess"], "env.name must be one of countdown, path_star, toy, got 'chess'"),
+        (
+            ["env.name=chess"],
+            "env.name must be one of countdown, path_star, toy, or MODULE:NAME of one of your own, got 'chess'",
+        ),
         (["env.num_nodes=20", "data.context=16"], "env.num_nodes=20 is too many for data.context=16"),
     ],
 )

@@ -66,10 +66,17 @@ def test_its_kernels_are_compiled_anew_when_its_files_change(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
+        ("env.name=.stairs:stairs", "env.name=.stairs:stairs: '.stairs' is no name of a module"),
         ("env.name=nowhere.at_all:stairs", "env.name=nowhere.at_all:stairs: there is no module nowhere"),
         ("env.name=stairs.nothing:stairs", "there is no module stairs.nothing"),
-        ("env.name=stairs:ladder", "env.name must be one of countdown, path_star, stairs, got 'stairs:ladder'"),
-        ("env.name=chess", "env.name must be one of countdown, path_star, got 'chess'"),
+        (
+            "env.name=stairs:ladder",
+            "env.name must be one of countdown, path_star, stairs, or MODULE:NAME of one of your own, got 'stairs:ladder'",
+        ),
+        (
+            "env.name=chess",
+            "env.name must be one of countdown, path_star, or MODULE:NAME of one of your own, got 'chess'",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(word: str, said: str) -> None:
@@ -77,6 +84,34 @@ def test_what_is_not_there_is_one_line(word: str, said: str) -> None:
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("kind", ["traces", "tokens"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["env=path_star", "search.heuristic=none", "stream.whole_max=29"],
+        ["env.name=stairs:stairs", "search.heuristic=distance", "stream.whole_max=99"],
+    ],
+)
+def test_data_sets_are_made_shown_and_not_called_damaged(words: list[str], kind: str, tmp_path: Path) -> None:
+    data, page = tmp_path / "set", tmp_path / "page.html"
+    done = run(HOME, "generate", f"out={data}", f"kind={kind}", "visits=60", "workers=1", "verify=true", *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = run(HOME, "view", str(data), "index=3", f"out={page}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    if "stairs" in words[0]:
+        done = run(ROOT, "view", str(data), "index=3", f"out={page}")
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith("error: env.name=stairs:stairs: there is no module stairs")
+
+
+def test_an_evaluation_of_nothing_is_refused_before_training() -> None:
+    for words in (["env=path_star", "search.heuristic=none", "stream.whole_max=29"], ["data.held_out_fraction=0"]):
+        done = run(HOME, "train", *words, "eval.splits=[val_target]")
+        assert done.returncode == 2
+        assert "eval.splits=[val_target]: no group of problems is held out" in done.stderr.splitlines()[-1]
 
 
 def test_the_package_is_short() -> None:

@@ -171,7 +171,14 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
     separators.append(compiler.literal(str(source.get("record_separator", separator))) if has_records else [])
     vocab = Vocabulary(tuple(compiler.symbols), whole_max, compiler.free)
     program = _assemble(pieces, separators, env, vocab, not single)
-    check(where, templates, program, vocab, single)
+    try:
+        check(where, templates, program, vocab, single)
+    except UserError as error:
+        if single:
+            raise
+        largest = max(env.largest_number, env.max_children)
+        why = f"numbers go up to {largest}, and those above stream.whole_max={whole_max} take several tokens"
+        raise UserError(f"{error} ({why})") from error
     return Dialect(str(source.get("name", "dialect")), program, vocab, templates, compiler.forms, env)
 
 
