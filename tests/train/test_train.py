@@ -143,7 +143,7 @@ def test_an_unfinished_run_goes_on_in_its_own_folder(whole, tmp_path):
     assert json.loads((folder / "metrics.json").read_text())["seed"] == 2
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_continue_a_killed_run_of_one(whole, tmp_path, strategy):
     """The same batches split over two ranks give the same weights but for rounding, and one checkpoint file."""
     stop_in_mid_training(tmp_path / "stopped", signal.SIGKILL)
