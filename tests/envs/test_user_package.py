@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+pytestmark = pytest.mark.compiled  # commands in other processes, which compile
 HOME = ROOT / "tests" / "user_package"
 TRAIN = [
     "env.name=stairs:stairs", "search.heuristic=distance", "stream.whole_max=99", "data.train_tokens=8000",
@@ -35,7 +36,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.compiled
 def test_it_trains_is_evaluated_and_shown(trained: Path, tmp_path: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())["metrics"]
     assert metrics["teacher/val"]["value"] == metrics["ceiling/val"]["value"] == 1
@@ -50,7 +50,6 @@ def test_it_trains_is_evaluated_and_shown(trained: Path, tmp_path: Path) -> None
     assert "target 13" not in page.read_text()
 
 
-@pytest.mark.compiled
 def test_its_kernels_are_compiled_anew_when_its_files_change(tmp_path: Path) -> None:
     """The searches of this package inline the rules of that one: three steps become four."""
     shutil.copytree(HOME, tmp_path / "package")
@@ -86,7 +85,6 @@ def test_what_is_not_there_is_one_line(word: str, said: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.compiled
 @pytest.mark.parametrize("kind", ["traces", "tokens"])
 @pytest.mark.parametrize(
     "words",
