@@ -23,7 +23,8 @@ from sos.search.config import SearchConfig, StrategyConfig
 __all__ = ["SearchConfig", "StrategyConfig"]
 
 BILLION = 10**9
-VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant")
+VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
+NEED_PLAN = ("plan_only", "swapped")
 
 
 @dataclass
@@ -34,12 +35,15 @@ class StreamConfig:
     dose: float = key(
         0.5, "The probability that a dead branch stays, for view=dose.", low=0, high=1, only={"view": ("dose",)}
     )
+    plan: bool = key(False, "The plan, the actions from the problem to its goal, follows the search.")
     dialect: str = key("compact", "The wording: the name of a dialect or the path of a YAML file.", path=True)
     numbers: str = key("whole", "One token for a number, or one for each digit.", choices=("whole", "digits"))
     whole_max: int = key(120, "Larger numbers are written in digits.", low=9, high=30_000, only={"numbers": ("whole",)})
 
     def __post_init__(self) -> None:
         check_keys(self, "stream")
+        if self.view in NEED_PLAN and not self.plan:
+            raise UserError(f"stream.view={self.view} needs stream.plan=true: without its plan a stream has no answer")
 
 
 @dataclass

@@ -96,7 +96,7 @@ def build_system(config: Config) -> System:
     env = build_env(config)
     strategy, names = build_strategy(config.search, env)
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
-    dialect = load_dialect(config.stream.dialect, env, whole_max)
+    dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
     splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
     if config.eval.splits == ["val_target"] and not len(splits.held_out):
         raise UserError(
@@ -112,7 +112,7 @@ def build_system(config: Config) -> System:
         )
     # A stream spends at least a token per node, so that what does not fit the workspace could not fit the context.
     max_nodes = min(MAX_TRACE_NODES, max(4 * context, 2_000))
-    view = View(kind=VIEWS.index(config.stream.view), dose=config.stream.dose)
+    view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
     return System(
         env=env,
         strategy=strategy,

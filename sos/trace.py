@@ -10,6 +10,10 @@ A trace is four int32 arrays, the same for every environment and strategy:
   row, -1 for none. A search states every node once, so that row i is node i; a model's restatement that differs gets
   a row of its own.
 
+A search may be followed by the plan, the answer restated: one `PLAN` event for each action from the root to the goal.
+Each has a node of its own, a child of the plan's node before it (of the root for the first), so that a plan says
+nothing of the search's nodes and can be judged without them.
+
 A trace decoded from tokens holds *claims*: what the writer said a result or state is, right or wrong. A generated
 trace is the case where every claim is true. The last event is an `END`, and only the last.
 """
@@ -37,6 +41,7 @@ class Event(IntEnum):
     GOAL = 3  # the node is a leaf and a goal; VALUE is its number
     BACKTRACK = 4  # return to a node that was visited before
     END = 5  # the search stops; VALUE is its Outcome
+    PLAN = 6  # an action of the answer, behind the search; NODE is a node of its own, the child of the one before
 
 
 class Outcome(IntEnum):
@@ -64,7 +69,7 @@ class Status(IntEnum):
 
 
 # The same as plain ints: what kernels compare with. Everything imports them from here.
-EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = (int(event) for event in Event)
+EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END, PLAN = (int(event) for event in Event)
 SOLVED, EXHAUSTED, BUDGET, EMPTY = (int(outcome) for outcome in Outcome)
 QUOTE_FLAG, LABEL_FLAG, UNANNOUNCED_FLAG = (int(flag) for flag in Flag)
 OK, BUFFER_FULL = (int(status) for status in Status)

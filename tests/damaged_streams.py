@@ -70,7 +70,7 @@ def damaged(rng: np.random.Generator, trace: Trace) -> Trace:
         node = int(rng.integers(len(nodes)))
         way = rng.integers(11)
         if way == 0:
-            events[e, NODE] = rng.integers(-1 if events[e, KIND] != Event.GENERATE else 0, len(nodes))
+            events[e, NODE] = rng.integers(0 if events[e, KIND] in (Event.GENERATE, Event.PLAN) else -1, len(nodes))
         elif way == 1:
             events[e, STATE] = rng.integers(len(states))
         elif way == 2:

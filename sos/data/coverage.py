@@ -16,7 +16,7 @@ from sos.search.work import SearchWork, new_work
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.verify import verify_tokens
-from sos.stream.views import ORACLE, RETURNS_DROPPED, RETURNS_KEPT, apply_view, new_view_work
+from sos.stream.views import ORACLE, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, apply_view, new_view_work
 from sos.stream.write.encode import ENCODE_ERRORS, TokenRows, encode_traces
 from sos.stream.write.space import Writing, new_writing, tokens_size
 from sos.trace import ACTION, OK, SOLVED, VALUE, TraceBuffer, TraceRows, max_events, new_buffer, to_trace
@@ -114,6 +114,7 @@ class ViewCoverage(NamedTuple):
     """What the streams of a view say, written and read back. P = problems."""
 
     solved: np.ndarray  # bool (P,): the stream, judged as an answer, solves its problem
+    planned: np.ndarray  # bool (P,): its plan does
     lengths: np.ndarray  # int32 (P,): tokens of the stream, -1 where there is none or it is longer than the limit
     prompts: np.ndarray  # int32 (P,): prompt tokens among them
     returns_dropped: int  # by the view `no_backtrack`, because a reader finds them
@@ -144,7 +145,7 @@ def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
     work = new_view_work(env, size)
     plan = ViewPlan(system.view, ORACLE, stream_key(0, "dose"), Order(0, np.uint64(0)))
     key = stream_key(0, "teacher")
-    solved, lengths, prompts = np.zeros(num, bool), np.full(num, -1, np.int32), np.zeros(num, np.int32)
+    solved, planned, lengths, prompts = np.zeros(num, bool), np.zeros(num, bool), np.full(num, -1, np.int32), np.zeros(num, np.int32)
     for p, problem in enumerate(problems):
         if _view_of(env, system.strategy, key, p, plan, problem, space, work) != OK:
             continue
@@ -152,18 +153,22 @@ def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
         if len(tokens) > system.context:
             continue
         lengths[p] = len(tokens)
-        solved[p] = verify_tokens(system.dialect, env, problem, tokens)[0].solved
-    return ViewCoverage(solved, lengths, prompts, int(work.returns[RETURNS_DROPPED]), int(work.returns[RETURNS_KEPT]))
+        verdict = verify_tokens(system.dialect, env, problem, tokens)[0]
+        # Whoever imitates swapped searches to the letter writes another problem's.
+        solved[p], planned[p] = verdict.solved and system.view.kind != SWAPPED, verdict.planned
+    returns = (int(work.returns[RETURNS_DROPPED]), int(work.returns[RETURNS_KEPT]))
+    return ViewCoverage(solved, planned, lengths, prompts, *returns)
 
 
 def view_ceiling(system: Any, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
-    """Return whether the stream that `system` shows of each problem solves it, read back and judged, bool (P,).
+    """Return whether the stream that `system` shows of each problem solves it, read back and judged, bool (P,): by its
+    search or by its plan.
 
     `max_tokens` bounds what follows the prompt, as in rollouts; a stream longer than the context solves nothing.
     """
     found = view_coverage(system, problems)
     limit = system.context if max_tokens is None else max_tokens
-    return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
+    return (found.solved | found.planned) & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
 
 
 @kernel

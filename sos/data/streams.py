@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.splits import Splits
+from sos.data.swapped import GROUP, swap_searches
 from sos.data.traces import (
     FIRST_ROOM,
     Order,
@@ -24,7 +25,7 @@ from sos.kernels import kernel
 from sos.rng import fold, stream_key
 from sos.search.depth_first import DepthFirst
 from sos.stream.dialect.compile import Dialect
-from sos.stream.views import FULL, ORACLE, RETURNS_DROPPED, RETURNS_KEPT, View, apply_view, new_view_work
+from sos.stream.views import FULL, ORACLE, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View, apply_view, new_view_work
 from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, TokenRows, encode_traces
 from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import LEFT_OUT, REACHED, WRITTEN, TraceRows, max_events
@@ -36,19 +37,21 @@ class LeftOut(NamedTuple):
     searches: int = 0  # visits whose search needs more room than there is for a trace
     views: int = 0  # visits whose view needs a solution that is not found in that room
     streams: int = 0  # visits whose stream is longer than the context
+    alone: int = 0  # visits that found no other problem to swap searches with
     returns: int = 0  # returns that the view `no_backtrack` drops because a reader finds them
     returns_kept: int = 0  # returns that it keeps because a reader would not
 
     @property
     def visits(self) -> int:
         """Visits that have no stream."""
-        return self.searches + self.views + self.streams
+        return self.searches + self.views + self.streams + self.alone
 
     def why(self, longest: str) -> str:
         """Say in words why visits have no stream; `longest` is what bounds the streams."""
         reasons = (
             (self.searches, "searches generate more nodes than a trace may have: make the search smaller"),
             (self.views, "views need a solution that an exhaustive search does not find in as many nodes"),
+            (self.alone, "found no other problem to swap searches with"),
             (self.streams, f"streams are longer than {longest}"),
         )
         return "; ".join(f"{num} {text}" for num, text in reasons if num)
@@ -73,17 +76,25 @@ class Chunk(NamedTuple):
         keep = lengths <= num_tokens
         if keep.all():
             return self
-        kept = np.repeat(keep, lengths)
         longer = int((~keep).sum())
-        return Chunk(
-            self.tokens[kept],
-            self.kinds[kept],
-            np.concatenate([[0], np.cumsum(lengths[keep])]),
-            self.prompts[keep],
-            self.visits[keep],
-            self.num_dropped + longer,
-            self.strategies[keep],
-            self.left_out._replace(streams=self.left_out.streams + longer),
+        left_out = self.left_out._replace(streams=self.left_out.streams + longer)
+        return self._only(keep)._replace(num_dropped=self.num_dropped + longer, left_out=left_out)
+
+    def within(self, start: int, stop: int) -> Chunk:
+        """Return the streams of visits `start` to `stop`; what is left out is counted as before."""
+        keep = (start <= self.visits) & (self.visits < stop)
+        return self if keep.all() else self._only(keep)
+
+    def _only(self, keep: np.ndarray) -> Chunk:
+        lengths = np.diff(self.offsets)
+        kept = np.repeat(keep, lengths)
+        return self._replace(
+            tokens=self.tokens[kept],
+            kinds=self.kinds[kept],
+            offsets=np.concatenate([[0], np.cumsum(lengths[keep])]),
+            prompts=self.prompts[keep],
+            visits=self.visits[keep],
+            strategies=self.strategies[keep],
         )
 
 
@@ -144,7 +155,8 @@ class StreamSource:
         self._traces = TraceSource(
             self.env, self.strategy, self.splits, self.seed, self.split, self.num_problems, self.max_nodes
         )
-        self._view_work = new_view_work(self.env, self.max_nodes) if self.view.kind != FULL else None
+        as_it_is = self.view.kind == FULL and not self.view.plan
+        self._view_work = None if as_it_is else new_view_work(self.env, self.max_nodes)
         self._room = new_room(self.max_nodes)
         self._viewed = new_rows(self.env, 0, 0, 0)
         program = self.dialect.program
@@ -169,6 +181,22 @@ class StreamSource:
 
         Raises ValueError where the environment has no problem to sample or the dialect cannot write a trace.
         """
+        return self._fill_swapped(start, stop) if self.view.kind == SWAPPED else self._fill(start, stop)[0]
+
+    def _fill_swapped(self, start: int, stop: int) -> Chunk:
+        """Swap searches within whole groups of visits, so that a stream does not depend on what was asked for with it."""
+        first, last = start - start % GROUP, stop + -stop % GROUP
+        chunk, problems = self._fill(first, last)
+        keys = [self.env.problem_key(problem) for problem in problems]
+        swapped = swap_searches(chunk, keys, stream_key(self.seed, "swapped"))
+        alone = (start <= chunk.visits) & (chunk.visits < stop) & ~np.isin(chunk.visits, swapped.visits)
+        left_out = chunk.left_out if (first, last) == (start, stop) else self._fill(start, stop)[0].left_out
+        left_out = left_out._replace(alone=int(alone.sum()))
+        swapped = swapped.within(start, stop)._replace(num_dropped=left_out.visits, left_out=left_out)
+        return swapped.up_to(self.context)
+
+    def _fill(self, start: int, stop: int) -> tuple[Chunk, np.ndarray]:
+        """Return the streams before any swap, and their problems, int32 (N, P)."""
         rows, num, searches = self._traces.fill(start, stop)
         views, returns = 0, (0, 0)
         if self._view_work is not None:
@@ -190,7 +218,7 @@ class StreamSource:
             visit, message = int(rows.visits[reached]), ENCODE_ERRORS[status]
             raise UserError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
         used, kept = offsets[count], kept[:count]
-        return Chunk(
+        chunk = Chunk(
             self._tokens[:used],
             self._kinds[:used],
             offsets[: count + 1],
@@ -198,8 +226,9 @@ class StreamSource:
             rows.visits[kept],
             searches + views + streams,
             rows.strategies[kept],
-            LeftOut(searches, views, streams, *returns),
+            LeftOut(searches, views, streams, 0, *returns),
         )
+        return chunk, rows.problems[kept]
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop` like `fill`, in arrays of their own."""

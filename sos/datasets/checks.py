@@ -347,5 +347,5 @@ def _check_events(events: np.ndarray, offsets: np.ndarray) -> None:
     wrong |= (node < -1) | (node >= num_nodes) | (state < -1) | (state >= num_states)
     wrong |= end & ((value < 0) | (value >= len(Outcome)))
     wrong |= ~end & ((node < 0) | (state < 0) | (value < 0))
-    wrong |= (kind == Event.GENERATE) & (node < 1)
+    wrong |= ((kind == Event.GENERATE) | (kind == Event.PLAN)) & (node < 1)
     _refuse(wrong, events, "events", "event of its trace")

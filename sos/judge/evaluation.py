@@ -86,11 +86,13 @@ class Evaluation:
         ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
         titles = {
             "solved": "solve",
+            "planned": "plan",
             "sos_legacy": "legacy/solve",
             "teacher": "teacher",
             "ceiling": "ceiling",
         }
         titles |= {f"pass@{k}": f"pass@{k}" for k in ks}
+        titles |= {f"planned@{k}": f"plan_pass@{k}" for k in ks}
         titles |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         titles |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
         measured = {name.rpartition("/")[0] for name in self.metrics}
@@ -130,6 +132,8 @@ def evaluate(
         limit = max(1, min(system.context - min(map(len, prompts)), eval_config.max_tokens or system.context))
         evaluation.budget_curve[split] = budget_curve(judged.tokens_to_goal, limit, eval_config.curve_points)
         evaluation.arrays[split] = _arrays(problems, rollouts, judged, flops)
+        if system.view.plan:
+            evaluation.arrays[split]["planned"] = judged.planned
         share, rest = divmod(eval_config.num_rollout_texts, len(splits))
         for i in range(min(share + (number < rest), len(problems))):
             texts.append(f"## {split} {i}\n\n{rollout_text(system, problems[i], rollouts[i].tokens)}")
@@ -152,7 +156,7 @@ def _greedy_metrics(
 ) -> dict[str, Metric]:
     """Return the metrics of a split's greedy rollouts, and what its teacher does on the same problems."""
     flops = _flops(asked.model, rollouts)
-    found = summarize(judged)
+    found = summarize(judged, asked.system.view.plan)
     found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
     found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens))
     # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.
@@ -170,7 +174,8 @@ def _sample_metrics(
     chosen = slice(asked.config.pass_k_problems)
     samples = _solve(asked, prompts[chosen], f"{split} pass@k", num_samples)
     judged = judge(asked.system, problems[chosen].repeat(num_samples, 0), samples)
-    return pass_metrics(judged, _flops(asked.model, samples), num_samples, asked.config.pass_k)
+    flops, plan = _flops(asked.model, samples), asked.system.view.plan
+    return pass_metrics(judged, flops, num_samples, asked.config.pass_k, plan)
 
 
 def _arrays(

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from sos.judge.intervals import mean_interval, wilson
 
 CEILINGS = ("teacher/", "ceiling/")  # what the search solves, not the model
-COUNTED = ("solve/", "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
+ANSWERS = {"solve": "solved", "plan": "planned"}  # the rates of one answer per problem -> whether it is right
+COUNTED = ("solve/", "plan/", "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
 CURVE_START = 8  # generated tokens of the first point of a budget curve
 
 
@@ -30,7 +31,7 @@ def is_counted(metric: str) -> bool:
 
 def is_rate(metric: str) -> bool:
     """Tell whether a metric is a fraction, shown as a percentage."""
-    return is_counted(metric) or metric.startswith("pass@")
+    return is_counted(metric) or metric.startswith(("pass@", "plan_pass@"))
 
 
 def rate_metric(successes: npt.ArrayLike) -> Metric:

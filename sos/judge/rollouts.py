@@ -32,6 +32,7 @@ class Judgement:
     malformed: np.ndarray  # bool (R,): reading stopped at a token that no form of the dialect allows
     unfinished: np.ndarray  # bool (R,): the budget ran out before the end token
     nodes: np.ndarray  # int32 (R,): nodes expanded, the root included
+    planned: np.ndarray  # bool (R,): by the plan, whatever the search before it says
 
     @property
     def num_errors(self) -> np.ndarray:
@@ -42,13 +43,13 @@ class Judgement:
 def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Judgement:
     """Decode and verify the rollouts, rollout r as an answer to `problems[r]` (int32 (R, P)). About 0.1 ms each."""
     num = len(rollouts)
-    solved, wrong_goal, malformed, unfinished = (np.zeros(num, bool) for _ in range(4))
+    solved, wrong_goal, malformed, unfinished, planned = (np.zeros(num, bool) for _ in range(5))
     generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
     for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
         verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
         kinds = trace.events[:, KIND]
-        solved[r] = verdict.solved
+        solved[r], planned[r] = verdict.solved, verdict.planned
         wrong_goal[r] = not verdict.solved and (kinds == Event.GOAL).any()
         malformed[r] = verdict.status == DecodeStatus.MALFORMED
         unfinished[r] = not answer.finished
@@ -59,12 +60,15 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
             to_goal[r] = goal_end - answer.num_prompt
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
-    return Judgement(solved, wrong_goal, generated, to_goal, errors, malformed, unfinished, nodes)
+    return Judgement(solved, wrong_goal, generated, to_goal, errors, malformed, unfinished, nodes, planned)
 
 
-def summarize(judged: Judgement) -> dict[str, Metric]:
-    """Return the metrics of one greedy rollout per problem, without the split in their names."""
+def summarize(judged: Judgement, plan: bool = False) -> dict[str, Metric]:
+    """Return the metrics of one greedy rollout per problem, without the split in their names; with those of the `plan`
+    where streams have one."""
     metrics = {"solve": rate_metric(judged.solved)}
+    if plan:
+        metrics["plan"] = rate_metric(judged.planned)
     metrics |= {f"error/{error.name.lower()}": mean_metric(judged.errors[:, error]) for error in ERRORS}
     metrics[f"error/{MALFORMED}"] = rate_metric(judged.malformed)
     metrics[f"error/{UNFINISHED}"] = rate_metric(judged.unfinished)
@@ -76,14 +80,20 @@ def summarize(judged: Judgement) -> dict[str, Metric]:
     return metrics
 
 
-def pass_metrics(judged: Judgement, flops: np.ndarray, num_samples: int, pass_k: Sequence[int]) -> dict[str, Metric]:
-    """Return pass@k and what k samples of a problem cost, from `num_samples` consecutive rollouts per problem.
+def pass_metrics(
+    judged: Judgement, flops: np.ndarray, num_samples: int, pass_k: Sequence[int], plan: bool = False
+) -> dict[str, Metric]:
+    """Return pass@k and what k samples of a problem cost, from `num_samples` consecutive rollouts per problem; with
+    pass@k of the `plan` where streams have one.
 
     `flops` (R,) are those of each rollout, its prompt included. Every k must be `num_samples` at most.
     """
-    num_correct = judged.solved.reshape(-1, num_samples).sum(1)
+    answers = {"pass": judged.solved} | ({"plan_pass": judged.planned} if plan else {})
+    metrics: dict[str, Metric] = {}
+    for name, right in answers.items():
+        num_correct = right.reshape(-1, num_samples).sum(1)
+        metrics |= {f"{name}@{k}": chance_metric(pass_at_k(num_samples, num_correct, k)) for k in pass_k}
     tokens, flops = (costs.reshape(-1, num_samples).mean(1) for costs in (judged.generated_tokens, flops))
-    metrics = {f"pass@{k}": chance_metric(pass_at_k(num_samples, num_correct, k)) for k in pass_k}
     metrics |= {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
     return metrics | {f"pass_flops@{k}": mean_metric(k * flops) for k in pass_k}
 

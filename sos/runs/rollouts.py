@@ -4,6 +4,7 @@ For R rollouts with T tokens in all, `sos.judge.evaluation` writes
 
 problems          int32 (R, P)     rows of the environment, see `sos.envs`
 solved            bool (R,)
+planned           bool (R,)        of runs with stream.plan
 generated_tokens  int32 (R,)       without the prompt
 flops             float64 (R,)
 tokens_to_goal    int32 (R,)       generated tokens up to the goal, -1 where it is never reached
@@ -43,6 +44,7 @@ MOST_TIMES = 1100  # what the compression of a zip file can gain at most
 ARRAYS: dict[str, tuple[type, int, float, float]] = {
     "problems": (np.int32, 2, INT32.min, INT32.max),
     "solved": (np.bool_, 1, 0, 1),
+    "planned": (np.bool_, 1, 0, 1),
     "generated_tokens": (np.int32, 1, 0, INT32.max),
     "flops": (np.float64, 1, 0, np.finfo(np.float64).max),
     "tokens_to_goal": (np.int32, 1, -1, INT32.max),

@@ -4,6 +4,9 @@ Solved means: the first `GOAL` event names a node that is *sound* and whose true
 it is the root, or if its parent is sound, both operands are held by the parent's true state (a multiset: each number
 is used once), the operation is legal and its result true. Nothing is evaluated as text.
 
+The plan is judged apart: it is valid if its actions lead, one after the other and by the rules, from the root to a
+goal, whatever the search before it says.
+
 Errors are local: operands are judged against the state last *stated* for the parent, so that one slip is counted once.
 """
 
@@ -31,6 +34,7 @@ from sos.trace import (
     LABEL_FLAG,
     NODE,
     PARENT,
+    PLAN,
     QUOTE_FLAG,
     SOLVED,
     STATE,
@@ -47,9 +51,9 @@ class Error(IntEnum):
     """
 
     NONE = 0
-    # An event where it makes no sense: after the goal, a dead end of an inner node, a visit of a leaf. But a leaf
-    # that was called a dead end may be visited once: the published beam search takes leaves from its heap like other
-    # nodes.
+    # An event where it makes no sense: a search after the goal or the plan, a second plan, a dead end of an inner node,
+    # a visit of a leaf. But a leaf that was called a dead end may be visited once: the published beam search takes
+    # leaves from its heap like other nodes.
     ORDER = 1
     JUMP = 2  # to a node that does not exist (yet), was expanded before (expand) or was not (backtrack)
     OPERAND = 3  # an operand that the parent's stated state does not hold
@@ -59,7 +63,7 @@ class Error(IntEnum):
     FALSE_GOAL = 7  # a goal that is none, or that no sound path reaches
     FALSE_DEAD_END = 8  # a dead end whose number is the target
     VALUE = 9  # a dead end or goal that quotes another number than the node's
-    OUTCOME = 10  # an end that says solved without a goal, or otherwise with one
+    OUTCOME = 10  # an end that says solved without a goal or plan, or otherwise with one
     QUOTE = 11  # a repeated target, operation or history that differs from what was said before
     LABEL = 12  # a missing or wrong node label
     UNANNOUNCED = 13  # a return to an ancestor that no event announced
@@ -81,6 +85,12 @@ class Verdict(NamedTuple):
     errors: np.ndarray  # int8 (E,): an Error for each event
     goal_event: int  # index of the event that solves the problem, or -1
     status: DecodeStatus  # how the tokens ended; OK for a trace that was not decoded
+    plan_event: int = -1  # index of the last event of a valid plan, or -1
+
+    @property
+    def planned(self) -> bool:
+        """Whether the plan solves the problem."""
+        return self.plan_event >= 0
 
 
 class Replay(NamedTuple):
@@ -92,6 +102,13 @@ class Replay(NamedTuple):
     dead: np.ndarray  # bool (N,): called a dead end
     state_of: np.ndarray  # int32 (N,): row of the state stated last, -1 before the first
     work: np.ndarray  # int32 (3, W)
+    progress: np.ndarray  # int64 (4,): see below
+
+
+# What the replay has seen: a goal, the event that solves the problem, how far the plan is, and the last event of a
+# valid plan (-1 for no event).
+GOAL_SEEN, GOAL_EVENT, PLAN_STAGE, PLAN_EVENT = range(4)
+NO_PLAN, IN_PLAN, AFTER_PLAN = range(3)
 
 
 @inner
@@ -116,7 +133,24 @@ def _generation_error(env, trace, e, replay):
     parent = trace.nodes[node, PARENT]
     if parent < 0 or not replay.expanded[parent]:
         return BAD_JUMP
-    state, action = trace.states[replay.state_of[parent]], trace.nodes[node, ACTION:]
+    return _action_error(env, trace, e, trace.states[replay.state_of[parent]], replay)
+
+
+@inlined
+def _plan_error(env, trace, e, replay):
+    """Judge an action of the plan against what the one before is said to lead to, the first against the root."""
+    parent = np.int64(trace.nodes[trace.events[e, NODE], PARENT])
+    if parent != (trace.events[e - 1, NODE] if e > 0 and trace.events[e - 1, KIND] == PLAN else 0):
+        return BAD_JUMP
+    if parent == 0:
+        return _action_error(env, trace, e, replay.true_states[0], replay)
+    return _action_error(env, trace, e, trace.states[replay.state_of[parent]], replay)
+
+
+@inner
+def _action_error(env, trace, e, state, replay):
+    """Judge the action of event `e` in `state`, and the state that it is said to lead to."""
+    action = trace.nodes[trace.events[e, NODE], ACTION:]
     judged = environment.judge(env, trace.problem, state, action, replay.work[0])
     if judged == environment.NOT_HELD:
         return BAD_OPERAND
@@ -164,10 +198,13 @@ def _leaf_error(env, trace, e, replay):
 
 
 @inlined
-def _error(env, trace, e, replay, goal_seen):
+def _error(env, trace, e, replay):
     """Return the error code of event `e`, given the replay so far."""
-    kind = trace.events[e, KIND]
-    if goal_seen and kind != END:
+    kind, stage = trace.events[e, KIND], replay.progress[PLAN_STAGE]
+    goal_seen = replay.progress[GOAL_SEEN] > 0
+    if kind == PLAN and stage == AFTER_PLAN:
+        return BAD_ORDER
+    if (goal_seen or stage != NO_PLAN) and kind != END and kind != PLAN:
         return BAD_ORDER
     error = NO_ERROR
     if kind == GENERATE:
@@ -176,7 +213,9 @@ def _error(env, trace, e, replay, goal_seen):
         error = _visit_error(env, trace, e, replay)
     elif kind == GOAL or kind == DEAD_END:
         error = _leaf_error(env, trace, e, replay)
-    elif (trace.events[e, VALUE] == SOLVED) != goal_seen:
+    elif kind == PLAN:
+        error = _plan_error(env, trace, e, replay)
+    elif (trace.events[e, VALUE] == SOLVED) != (goal_seen or stage != NO_PLAN):
         error = BAD_OUTCOME
     if error != NO_ERROR:
         return error
@@ -190,7 +229,7 @@ def _error(env, trace, e, replay, goal_seen):
 
 @inlined
 def _derive(env, trace, e, replay):
-    """Note whether the node that event `e` generates is sound, and its true state if it is."""
+    """Note whether the node that event `e` makes is sound, and its true state if it is."""
     node = trace.events[e, NODE]
     parent = trace.nodes[node, PARENT]
     if parent >= 0 and replay.sound[parent]:
@@ -200,19 +239,33 @@ def _derive(env, trace, e, replay):
 
 
 @inlined
+def _follow_plan(env, trace, e, replay):
+    """Note whether the plan leads to a goal so far."""
+    progress, node = replay.progress, trace.events[e, NODE]
+    if trace.events[e, KIND] != PLAN:
+        if progress[PLAN_STAGE] == IN_PLAN:
+            progress[PLAN_STAGE] = AFTER_PLAN
+        return
+    if progress[PLAN_STAGE] == AFTER_PLAN:
+        return
+    progress[PLAN_STAGE] = IN_PLAN
+    reached = replay.sound[node] and environment.status(env, trace.problem, replay.true_states[node]) == environment.GOAL
+    progress[PLAN_EVENT] = e if reached else -1
+
+
+@inlined
 def _replay(env, trace, errors, replay):
-    goal_seen = False
-    goal_event = -1
+    progress = replay.progress
     for e in range(len(trace.events)):
         kind, node = trace.events[e, KIND], trace.events[e, NODE]
         if e == 0:
             environment.root_state(env, trace.problem, replay.true_states[0])
             replay.sound[0] = True
             replay.state_of[0] = trace.events[0, STATE]
-        elif kind == GENERATE:
+        elif kind == GENERATE or kind == PLAN:
             _derive(env, trace, e, replay)
-        errors[e] = _error(env, trace, e, replay, goal_seen)
-        if kind == GENERATE:
+        errors[e] = _error(env, trace, e, replay)
+        if kind == GENERATE or kind == PLAN:
             replay.state_of[node] = trace.events[e, STATE]
         elif kind == EXPAND or kind == BACKTRACK:
             if node >= 0:
@@ -222,15 +275,19 @@ def _replay(env, trace, errors, replay):
             if node >= 0:
                 replay.dead[node] = True
         elif kind == GOAL:
-            if not goal_seen and errors[e] != BAD_JUMP and errors[e] != FALSE_GOAL:
-                goal_event = e
-            goal_seen = True
-    return goal_event
+            if progress[GOAL_SEEN] == 0 and errors[e] != BAD_JUMP and errors[e] != FALSE_GOAL:
+                progress[GOAL_EVENT] = e
+            progress[GOAL_SEEN] = 1
+        if e > 0:
+            _follow_plan(env, trace, e, replay)
 
 
 @allocating
 def verify_kernel(env, problem, events, nodes, states, errors):
-    """Replay a trace into `errors` int8 (E,); return the index of the event that solves the problem, or -1. O(E)."""
+    """Replay a trace into `errors` int8 (E,). O(E).
+
+    Returns the index of the event that solves the problem and that of the last event of a valid plan, -1 for none.
+    """
     num = len(nodes)
     replay = Replay(
         np.zeros((num, states.shape[1]), np.int32),
@@ -239,15 +296,19 @@ def verify_kernel(env, problem, events, nodes, states, errors):
         np.zeros(num, np.bool_),
         np.full(num, -1, np.int32),
         np.zeros((3, states.shape[1]), np.int32),
+        np.array([0, -1, NO_PLAN, -1]),
     )
-    return _replay(env, Trace(problem, events, nodes, states), errors, replay)
+    _replay(env, Trace(problem, events, nodes, states), errors, replay)
+    return replay.progress[GOAL_EVENT], replay.progress[PLAN_EVENT]
 
 
 def verify(env: Any, trace: Trace) -> Verdict:
     """Verify a trace against its own problem."""
     errors = np.zeros(len(trace.events), np.int8)
-    goal = verify_kernel(env, trace.problem, trace.events, trace.nodes, trace.states, errors) if len(errors) else -1
-    return Verdict(goal >= 0, errors, int(goal), DecodeStatus.OK)
+    goal, plan = -1, -1
+    if len(errors):
+        goal, plan = verify_kernel(env, trace.problem, trace.events, trace.nodes, trace.states, errors)
+    return Verdict(goal >= 0, errors, int(goal), DecodeStatus.OK, int(plan))
 
 
 def verify_tokens(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> tuple[Verdict, Trace, np.ndarray]:
@@ -259,5 +320,5 @@ def verify_tokens(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) 
     decoded = decode(dialect, env, tokens)
     verdict = verify(env, decoded.trace)
     if not np.array_equal(decoded.trace.problem, problem):
-        verdict = verdict._replace(solved=False, goal_event=-1)
+        verdict = verdict._replace(solved=False, goal_event=-1, plan_event=-1)
     return verdict._replace(status=decoded.status), decoded.trace, decoded.align

@@ -10,8 +10,13 @@
   every stream reads back to its trace; `ViewWork.returns` counts what was kept and dropped.
 - `redundant`: the solution path, its current node stated again and again until it has as many events as the full
   stream: extra tokens without information.
+- `plan_only`: no search at all; the plan stands behind the problem.
+- `swapped`: the full search of *another* problem, of the same length, before this problem's plan. What changes hands is
+  text, so that it is done where the streams of many problems are at hand (`sos.data.swapped`); here it is `full`.
 
-A search that ended without a goal has no solution path. `full` and `no_backtrack` show it as it is; the others ask for
+With `View.plan` every view of a solved search ends with the plan, the actions from the root to the goal.
+
+A search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it as it is; the others ask for
 the oracle's solution in its place (`NEEDS_SOLUTION`), `dose` with probability 1 - `dose`.
 """
 
@@ -36,10 +41,12 @@ from sos.trace import (
     END,
     EXPAND,
     GENERATE,
+    GOAL,
     KIND,
     NODE,
     OK,
     PARENT,
+    PLAN,
     RANK,
     SOLVED,
     UNANNOUNCED_FLAG,
@@ -52,18 +59,19 @@ from sos.trace import (
     to_trace,
 )
 
-VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant")
-FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT = range(5)
+VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
+FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT, PLAN_ONLY, SWAPPED = range(7)
 NEEDS_SOLUTION = 2
 # The draw that decides on an unsolved trace as a whole; branches draw with their node's number.
 WHOLE_TRACE = np.int64(-1)
 
 
 class View(NamedTuple):
-    """A view (index into `VIEWS`) and, for `dose`, the probability that a dead branch stays."""
+    """A view (index into `VIEWS`), for `dose` the probability that a dead branch stays, and whether the plan follows."""
 
     kind: int = FULL
     dose: float = 1.0
+    plan: bool = False
 
 
 class ViewWork(NamedTuple):
@@ -155,7 +163,7 @@ def view_kernel(view, key, env, problem, source, out, work):
     events, _, _, counts = source
     num_events = counts[0]
     solved = events[num_events - 1, VALUE] == SOLVED
-    if view.kind == FULL:
+    if view.kind == FULL or view.kind == SWAPPED:
         return _copy(source, out)
     if not solved and view.kind != NO_BACKTRACK:
         if view.kind == DOSE and uniform(key, WHOLE_TRACE) < view.dose:
@@ -163,6 +171,8 @@ def view_kernel(view, key, env, problem, source, out, work):
         return NEEDS_SOLUTION
     if num_events > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
+    if view.kind == PLAN_ONLY:
+        return _only_plan(env, problem, source, out)
     _mark_kept(view, key, source, work.renumbered)
     _write_nodes(source, out, work.renumbered)
     _rank(out, work.ranks)
@@ -282,10 +292,85 @@ def _left(out):
     return out.events[out.counts[0] - 1, KIND] == DEAD_END
 
 
+@inner
+def _depth(nodes, node):
+    depth = 0
+    while nodes[node, PARENT] >= 0:
+        node = np.int64(nodes[node, PARENT])
+        depth += 1
+    return depth
+
+
+@inner
+def _put_plan(env, problem, source, goal, out):
+    """Append the plan to the nodes, states and events of `out`: the actions from the root of `source` to `goal`.
+    O(nodes)."""
+    depth = _depth(source.nodes, goal)
+    first, row = out.counts[1], out.counts[2]
+    if out.counts[0] + depth >= len(out.events) or first + depth > len(out.nodes) or row + depth > len(out.states):
+        return BUFFER_FULL
+    rank = 0
+    for node in range(1, first):
+        rank += out.nodes[node, PARENT] == 0
+    node = goal
+    for k in range(depth - 1, -1, -1):
+        for c in range(source.nodes.shape[1]):
+            out.nodes[first + k, c] = source.nodes[node, c]
+        out.nodes[first + k, PARENT] = first + k - 1 if k > 0 else 0
+        out.nodes[first + k, RANK] = 0 if k > 0 else rank
+        node = np.int64(source.nodes[node, PARENT])
+    out.counts[1] = first + depth
+    out.counts[2] = row + depth
+    for k in range(depth):
+        # A reader has nothing but the actions, so that the order of a state's parts is theirs, not the search's.
+        before = row + k - 1 if k > 0 else 0
+        environment.judge(env, problem, out.states[before], out.nodes[first + k, ACTION:], out.states[row + k])
+        add_event(out, PLAN, first + k, row + k, 0, 0)
+    return OK
+
+
+@inner
+def _only_plan(env, problem, source, out):
+    """Write the root and the end of a solved trace; the plan is put between them."""
+    goal = np.int64(source.events[source.counts[0] - 2, NODE])
+    for c in range(source.nodes.shape[1]):
+        out.nodes[0, c] = source.nodes[0, c]
+    for c in range(source.states.shape[1]):
+        out.states[0, c] = source.states[0, c]
+    out.counts[0] = 0
+    out.counts[1] = 1
+    out.counts[2] = 1
+    add_event(out, EXPAND, 0, 0, 0, 0)
+    status = _put_plan(env, problem, source, goal, out)
+    add_event(out, END, -1, -1, SOLVED, 0)
+    return status
+
+
+@inner
+def _add_plan(env, problem, out):
+    """Put the plan between the goal and the end of a solved trace."""
+    last = out.counts[0] - 1
+    if out.events[last, VALUE] != SOLVED or out.events[last - 1, KIND] != GOAL:
+        return OK
+    out.counts[0] = last
+    status = _put_plan(env, problem, out, np.int64(out.events[last - 1, NODE]), out)
+    add_event(out, END, -1, -1, SOLVED, 0)
+    return status
+
+
+@inner
+def _viewed(view, key, env, problem, source, out, work):
+    """Like `view_kernel`, with the plan where the view has one."""
+    status = view_kernel(view, key, env, problem, source, out, work)
+    if status == OK and view.plan:
+        return np.int64(_add_plan(env, problem, out))
+    return np.int64(status)
+
+
 @kernel
 def apply_view(view, key, env, problem, oracle, source, out, work):
     """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none."""
-    status = view_kernel(view, key, env, problem, source, out, work)
+    status = _viewed(view, key, env, problem, source, out, work)
     if status != NEEDS_SOLUTION:
         return status
     solution = work.solution
@@ -294,8 +379,8 @@ def apply_view(view, key, env, problem, oracle, source, out, work):
         return status
     if solution.events[solution.counts[0] - 1, VALUE] != SOLVED:
         return NEEDS_SOLUTION
-    path = View(REDUNDANT if view.kind == REDUNDANT else SOLUTION_PATH, 0.0)
-    return view_kernel(path, key, env, problem, solution, out, work)
+    kind = view.kind if view.kind == REDUNDANT or view.kind == PLAN_ONLY else SOLUTION_PATH
+    return _viewed(View(kind, 0.0, view.plan), key, env, problem, solution, out, work)
 
 
 ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_leaves=False, max_nodes=2**31 - 1)

@@ -73,7 +73,7 @@ def _trace(shards: Shards, shard: int, row: int, title: str, overrides: Sequence
     shown: list[Shown] = []
     for chosen, swept in combinations(overrides):
         stream = compose(chosen).stream
-        dialect = load_dialect(stream.dialect, env, 9 if stream.numbers == "digits" else stream.whole_max)
+        dialect = load_dialect(stream.dialect, env, 9 if stream.numbers == "digits" else stream.whole_max, stream.plan)
         heading = " · ".join(filter(None, (title, swept)))
         shown.append((dialect, env, from_trace(dialect, env, trace, heading, f"{detail}, {dialect.name}")))
     return shown

@@ -239,7 +239,7 @@ def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[S
         for chosen, swept in combinations(overrides):
             config = compose(chosen)
             whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
-            dialect = load_dialect(config.stream.dialect, env, whole_max)
+            dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
             title = " · ".join(filter(None, (f"trace {index}", strategy, swept)))
             detail = f"{path.name}, {dialect.name}"
             shown.append((dialect, env, from_trace(dialect, env, trace, title, detail)))

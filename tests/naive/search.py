@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 INT32_MAX = 2**31 - 1
 OPERATORS = "+*-/"
-EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END = range(6)
+EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END, PLAN = range(7)
 SOLVED, EXHAUSTED, BUDGET, EMPTY = range(4)
 
 Action = tuple[int, str, int, int]  # a, operator, b, result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from naive.search import BACKTRACK, DEAD_END, END, EXPAND, GENERATE, GOAL, OPERATORS, SOLVED, legal
+from naive.search import BACKTRACK, DEAD_END, END, EXPAND, GENERATE, GOAL, OPERATORS, PLAN, SOLVED, legal
 
 
 def _numbers(row: Any) -> list[int]:
@@ -22,6 +22,22 @@ def after(numbers: Counter[int], a: int, b: int, result: int) -> Counter[int]:
     return numbers - Counter([a, b]) + Counter([result])
 
 
+def plan_is_valid(env: Any, trace: Any) -> bool:
+    """Say whether the first run of plan events leads from the problem's numbers to its target."""
+    kinds = trace.events[:, 0].tolist()
+    if PLAN not in kinds:
+        return False
+    numbers = Counter(int(n) for n in trace.problem[2:])
+    for kind, node, *_ in trace.events[kinds.index(PLAN) :].tolist():
+        if kind != PLAN:
+            break
+        a, operator, b, result = (int(n) for n in trace.nodes[node][2:])
+        if not holds(numbers, a, b) or legal(a, OPERATORS[operator], b, env.max_value) != result:
+            return False
+        numbers = after(numbers, a, b, result)
+    return numbers == Counter([int(trace.problem[0])])
+
+
 def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
     """Return (solved, error code of each event), codes as in `sos.stream.verify.Error`."""
     target, root = int(trace.problem[0]), Counter(int(n) for n in trace.problem[2:])
@@ -30,15 +46,33 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
     true: dict[int, Counter[int]] = {0: root}  # sound node -> its true numbers
     expanded: set[int] = set()
     dead: set[int] = set()
-    goal_seen = solved = False
+    goal_seen = solved = plan_seen = plan_over = False
     codes = []
     for e, (kind, node, row, value, flags) in enumerate(trace.events.tolist()):
         stated = _numbers(trace.states[row]) if row >= 0 else []
         code = 0
         if e == 0:
             said[0] = stated
-        if goal_seen and kind != END:
+        plan_over |= plan_seen and kind != PLAN
+        if (goal_seen or plan_seen) and kind not in (PLAN, END):
             code = 1
+        elif kind == PLAN and plan_over:
+            code = 1
+        elif kind == PLAN:
+            before = int(trace.events[e - 1][1]) if trace.events[e - 1][0] == PLAN else 0
+            numbers = said[before] if before else list(root.elements())
+            a, operator, b, result = actions[node]
+            true_result = legal(a, operator, b, env.max_value)
+            if int(trace.nodes[node][0]) != before:
+                code = 2
+            elif not holds(Counter(numbers), a, b):
+                code = 3
+            elif true_result is None:
+                code = 4
+            elif true_result != result:
+                code = 5
+            elif Counter(stated) != after(Counter(numbers), a, b, result):
+                code = 6
         elif kind == GENERATE:
             parent = int(trace.nodes[node][0])
             a, operator, b, result = actions[node]
@@ -80,10 +114,11 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
                 code = 8
             elif said[node] != [value]:
                 code = 9
-        elif (value == SOLVED) != goal_seen:
+        elif (value == SOLVED) != (goal_seen or plan_seen):
             code = 10
         codes.append(code or (11 if flags & 1 else 12 if flags & 2 else 13 if flags & 4 else 0))
-        if kind == GENERATE:
+        plan_seen |= kind == PLAN
+        if kind in (GENERATE, PLAN):
             said[node] = stated
             parent = int(trace.nodes[node][0])
             a, operator, b, result = actions[node]

@@ -161,7 +161,7 @@ def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabu
             if a == b or ({a, b} == {EXPAND, BACKTRACK} and program.shared_visit):
                 continue
             if {FORMS[a], FORMS[b]} == {"end_solved", "end_exhausted"} and program.shared_end:
-                continue  # one wording: an end right after the goal is the solved one
+                continue  # one wording: an end right after the goal or the plan is the solved one
             if _is_prefix(machines[a], machines[b], vocab):
                 raise UserError(
                     f"{where} is ambiguous: form {FORMS[a]!r} {templates[FORMS[a]]!r} can be the beginning of "

@@ -12,6 +12,9 @@ may have children counts as visited as soon as it is generated; `backtrack` retu
 ancestor by its `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`.
 Without it, and without the optional `end_empty`, a dialect cannot write the traces that need them.
 
+The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
+action, as `generate` does.
+
 The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves
 go without a name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings
 it is (the published wording).
@@ -54,7 +57,7 @@ from sos.stream.dialect.program import (
 )
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
-REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "end_empty", "operation"))
+REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "plan", "end_empty", "operation"))
 FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
 _PIECES = re.compile(r"\{([a-z_]*)\}")
 _LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
@@ -110,17 +113,20 @@ def load_source(name_or_path: str, env: Any) -> tuple[str, dict[str, Any]]:
     return where, source
 
 
-def load_dialect(name_or_path: str, env: Any, whole_max: int) -> Dialect:
-    """Load and compile a dialect for `env`, with numbers up to `whole_max` as one token each.
+def load_dialect(name_or_path: str, env: Any, whole_max: int, plan: bool = False) -> Dialect:
+    """Load and compile a dialect for `env`, with numbers up to `whole_max` as one token each, and with a `plan` or
+    without.
 
     Raises ValueError that names the dialect and the template for an unknown key or field, a missing template or an
     ambiguity.
     """
     where, source = load_source(name_or_path, env)
-    return compile_dialect(source, env, whole_max, where=where)
+    return compile_dialect(source, env, whole_max, plan, where=where)
 
 
-def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, where: str = "dialect") -> Dialect:
+def compile_dialect(
+    source: Mapping[str, Any], env: Any, whole_max: int, plan: bool = False, *, where: str = "dialect"
+) -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
     known = {
         "name",
@@ -149,6 +155,10 @@ def compile_dialect(source: Mapping[str, Any], env: Any, whole_max: int, *, wher
         raise UserError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
     if missing := [f for f in REQUIRED if f not in templates]:
         raise UserError(f"{where}: form {missing[0]!r} is missing")
+    if plan and "plan" not in templates:
+        raise UserError(f"{where}: stream.plan=true needs the form 'plan', one action of the answer, which is missing")
+    if not plan:  # its words would be tokens that no stream has
+        templates.pop("plan", None)
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
         raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
@@ -268,7 +278,7 @@ class _Compiler:
 
     def _check_needs(self, form: str, template: str, pieces: list[tuple[int, Any]]) -> None:
         """Raise UserError where a form leaves out what a reader needs."""
-        row = {"root": "problem", "generate": "action", "operation": "action"}.get(form, "")
+        row = {"root": "problem", "generate": "action", "plan": "action", "operation": "action"}.get(form, "")
         if row != "problem" and any(kind in _STATE_KINDS for kind, _ in pieces):
             self._check_row(form, template, pieces, "state")  # a state is told whole
         self._check_row(form, template, pieces, row)
@@ -295,6 +305,7 @@ _ALLOWED = {
     "jump": _VISIT - {DEPTH},
     "backtrack": _VISIT,
     "generate": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
+    "plan": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
     "label": {LITERAL, PROBLEM_NUMBER, PATH} | _STATE_KINDS | _ACTION_KINDS,
     "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},

@@ -16,14 +16,15 @@ FORMS = (
     "goal",
     "backtrack",
     "jump",
+    "plan",
     "end_solved",
     "end_exhausted",
     "end_budget",
     "end_empty",
     "operation",
 )
-ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP = range(8)
-END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(8, 13)
+ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN = range(9)
+END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(9, 14)
 # Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
 # the action that has a text), a row of `Program.lists` for a list.
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
@@ -37,8 +38,8 @@ PATH_CAPACITY = 16  # child indices of a path, and operations of a history, that
 class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (14,): form f is `code[start[f]:start[f + 1]]`;
-    `present` bool (13,); `symbols` int32 (A, S): token id of each symbol of an action's column, -1 behind the last;
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (15,): form f is `code[start[f]:start[f + 1]]`;
+    `present` bool (14,); `symbols` int32 (A, S): token id of each symbol of an action's column, -1 behind the last;
     `lists` int32 (L, 4); the separators are int32 token ids.
     """
 

@@ -34,6 +34,7 @@ from sos.trace import (
     LABEL_FLAG,
     NODE,
     PARENT,
+    PLAN,
     QUOTE_FLAG,
     RANK,
     SOLVED,
@@ -43,7 +44,7 @@ from sos.trace import (
 
 FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL = d.ROOT, d.EXPAND, d.GENERATE, d.LABEL
 FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = d.DEAD_END, d.GOAL, d.BACKTRACK, d.JUMP
-FORM_END, FORM_LAST_END = d.END_SOLVED, d.END_EMPTY
+FORM_PLAN, FORM_END, FORM_LAST_END = d.PLAN, d.END_SOLVED, d.END_EMPTY
 OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)  # as `DecodeStatus`
 
 
@@ -131,6 +132,27 @@ def _generate(env, problem, buffer, told, current, reading):
 
 
 @inlined
+def _plan(env, problem, buffer, told, reading):
+    """Take an action of the plan: it acts on what the one before led to, the first on the root."""
+    nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
+    last = counts[0] - 1
+    parent = np.int64(buffer.events[last, NODE]) if buffer.events[last, KIND] == PLAN else np.int64(0)
+    row = counts[2]
+    action = nodes[counts[1], ACTION:]
+    for k in range(len(action)):
+        action[k] = reading.action[k]
+    # The root's first row is the problem's own; a search may have stated it again.
+    before = states[told.state_of[parent] if parent > 0 else 0]
+    environment.judge(env, problem, before, action, states[row])
+    if reading.scalars[STATED]:
+        _copy_state(states, row, reading.state)
+    node = _add_node(buffer, told, parent, row)
+    told.inner[node] = environment.status(env, problem, states[row]) == environment.OPEN
+    counts[2] = row + 1
+    add_event(buffer, PLAN, node, row, 0, QUOTE_FLAG if reading.scalars[QUOTES] else 0)
+
+
+@inlined
 def _visit(program, env, problem, buffer, told, form, current, reading):
     """Go to the node that the form names; return it, or -1."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
@@ -206,7 +228,8 @@ def _leaf_event(env, problem, buffer, told, kind, node, reading):
 def _end(program, buffer, form, reading):
     """Take the end of the search."""
     outcome = form - FORM_END
-    if program.shared_end and outcome == SOLVED and buffer.events[buffer.counts[0] - 1, KIND] != GOAL:
+    last = buffer.events[buffer.counts[0] - 1, KIND]
+    if program.shared_end and outcome == SOLVED and last != GOAL and last != PLAN:
         outcome = EXHAUSTED
     add_event(buffer, END, -1, -1, outcome, QUOTE_FLAG if reading.scalars[QUOTES] else 0)
 
@@ -236,6 +259,8 @@ def _claim(program, env, problem, buffer, told, form, current, reading):
         generated = _just_generated(buffer)
         kind = DEAD_END if form == FORM_DEAD_END else GOAL
         _leaf_event(env, problem, buffer, told, kind, generated if generated >= 0 else current, reading)
+    elif form == FORM_PLAN:
+        _plan(env, problem, buffer, told, reading)
     elif form >= FORM_END:
         _end(program, buffer, form, reading)
     else:

@@ -23,6 +23,7 @@ FORMS_OF = {
     Event.DEAD_END: (p.DEAD_END,),
     Event.GOAL: (p.GOAL,),
     Event.BACKTRACK: (p.BACKTRACK, p.JUMP),
+    Event.PLAN: (p.PLAN,),
     Event.END: (p.END_SOLVED, p.END_EXHAUSTED, p.END_BUDGET, p.END_EMPTY),
 }
 

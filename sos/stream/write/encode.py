@@ -59,15 +59,16 @@ from sos.trace import (
     KIND,
     NODE,
     PARENT,
+    PLAN,
     STATE,
     VALUE,
     Trace,
 )
 
 FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
-FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED)
+FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED, d.PLAN)
 
-OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED = 0, -1, -2, -3, -4, -5
+OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN = 0, -1, -2, -3, -4, -5, -6
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
@@ -76,6 +77,7 @@ ENCODE_ERRORS = {
     NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, "
     "and the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
+    NO_PLAN: "it was compiled without its form 'plan', and the trace has a plan",
 }
 
 
@@ -188,6 +190,8 @@ def _form_of(program, trace, e, node, current):
     if kind == END:
         form = END_SOLVED + events[e, VALUE]
         return form if program.present[form] else NO_END
+    if kind == PLAN and not program.present[d.PLAN]:
+        return NO_PLAN
     return FORM_OF_KIND[kind]
 
 
