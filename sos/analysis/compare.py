@@ -24,7 +24,10 @@ __all__ = ["Arm", "Cell", "Comparison", "compare", "load_runs"]
 _COLUMNS = (  # of the table, in this order and where present; comparison.csv holds every metric
     r"solve/val",
     r"solve/val_target",
+    r"plan/val",
+    r"plan/val_target",
     r"pass@\d+/val",
+    r"plan_pass@\d+/val",
     r"errors_per_trace/val",
     r"tokens_per_solved/val",
     r"nodes/val",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sos.analysis.compare import Arm, Comparison
+from sos.config import NEED_PLAN
 from sos.judge.metrics import is_rate
 
 MIN_SEEDS = 3
@@ -108,6 +109,27 @@ def _matches(a: Arm, b: Arm, key: str) -> bool:
     return abs(x - y) <= (TOLERANCE + min(share, 0.1)) * max(x, y)
 
 
+def _plans(comparison: Comparison) -> Iterator[str]:
+    """Arms are compared by their plans where an arm has no search of its own; the control `swapped` must be matched."""
+    streams = {arm.label: arm.runs[0].config.get("stream") or {} for arm in comparison.arms}
+    planned = {label: bool(stream.get("plan")) for label, stream in streams.items()}
+    if len(set(planned.values())) > 1:
+        have, lack = (next(label for label, plan in planned.items() if plan == wanted) for wanted in (True, False))
+        yield f"different answers: the streams of {have} have a plan and those of {lack} none (stream.plan)"
+    for arm in comparison.arms:
+        view = streams[arm.label].get("view")
+        if view in NEED_PLAN and not comparison.primary.startswith(("plan/", "plan_pass@")):
+            yield f"no search of its own: {arm.label} (view={view}) is judged by {comparison.primary}, not by its plan"
+    full = [arm for arm in comparison.arms if streams[arm.label].get("view") == "full"]
+    for arm in comparison.arms:
+        if streams[arm.label].get("view") == "swapped" and full and not _matches_in_both(arm, full):
+            yield f"swapped without its match: {arm.label} does not have both the tokens and the problems of a full arm"
+
+
+def _matches_in_both(arm: Arm, others: list[Arm]) -> bool:
+    return any(all(_matches(arm, other, key) for key in ("tokens", "problems")) for other in others)
+
+
 def _code(comparison: Comparison) -> Iterator[str]:
     """Runs of different versions of the code differ in more than their arm."""
     hashes = {run.code_hash for arm in comparison.arms for run in arm.runs}
@@ -115,4 +137,12 @@ def _code(comparison: Comparison) -> Iterator[str]:
         yield f"different code: the runs come from {len(hashes)} versions"
 
 
-CHECKS: tuple[Callable[[Comparison], Iterator[str]], ...] = (_problems, _seeds, _identical, _saturated, _budgets, _code)
+CHECKS: tuple[Callable[[Comparison], Iterator[str]], ...] = (
+    _problems,
+    _seeds,
+    _identical,
+    _saturated,
+    _budgets,
+    _plans,
+    _code,
+)

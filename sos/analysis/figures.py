@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sos.errors import UserError
-from sos.judge.metrics import is_rate
+from sos.judge.metrics import ANSWERS, is_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,10 +25,13 @@ VIEW_COLOURS = {  # Okabe and Ito's palette, which colour-blind readers can tell
     "dose": "#009E73",
     "no_backtrack": "#CC79A7",
     "redundant": "#E69F00",
+    "swapped": "#56B4E9",
+    "plan_only": "#000000",
 }
-_OTHER_COLOURS = ("#332288", "#44AA99", "#882255", "#999933", "#56B4E9", "#AA4499", "#666666", "#661100")
+_OTHER_COLOURS = ("#332288", "#44AA99", "#882255", "#999933", "#AA4499", "#666666", "#661100")
 _VIEW = re.compile(rf"(?:^|[=,\s])({'|'.join(VIEW_COLOURS)})(?=$|[,\s(])")
 _SPLITS = {"val": "held-out number sets", "val_target": "held-out targets"}
+_ANSWERED = {"solve": "solved", "plan": "right plans"}
 INK, _GRID = "#333333", "#E3E3E3"
 STYLE: Any = {
     "font.size": 10,
@@ -118,15 +121,16 @@ def budget_panels_figure(
 
 
 def arms_figure(comparison: Comparison) -> Figure:
-    """Return the solve rates per arm: the mean over seeds, its 95% interval over problems and a dot per seed.
+    """Return the rates of right answers per arm: the mean over seeds, its 95% interval over problems, a dot per seed.
 
-    One panel per solve rate among the metrics compared, or per metric of the table where there is none. A grey tick
-    marks the teacher: the rate at which the search that made the data solves the same problems.
+    One panel per such rate (by the search, by the plan) among the metrics compared, or per metric of the table where
+    there is none. A grey tick marks the teacher: the rate at which the search that made the data solves the same
+    problems.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    rates = [metric for metric in comparison.metrics if metric.startswith("solve/")]
+    rates = [metric for metric in comparison.metrics if metric.startswith(ANSWERS)]
     metrics = rates or list(comparison.columns[:3])
     labels = [arm.label for arm in comparison.arms]
     palette = colours(labels, comparison.views())
@@ -137,9 +141,9 @@ def arms_figure(comparison: Comparison) -> Figure:
         for axes, metric in zip(grid, metrics, strict=True):
             for row, label in enumerate(labels):
                 _draw_arm(axes, comparison, label, metric, row, palette[label])
-            split = metric.removeprefix("solve/")
+            answer, _, split = metric.partition("/") if rates else ("", "", metric)
             axes.set_title(_SPLITS.get(split, split))
-            axes.set_xlabel("solved, % of problems" if rates else "%" if is_rate(metric) else "mean")
+            axes.set_xlabel(f"{_ANSWERED[answer]}, % of problems" if rates else "%" if is_rate(metric) else "mean")
             axes.margins(x=0.08)
             axes.grid(visible=False, axis="y")
         _hide_inner_ticks(grid)

@@ -26,7 +26,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class PairedTest:
-    """One arm against the baseline, on one split's solve rate; rates and differences are fractions."""
+    """One arm against the baseline, on one rate of answers; rates and differences are fractions."""
 
     arm: str
     seeds: tuple[int, ...]  # that both arms have
@@ -105,16 +105,19 @@ def hedges_g(arm: Sequence[float], baseline: Sequence[float]) -> float | None:
     return float((np.mean(arm) - np.mean(baseline)) / pooled * (1 - 3 / (4 * (m + n) - 9)))
 
 
-def paired_test(arm: Arm, baseline: Arm, split: str) -> PairedTest | None:
-    """Compare two arms on the problems of a split, seed by seed; None where no seed was evaluated on the same in
-    both."""
-    ours = {run.seed: run for run in arm.runs if split in run.solved}
-    theirs = {run.seed: run for run in baseline.runs if split in run.solved}
+def paired_test(arm: Arm, baseline: Arm, metric: str) -> PairedTest | None:
+    """Compare two arms on the answers that `metric` (`solve/val`, `plan/val`) counts, seed by seed; None where no seed
+    was evaluated on the same problems in both."""
+    split = metric.partition("/")[2]
+    ours, theirs = (
+        {run.seed: (run, right) for run in one.runs if (right := run.right(metric)) is not None}
+        for one in (arm, baseline)
+    )
     seeds = tuple(sorted(seed for seed in ours.keys() & theirs.keys()))
-    digests = {runs[seed].problem_digests[split] for runs in (ours, theirs) for seed in seeds}
+    digests = {runs[seed][0].problem_digests[split] for runs in (ours, theirs) for seed in seeds}
     if len(digests) != 1:
         return None
-    x, y = (np.array([runs[seed].solved[split] for seed in seeds], bool) for runs in (ours, theirs))  # (S, P)
+    x, y = (np.array([runs[seed][1] for seed in seeds], bool) for runs in (ours, theirs))  # (S, P)
     rates_x, rates_y = x.mean(1).tolist(), y.mean(1).tolist()
     won, lost = int((x & ~y).sum()), int((y & ~x).sum())
     return PairedTest(
@@ -132,10 +135,10 @@ def paired_test(arm: Arm, baseline: Arm, split: str) -> PairedTest | None:
     )
 
 
-def paired_tests(comparison: Comparison, split: str) -> list[PairedTest]:
-    """Test every arm against the baseline on a split, with Holm's correction over the arms."""
+def paired_tests(comparison: Comparison, metric: str) -> list[PairedTest]:
+    """Test every arm against the baseline on the answers that `metric` counts, with Holm's correction over the arms."""
     base = next(arm for arm in comparison.arms if arm.label == comparison.baseline)
-    found = [paired_test(arm, base, split) for arm in comparison.arms if arm is not base]
+    found = [paired_test(arm, base, metric) for arm in comparison.arms if arm is not base]
     tests = [test for test in found if test]
     by_problems = holm([test.p_mcnemar for test in tests])
     have = [i for i, test in enumerate(tests) if test.p_welch is not None]

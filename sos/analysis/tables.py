@@ -14,7 +14,7 @@ from sos.analysis.paired import PairedTest, paired_tests
 from sos.errors import visible
 from sos.files import written_whole
 from sos.judge.intervals import Interval
-from sos.judge.metrics import CEILINGS, is_rate
+from sos.judge.metrics import ANSWERS, CEILINGS, is_rate
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -32,8 +32,8 @@ def markdown(comparison: Comparison) -> str:
     header = ["arm", "seeds", "training tokens", "problems", *(_titled(metric) for metric in comparison.columns)]
     blocks = [visible(comparison.question)] if comparison.question else []
     blocks.append(_markdown(header, [_arm_row(comparison, arm) for arm in comparison.arms]))
-    for split, found in _tests(comparison).items():
-        blocks.append(_paired_block(comparison, split, found))
+    for metric, found in _tests(comparison).items():
+        blocks.append(_paired_block(comparison, metric, found))
     for metric in comparison.columns:
         if metric.startswith(CEILINGS):
             continue  # a ceiling, not a result of the arm
@@ -69,14 +69,14 @@ def diagnosis(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """Return the main table as a LaTeX tabular (booktabs), the best arm of a solve rate in bold, significance starred.
+    """Return the main table as a LaTeX tabular (booktabs), the best arm of a rate in bold, significance starred.
 
     A star: p < 0.05 over seeds (Welch's test against the baseline, Holm's correction over the arms).
     """
     tests = _tests(comparison)
     stars = {
-        (test.arm, f"solve/{split}")
-        for split, found in tests.items()
+        (test.arm, metric)
+        for metric, found in tests.items()
         for test in found
         if test.p_welch_holm is not None and test.p_welch_holm < 0.05
     }
@@ -90,7 +90,7 @@ def latex(comparison: Comparison) -> str:
             text = _tex(_summary(comparison, arm, metric))
             means = [comparison.cells[other.label, metric].mean for other in comparison.arms]
             best = max((mean for mean in means if mean is not None), default=None)
-            if metric.startswith("solve/") and best is not None and comparison.cells[arm.label, metric].mean == best:
+            if metric.startswith(ANSWERS) and best is not None and comparison.cells[arm.label, metric].mean == best:
                 text = rf"\textbf{{{text}}}"
             row.append(text + (r"$^{*}$" if (arm.label, metric) in stars else ""))
         lines.append(" & ".join(row) + r" \\")
@@ -127,7 +127,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 def write_csv(comparison: Comparison, path: Path) -> None:
     """Write one row per arm and metric; rates and their differences are fractions, undefined numbers are empty."""
-    tests = {(test.arm, f"solve/{split}"): test for split, found in _tests(comparison).items() for test in found}
+    tests = {(test.arm, metric): test for metric, found in _tests(comparison).items() for test in found}
     keys = list(comparison.arms[0].settings)
     interval_names = [f"{name}_{end}" for name in ("seeds", "problems") for end in ("low", "high")]
     header = ["arm", *keys, "metric", "num_seeds", "mean", *interval_names, "num_problems", "baseline"]
@@ -157,22 +157,28 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def _tests(comparison: Comparison) -> dict[str, list[PairedTest]]:
-    """Return the paired tests by split; a single arm has none."""
+    """Return the paired tests by metric; a single arm has none."""
     if len(comparison.arms) < 2:
         return {}
-    splits = [metric.removeprefix("solve/") for metric in comparison.columns if metric.startswith("solve/")]
-    return {split: found for split in splits if (found := paired_tests(comparison, split))}
+    metrics = [metric for metric in comparison.columns if metric.startswith(ANSWERS)]
+    return {metric: found for metric in metrics if (found := paired_tests(comparison, metric))}
 
 
-def _paired_block(comparison: Comparison, split: str, tests: list[PairedTest]) -> str:
-    header = [f"paired, {split}", "seeds", f"minus {comparison.baseline}, points", "95% paired bootstrap", "won : lost"]
+def _paired_block(comparison: Comparison, metric: str, tests: list[PairedTest]) -> str:
+    header = [
+        f"paired, {metric.removeprefix('solve/')}",
+        "seeds",
+        f"minus {comparison.baseline}, points",
+        "95% paired bootstrap",
+        "won : lost",
+    ]
     header += ["McNemar p", "Holm", "Welch p", "Holm", "Cohen's h", "Hedges' g"]
     rows = [
         [
             test.arm,
             str(len(test.seeds)),
             f"{100 * test.difference:+.1f}",
-            _interval(test.bootstrap, "solve/"),
+            _interval(test.bootstrap, metric),
             f"{test.won} : {test.lost}",
             _p_value(test.p_mcnemar),
             _p_value(test.p_mcnemar_holm),

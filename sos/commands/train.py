@@ -74,9 +74,13 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 def _rate(values: Mapping[str, Any]) -> float:
-    """Return the solve rate on `val`, or else on the first split that was evaluated."""
-    rates = [value for name, value in values.items() if name.startswith("solve/")]
-    return float(values.get("solve/val", rates[0] if rates else None) or 0.0)
+    """Return the rate of right answers on `val`, or else on the first split that was evaluated: by the plan where there
+    is one, or else by the search."""
+    for answer in ("plan/", "solve/"):
+        rates = [value for name, value in values.items() if name.startswith(answer)]
+        if rates:
+            return float(values.get(f"{answer}val", rates[0]) or 0.0)
+    return 0.0
 
 
 def main() -> None:

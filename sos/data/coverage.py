@@ -145,7 +145,12 @@ def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
     work = new_view_work(env, size)
     plan = ViewPlan(system.view, ORACLE, stream_key(0, "dose"), Order(0, np.uint64(0)))
     key = stream_key(0, "teacher")
-    solved, planned, lengths, prompts = np.zeros(num, bool), np.zeros(num, bool), np.full(num, -1, np.int32), np.zeros(num, np.int32)
+    solved, planned, lengths, prompts = (
+        np.zeros(num, bool),
+        np.zeros(num, bool),
+        np.full(num, -1, np.int32),
+        np.zeros(num, np.int32),
+    )
     for p, problem in enumerate(problems):
         if _view_of(env, system.strategy, key, p, plan, problem, space, work) != OK:
             continue

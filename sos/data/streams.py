@@ -184,7 +184,7 @@ class StreamSource:
         return self._fill_swapped(start, stop) if self.view.kind == SWAPPED else self._fill(start, stop)[0]
 
     def _fill_swapped(self, start: int, stop: int) -> Chunk:
-        """Swap searches within whole groups of visits, so that a stream does not depend on what was asked for with it."""
+        """Swap searches within whole groups of visits: a stream does not depend on what was asked for with it."""
         first, last = start - start % GROUP, stop + -stop % GROUP
         chunk, problems = self._fill(first, last)
         keys = [self.env.problem_key(problem) for problem in problems]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from sos.judge.intervals import mean_interval, wilson
 
 CEILINGS = ("teacher/", "ceiling/")  # what the search solves, not the model
-ANSWERS = {"solve": "solved", "plan": "planned"}  # the rates of one answer per problem -> whether it is right
-COUNTED = ("solve/", "plan/", "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
+ANSWERS = ("solve/", "plan/")  # rates of one greedy answer per problem: by the search, and by the plan behind it
+COUNTED = (*ANSWERS, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
 CURVE_START = 8  # generated tokens of the first point of a budget curve
 
 

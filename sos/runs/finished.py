@@ -43,6 +43,7 @@ class Run:
     budget_curve: dict[str, dict[str, list[float]]]  # split -> tokens (n,) and solved (n,)
     problem_digests: dict[str, str]  # split -> hash of the evaluation problems, whatever their order
     solved: dict[str, np.ndarray]  # split -> bool (P,), in an order that depends on the problems only
+    planned: dict[str, np.ndarray]  # split -> bool (P,), in the same order, of the splits whose rollouts have plans
     generated: dict[str, np.ndarray]  # split -> generated tokens, int32 (P,), in the same order
     code_hash: str | None
     sweep: dict[str, Any] | None  # what its sweep file says: name, question, primary, baseline, arms
@@ -52,6 +53,12 @@ class Run:
     def arm(self) -> str:
         """The arm of its sweep file that the run belongs to; empty for other runs."""
         return str((self.sweep or {}).get("arm") or "")
+
+    def right(self, metric: str) -> np.ndarray | None:
+        """Return which problems were answered rightly, bool (P,), as the rate `metric` (`solve/val`, `plan/val`) counts
+        it; None where that was not kept."""
+        answer, _, split = metric.partition("/")
+        return {"solve": self.solved, "plan": self.planned}.get(answer, {}).get(split)
 
     def setting(self, key: str) -> str:
         """Return the value of an override as text, from the resolved config where it is one value in there."""
@@ -124,11 +131,13 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 def _load_run(folder: Path) -> Run:
     content = read_metrics(folder)
     metrics = {name: _read_metric(entry) for name, entry in content["metrics"].items()}
-    digests, solved, generated = {}, {}, {}
+    digests, solved, planned, generated = {}, {}, {}, {}
     for rollouts in sorted(folder.glob("rollouts_*.npz")):
         split = rollouts.stem.removeprefix("rollouts_")
         digests[split], columns = _read_columns(rollouts)
         num_errors, solved[split], generated[split] = (columns[name] for name in _COLUMNS)
+        if "planned" in columns:
+            planned[split] = columns["planned"]
         low, high = mean_interval(num_errors) or (None, None)
         errors = Metric(float(num_errors.mean()), low, high, num_errors.size)
         metrics.setdefault(f"errors_per_trace/{split}", errors)
@@ -143,6 +152,7 @@ def _load_run(folder: Path) -> Run:
         budget_curve=content.get("budget_curve") or {},
         problem_digests=digests,
         solved=solved,
+        planned=planned,
         generated=generated,
         code_hash=content.get("code_hash"),
         sweep=_read_sweep(folder),
@@ -170,7 +180,8 @@ def _read_columns(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     order = np.lexsort(problems.T)
     rows = problems[order].astype("<i8")
     digest = hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()
-    return digest, {name: columns[name][order] for name in _COLUMNS}
+    kept = [name for name in (*_COLUMNS, "planned") if name in columns]
+    return digest, {name: columns[name][order] for name in kept}
 
 
 def config_of(run: Run) -> Config:

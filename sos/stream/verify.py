@@ -249,7 +249,9 @@ def _follow_plan(env, trace, e, replay):
     if progress[PLAN_STAGE] == AFTER_PLAN:
         return
     progress[PLAN_STAGE] = IN_PLAN
-    reached = replay.sound[node] and environment.status(env, trace.problem, replay.true_states[node]) == environment.GOAL
+    reached = (
+        replay.sound[node] and environment.status(env, trace.problem, replay.true_states[node]) == environment.GOAL
+    )
     progress[PLAN_EVENT] = e if reached else -1
 
 

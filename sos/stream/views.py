@@ -16,8 +16,8 @@
 
 With `View.plan` every view of a solved search ends with the plan, the actions from the root to the goal.
 
-A search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it as it is; the others ask for
-the oracle's solution in its place (`NEEDS_SOLUTION`), `dose` with probability 1 - `dose`.
+A search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it as it is; the
+others ask for the oracle's solution in its place (`NEEDS_SOLUTION`), `dose` with probability 1 - `dose`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
 from sos.search.protocol import search
 from sos.search.work import SearchWork, new_work
+from sos.stream.plan import add_plan, only_plan
 from sos.trace import (
     ACTION,
     BACKTRACK,
@@ -41,12 +42,10 @@ from sos.trace import (
     END,
     EXPAND,
     GENERATE,
-    GOAL,
     KIND,
     NODE,
     OK,
     PARENT,
-    PLAN,
     RANK,
     SOLVED,
     UNANNOUNCED_FLAG,
@@ -67,7 +66,7 @@ WHOLE_TRACE = np.int64(-1)
 
 
 class View(NamedTuple):
-    """A view (index into `VIEWS`), for `dose` the probability that a dead branch stays, and whether the plan follows."""
+    """A view (index into `VIEWS`), for `dose` the probability that a dead branch stays, and whether a plan follows."""
 
     kind: int = FULL
     dose: float = 1.0
@@ -172,7 +171,7 @@ def view_kernel(view, key, env, problem, source, out, work):
     if num_events > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
     if view.kind == PLAN_ONLY:
-        return _only_plan(env, problem, source, out)
+        return only_plan(env, problem, source, out)
     _mark_kept(view, key, source, work.renumbered)
     _write_nodes(source, out, work.renumbered)
     _rank(out, work.ranks)
@@ -293,77 +292,11 @@ def _left(out):
 
 
 @inner
-def _depth(nodes, node):
-    depth = 0
-    while nodes[node, PARENT] >= 0:
-        node = np.int64(nodes[node, PARENT])
-        depth += 1
-    return depth
-
-
-@inner
-def _put_plan(env, problem, source, goal, out):
-    """Append the plan to the nodes, states and events of `out`: the actions from the root of `source` to `goal`.
-    O(nodes)."""
-    depth = _depth(source.nodes, goal)
-    first, row = out.counts[1], out.counts[2]
-    if out.counts[0] + depth >= len(out.events) or first + depth > len(out.nodes) or row + depth > len(out.states):
-        return BUFFER_FULL
-    rank = 0
-    for node in range(1, first):
-        rank += out.nodes[node, PARENT] == 0
-    node = goal
-    for k in range(depth - 1, -1, -1):
-        for c in range(source.nodes.shape[1]):
-            out.nodes[first + k, c] = source.nodes[node, c]
-        out.nodes[first + k, PARENT] = first + k - 1 if k > 0 else 0
-        out.nodes[first + k, RANK] = 0 if k > 0 else rank
-        node = np.int64(source.nodes[node, PARENT])
-    out.counts[1] = first + depth
-    out.counts[2] = row + depth
-    for k in range(depth):
-        # A reader has nothing but the actions, so that the order of a state's parts is theirs, not the search's.
-        before = row + k - 1 if k > 0 else 0
-        environment.judge(env, problem, out.states[before], out.nodes[first + k, ACTION:], out.states[row + k])
-        add_event(out, PLAN, first + k, row + k, 0, 0)
-    return OK
-
-
-@inner
-def _only_plan(env, problem, source, out):
-    """Write the root and the end of a solved trace; the plan is put between them."""
-    goal = np.int64(source.events[source.counts[0] - 2, NODE])
-    for c in range(source.nodes.shape[1]):
-        out.nodes[0, c] = source.nodes[0, c]
-    for c in range(source.states.shape[1]):
-        out.states[0, c] = source.states[0, c]
-    out.counts[0] = 0
-    out.counts[1] = 1
-    out.counts[2] = 1
-    add_event(out, EXPAND, 0, 0, 0, 0)
-    status = _put_plan(env, problem, source, goal, out)
-    add_event(out, END, -1, -1, SOLVED, 0)
-    return status
-
-
-@inner
-def _add_plan(env, problem, out):
-    """Put the plan between the goal and the end of a solved trace."""
-    last = out.counts[0] - 1
-    if out.events[last, VALUE] != SOLVED or out.events[last - 1, KIND] != GOAL:
-        return OK
-    out.counts[0] = last
-    status = _put_plan(env, problem, out, np.int64(out.events[last - 1, NODE]), out)
-    add_event(out, END, -1, -1, SOLVED, 0)
-    return status
-
-
-@inner
 def _viewed(view, key, env, problem, source, out, work):
     """Like `view_kernel`, with the plan where the view has one."""
     status = view_kernel(view, key, env, problem, source, out, work)
     if status == OK and view.plan:
-        return np.int64(_add_plan(env, problem, out))
+        return np.int64(add_plan(env, problem, out))
     return np.int64(status)
 
 
@@ -388,7 +321,12 @@ ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_l
 
 
 def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
-    """Return the view of a search's trace. Raises ValueError where a solution is needed and none exists."""
+    """Return the view of a search's trace. Raises UserError where a solution is needed and none exists, and for
+    `swapped`, which takes the search of another problem."""
+    if view.kind == SWAPPED:
+        raise UserError(
+            "view 'swapped' shows the search of another problem: ask a StreamSource for the stream of a visit"
+        )
     counts = np.array([len(trace.events), len(trace.nodes), len(trace.states)])
     source = TraceBuffer(trace.events, trace.nodes, trace.states, counts)
     out = new_buffer(max_events(max_nodes), max_nodes, trace.nodes.shape[1], trace.states.shape[1])

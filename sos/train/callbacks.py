@@ -95,12 +95,12 @@ class BudgetBar(L.Callback):
 
 
 class SolveProbe(L.Callback):
-    """Lets the model solve a few unseen problems at set shares of the budget and logs the rate as `solve/probe`.
+    """Lets the model solve a few unseen problems at set shares of the budget and logs the rates, such as `solve/probe`.
 
     A run that goes on looks at the shares at which it would have looked without the interruption.
     """
 
-    def __init__(self, probe: Callable[[Any], float], every: float) -> None:
+    def __init__(self, probe: Callable[[Any], dict[str, float]], every: float) -> None:
         self.probe, self.every = probe, every
         self.progress: float | None = None  # before the batch trained last; None: not known
         self.seconds = 0.0
@@ -118,10 +118,11 @@ class SolveProbe(L.Callback):
         started = time.perf_counter()
         model = gathered(pl_module.model)  # type: ignore[arg-type]
         if trainer.is_global_zero and trainer.logger is not None:
-            rate = self.probe(model)
-            trainer.logger.log_metrics({"solve/probe": rate}, step=trainer.global_step)
+            rates = self.probe(model)
+            trainer.logger.log_metrics({f"{name}/probe": rate for name, rate in rates.items()}, trainer.global_step)
             writer = trainer.logger.experiment  # type: ignore[attr-defined]
-            writer.add_scalar("solve_by_tokens/probe", rate, batch["cursor"]["tokens"])
+            for name, rate in rates.items():
+                writer.add_scalar(f"{name}_by_tokens/probe", rate, batch["cursor"]["tokens"])
         self.seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, float]:

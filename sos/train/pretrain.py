@@ -27,7 +27,7 @@ from sos.data.loader import StreamDataModule
 from sos.errors import UserError
 from sos.files import written_whole
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
-from sos.judge.metrics import Metric
+from sos.judge.metrics import ANSWERS, Metric
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.folder import RunFolder
@@ -150,7 +150,7 @@ class Parts:
         bar = BudgetBar(f"train {name}", options.log_every, [checkpoints])
         callbacks: list[L.Callback] = [KeepCursor(), finite, throughput, bar, stop, checkpoints]
         if options.probe_every:
-            probe = SolveProbe(lambda model: _probe(plan, model)["solve/val"].value, options.probe_every)
+            probe = SolveProbe(lambda model: _probed_rates(plan, model), options.probe_every)
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)
@@ -198,6 +198,12 @@ def _probe(plan: Plan, model: GPT) -> dict[str, Any]:
     splits = [split for split in PROBED if split != "val_target" or len(plan.system.splits.held_out)]
     with decoding(model.device, plan.config.trainer.precision):
         return evaluate(model, plan.system, plan.probe_eval(), splits=splits).metrics
+
+
+def _probed_rates(plan: Plan, model: GPT) -> dict[str, Any]:
+    """Return the rates of right answers on the problems that no training saw, by the name of the answer."""
+    found = _probe(plan, model)
+    return {name: found[f"{name}/val"].value for name in ("solve", "plan") if f"{name}/val" in found}
 
 
 def _run(plan: Plan, home: RunFolder, origin: Origin) -> Evaluation | None:
@@ -252,12 +258,13 @@ def _log_first(plan: Plan, parts: Parts, origin: Origin) -> None:
         plan.system.context,
     )
     probed = plan.config.trainer.probe_every
+    answers = ("solve", "plan") if plan.config.stream.plan else ("solve",)
     found = (
         _probe(plan, parts.lit.model)
         if probed
-        else {f"solve/{split}": Metric(math.nan, None, None, 0) for split in PROBED}
+        else {f"{name}/{split}": Metric(math.nan, None, None, 0) for name in answers for split in PROBED}
     )
-    before = {f"hp/{key}": metric.value for key, metric in found.items() if key.startswith("solve/")}
+    before = {f"hp/{key}": metric.value for key, metric in found.items() if key.startswith(ANSWERS)}
     log_start(parts.trainer, plan.config, str((origin.sweep or {}).get("arm") or ""), before)
 
 

@@ -8,6 +8,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from sos.judge.metrics import ANSWERS
+
 if TYPE_CHECKING:  # they take seconds to import
     import lightning as L
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # they take seconds to import
 LAYOUT = {
     "Are the mistakes worth anything?": {
         "solved against training tokens": ["Multiline", ["solve_by_tokens/probe", "solve_by_tokens/val$"]],
+        "right plans against training tokens": ["Multiline", ["plan_by_tokens/probe", "plan_by_tokens/val$"]],
         "solved against training tokens, held-out targets": ["Multiline", ["solve_by_tokens/val_target"]],
         "loss against training tokens": ["Multiline", ["loss_by_tokens/all"]],
         "loss against training problems": ["Multiline", ["loss_by_problems/all"]],
@@ -92,12 +95,13 @@ def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view
     values = {key: metric.value for key, metric in evaluation.metrics.items() if metric.value is not None}
     logger.log_metrics(values, step=trainer.global_step)
     logger.log_metrics(
-        {f"hp/{key}": values[key] for key in values if key.startswith("solve/")}, step=trainer.global_step
+        {f"hp/{key}": values[key] for key in values if key.startswith(ANSWERS)}, step=trainer.global_step
     )
     writer = logger.experiment
     for key, value in values.items():
-        if key.startswith("solve/"):
-            writer.add_scalar(f"solve_by_tokens/{key.removeprefix('solve/')}", value, tokens)
+        if key.startswith(ANSWERS):
+            answer, split = key.split("/")
+            writer.add_scalar(f"{answer}_by_tokens/{split}", value, tokens)
     for number, text in enumerate(evaluation.texts):
         writer.add_text(f"rollouts/{number}", text, trainer.global_step)
     panels = {split: {view: curve} for split, curve in evaluation.budget_curve.items()}

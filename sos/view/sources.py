@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sos.config import Config, config_from_dict, to_dict
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.data.traces import strategy_of
 from sos.datasets.files import env_of, parse_trace
+from sos.datasets.source import build_source
 from sos.envs.words import words_of
 from sos.errors import UserError
 from sos.files import read_json_lines, read_text
@@ -22,7 +24,7 @@ from sos.search.run import run_search
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
-from sos.stream.views import view_trace
+from sos.stream.views import SWAPPED, view_trace
 from sos.system import MAX_TRACE_NODES, System, build_system
 from sos.view.page import TraceStream, from_tokens, from_trace
 
@@ -81,6 +83,8 @@ def find_problems(config: Config, system: System, options: dict[str, str]) -> li
 def search_trace(config: Config, system: System, problem: Problem, title: str) -> Shown:
     """Search a problem as a run with this config does for its problem of that number, view and draw of a mixture
     included."""
+    if system.view.kind == SWAPPED:
+        return _swapped_stream(config, system, problem, title)
     choice = int(strategy_of(system.strategy, stream_key(config.seed, problem.split), problem.number))
     trace = run_search(system.strategy, system.env, problem.row, MAX_TRACE_NODES, choice)
     dose_key = int(fold(stream_key(config.seed, "dose"), problem.number))
@@ -88,6 +92,20 @@ def search_trace(config: Config, system: System, problem: Problem, title: str) -
     strategy = describe_search(config) if len(system.strategy_names) == 1 else system.strategy_names[choice]
     detail = f"{strategy}, {config.stream.view}, {system.dialect.name}"
     return system.dialect, system.env, from_trace(system.dialect, system.env, trace, problem.titled(title), detail)
+
+
+def _swapped_stream(config: Config, system: System, problem: Problem, title: str) -> Shown:
+    """Return the stream that a run with this config trains on, whose search is another visit's."""
+    if problem.split != "train" or not problem.name:
+        raise UserError("stream.view=swapped shows what is trained on: give split=train and an index")
+    data = dataclasses.replace(config.data, shards=None, num_problems=0)
+    source = build_source(dataclasses.replace(config, data=data), system)
+    chunk = source.chunk(problem.number, problem.number + 1)
+    if not len(chunk.prompts):
+        raise UserError(f"index={problem.number}: {chunk.left_out.why(f'data.context={system.context}')}")
+    detail = f"{describe_search(config)} of another problem, {system.dialect.name}"
+    shown = from_tokens(system.dialect, system.env, problem.row, chunk.tokens, problem.titled(title), detail)
+    return system.dialect, system.env, shown
 
 
 def describe_search(config: Config) -> str:

@@ -54,9 +54,7 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
         if e == 0:
             said[0] = stated
         plan_over |= plan_seen and kind != PLAN
-        if (goal_seen or plan_seen) and kind not in (PLAN, END):
-            code = 1
-        elif kind == PLAN and plan_over:
+        if ((goal_seen or plan_seen) and kind not in (PLAN, END)) or (kind == PLAN and plan_over):
             code = 1
         elif kind == PLAN:
             before = int(trace.events[e - 1][1]) if trace.events[e - 1][0] == PLAN else 0

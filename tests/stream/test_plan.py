@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -181,9 +180,11 @@ def test_a_dialect_without_the_form_is_refused_and_one_compiled_without_it_is_wh
     with pytest.raises(UserError, match="needs the form 'plan'"):
         compile_dialect({"forms": forms, "spacing": "free"}, COUNTDOWN, 120, True)
     with pytest.raises(UserError, match=r"form 'plan' needs \{b\}: 'plan \{a\} \{op\} = \{result\}'"):
-        compile_dialect({"forms": forms | {"plan": "plan {a} {op} = {result}"}, "spacing": "free"}, COUNTDOWN, 120, True)
+        compile_dialect(
+            {"forms": forms | {"plan": "plan {a} {op} = {result}"}, "spacing": "free"}, COUNTDOWN, 120, True
+        )
+    same = forms | {"plan": forms["generate"]}
     with pytest.raises(UserError, match="ambiguous"):
-        same = forms | {"plan": forms["generate"]}
         compile_dialect({"forms": same, "spacing": "free"}, COUNTDOWN, 120, True)
     trace = view_trace(View(0, 1.0, True), COUNTDOWN, searched(COUNTDOWN, np.random.default_rng(5)))
     with pytest.raises(UserError, match="compiled without its form 'plan'"):

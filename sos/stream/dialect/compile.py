@@ -128,37 +128,7 @@ def compile_dialect(
     source: Mapping[str, Any], env: Any, whole_max: int, plan: bool = False, *, where: str = "dialect"
 ) -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
-    known = {
-        "name",
-        "spacing",
-        "separator",
-        "record_separator",
-        "path_separator",
-        "operation",
-        "operation_separator",
-        "forms",
-    }
-    if unknown := [key for key in source if key not in known]:
-        raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    if not isinstance(source.get("forms"), Mapping):
-        raise UserError(f"{where}: needs a mapping with the key 'forms'")
-    for key in known - {"forms", "operation"}:
-        if not isinstance(source.get(key, ""), str):
-            raise UserError(f"{where}: {key} must be a text, got {source[key]!r}")
-    templates = dict(source["forms"])
-    if "operation" in source:
-        templates["operation"] = source["operation"]
-    for form, template in templates.items():
-        if not isinstance(template, str):  # such as nothing behind the colon, which is None
-            raise UserError(f"{where}: form {form!r} must be a text, got {template!r}")
-    if unknown := [form for form in templates if form not in FORMS]:
-        raise UserError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
-    if missing := [f for f in REQUIRED if f not in templates]:
-        raise UserError(f"{where}: form {missing[0]!r} is missing")
-    if plan and "plan" not in templates:
-        raise UserError(f"{where}: stream.plan=true needs the form 'plan', one action of the answer, which is missing")
-    if not plan:  # its words would be tokens that no stream has
-        templates.pop("plan", None)
+    templates = _checked_templates(source, plan, where)
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
         raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
@@ -190,6 +160,45 @@ def compile_dialect(
         why = f"numbers go up to {largest}, and those above stream.whole_max={whole_max} take several tokens"
         raise UserError(f"{error} ({why})") from error
     return Dialect(str(source.get("name", "dialect")), program, vocab, templates, compiler.forms, env)
+
+
+_KEYS = (
+    "name",
+    "spacing",
+    "separator",
+    "record_separator",
+    "path_separator",
+    "operation",
+    "operation_separator",
+    "forms",
+)
+
+
+def _checked_templates(source: Mapping[str, Any], plan: bool, where: str) -> dict[str, str]:
+    """Return the templates of a dialect's YAML by form, with the one of the plan or without. Raises UserError for what
+    none may hold."""
+    if unknown := [key for key in source if key not in _KEYS]:
+        raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+    if not isinstance(source.get("forms"), Mapping):
+        raise UserError(f"{where}: needs a mapping with the key 'forms'")
+    for key in sorted({*_KEYS} - {"forms", "operation"}):
+        if not isinstance(source.get(key, ""), str):
+            raise UserError(f"{where}: {key} must be a text, got {source[key]!r}")
+    templates = dict(source["forms"])
+    if "operation" in source:
+        templates["operation"] = source["operation"]
+    for form, template in templates.items():
+        if not isinstance(template, str):  # such as nothing behind the colon, which is None
+            raise UserError(f"{where}: form {form!r} must be a text, got {template!r}")
+    if unknown := [form for form in templates if form not in FORMS]:
+        raise UserError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
+    if missing := [f for f in REQUIRED if f not in templates]:
+        raise UserError(f"{where}: form {missing[0]!r} is missing")
+    if plan and "plan" not in templates:
+        raise UserError(f"{where}: stream.plan=true needs the form 'plan', one action of the answer, which is missing")
+    if not plan:  # its words would be tokens that no stream has
+        templates.pop("plan", None)
+    return templates
 
 
 def _all_fields(env: Any) -> list[Field]:
