@@ -46,7 +46,7 @@ def test_the_worked_search_is_what_the_code_writes() -> None:
 def test_every_kind_of_event_is_explained() -> None:
     for event in Event:
         assert f"\n| {event.name.lower().replace('_', ' ')} | " in CONCEPTS
-    assert len(Event) == 6
+    assert len(Event) == 7
 
 
 def test_the_damaged_example_has_the_error_that_the_page_names() -> None:
