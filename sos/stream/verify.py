@@ -267,6 +267,8 @@ def _replay(env, trace, errors, replay):
         elif kind == GENERATE or kind == PLAN:
             _derive(env, trace, e, replay)
         errors[e] = _error(env, trace, e, replay)
+        if kind == PLAN and errors[e] == BAD_JUMP:
+            replay.sound[node] = False  # it does not go on from the action before
         if kind == GENERATE or kind == PLAN:
             replay.state_of[node] = trace.events[e, STATE]
         elif kind == EXPAND or kind == BACKTRACK:

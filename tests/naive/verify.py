@@ -27,14 +27,16 @@ def plan_is_valid(env: Any, trace: Any) -> bool:
     kinds = trace.events[:, 0].tolist()
     if PLAN not in kinds:
         return False
-    numbers = Counter(int(n) for n in trace.problem[2:])
+    numbers, before = Counter(int(n) for n in trace.problem[2:]), 0
     for kind, node, *_ in trace.events[kinds.index(PLAN) :].tolist():
         if kind != PLAN:
             break
-        a, operator, b, result = (int(n) for n in trace.nodes[node][2:])
+        parent, _, a, operator, b, result = (int(n) for n in trace.nodes[node])
+        if parent != before:
+            return False
         if not holds(numbers, a, b) or legal(a, OPERATORS[operator], b, env.max_value) != result:
             return False
-        numbers = after(numbers, a, b, result)
+        numbers, before = after(numbers, a, b, result), node
     return numbers == Counter([int(trace.problem[0])])
 
 

@@ -103,7 +103,7 @@ def test_an_unsolved_search_has_no_plan_but_a_path_that_stands_in_for_it_has() -
     rng, tried = np.random.default_rng(3), 0
     strategy = DepthFirst(max_nodes=1)
     while tried < 5:
-        trace = run_search(strategy, COUNTDOWN, problem_of(COUNTDOWN, rng))
+        trace = run_search(strategy, COUNTDOWN, problem_of(COUNTDOWN, rng), 2000)
         if trace.outcome == 0:
             continue
         assert view_trace(View(0, 1.0, True), COUNTDOWN, trace).equals(trace)
