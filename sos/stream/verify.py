@@ -5,7 +5,7 @@ it is the root, or if its parent is sound, both operands are held by the parent'
 is used once), the operation is legal and its result true. Nothing is evaluated as text.
 
 The plan is judged apart: it is valid if its actions lead, one after the other and by the rules, from the root to a
-goal, whatever the search before it says.
+goal, whatever the search before it says. A goal that is claimed behind it does not count.
 
 Errors are local: operands are judged against the state last *stated* for the parent, so that one slip is counted once.
 """
@@ -279,7 +279,8 @@ def _replay(env, trace, errors, replay):
             if node >= 0:
                 replay.dead[node] = True
         elif kind == GOAL:
-            if progress[GOAL_SEEN] == 0 and errors[e] != BAD_JUMP and errors[e] != FALSE_GOAL:
+            first = progress[GOAL_SEEN] == 0 and progress[PLAN_STAGE] == NO_PLAN
+            if first and errors[e] != BAD_JUMP and errors[e] != FALSE_GOAL:
                 progress[GOAL_EVENT] = e
             progress[GOAL_SEEN] = 1
         if e > 0:

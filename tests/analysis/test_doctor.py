@@ -83,9 +83,56 @@ def plant_code(root: Path) -> None:
     change(root, "dose,seed=2", code_hash="other")
 
 
+def plant_plans(root: Path) -> None:
+    """Arms of which one has no plan."""
+    write_arms(root, SOUND)
+    for seed in (1, 2, 3):
+        for arm in SOUND:
+            change(root, f"{arm},seed={seed}", config={"stream": {"view": arm, "plan": arm != "dose"}})
+
+
+def plant_no_search(root: Path) -> None:
+    """An arm without a search, judged by its search."""
+    write_arms(root, SOUND | {"plan_only": [60, 50, 40]})
+    planned(root)
+
+
+def plant_unmatched_swap(root: Path) -> None:
+    """Swapped streams on as many tokens, but fewer problems."""
+    write_planned_arms(root, SOUND | {"swapped": [60, 50, 40]})
+    change(root, "swapped*", train={"tokens": 10_600_000, "problems": 90_000})
+
+
+def planned(root: Path) -> None:
+    for folder in root.iterdir():
+        arm, seed = folder.name.split(",seed=")
+        change(root, folder.name, config={"seed": int(seed), "stream": {"view": arm, "plan": True}})
+
+
+def write_planned_arms(root: Path, right: dict[str, list[int]]) -> None:
+    """Write arms that are compared by their plans."""
+    write_arms(root, right)
+    planned(root)
+    for folder in root.iterdir():
+        content = json.loads((folder / "metrics.json").read_text())
+        content["metrics"]["plan/val"] = content["metrics"]["solve/val"]
+        (folder / "metrics.json").write_text(json.dumps(content))
+        provenance = json.loads((folder / "provenance.json").read_text())
+        provenance["sweep"]["primary"] = "plan/val"
+        (folder / "provenance.json").write_text(json.dumps(provenance))
+
+
+def test_swapped_arms_that_are_matched_and_compared_by_plans_are_sound(tmp_path: Path) -> None:
+    write_planned_arms(tmp_path, SOUND | {"swapped": [60, 50, 40], "plan_only": [61, 51, 41]})
+    assert findings(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("plant", "finding"),
     [
+        (plant_plans, "different answers: the streams of full have a plan and those of dose none (stream.plan)"),
+        (plant_no_search, "no search of its own: plan_only (view=plan_only) is judged by solve/val, not by its plan"),
+        (plant_unmatched_swap, "swapped without its match: swapped does not have both the tokens and the problems of"),
         (plant_same_config, "identical arms: full and dose have the same configuration"),
         (plant_same_rollouts, "identical arms: full and dose wrote the same number of tokens and solved the same"),
         (plant_saturated, "saturated: solve/val of dose is 100.0%, at 1"),
@@ -109,7 +156,7 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
 
 def test_every_check_is_planted_at_least_once() -> None:
-    assert len(CHECKS) == 6
+    assert len(CHECKS) == 7
 
 
 def test_matching_on_either_budget_will_do_and_one_batch_may_be_over(tmp_path: Path) -> None:

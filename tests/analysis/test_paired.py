@@ -79,7 +79,7 @@ def test_arms_are_paired_problem_by_problem_and_seed_by_seed(tmp_path: Path) -> 
     write_arms(tmp_path, ARMS)
     comparison = compare(load_runs([tmp_path]))
     assert [arm.label for arm in comparison.arms] == ["full", "solution_path", "dose"]
-    tests = {test.arm: test for test in paired_tests(comparison, "val")}
+    tests = {test.arm: test for test in paired_tests(comparison, "solve/val")}
     assert list(tests) == ["solution_path", "dose"]
     runs = {arm.label: arm.runs for arm in comparison.arms}
     for arm, test in tests.items():
@@ -98,12 +98,12 @@ def test_the_order_in_which_problems_were_written_does_not_matter(tmp_path: Path
     order = np.random.default_rng(0).permutation(NUM)
     for name, seed in (("a", 1), ("b", 1)):
         write_run(tmp_path / name, {"view": name}, seed, 90 if name == "a" else 120)
-    before = paired_tests(compare(load_runs([tmp_path])), "val")
+    before = paired_tests(compare(load_runs([tmp_path])), "solve/val")
     path = tmp_path / "b" / "rollouts_val.npz"
     with np.load(path) as arrays:
         shuffled = {name: array[order] for name, array in arrays.items()}
     np.savez(path, **shuffled)
-    assert paired_tests(compare(load_runs([tmp_path])), "val") == before
+    assert paired_tests(compare(load_runs([tmp_path])), "solve/val") == before
 
 
 def test_other_problems_and_other_seeds_are_not_paired(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_other_problems_and_other_seeds_are_not_paired(tmp_path: Path) -> None:
     write_run(tmp_path / "b", {"view": "b"}, 2, 90)
     write_run(tmp_path / "c", {"view": "c"}, 1, 90, evaluated=problems() + 1)
     comparison = compare(load_runs([tmp_path]), allow_different_problems=True)
-    assert paired_tests(comparison, "val") == []
+    assert paired_tests(comparison, "solve/val") == []
     assert "paired" not in markdown(comparison)
 
 
@@ -132,7 +132,7 @@ def test_the_tables_carry_the_tests(tmp_path: Path) -> None:
     write(comparison, tmp_path / "out")
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         rows = {(row["arm"], row["metric"]): row for row in csv.DictReader(file)}
-    test = next(test for test in paired_tests(comparison, "val") if test.arm == "dose")
+    test = next(test for test in paired_tests(comparison, "solve/val") if test.arm == "dose")
     row = rows["dose", "solve/val"]
     assert (int(row["won"]), int(row["lost"])) == (test.won, test.lost)
     assert float(row["p_mcnemar_holm"]) == test.p_mcnemar_holm

@@ -138,6 +138,21 @@ def test_metrics_of_hand_made_rollouts(system: System) -> None:
     assert metrics["solve"] == (0.4, low, high, 5)
 
 
+def test_plans_are_counted_apart_and_only_where_streams_have_them(system: System) -> None:
+    planning = build_system(replace(CONFIG, stream=StreamConfig(plan=True)))
+    plan = "plan 3 * 4 = 12 plan 2 + 12 = 14"
+    texts = [f"{PERFECT} {plan}", plan, f"{FALSE_GOAL} {plan}", PERFECT, f"{PERFECT} plan 2 + 3 = 5"]
+    judged = judge(planning, np.stack([PROBLEM] * 5), [stream(planning, text) for text in texts])
+    assert judged.planned.tolist() == [True, True, True, False, False]
+    assert judged.solved.tolist() == [True, False, False, True, True]
+    metrics = summarize(judged, True)
+    assert (metrics["plan"].value, metrics["solve"].value) == (0.6, 0.6)
+    assert "plan" not in summarize(judged)
+    sampled = judge(planning, np.stack([PROBLEM] * 4), [stream(planning, text) for text in (plan, *[PERFECT] * 3)])
+    values = {name: metric.value for name, metric in pass_metrics(sampled, np.ones(4), 4, [1, 4], True).items()}
+    assert (values["plan_pass@1"], values["plan_pass@4"], values["pass@1"]) == (0.25, 1.0, 0.75)
+
+
 def test_a_stream_that_answers_another_problem_is_not_solved(system: System) -> None:
     other = np.array([24, 3, 2, 3, 4], np.int32)
     assert not judge(system, other[None], [stream(system, PERFECT)]).solved[0]

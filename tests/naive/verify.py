@@ -132,7 +132,7 @@ def verify(env: Any, trace: Any) -> tuple[bool, list[int]]:
         elif kind == DEAD_END:
             dead.add(node)
         elif kind == GOAL:
-            if not goal_seen and node in said and true.get(node) == Counter([target]):
+            if not goal_seen and not plan_seen and node in said and true.get(node) == Counter([target]):
                 solved = True
             goal_seen = True
     return solved, codes
