@@ -96,6 +96,7 @@ def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]
         "says": _says(speech, shown),
         "solved": verdict.solved,
         "goalEvent": verdict.goal_event,
+        "planEvent": verdict.plan_event,
         "ending": _ending(trace, verdict),
         "kinds": events[:, KIND].tolist(),
         "nodes": events[:, NODE].tolist(),
@@ -141,7 +142,7 @@ def _state_rows(trace: Trace) -> list[int]:
     """Return the row of the state that was first stated for each node, -1 where none was."""
     state_row = [-1] * len(trace.nodes)
     for kind, node, row in zip(*trace.events[:, [KIND, NODE, STATE]].T.tolist(), strict=True):
-        if kind in (Event.GENERATE, Event.EXPAND) and node >= 0 and state_row[node] < 0:
+        if kind in (Event.GENERATE, Event.EXPAND, Event.PLAN) and node >= 0 and state_row[node] < 0:
             state_row[node] = row
     return state_row
 

@@ -43,6 +43,7 @@ class Said(NamedTuple):
     state_of: dict[int, int]  # node -> row of the state last stated for it
     expanded: set[int]
     goal: bool  # a goal was claimed
+    plan: bool  # an action of a plan was
 
 
 def mistake_names(words: Words) -> dict[Error, str]:
@@ -56,26 +57,32 @@ def explain_mistakes(env: Any, trace: Trace, errors: np.ndarray) -> dict[int, st
     Actions and states are judged, as in `verify`, against what was last stated for the node.
     """
     texts: dict[int, str] = {}
-    said = Said({}, set(), False)
+    said = Said({}, set(), False, False)
     for e, (kind, node, row, _, _) in enumerate(trace.events.tolist()):
         if errors[e]:
             texts[e] = _explain(env, trace, e, Error(int(errors[e])), said)
-        if kind in (Event.EXPAND, Event.BACKTRACK, Event.GENERATE) and node >= 0:
+        if kind in (Event.EXPAND, Event.BACKTRACK, Event.GENERATE, Event.PLAN) and node >= 0:
             said.state_of[node] = row
-            if kind != Event.GENERATE:
+            if kind in (Event.EXPAND, Event.BACKTRACK):
                 said.expanded.add(node)
         if kind == Event.GOAL:
             said = said._replace(goal=True)
+        if kind == Event.PLAN:
+            said = said._replace(plan=True)
     return texts
 
 
 def _explain(env: Any, trace: Trace, e: int, error: Error, said: Said) -> str:
     kind, node, _, value, _ = trace.events[e].tolist()
     match error:
+        case Error.ORDER if said.plan:
+            return "A plan was given before: nothing but the end may follow."
         case Error.ORDER if said.goal:
             return "The goal was reached before: nothing but the end may follow."
         case Error.ORDER if kind in (Event.EXPAND, Event.BACKTRACK):
             return f"Node {node} is a leaf: there is nothing to explore below it."
+        case Error.JUMP if kind == Event.PLAN:
+            return "It does not go on from the action before."
         case Error.JUMP:
             if kind == Event.GENERATE:
                 return "The node that it starts from does not exist, or was not visited."
@@ -85,7 +92,7 @@ def _explain(env: Any, trace: Trace, e: int, error: Error, said: Said) -> str:
                 return f"Node {node} was not visited before: there is nothing to return to."
             return f"Node {node} was visited before."
         case Error.OUTCOME:
-            found = "a goal was claimed" if said.goal else "no goal was claimed"
+            found = "a goal was claimed" if said.goal or said.plan else "no goal was claimed"
             return f"It ends as {Outcome(value).name.lower()}, though {found}."
         case Error.LABEL:
             return "The label of the new node is missing, or is not the next free one."
@@ -97,7 +104,7 @@ def _explain(env: Any, trace: Trace, e: int, error: Error, said: Said) -> str:
 def _mistake(env: Any, trace: Trace, e: int, error: Error, said: Said) -> Mistake:
     """Return what the environment needs to say what is wrong with event e."""
     kind, node, row, value, _ = trace.events[e].tolist()
-    generates = kind == Event.GENERATE
+    generates = kind in (Event.GENERATE, Event.PLAN)
     held = trace.states[said.state_of[node]] if node in said.state_of else None
     mistake = Mistake(error.name, trace.problem, node, value, generates, held=held)
     if row >= 0:

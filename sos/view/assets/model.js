@@ -1,5 +1,5 @@
 // A trace with its indexes. Nodes, events and tokens are numbers: node n was the n-th to be generated.
-const [EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END, REST] = [0, 1, 2, 3, 4, 5, 6];
+const [EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END, PLAN, REST] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 class Trace {
   constructor(data) {
@@ -44,7 +44,8 @@ class Trace {
     }
     this.mistakeEvents = Object.keys(data.mistakes).map(Number).sort((a, b) => a - b);
     this.onPath = new Uint8Array(this.numNodes);
-    this.goalNode = data.solved ? data.nodes[data.goalEvent] : -1;
+    const answer = data.solved ? data.goalEvent : data.planEvent; // what the search found, or else the plan
+    this.goalNode = answer >= 0 ? data.nodes[answer] : -1;
     for (const n of this.lineage(this.goalNode)) this.onPath[n] = 1;
   }
 
@@ -112,6 +113,8 @@ class Trace {
         return this.says.goal.replaceAll("{value}", this.values[event]);
       case BACKTRACK:
         return n < 0 ? "Return to a node that does not exist." : `Return to node ${n}: ${state}.`;
+      case PLAN:
+        return `The plan: ${this.tree.actions[n]}, which gives ${state}.`;
       case END:
         return `The search ${this.ending}.`;
       default:

@@ -115,6 +115,7 @@ class StreamPane {
     }
     row.append(element("span", "number", e), body);
     if (trace.kinds[e] === REST && !trace.mistakes[e]) row.append(element("span", "note quiet", trace.rest.name));
+    if (e === trace.planEvent) row.append(element("span", "note good", "right plan"));
     if (e === trace.goalEvent) row.append(element("span", "note good", "solved"));
     if (trace.mistakes[e]) {
       row.classList.add("wrong");
