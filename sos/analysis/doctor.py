@@ -9,6 +9,7 @@ import numpy as np
 
 from sos.analysis.compare import Arm, Comparison
 from sos.config import NEED_PLAN
+from sos.envs.registry import DEFAULT
 from sos.judge.metrics import is_rate
 
 MIN_SEEDS = 3
@@ -38,6 +39,16 @@ def _problems(comparison: Comparison) -> Iterator[str]:
             values = {str(setting.get(key)) for setting in settings}
             if len(values) > 1:
                 yield f"evaluated in different ways: {group}.{key} is {' and '.join(sorted(values))}"
+
+
+def _tasks(comparison: Comparison) -> Iterator[str]:
+    """Arms of different environments are different tasks, not arms of one."""
+    names: dict[str, str] = {}
+    for arm in comparison.arms:
+        for env in [run.config["env"] for run in arm.runs if run.config.get("env")]:
+            names.setdefault(str(env.get("name", DEFAULT)), arm.label)
+    if len(names) > 1:
+        yield f"different tasks: {' and '.join(f'{name} ({label})' for name, label in sorted(names.items()))}"
 
 
 def _seeds(comparison: Comparison) -> Iterator[str]:
@@ -139,6 +150,7 @@ def _code(comparison: Comparison) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[Comparison], Iterator[str]], ...] = (
     _problems,
+    _tasks,
     _seeds,
     _identical,
     _saturated,

@@ -61,8 +61,14 @@ class Evaluation:
     cost: Cost
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all."""
+        """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all.
+
+        The rollouts of splits that this evaluation does not have are removed: an earlier one left them.
+        """
         folder = Path(folder)
+        for old in folder.glob("rollouts_*.npz"):
+            if old.stem.removeprefix("rollouts_") not in self.arrays:
+                old.unlink()
         for split, arrays in self.arrays.items():
             with written_whole(folder / f"rollouts_{split}.npz") as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -83,6 +83,14 @@ def plant_code(root: Path) -> None:
     change(root, "dose,seed=2", code_hash="other")
 
 
+def plant_tasks(root: Path) -> None:
+    write_arms(root, SOUND)
+    for seed in (1, 2, 3):
+        for arm in SOUND:
+            env = {"name": "path_star" if arm == "dose" else "countdown"}
+            change(root, f"{arm},seed={seed}", config={"stream": {"view": arm}, "env": env})
+
+
 def plant_plans(root: Path) -> None:
     """Arms of which one has no plan."""
     write_arms(root, SOUND)
@@ -130,6 +138,7 @@ def test_swapped_arms_that_are_matched_and_compared_by_plans_are_sound(tmp_path:
 @pytest.mark.parametrize(
     ("plant", "finding"),
     [
+        (plant_tasks, "different tasks: countdown (full) and path_star (dose)"),
         (plant_plans, "different answers: the streams of full have a plan and those of dose none (stream.plan)"),
         (plant_no_search, "no search of its own: plan_only (view=plan_only) is judged by solve/val, not by its plan"),
         (plant_unmatched_swap, "swapped without its match: swapped does not have both the tokens and the problems of"),
@@ -156,7 +165,7 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
 
 def test_every_check_is_planted_at_least_once() -> None:
-    assert len(CHECKS) == 7
+    assert len(CHECKS) == 8
 
 
 def test_matching_on_either_budget_will_do_and_one_batch_may_be_over(tmp_path: Path) -> None:

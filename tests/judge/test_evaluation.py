@@ -19,7 +19,7 @@ import sos.judge.evaluation as evaluation_module
 from sos.config import Config, DataConfig, EvalConfig, SearchConfig, StreamConfig
 from sos.data.splits import sample_problems
 from sos.envs.countdown.config import CountdownConfig
-from sos.judge.evaluation import Evaluation, evaluate, rollout_text, write_metrics
+from sos.judge.evaluation import Cost, Evaluation, evaluate, rollout_text, write_metrics
 from sos.judge.intervals import wilson
 from sos.judge.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.rollouts import judge, pass_metrics, summarize, teacher_solves
@@ -386,6 +386,13 @@ def text_lines(system: System, rollout: Rollout) -> tuple[str, list[str]]:
     _, _, verdict, _, _, *lines, fence = rollout_text(system, PROBLEM, rollout.tokens).splitlines()
     assert fence == "```"
     return verdict, lines
+
+
+def test_the_rollouts_of_splits_that_are_not_evaluated_again_are_removed(tmp_path: Path) -> None:
+    arrays = {"solved": np.ones(3, bool)}
+    for splits in (("val", "val_target"), ("val",)):
+        Evaluation({}, {}, {split: arrays for split in splits}, (), Cost()).write(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [f"rollouts_{split}.npz" for split in splits]
 
 
 def test_texts_mark_the_first_mistake_and_the_goal(system: System) -> None:

@@ -14,7 +14,7 @@ from sos.analysis.figures import arms_figure
 from sos.analysis.paired import paired_tests
 from sos.analysis.tables import markdown
 from sos.compose import compose
-from sos.runs.folder import Origin
+from sos.runs.provenance import Origin
 from sos.train import pretrain
 
 TINY = ["experiment=smoke", "data.train_tokens=12000", "eval.num_problems=8", "eval.pass_k=[2]", "trainer.log_every=1"]
