@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,6 +136,9 @@ def no_such_key(name: str, schema: type = Config, chosen: Mapping[str, type] | N
     return UserError(f"{name} is no key of the config{nearest(name, known_names(schema, chosen))}")
 
 
+_NO_NAME = "Config group override must be a string or a list"  # what Hydra says of `experiment=null`
+
+
 @contextmanager
 def explained(schema: type = Config) -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise into a UserError of one line, with the known key that is nearest."""
@@ -148,6 +152,11 @@ def explained(schema: type = Config) -> Iterator[None]:
         if found:
             raise no_such_key(found[1] or found[2], schema) from error
         raise UserError(one_line(error)) from error
+    except ValueError as error:
+        if not str(error).startswith(_NO_NAME):
+            raise
+        words = [word for word in sys.argv[1:] if word.endswith("=null") and "." not in word]
+        raise UserError(f"{words[0] if words else 'null'}: a group of the config takes a name, not null") from error
     except OverflowError as error:  # a whole number of hundreds of digits for a key that takes fractions
         key = re.search(r"full_key: (\S+)", str(error))
         raise UserError(f"{key[1] if key else 'a key'}: the number is too large") from error

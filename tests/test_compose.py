@@ -12,6 +12,7 @@ from sos.errors import UserError
     ("word", "message"),
     [
         ("+nonsense=1", "nonsense is no key of the config"),
+        ("experiment=null", "a group of the config takes a name, not null"),
         ("+optim.learning_rate=0.1", r"optim.learning_rate is no key of the config .did you mean optim.lr\?."),
         ("optim.learning_rate=0.1", r"optim.learning_rate is no key of the config .did you mean optim.lr\?."),
         ("++trainer.devcies=4", r"trainer.devcies is no key of the config .did you mean trainer.devices\?."),

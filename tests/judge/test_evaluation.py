@@ -391,7 +391,7 @@ def text_lines(system: System, rollout: Rollout) -> tuple[str, list[str]]:
 def test_the_rollouts_of_splits_that_are_not_evaluated_again_are_removed(tmp_path: Path) -> None:
     arrays = {"solved": np.ones(3, bool)}
     for splits in (("val", "val_target"), ("val",)):
-        Evaluation({}, {}, {split: arrays for split in splits}, (), Cost()).write(tmp_path)
+        Evaluation({}, {}, dict.fromkeys(splits, arrays), (), Cost()).write(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == [f"rollouts_{split}.npz" for split in splits]
 
 
