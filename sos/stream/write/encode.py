@@ -126,7 +126,7 @@ def _put_form(program, form, said, trace, writing, tokens, t):
         if field == PHRASE:
             t = put_phrase(program, nodes, node, writing, tokens, t)
         elif field == STATE_LIST:
-            t = put_state(program, np.int64(steps[STEP * m + ARGUMENT]), trace.states, said.state, writing, tokens, t)
+            t = put_state(program, m, trace.states, said.state, writing, tokens, t)
         elif field == PATH:
             t = put_path(program, nodes, node, writing.told[node, IS_LEAF] > 0, writing, tokens, t)
         elif field == HISTORY:

@@ -25,7 +25,7 @@ from sos.stream.write.space import (
     put_number,
 )
 from sos.stream.write.spans import copy_run
-from sos.stream.write.steps import ARGUMENT, NOTHING, PHRASE, PIECE, PLACE, SIZE, STEP
+from sos.stream.write.steps import ARGUMENT, COLUMN, COUNT, ITEMS, NOTHING, PHRASE, PIECE, PLACE, SIZE, STEP
 from sos.trace import ACTION, PARENT, RANK
 
 
@@ -106,15 +106,15 @@ def put_records(program, which, row, writing, tokens, t):
 
 
 @inlined
-def put_state(program, which, states, state, writing, tokens, t):
-    """Write the list of numbers of a state."""
+def put_state(program, m, states, state, writing, tokens, t):
+    """Write the list of numbers of a state, the field of step `m`, which says what `Program.lists` does."""
     span = writing.lists[state]
     if span[0] > 0:
         return _put_again(span, 0, tokens, t)
     span[0] = t
-    about = program.lists[which]
-    first = np.int64(about[LIST_COLUMN])
-    num = np.int64(about[LIST_SIZE] if about[LIST_COUNT] < 0 else states[state, about[LIST_COUNT]])
+    steps = writing.steps
+    first, count = np.int64(steps[STEP * m + COLUMN]), np.int64(steps[STEP * m + COUNT])
+    num = np.int64(steps[STEP * m + ITEMS] if count < 0 else states[state, count])
     for k in range(first, first + num):
         if k > first:
             t = _put_separator(program.separator, tokens, t)

@@ -18,8 +18,8 @@ from sos.stream.dialect.vocab import FIRST_NUMBER
 from sos.stream.write.spans import SHORT, SLACK
 
 PHRASE, NOTHING = d.NUM_KINDS, d.NUM_KINDS + 1  # fields beside the pieces of a program
-PIECE, ARGUMENT, PLACE, SIZE = range(4)
-STEP = 4
+PIECE, ARGUMENT, PLACE, SIZE, COLUMN, ITEMS, COUNT = range(7)  # the last three of a state's list, else 0
+STEP = 8
 CHANGING_STEP, CHANGING_START, CHANGING_STOP = range(3)
 
 
@@ -27,7 +27,8 @@ class Steps(NamedTuple):
     """What follows from a Program for the encoder. M = steps, K = pieces of runs, R = runs with numbers of the
     problem."""
 
-    steps: np.ndarray  # int32 (STEP * M,): field, its argument, place of the run before it in `literals` and its size
+    # int32 (STEP * M,): field, its argument, place of the run before it in `literals` and its size, the list
+    steps: np.ndarray
     step_start: np.ndarray  # int32 (15,): form f is `steps[step_start[f]:step_start[f + 1]]`
     pieces: np.ndarray  # int32 (K, 2): a LITERAL or PROBLEM_NUMBER and its argument
     changing: np.ndarray  # int32 (R, 3): a step whose run is written anew for each trace, and its span of `pieces`
@@ -37,12 +38,13 @@ class Steps(NamedTuple):
 
 def steps_of(program: d.Program) -> Steps:
     """Return the steps of a program; the arrays belong to all callers."""
-    return _compile(program.code.tobytes(), program.start.tobytes())
+    return _compile(program.code.tobytes(), program.start.tobytes(), program.lists.tobytes())
 
 
 @cache
-def _compile(code_bytes: bytes, start_bytes: bytes) -> Steps:
+def _compile(code_bytes: bytes, start_bytes: bytes, lists_bytes: bytes) -> Steps:
     code, start = np.frombuffer(code_bytes, np.int32).reshape(-1, 2), np.frombuffer(start_bytes, np.int32)
+    lists = np.frombuffer(lists_bytes, np.int32).reshape(-1, 4).tolist()
     forms = [[(int(kind), int(argument)) for kind, argument in code[a:b]] for a, b in pairwise(start)]
     phrase = _phrase(forms[d.GENERATE])
     steps: list[list[int]] = []
@@ -58,7 +60,7 @@ def _compile(code_bytes: bytes, start_bytes: bytes) -> Steps:
             if any(kind != d.LITERAL for kind, _ in run):
                 changing.append([len(steps), len(pieces), len(pieces) + len(run)])
                 pieces += run
-            steps.append([field, argument, place, len(run)])
+            steps.append([field, argument, place, len(run), *(lists[argument] if field == d.STATE_LIST else [0] * 4)])
         step_start.append(len(steps))
     return Steps(
         np.array(steps, np.int32).reshape(-1),
