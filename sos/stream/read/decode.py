@@ -107,8 +107,9 @@ def _generate(env, problem, buffer, told, current, reading):
     action = nodes[counts[1], ACTION:]
     for k in range(len(action)):
         action[k] = reading.action[k]
-    for k in range(states.shape[1]):
-        told.rows[0, k] = 0
+    if current < 0:
+        for k in range(states.shape[1]):
+            told.rows[0, k] = 0
     # An operation that the current node does not hold is taken to be an unannounced return to the nearest ancestor that
     # does; where there is none, to be the current node's. One of no node acts on a state of zeros.
     parent, given_up = current, current < 0
@@ -319,8 +320,9 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
                 return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
             current = np.int64(_claim(program, env, problem, buffer, told, form, current, reading))
             label_due = form == FORM_GENERATE and program.present[FORM_LABEL] and told.inner[counts[1] - 1]
+        event = counts[0] - 1  # not read anew for each token
         for k in range(pos, after):
-            align[k] = counts[0] - 1
+            align[k] = event
         pos = after
         if form >= FORM_END:
             return OK, pos
