@@ -27,8 +27,7 @@ class Steps(NamedTuple):
     """What follows from a Program for the encoder. M = steps, K = pieces of runs, R = runs with numbers of the
     problem."""
 
-    # int32 (STEP * M,): field, its argument, place of the run before it in `literals` and its size, the list
-    steps: np.ndarray
+    steps: np.ndarray  # int32 (STEP * M,): field, its argument, place in `literals` and size of the run before it, list
     step_start: np.ndarray  # int32 (15,): form f is `steps[step_start[f]:step_start[f + 1]]`
     pieces: np.ndarray  # int32 (K, 2): a LITERAL or PROBLEM_NUMBER and its argument
     changing: np.ndarray  # int32 (R, 3): a step whose run is written anew for each trace, and its span of `pieces`
