@@ -14,8 +14,9 @@ from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
 from sos.search import Beam, BestFirst, DepthFirst, Widening
 from sos.stream.codec import DecodeStatus, decode, encode
-from sos.stream.dialect.compile import compile_dialect, load_source
+from sos.stream.dialect.compile import compile_dialect
 from sos.stream.dialect.program import FORMS
+from sos.stream.dialect.source import load_source
 from sos.stream.verify import verify
 from sos.trace import NODE, Trace
 

@@ -33,7 +33,8 @@ from sos.envs.countdown.rules import Countdown
 from sos.search.beam import Beam
 from sos.search.depth_first import DepthFirst
 from sos.stream.codec import Decoded, DecodeStatus, decode, encode, encode_prompt
-from sos.stream.dialect.compile import compile_dialect, load_source
+from sos.stream.dialect.compile import compile_dialect
+from sos.stream.dialect.source import load_source
 from sos.stream.dialect.vocab import BOS, EOS, PAD, Vocabulary
 from sos.stream.verify import Error, verify, verify_tokens
 from sos.trace import KIND, NODE, Event, Outcome, Trace

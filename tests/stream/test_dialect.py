@@ -13,7 +13,8 @@ from sizes import plain
 from sos.envs.countdown.rules import Countdown
 from sos.search import Beam, BestFirst, DepthFirst
 from sos.stream.codec import decode, encode
-from sos.stream.dialect.compile import FORMS, REQUIRED, compile_dialect, load_dialect, load_source
+from sos.stream.dialect.compile import FORMS, compile_dialect, load_dialect
+from sos.stream.dialect.source import REQUIRED, load_source
 from sos.trace import RANK
 
 ENV = Countdown(num_numbers=3)
@@ -116,8 +117,9 @@ def test_auto_separates_only_where_numbers_take_several_tokens() -> None:
         ("form 'expand' cannot hold the field {depth}", {"expand": "> {depth} [ {numbers} ]"}),
         ("form 'root' needs {target}", {"root": "{numbers} :"}),
         ("form 'root' needs {numbers}", {"root": "{target} :"}),
-        ("form 'backtrack' needs {path} or {depth}", {"backtrack": "< [ {numbers} ]"}),
-        ("form 'jump' needs {path}", {"jump": "> [ {numbers} ]"}),
+        ("form 'backtrack' needs {path} or {depth}: '<' names its node by {numbers}, which", {"backtrack": "<"}),
+        ("form 'backtrack' needs {path} or {depth}: '< [ {numbers} ]'", {"backtrack": "< [ {numbers} ]"}),
+        ("form 'jump' needs {path}: '> [ {numbers} ]' names its", {"jump": "> [ {numbers} ]"}),
         ("form 'jump' cannot hold the field {depth}", {"jump": "> {depth} {path} [ {numbers} ]"}),
         ("form 'label' needs {path}", {"label": "# {numbers} #"}),
         ("form 'generate' needs {op}", {"generate": "{a} {b} = {result} ,"}),

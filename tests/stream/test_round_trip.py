@@ -10,7 +10,8 @@ from sizes import plain
 
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
-from sos.stream.dialect.compile import compile_dialect, load_source
+from sos.stream.dialect.compile import compile_dialect
+from sos.stream.dialect.source import load_source
 from sos.stream.dialect.vocab import Vocabulary
 from sos.trace import KIND, Event
 

@@ -9,8 +9,10 @@ The numbers of a list stand apart by `separator`, and the records of a list of r
 
 `expand` is the visit of the node generated last, unless it names its node by a path. Where it is left out, a node that
 may have children counts as visited as soon as it is generated; `backtrack` returns to an
-ancestor by its `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`.
-Without it, and without the optional `end_empty`, a dialect cannot write the traces that need them.
+ancestor by its `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`. A
+`backtrack` or `jump` with neither names its node by the state there, which it says whole: the node generated last of
+those in this state. That is not for environments whose state is a list of any length. Without a jump, and without the
+optional `end_empty`, a dialect cannot write the traces that need them.
 
 The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
 action, as `generate` does.
@@ -28,24 +30,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sos.envs.protocol import Field
 from sos.errors import UserError
-from sos.files import parse_yaml, read_text
 from sos.stream.dialect.ambiguity import check
 from sos.stream.dialect.program import (
     ACTION_NUMBER,
     DEPTH,
     FORMS,
     HISTORY,
+    LEAST_PATH,
     LITERAL,
     MAX_TOKENS_PER_NUMBER,
     PATH,
-    PATH_CAPACITY,
     PROBLEM_LIST,
     PROBLEM_NUMBER,
     STATE_LIST,
@@ -55,9 +55,9 @@ from sos.stream.dialect.program import (
     VALUE_NUMBER,
     Program,
 )
+from sos.stream.dialect.source import checked_templates, load_source
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
-REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "plan", "end_empty", "operation"))
 FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
 _PIECES = re.compile(r"\{([a-z_]*)\}")
 _LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
@@ -90,29 +90,6 @@ class Dialect:
         return "".join(words)
 
 
-def load_source(name_or_path: str, env: Any) -> tuple[str, dict[str, Any]]:
-    """Read a dialect's YAML by the name of one that is shipped for `env` or by path; return (where it came from, its
-    fields)."""
-    shipped = env.dialects / f"{name_or_path}.yaml"
-    if shipped.is_file():
-        where, text = f"dialect {name_or_path}", shipped.read_text(encoding="utf-8")
-    else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            names = sorted(p.name[:-5] for p in env.dialects.iterdir() if p.name.endswith(".yaml"))
-            raise UserError(
-                f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
-            )
-        where, text = f"dialect file {name_or_path}", read_text(path)
-    try:
-        source = parse_yaml(text)
-    except ValueError as error:
-        raise UserError(f"{where}: not YAML: {error}") from error
-    if not isinstance(source, dict) or not isinstance(source.get("forms"), dict):
-        raise UserError(f"{where}: needs a mapping with the key 'forms'")
-    return where, source
-
-
 def load_dialect(name_or_path: str, env: Any, whole_max: int, plan: bool = False) -> Dialect:
     """Load and compile a dialect for `env`, with numbers up to `whole_max` as one token each, and with a `plan` or
     without.
@@ -128,7 +105,7 @@ def compile_dialect(
     source: Mapping[str, Any], env: Any, whole_max: int, plan: bool = False, *, where: str = "dialect"
 ) -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
-    templates = _checked_templates(source, plan, where)
+    templates = checked_templates(source, plan, where)
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
         raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
@@ -139,7 +116,6 @@ def compile_dialect(
         separator = "" if single else ","
     compiler = _Compiler(where, env, spacing == "free", separator, whole_max)
     pieces = {name: compiler.pieces(name, template) for name, template in templates.items()}
-    _check_depth(where, templates, pieces, env)
     separators = [
         compiler.literal(text)
         for text in (separator, str(source.get("path_separator", ",")), str(source.get("operation_separator", ",")))
@@ -162,45 +138,6 @@ def compile_dialect(
     return Dialect(str(source.get("name", "dialect")), program, vocab, templates, compiler.forms, env)
 
 
-_KEYS = (
-    "name",
-    "spacing",
-    "separator",
-    "record_separator",
-    "path_separator",
-    "operation",
-    "operation_separator",
-    "forms",
-)
-
-
-def _checked_templates(source: Mapping[str, Any], plan: bool, where: str) -> dict[str, str]:
-    """Return the templates of a dialect's YAML by form, with the one of the plan or without. Raises UserError for what
-    none may hold."""
-    if unknown := [key for key in source if key not in _KEYS]:
-        raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
-    if not isinstance(source.get("forms"), Mapping):
-        raise UserError(f"{where}: needs a mapping with the key 'forms'")
-    for key in sorted({*_KEYS} - {"forms", "operation"}):
-        if not isinstance(source.get(key, ""), str):
-            raise UserError(f"{where}: {key} must be a text, got {source[key]!r}")
-    templates = dict(source["forms"])
-    if "operation" in source:
-        templates["operation"] = source["operation"]
-    for form, template in templates.items():
-        if not isinstance(template, str):  # such as nothing behind the colon, which is None
-            raise UserError(f"{where}: form {form!r} must be a text, got {template!r}")
-    if unknown := [form for form in templates if form not in FORMS]:
-        raise UserError(f"{where}: unknown form {unknown[0]!r}; known are {', '.join(FORMS)}")
-    if missing := [f for f in REQUIRED if f not in templates]:
-        raise UserError(f"{where}: form {missing[0]!r} is missing")
-    if plan and "plan" not in templates:
-        raise UserError(f"{where}: stream.plan=true needs the form 'plan', one action of the answer, which is missing")
-    if not plan:  # its words would be tokens that no stream has
-        templates.pop("plan", None)
-    return templates
-
-
 def _all_fields(env: Any) -> list[Field]:
     return [field for fields in env.fields.values() for field in fields]
 
@@ -216,18 +153,6 @@ def piece_of(env: Any, field: Field) -> tuple[int, int]:
         kind = STATE_RECORDS if field.row == "state" and field.width > 1 else _LIST_KINDS[field.row]
         return kind, _lists(env).index(field)
     return SYMBOL if field.symbols else _NUMBER_KINDS[field.row], field.column
-
-
-def _check_depth(where: str, templates: dict[str, str], pieces: dict[str, list[tuple[int, Any]]], env: Any) -> None:
-    """Raise UserError where the environment is too deep for a form."""
-    kinds = {form: {kind for kind, _ in found} for form, found in pieces.items()}
-    for form, template in templates.items():
-        for kind, name in ((PATH, "path"), (HISTORY, "operations")):
-            if kind in kinds[form] and env.max_depth >= PATH_CAPACITY:
-                raise UserError(
-                    f"{where}: form {form!r} {template!r} names nodes by {{{name}}}, which is read "
-                    f"down to depth {PATH_CAPACITY - 1}; searches of this environment go down to {env.max_depth}"
-                )
 
 
 class _Compiler:
@@ -292,9 +217,20 @@ class _Compiler:
             self._check_row(form, template, pieces, "state")  # a state is told whole
         self._check_row(form, template, pieces, row)
         kinds = {kind for kind, _ in pieces}
+        if form in ("backtrack", "jump") and _names_by_state(pieces):
+            self._check_order(form, template)
         for need, text in _NEEDED.get(form, ()):
             if not kinds & need:
                 raise UserError(f"{self.where}: form {form!r} needs {text}: {template!r}")
+
+    def _check_order(self, form: str, template: str) -> None:
+        """Raise UserError where a form names its node by a state whose parts may be said in another order."""
+        for name, fields in self.env.fields.items():
+            if any(field.row == "state" and field.counted >= 0 for field in fields):
+                raise UserError(
+                    f"{self.where}: form {form!r} needs {{path}}{' or {depth}' if form == 'backtrack' else ''}: "
+                    f"{template!r} names its node by {{{name}}}, which may be said in several orders"
+                )
 
     def _check_row(self, form: str, template: str, pieces: list[tuple[int, Any]], row: str) -> None:
         for name, fields in self.env.fields.items():
@@ -321,9 +257,9 @@ _ALLOWED = {
     "operation": {LITERAL} | _ACTION_KINDS,
 }
 _NEEDED = {
-    "backtrack": (({PATH, DEPTH}, "{path} or {depth}"),),
+    "backtrack": (({PATH, DEPTH} | _STATE_KINDS, "{path}, {depth} or the state"),),
     "label": (({PATH}, "{path}"),),
-    "jump": (({PATH}, "{path}"),),
+    "jump": (({PATH} | _STATE_KINDS, "{path} or the state"),),
 }
 
 
@@ -380,8 +316,16 @@ def _assemble(
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         any(kind == PATH for kind, _ in pieces.get("expand", [])),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),
+        _names_by_state(pieces["backtrack"]),
+        "jump" in pieces and _names_by_state(pieces["jump"]),
+        max(LEAST_PATH, env.max_depth + 2),
         2 * longest,  # a generated node's two forms
     )
+
+
+def _names_by_state(pieces: list[tuple[int, Any]]) -> bool:
+    """Say whether a form names its node by nothing but the state there."""
+    return not {PATH, DEPTH} & {kind for kind, _ in pieces}
 
 
 def _symbols(env: Any, vocab: Vocabulary) -> np.ndarray:

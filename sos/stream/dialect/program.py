@@ -32,7 +32,7 @@ STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS = 9, 10, 11
 NUM_KINDS = 12
 LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH = range(4)  # columns of `Program.lists`; see `sos.envs.protocol.Field`
 MAX_TOKENS_PER_NUMBER = 10
-PATH_CAPACITY = 16  # child indices of a path, and operations of a history, that the reader holds
+LEAST_PATH = 16  # child indices of a path, and operations of a history, that the reader holds at least
 
 
 class Program(NamedTuple):
@@ -60,4 +60,7 @@ class Program(NamedTuple):
     unnamed_leaves: bool  # the path of a leaf ends in 0
     names_expanded: bool  # expand has a path
     returns_by_depth: bool  # backtrack has a depth
+    returns_by_state: bool  # backtrack has neither a path nor a depth
+    jumps_by_state: bool  # jump has no path
+    path_capacity: int  # child indices of a path, and operations of a history, that the reader holds
     max_event_tokens: int

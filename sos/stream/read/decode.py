@@ -7,7 +7,6 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.kernels import allocating, inlined, inner
 from sos.stream.dialect import program as d
-from sos.stream.dialect.program import PATH_CAPACITY
 from sos.stream.read.forms import (
     ACTION_SEEN,
     FURTHEST,
@@ -19,7 +18,7 @@ from sos.stream.read.forms import (
     new_reading,
     read_form,
 )
-from sos.stream.read.names import UNNAMED, Told, history_is_true, label_is_true, resolve
+from sos.stream.read.names import UNNAMED, Told, history_is_true, in_state, label_is_true, resolve
 from sos.trace import (
     ACTION,
     BACKTRACK,
@@ -93,7 +92,7 @@ def _label(buffer, told, node, reading):
     if not label_is_true(nodes, node, reading):
         flags |= LABEL_FLAG
         length = scalars[PATH_SLOT]
-        if length <= PATH_CAPACITY:
+        if length <= len(reading.path):
             nodes[node, RANK] = reading.path[length - 1]
     events[counts[0] - 1, FLAGS] |= flags
 
@@ -161,7 +160,8 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
     flags = QUOTE_FLAG if scalars[QUOTES] else 0
     node = resolve(program, nodes, counts[1], told, current, reading)
     if node == UNNAMED:
-        node = _just_generated(buffer)
+        by_state = (form == FORM_BACKTRACK and program.returns_by_state) or form == FORM_JUMP
+        node = np.int64(in_state(states, counts[1], told, reading.state)) if by_state else _just_generated(buffer)
     kind = BACKTRACK if form == FORM_BACKTRACK else EXPAND
     if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
         kind = BACKTRACK
@@ -335,7 +335,7 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
     Returns (status, position) as in `DecodeStatus`. Total: any token array is read, and the claims up to the position
     are kept. `buffer` must hold T + 2 events and nodes. O(T x forms), and O(nodes) for each path that is looked up.
     """
-    reading = new_reading(len(problem), buffer.states.shape[1], buffer.nodes.shape[1] - ACTION)
+    reading = new_reading(program.path_capacity, len(problem), buffer.states.shape[1], buffer.nodes.shape[1] - ACTION)
     num = len(buffer.nodes)
     told = Told(
         np.empty(num, np.int32),

@@ -18,7 +18,6 @@ from sos.stream.dialect.program import (
     LITERAL,
     OPERATION,
     PATH,
-    PATH_CAPACITY,
     PROBLEM_LIST,
     ROOT,
     STATE_LIST,
@@ -39,22 +38,22 @@ class Reading(NamedTuple):
 
     scalars: np.ndarray
     state: np.ndarray  # (W,)
-    path: np.ndarray  # (16,)
+    path: np.ndarray  # (`Program.path_capacity`,)
     problem: np.ndarray  # (P,)
     action: np.ndarray  # (A,)
-    history: np.ndarray  # (16, A)
+    history: np.ndarray  # (`Program.path_capacity`, A)
 
 
 @allocating
-def new_reading(problem_width, state_width, action_width):
+def new_reading(path_capacity, problem_width, state_width, action_width):
     """Allocate registers."""
     return Reading(
         np.zeros(8, np.int64),
         np.zeros(state_width, np.int64),
-        np.zeros(PATH_CAPACITY, np.int64),
+        np.zeros(path_capacity, np.int64),
         np.zeros(problem_width, np.int64),
         np.zeros(action_width, np.int64),
-        np.zeros((PATH_CAPACITY, action_width), np.int64),
+        np.zeros((path_capacity, action_width), np.int64),
     )
 
 

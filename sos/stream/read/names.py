@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.kernels import inlined, inner
-from sos.stream.dialect.program import PATH_CAPACITY
 from sos.stream.read.forms import DEPTH_SLOT, HISTORY_SLOT, PATH_SLOT
 from sos.trace import ACTION, PARENT, RANK
 
@@ -57,7 +56,7 @@ def resolve(program, nodes, count, told, current, reading):
     none."""
     length = reading.scalars[PATH_SLOT]
     if length > 0:
-        if length > PATH_CAPACITY or reading.path[0] != 0:
+        if length > len(reading.path) or reading.path[0] != 0:
             return -1
         node = 0
         for k in range(1, length):
@@ -84,6 +83,21 @@ def resolve(program, nodes, count, told, current, reading):
     return node
 
 
+@inner
+def in_state(states, count, told, state):
+    """Return the node generated last of those whose state was last said to be `state`, -1 for none. O(nodes)."""
+    for node in range(count - 1, -1, -1):
+        row = states[told.state_of[node]]
+        same = True
+        for k in range(len(row)):
+            if row[k] != state[k]:
+                same = False
+                break
+        if same:
+            return node
+    return -1
+
+
 @inlined
 def history_is_true(nodes, node, reading):
     """Compare the stated history with the actions from the root to `node`."""
@@ -105,7 +119,7 @@ def history_is_true(nodes, node, reading):
 def label_is_true(nodes, node, reading):
     """Say whether the stated path is the node's own."""
     length = reading.scalars[PATH_SLOT]
-    if length > PATH_CAPACITY:
+    if length > len(reading.path):
         return False
     k = length - 1
     while k >= 0 and node >= 0:

@@ -68,7 +68,7 @@ from sos.trace import (
 FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED, d.PLAN)
 
-OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN = 0, -1, -2, -3, -4, -5, -6
+OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN, TWINS = 0, -1, -2, -3, -4, -5, -6, -7
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
@@ -77,6 +77,7 @@ ENCODE_ERRORS = {
     NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, "
     "and the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
+    TWINS: "it names nodes by their states, and one that was generated later is in the same state",
     NO_PLAN: "it was compiled without its form 'plan', and the trace has a plan",
 }
 
@@ -169,6 +170,32 @@ def _begin(program, trace, writing):
         steps[STEP * m + SIZE] = t - place
 
 
+@inner
+def _has_twin(trace, e, node):
+    """Say whether a node that was generated between `node` and event `e` is in the state that the event says. O(e)."""
+    state = trace.states[trace.events[e, STATE]]
+    for before in range(e - 1, -1, -1):
+        other = np.int64(trace.events[before, NODE])
+        if trace.events[before, KIND] != GENERATE or other <= node:
+            continue
+        same = True
+        for k in range(len(state)):
+            if trace.states[trace.events[before, STATE], k] != state[k]:
+                same = False
+                break
+        if same:
+            return True
+    return False
+
+
+@inlined
+def _jump(program, trace, e, node, error):
+    """Return the form of a jump, or the error where there is none that could be read."""
+    if not program.present[FORM_JUMP]:
+        return error
+    return TWINS if program.jumps_by_state and _has_twin(trace, e, node) else FORM_JUMP
+
+
 @inlined
 def _form_of(program, trace, e, node, current):
     """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands
@@ -181,11 +208,13 @@ def _form_of(program, trace, e, node, current):
         if program.silent_expand and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
             return NOT_EXPANDED
         if not program.names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
-            return FORM_JUMP if program.present[FORM_JUMP] else NOT_JUST_GENERATED
+            return _jump(program, trace, e, node, NOT_JUST_GENERATED)
         return FORM_BACKTRACK if program.shared_visit else FORM_EXPAND
     if kind == BACKTRACK:
         if program.returns_by_depth and not _is_ancestor(trace.nodes, node, current):
-            return FORM_JUMP if program.present[FORM_JUMP] else NOT_AN_ANCESTOR
+            return _jump(program, trace, e, node, NOT_AN_ANCESTOR)
+        if program.returns_by_state and _has_twin(trace, e, node):
+            return TWINS if program.jumps_by_state else _jump(program, trace, e, node, TWINS)
         return FORM_BACKTRACK
     if kind == END:
         form = END_SOLVED + events[e, VALUE]
