@@ -24,7 +24,7 @@ from sos.search.run import run_search as search_mixture
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import verify, verify_tokens
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.views import PLAN_ONLY, VIEWS, View, view_trace
 from sos.trace import Outcome, Trace
 
 
@@ -121,8 +121,10 @@ def draw(rng: np.random.Generator) -> Configuration:
     kinds = (DepthFirst, Beam, BestFirst, Widening) if num == 1 else (DepthFirst, Beam, BestFirst)
     strategies = tuple(_strategy(rng, env, kinds) for _ in range(num))
     # What a stream without returns may leave out is tested where views are.
-    views = [name for name in VIEWS if name != "no_backtrack"]
-    view = View(VIEWS.index(views[rng.integers(len(views))]), float(rng.choice([0.0, 0.3, 1.0])))
+    views = [name for name in VIEWS if name not in ("no_backtrack", "swapped")]
+    name = views[rng.integers(len(views))]
+    plan = name == "plan_only" or bool(rng.random() < 0.3)
+    view = View(VIEWS.index(name), float(rng.choice([0.0, 0.3, 1.0])), plan)
     return Configuration(env, strategies, view, DIALECTS[rng.integers(len(DIALECTS))], int(rng.choice([9, 120, 999])))
 
 
@@ -165,10 +167,14 @@ def check(configuration: Configuration, rng: np.random.Generator) -> Outcome:
         if solvable or "needs a solution" not in str(error):
             raise
         return Outcome(trace.outcome)
-    dialect = load_dialect(configuration.dialect, env, configuration.whole_max)
+    dialect = load_dialect(configuration.dialect, env, configuration.whole_max, configuration.view.plan)
     tokens = encode(dialect, viewed)[0].astype(np.int64)
     assert reads_back(dialect, decode(dialect, env, tokens).trace, viewed)
     read = verify_tokens(dialect, env, viewed.problem, tokens)[0]
     assert not read.errors.any()
-    assert read.solved == (viewed.outcome == Outcome.SOLVED)
+    solved = viewed.outcome == Outcome.SOLVED
+    assert (read.solved, read.planned) == (
+        solved and configuration.view.kind != PLAN_ONLY,
+        solved and configuration.view.plan,
+    )
     return Outcome(trace.outcome)

@@ -18,6 +18,7 @@ from sos.stream.dialect.compile import compile_dialect
 from sos.stream.dialect.program import FORMS
 from sos.stream.dialect.source import load_source
 from sos.stream.verify import verify
+from sos.stream.views import View, view_trace
 from sos.trace import NODE, Trace
 
 ENV = Countdown(num_numbers=4, max_number=12, max_value=150)
@@ -111,8 +112,8 @@ def _edit_type(rng: np.random.Generator, source: dict[str, Any]) -> None:
         source["forms"][rng.choice(list(source["forms"]))] = value
 
 
-def mutated(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return a shipped dialect's fields after one to three random edits, and a `whole_max`."""
+def mutated(rng: np.random.Generator) -> tuple[dict[str, Any], int, bool]:
+    """Return a shipped dialect's fields after one to three random edits, a `whole_max`, and whether streams have a plan."""
     _, shipped = load_source(str(rng.choice(DIALECTS)), Countdown())
     source = copy.deepcopy(shipped)
     edits: list[Callable[[np.random.Generator, dict[str, Any]], None]] = [_edit_form, _edit_separator, _edit_keys]
@@ -120,7 +121,7 @@ def mutated(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
         edits[rng.choice(3, p=(0.5, 0.35, 0.15))](rng, source)
     if rng.random() < 0.05:
         _edit_type(rng, source)
-    return source, int(rng.choice(WHOLE_MAX))
+    return source, int(rng.choice(WHOLE_MAX)), bool(rng.random() < 0.5)
 
 
 def _canonical(trace: Trace) -> list[tuple[int, list[int]]]:
@@ -136,14 +137,14 @@ def _tried(make: Callable[[], Any]) -> tuple[Any, str]:
         return None, str(error)
 
 
-def outcome(source: dict[str, Any], whole_max: int, pool: list[Trace]) -> str:
+def outcome(source: dict[str, Any], whole_max: int, plan: bool, pool: list[Trace]) -> str:
     """Try one dialect: "refused", "cannot write" (some trace) or "round trip". Any other exception or difference is a mistake."""
-    dialect, refusal = _tried(lambda: compile_dialect(source, ENV, whole_max))
+    dialect, refusal = _tried(lambda: compile_dialect(source, ENV, whole_max, plan))
     if dialect is None:
         assert "\n" not in refusal
         return "refused"
     written = 0
-    for trace in pool:
+    for trace in (view_trace(View(plan=plan), ENV, trace) for trace in pool):
         stream, refusal = _tried(lambda trace=trace: encode(dialect, trace))
         if stream is None:
             assert "cannot write" in refusal

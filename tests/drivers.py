@@ -23,6 +23,7 @@ from sos.search.work import new_work
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER
+from sos.stream.views import View, view_trace
 from sos.trace import ACTION, KIND, NODE, Event, Outcome, Status, Trace, new_buffer, to_trace
 
 DIALECTS = sorted(Path(str(path)).stem for path in Countdown().dialects.iterdir())
@@ -247,7 +248,9 @@ def damage(rng: np.random.Generator, tokens: np.ndarray, vocab_size: int) -> np.
 
 
 def small_streams(dialect: Dialect, env: Countdown, rng: np.random.Generator, num: int) -> list[tuple[Any, Any]]:
-    """Return (problem int32 (P,), tokens int64 (T,)) of short searches, three of four solved."""
+    """Return (problem int32 (P,), tokens int64 (T,)) of short searches, three of four solved, with plans where the dialect
+    has them."""
+    view = View(plan="plan" in dialect.templates)
     streams: list[tuple[Any, Any]] = []
     strategies = [strategy for _, strategy in all_searches()]
     while len(streams) < num:
@@ -255,7 +258,7 @@ def small_streams(dialect: Dialect, env: Countdown, rng: np.random.Generator, nu
         trace = run_search(strategies[rng.integers(len(strategies))], env, problem)
         solved = trace.outcome == Outcome.SOLVED
         if len(trace.events) <= 60 and solved == (len(streams) % 4 > 0):
-            streams.append((problem, encode(dialect, trace)[0].astype(np.int64)))
+            streams.append((problem, encode(dialect, view_trace(view, env, trace))[0].astype(np.int64)))
     return streams
 
 

@@ -38,8 +38,8 @@ def main() -> None:
     cases = []
     for name, judge in naive_text.JUDGES.items():
         for env in (Countdown(num_numbers=3, max_number=20, max_target=40), Countdown(max_number=12, max_target=30)):
-            for whole_max in (9, 99):
-                dialect = load_dialect(name, env, whole_max)
+            for whole_max, plan in ((9, False), (99, False), (99, True)):
+                dialect = load_dialect(name, env, whole_max, plan)
                 cases.append((dialect, env, judge, small_streams(dialect, env, rng, 200)))
     single = Countdown(num_numbers=3, max_number=20, max_target=40, max_value=200)
     dialect = load_dialect("compact", single, 200)
@@ -66,7 +66,10 @@ def main() -> None:
             continue
         counts["judged"] += 1
         solved, codes = naive_verify.verify(env, trace)
-        solved = solved and np.array_equal(trace.problem, problem)
+        same = np.array_equal(trace.problem, problem)
+        counts["plans that differ"] += verdict.planned != (same and naive_verify.plan_is_valid(env, trace))
+        counts["right plans"] += verdict.planned
+        solved = solved and same
         text_solved = judge(judged_text(dialect, tokens), problem[2:].tolist(), int(problem[0]), env.max_value)
         counts["solved but rejected by the oracle"] += verdict.solved and not solved
         counts["solved but rejected by the judge of text"] += verdict.solved and not text_solved
@@ -84,6 +87,7 @@ def main() -> None:
         "solved but rejected by the oracle",
         "solved but rejected by the judge of text",
         "error codes differ",
+        "plans that differ",
     )
     sys.exit(any(counts[name] for name in wrong))
 

@@ -111,13 +111,16 @@ def test_what_can_be_posed_is_what_networkx_calls_a_star(env: PathStar) -> None:
     assert min(counts) > 20
 
 
+WITHOUT_PLAN = [kind for kind, name in enumerate(VIEWS) if name not in ("plan_only", "swapped")]
+
+
 @pytest.mark.parametrize("name", DIALECTS)
 @pytest.mark.parametrize("env", SIZES)
 def test_every_view_reads_back_and_verifies(env: PathStar, name: str) -> None:
     dialect, tried = load_dialect(name, env, 99), 0
     for row in problems_of(env, plain(20, 2)):
         trace = run_search(SEARCH, env, row, 500)
-        for kind in range(len(VIEWS)):
+        for kind in WITHOUT_PLAN:
             shown = view_trace(View(kind, 0.5), env, trace, 7)
             tokens, _, _ = encode(dialect, shown)
             read = decode(dialect, env, tokens)
@@ -127,7 +130,7 @@ def test_every_view_reads_back_and_verifies(env: PathStar, name: str) -> None:
             assert verdict.solved
             assert set(verdict.errors.tolist()) <= ({0, Error.UNANNOUNCED} if VIEWS[kind] == "no_backtrack" else {0})
             tried += 1
-    assert tried == plain(20, 2) * len(VIEWS)
+    assert tried == plain(20, 2) * len(WITHOUT_PLAN)
 
 
 def claims_of(trace: Trace) -> list[tuple[str, int, int, int]]:
