@@ -59,6 +59,7 @@ def sample(env, splits, split, solvable, key, index, problem, work):
 
     The group is uniform on the split's groups, then the problem is drawn from those of it that belong to the split
     and are solvable (`solvable` 1), proven unsolvable (0) or either (-1): the published distribution, by rejection.
+    What is there for practice alone is in `train` or nowhere.
     Returns the number of draws, or -1 where `MAX_DRAWS` found none. `work` is the environment's `proof_work()`.
     """
     problem_key = fold(key, index)
@@ -66,6 +67,8 @@ def sample(env, splits, split, solvable, key, index, problem, work):
     group = groups[below(problem_key, 0, len(groups))]
     for attempt in range(1, MAX_DRAWS + 1):
         environment.draw(env, problem_key, group, attempt, problem)
+        if split != TRAIN and environment.practice(env, problem):
+            continue
         # The test that fewer draws pass comes first.
         if split == VAL and not in_val(env, splits, problem):
             continue

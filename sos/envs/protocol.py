@@ -160,6 +160,16 @@ def can_pose(env, problem):
     return implementation_of("can_pose", type(env))(env, problem)
 
 
+def _no_practice(env, problem):
+    return False
+
+
+@capability(_no_practice)
+def practice(env, problem):
+    """Say whether `problem` is there to be learned from alone, such as a smaller one: no split but `train` has it."""
+    return implementation_of("practice", type(env))(env, problem)
+
+
 def _prepare_nothing(env, kind, problem, scratch):
     return None
 

@@ -113,9 +113,10 @@ class GPT(nn.Module):
         """Draw all weights anew from torch's global generator.
 
         Matrices: normal, std 1 / sqrt(inputs), but zero where they write to the residual stream, so every block starts
-        as the identity. Embedding and head: normal, std 0.02, so the first logits are near 0. In 500 optimizer steps on
-        a toy task of sums and look-ups (nano) this reached a loss of 1.92 and 3.01, where scaling by 1 / sqrt(2 *
-        layers) instead of zeros reached 2.36 and 3.78, and GPT-2's std of 0.02 reached 2.26 and 3.90 (one seed each).
+        as the identity. Embedding and head: normal, std 0.02, so the first logits are near 0; an embedding that is not
+        the head, too, may have a larger `embed_std`. In 500 optimizer steps on a toy task of sums and look-ups (nano)
+        this reached a loss of 1.92 and 3.01, where scaling by 1 / sqrt(2 * layers) instead of zeros reached 2.36 and
+        3.78, and GPT-2's std of 0.02 reached 2.26 and 3.90 (one seed each).
         """
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and module is not self.head:
@@ -123,7 +124,7 @@ class GPT(nn.Module):
                 nn.init.normal_(module.weight, std=0.0 if writes_to_residual else module.in_features**-0.5)
             elif isinstance(module, RMSNorm):
                 nn.init.ones_(module.weight)
-        nn.init.normal_(self.embed.weight, std=0.02)
+        nn.init.normal_(self.embed.weight, std=self.config.embed_std)
         if not self.config.tie_embeddings:
             nn.init.normal_(self.head.weight, std=0.02)
 

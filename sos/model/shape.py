@@ -72,6 +72,7 @@ class GPTConfig:
     rope_theta: float = 10000.0
     dropout: float = 0.0
     tie_embeddings: bool = True
+    embed_std: float = 0.02  # of the embedding's first weights
     qk_norm: bool = False
     kernels: str = "auto"
 
@@ -92,7 +93,7 @@ class GPTConfig:
                 f"model.num_kv_heads must be 0 or divide model.num_heads, got {self.num_kv_heads} "
                 f"with {self.num_heads} heads"
             )
-        for key in ("mlp_ratio", "rope_theta"):
+        for key in ("mlp_ratio", "rope_theta", "embed_std"):
             if not (getattr(self, key) > 0 and math.isfinite(getattr(self, key))):
                 raise UserError(f"model.{key} must be positive and finite, got {getattr(self, key)}")
         if not 0 <= self.dropout < 1:

@@ -33,6 +33,8 @@ SIZES = [
     PathStar(4, 5, 50),
     PathStar(3, 2, 7),
     PathStar(10, 5, 60),
+    PathStar(4, 4, 30, 2, 2),
+    PathStar(3, 5, 20, 0, 3),
 ]
 DIALECTS = ("compact", "checked", "published")
 
@@ -41,16 +43,25 @@ def problems_of(env: PathStar, num: int, split: str = "train") -> np.ndarray:
     return sample_problems(env, make_splits(env, 0.2, 0.0), split, num, seed=3)
 
 
-def row_of(problem: naive.Problem) -> np.ndarray:
+def row_of(problem: naive.Problem, env: PathStar | None = None) -> np.ndarray:
     start, target, edges = problem
-    return np.array([start, target, *(label for edge in edges for label in edge)], np.int32)
+    labels = [start, target, *(label for edge in edges for label in edge)]
+    if env is not None and (env.min_arms or env.min_arm_nodes):
+        labels += [0] * (2 + 2 * env.num_edges - len(labels)) + [len(edges)]
+    return np.array(labels, np.int32)
+
+
+def drawn(rng: random.Random, env: PathStar) -> naive.Problem:
+    """Draw a star of a size that `env` has."""
+    arms = rng.randint(env.min_arms or env.num_arms, env.num_arms)
+    return naive.draw(rng, arms, rng.randint(env.min_arm_nodes or env.arm_nodes, env.arm_nodes), env.num_labels)
 
 
 @pytest.mark.parametrize("env", SIZES)
 def test_searches_are_the_oracles(env: PathStar) -> None:
     dialect, rng, tried = load_dialect("compact", env, 99), random.Random(1), 0
-    for problem in [naive.draw(rng, *env) for _ in range(plain(40, 4))]:
-        trace = run_search(SEARCH, env, row_of(problem), 500)
+    for problem in [drawn(rng, env) for _ in range(plain(40, 4))]:
+        trace = run_search(SEARCH, env, row_of(problem, env), 500)
         tokens, _, _ = encode(dialect, trace)
         assert dialect.text(tokens) == naive.text(problem)
         path = [problem[0], *(int(trace.nodes[n, ACTION]) for n in range(1, len(trace.nodes)))]
@@ -62,7 +73,7 @@ def test_searches_are_the_oracles(env: PathStar) -> None:
 @pytest.mark.parametrize("env", SIZES)
 def test_problems_are_stars_of_all_arms_and_orders(env: PathStar) -> None:
     seen = set()
-    for row in problems_of(env, 60):
+    for row in problems_of(env, 60, "val"):  # of the full size
         start, target, edges = naive.problem_of(row.tolist())
         graph = networkx.DiGraph(edges)
         assert len(edges) == env.num_edges == graph.number_of_edges()
@@ -83,32 +94,71 @@ def is_star(env: PathStar, problem: naive.Problem) -> bool:
     if not all(0 <= label < env.num_labels for label in (start, target, *(label for edge in edges for label in edge))):
         return False
     graph = networkx.DiGraph(edges)
-    if graph.number_of_edges() != env.num_edges or start not in graph or not networkx.is_arborescence(graph):
+    if graph.number_of_edges() != len(edges) or start not in graph or not networkx.is_arborescence(graph):
         return False
     depths = networkx.single_source_shortest_path_length(graph, start)
     ends = {node for node in graph if graph.out_degree(node) == 0}
     inner = [node for node in graph if node not in ends and node != start]
+    lengths = {depths.get(end, -1) + 1 for end in ends}
     return (
         graph.in_degree(start) == 0
-        and graph.out_degree(start) == env.num_arms
+        and (env.min_arms or env.num_arms) <= graph.out_degree(start) <= env.num_arms
         and all(graph.out_degree(node) == 1 for node in inner)
-        and all(depths[end] == env.arm_nodes - 1 for end in ends)
+        and len(lengths) == 1
+        and lengths <= set(range(env.min_arm_nodes or env.arm_nodes, env.arm_nodes + 1))
         and target in ends
     )
 
 
-@pytest.mark.parametrize("env", [PathStar(2, 2, 5), PathStar(2, 3, 8), PathStar(3, 3, 9)])
+SMALL = [PathStar(2, 2, 5), PathStar(2, 3, 8), PathStar(3, 3, 9), PathStar(3, 3, 9, 2, 2), PathStar(3, 4, 12, 0, 3)]
+
+
+@pytest.mark.parametrize("env", SMALL)
 def test_what_can_be_posed_is_what_networkx_calls_a_star(env: PathStar) -> None:
     rng, counts = random.Random(5), [0, 0]
     for _ in range(plain(2000, 200)):
-        row = row_of(naive.draw(rng, *env))
+        problem = drawn(rng, env)
+        row = row_of(problem, env)
         for _ in range(rng.choice([0, 1, 1, 2, 3])):
-            row[rng.randrange(len(row))] = rng.randrange(-1, env.num_labels + 1)
+            row[rng.randrange(2 + 2 * len(problem[2]))] = rng.randrange(-1, env.num_labels + 1)
         found = bool(protocol.can_pose(env, row))
         assert found == is_star(env, naive.problem_of(row.tolist())), row
         counts[found] += 1
     assert sum(counts) == plain(2000, 200)
     assert min(counts) > 20
+
+
+@pytest.mark.parametrize("env", [PathStar(3, 3, 20, 2, 2), PathStar(4, 5, 50, 2, 0), PathStar(4, 5, 50, 0, 3)])
+def test_smaller_stars_are_there_to_learn_from(env: PathStar) -> None:
+    """Every size of the ranges is drawn about as often; no split but `train` has one that is not full."""
+    sizes: dict[tuple[int, int], int] = {}
+    num = plain(3000, 300)
+    for row in problems_of(env, num):
+        start, _, edges = naive.problem_of(row.tolist())
+        arms = sum(a == start for a, _ in edges)
+        sizes[arms, len(edges) // arms + 1] = sizes.get((arms, len(edges) // arms + 1), 0) + 1
+        assert protocol.can_pose(env, row)
+        assert is_star(env, naive.problem_of(row.tolist()))
+        assert row.tolist() == row_of(naive.problem_of(row.tolist()), env).tolist()
+    arms, nodes = range(env.min_arms or env.num_arms, env.num_arms + 1), range(env.min_arm_nodes or env.arm_nodes, 6)
+    expected = {(a, n) for a in arms for n in nodes if n <= env.arm_nodes}
+    assert set(sizes) == expected
+    assert max(abs(count - num / len(expected)) for count in sizes.values()) < 5 * (num / len(expected)) ** 0.5
+    for row in problems_of(env, 30, "val"):
+        assert len(naive.problem_of(row.tolist())[2]) == env.num_edges
+
+
+@pytest.mark.parametrize("column", [0, 1, 9, 10, 25])
+def test_counts_that_no_star_has_are_no_problem(column: int) -> None:
+    env = PathStar(4, 4, 30, 2, 2)
+    row = row_of(naive.draw(random.Random(3), 2, 3, 30), env)
+    assert protocol.can_pose(env, row)
+    for count in (-1, 0, 3, 5, 12, 13, 2**31 - 1):
+        wrong = row.copy()
+        wrong[-1] = count
+        assert not protocol.can_pose(env, wrong)
+    row[column] = -1
+    assert not protocol.can_pose(env, row)
 
 
 WITHOUT_PLAN = [kind for kind, name in enumerate(VIEWS) if name not in ("plan_only", "swapped")]
@@ -165,7 +215,7 @@ def hostile(num: int, seed: int) -> dict[str, int]:
     """Read and verify damaged streams; what is called solved is so for the oracle, and the other way round."""
     rng, counts = np.random.default_rng(seed), {"solved": 0, "unsolved": 0, "unread": 0}
     cases = []
-    for env in (PathStar(2, 3, 10), PathStar(4, 4, 30)):
+    for env in (PathStar(2, 3, 10), PathStar(4, 4, 30), PathStar(3, 3, 20, 2, 2)):
         for name in DIALECTS:
             dialect = load_dialect(name, env, 99)
             for row in problems_of(env, 10):

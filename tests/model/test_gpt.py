@@ -102,6 +102,17 @@ def test_init_starts_near_the_uniform_distribution_and_is_seeded() -> None:
     assert all(torch.equal(m.weight, torch.ones_like(m.weight)) for m in model.modules() if isinstance(m, RMSNorm))
 
 
+def test_the_embedding_is_as_wide_as_it_is_asked_to_be() -> None:
+    weights = {}
+    for std in (0.02, 1.0):
+        torch.manual_seed(5)
+        config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, tie_embeddings=False, embed_std=std)
+        weights[std] = GPT(config).state_dict()
+        assert weights[std]["embed.weight"].std().item() == pytest.approx(std, rel=0.1)
+    changed = {name for name, weight in weights[0.02].items() if not torch.equal(weight, weights[1.0][name])}
+    assert changed == {"embed.weight"}
+
+
 def test_every_parameter_gets_a_gradient_and_dropout_acts_in_training_only() -> None:
     model, tokens = make_model(dropout=0.5), tokens_of(2, 12)
     doc_ids = (torch.arange(12) >= 5).int().expand(2, 12)

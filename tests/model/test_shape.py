@@ -55,6 +55,7 @@ def test_the_config_is_plain_data() -> None:
         ("num_kv_heads", 1_000_000),
         ("width", 2**20),
         ("mlp_ratio", 1e12),
+        ("embed_std", 0.0),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(key: str, value: object) -> None:

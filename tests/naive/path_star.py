@@ -9,7 +9,8 @@ Problem = tuple[int, int, list[Edge]]  # start, target, edges
 
 
 def problem_of(row: list[int]) -> Problem:
-    start, target, *labels = row
+    """Read a row; one of odd length ends with the count of its edges, and has zeros behind these."""
+    start, target, *labels = row if len(row) % 2 == 0 else row[: 2 + 2 * row[-1]]
     return start, target, list(zip(labels[::2], labels[1::2], strict=True))
 
 

@@ -28,14 +28,29 @@ class PathStarWords(Words):
 
     @classmethod
     def env_of(cls, problem: np.ndarray) -> PathStar:
-        edges = problem[EDGES:]
-        num_arms = int(np.count_nonzero(edges[::2] == problem[START])) if len(problem) > EDGES else 0
-        if num_arms < 2 or len(edges) % (2 * num_arms):
+        # A row of odd length has zeros behind its edges and then their count.
+        mixed = len(problem) % 2 == 1 and len(problem) > EDGES
+        full = (len(problem) - EDGES) // 2
+        num = int(problem[-1]) if mixed else full
+        num_arms = int(np.count_nonzero(problem[EDGES : EDGES + 2 * num : 2] == problem[START])) if num > 0 else 0
+        if num_arms < 2 or num % num_arms or num > full:
             raise UserError(f"problem must be {cls.problem_form} of a star, got {str(problem.tolist())[:60]}")
-        return PathStar(num_arms, len(edges) // (2 * num_arms) + 1, MOST_LABELS)
+        if not mixed:
+            return PathStar(num_arms, num // num_arms + 1, MOST_LABELS)
+        for largest in range(num_arms, full + 1):
+            if full % largest == 0 and full // largest >= num // num_arms:
+                return PathStar(largest, full // largest + 1, MOST_LABELS, 2, 2)
+        raise UserError(f"problem must be of a star among larger ones, got {str(problem.tolist())[:60]}")
+
+    def parse_problem(self, text: str) -> np.ndarray:
+        try:
+            labels = [int(part) for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
+        except ValueError:
+            raise UserError(f"problem must be {self.problem_form}, got {text}") from None
+        return self.checked_row(self.env.row(labels), f"problem={text}")
 
     def problem_parts(self, problem: np.ndarray) -> tuple[list[Part], Part]:
-        return [f"{a}→{b}" for a, b in _edges(problem)], f"{problem[TARGET]} from {problem[START]}"
+        return [f"{a}→{b}" for a, b in self.env.edges(problem)], f"{problem[TARGET]} from {problem[START]}"
 
     def task_text(self, problem: np.ndarray, state: np.ndarray) -> str:
         return f"from {int(state[0])} go to {int(problem[TARGET])}"
@@ -44,7 +59,7 @@ class PathStarWords(Words):
         return {
             "start": int(problem[START]),
             "target": int(problem[TARGET]),
-            "edges": problem[EDGES:].tolist(),
+            "edges": [label for edge in self.env.edges(problem) for label in edge],
         }
 
     def row_of_record(self, record: dict[str, Any]) -> np.ndarray:
@@ -54,7 +69,7 @@ class PathStarWords(Words):
         for name, value in (("start", start), ("target", target), *(("edges", label) for label in edges)):
             if type(value) is not int or not 0 <= value < MOST_LABELS:
                 raise UserError(f"{name} must hold labels below {MOST_LABELS}, got {str(value)[:60]!r}")
-        return self.checked_row([start, target, *edges], "edges")
+        return self.checked_row(self.env.row([start, target, *edges]), "edges")
 
     # States and actions
 
@@ -98,15 +113,16 @@ class PathStarWords(Words):
 
     def draw(self, problem: np.ndarray, state: np.ndarray) -> dict[str, Any]:
         """The start in the middle and the arms around it, in the order in which their first edges are listed."""
-        edges, start, current = _edges(problem), int(problem[START]), int(state[0])
+        edges, start, current = self.env.edges(problem), int(problem[START]), int(state[0])
         following = dict(edges[::-1])
         arms = [b for a, b in edges if a == start]
+        arm_edges = len(edges) // len(arms)
         nodes = [{"id": start, "x": 0.5, "y": 0.5}]
         visited = [start]
         for number, node in enumerate(arms):
             angle, way = 2 * math.pi * number / len(arms), [start]
-            for depth in range(1, self.env.arm_nodes):
-                away = 0.5 * depth / (self.env.arm_nodes - 1)
+            for depth in range(1, arm_edges + 1):
+                away = 0.5 * depth / arm_edges
                 x, y = 0.5 + away * math.sin(angle), 0.5 - away * math.cos(angle)
                 nodes.append({"id": node, "x": round(x, 4), "y": round(y, 4)})
                 way.append(node)
@@ -115,8 +131,3 @@ class PathStarWords(Words):
                 node = following.get(node, node)
         picture = {"kind": "graph", "nodes": nodes, "edges": [[a, b] for a, b in edges], "target": int(problem[TARGET])}
         return picture | {"current": current, "visited": visited}
-
-
-def _edges(problem: np.ndarray) -> list[tuple[int, int]]:
-    labels = problem[EDGES:].tolist()
-    return list(zip(labels[::2], labels[1::2], strict=True))
