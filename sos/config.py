@@ -96,7 +96,10 @@ class ModelConfig:
     dropout: float = key(0.0, "The share of activations that a training step drops.", low=0, below=1)
     tie_embeddings: bool = key(True, "Input and output share their embedding.")
     embed_std: float = key(
-        0.02, "The standard deviation of the embedding's first weights: larger ones stay apart longer.", above=0, high=10
+        0.02,
+        "The spread of the embedding's first weights, in which tokens differ.",
+        above=0,
+        high=10,
     )
     qk_norm: bool = key(True, "Queries and keys are normed per head.")
     kernels: str = key(

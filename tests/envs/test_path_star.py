@@ -16,7 +16,9 @@ from sizes import plain
 
 from sos.data.splits import make_splits, sample_problems
 from sos.envs import protocol
+from sos.envs.path_star.config import PathStarConfig
 from sos.envs.path_star.rules import PathStar
+from sos.errors import UserError
 from sos.search import DepthFirst
 from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
@@ -146,6 +148,21 @@ def test_smaller_stars_are_there_to_learn_from(env: PathStar) -> None:
     assert max(abs(count - num / len(expected)) for count in sizes.values()) < 5 * (num / len(expected)) ** 0.5
     for row in problems_of(env, 30, "val"):
         assert len(naive.problem_of(row.tolist())[2]) == env.num_edges
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"min_arms": 1}, "env.min_arms must be 0 or from 2 to env.num_arms=4, got 1"),
+        ({"min_arms": 5}, "env.min_arms must be 0 or from 2 to env.num_arms=4, got 5"),
+        ({"min_arm_nodes": 7, "arm_nodes": 6}, "env.min_arm_nodes must be 0 or from 2 to env.arm_nodes=6, got 7"),
+        ({"num_labels": 12}, "env.num_labels=12 is too few: env.num_arms=4 and env.arm_nodes=4 make 13 nodes"),
+    ],
+)
+def test_sizes_that_no_star_has_are_refused(keys: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        PathStarConfig(**keys)  # type: ignore[arg-type]
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("column", [0, 1, 9, 10, 25])

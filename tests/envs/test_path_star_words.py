@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sos.envs.path_star.rules import PathStar
+from sos.envs.protocol import can_pose
 from sos.envs.words import Mistake, words_of
 from sos.errors import UserError
 
@@ -32,6 +33,36 @@ def mistake(error: str, **more: object) -> Mistake:
 )
 def test_mistakes_are_explained(found: Mistake, says: str) -> None:
     assert WORDS.explain(found) == says
+
+
+MIXED = words_of(PathStar(4, 4, 30, 2, 2))
+SMALL = np.array([*ROW, *[0] * 16, 4], np.int32)  # the same star among larger ones
+
+
+def test_a_smaller_star_is_shown_without_what_pads_it() -> None:
+    assert MIXED.parse_problem("[0,2,0,1,3,4,0,3,1,2]").tolist() == SMALL.tolist()
+    assert MIXED.row_of_record(MIXED.problem_record(SMALL)).tolist() == SMALL.tolist()
+    assert MIXED.problem_record(SMALL) == WORDS.problem_record(ROW)
+    assert MIXED.problem_text(SMALL) == WORDS.problem_text(ROW)
+    assert MIXED.draw(SMALL, np.array([4])) == WORDS.draw(ROW, np.array([4]))
+    env = type(MIXED).env_of(SMALL)
+    assert env.problem_width == len(SMALL)
+    assert can_pose(env, SMALL)
+    assert MIXED.env.describe() == "2 arms of 2 to 4 arms of 4 nodes with 30 labels"
+
+
+@pytest.mark.parametrize("count", [-1, 0, 3, 5, 13])
+def test_a_count_that_no_star_has_is_refused(count: int) -> None:
+    row = np.array([*SMALL[:-1], count], np.int32)
+    with pytest.raises(UserError, match="problem must be"):
+        type(MIXED).env_of(row)
+
+
+@pytest.mark.parametrize("text", ["[0,2,0,1,3,4,0,3,1]", "[0,2,0,1]", "[0]", "[0,2,0,1,3,4,0,3,1,2,0]"])
+def test_no_star_among_larger_ones_is_refused_with_what_was_typed(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        MIXED.parse_problem(text)
+    assert f"problem={text} is none of 2 arms of 2 to 4 arms of 4 nodes" in str(caught.value)
 
 
 def test_problems_read_back() -> None:
