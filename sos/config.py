@@ -95,12 +95,7 @@ class ModelConfig:
     rope_theta: float = key(10000.0, "The base of the rotary positions.", above=0, high=1e12)
     dropout: float = key(0.0, "The share of activations that a training step drops.", low=0, below=1)
     tie_embeddings: bool = key(True, "Input and output share their embedding.")
-    embed_std: float = key(
-        0.02,
-        "The spread of the embedding's first weights, in which tokens differ.",
-        above=0,
-        high=10,
-    )
+    embed_std: float = key(0.02, "The spread of the embedding's first weights.", above=0, high=10)
     qk_norm: bool = key(True, "Queries and keys are normed per head.")
     kernels: str = key(
         "auto",

@@ -139,7 +139,7 @@ class PathStar(NamedTuple):
         return list(zip(labels[::2], labels[1::2], strict=True))
 
     def row(self, labels: Sequence[int]) -> list[int]:
-        """Return the row of [start, target, from, to, ...]; what has an odd length or more edges than a star is kept."""
+        """Return the row of [start, target, from, to, ...]; an odd length, or more edges than a star has, is kept."""
         missing = EDGES + 2 * self.num_edges - len(labels)
         if not self.mixed or missing % 2 or missing < 0:
             return list(labels)
