@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,10 @@ def write_jsonl(path: Path, columns: dict[str, str], batches: Batches) -> int:
 
 
 def write_parquet(path: Path, columns: dict[str, str], batches: Batches) -> int:
-    """Write a row group for each shard that has rows; return the number of rows. Raises UserError where pyarrow is
-    missing."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UserError('Parquet needs pyarrow: pip install -e ".[export]"') from error
+    """Write a row group for each shard that has rows; return the number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     types = {
         "bool": pa.bool_(),
         "int": pa.int64(),
@@ -161,6 +159,8 @@ def export_data(folder: Path, out: Path, dialect: str = "sos") -> int:
     """
     if out.suffix not in WRITERS:
         raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
+    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UserError(f'out={out}: Parquet needs pyarrow: pip install -e ".[export]"')
     shards = Shards(folder)
     env = build_env(config_of(shards.manifest))
     columns = fields(shards.kind, words_of(env))
