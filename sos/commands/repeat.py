@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sos import source_hash
 from sos.commands.words import option, places
 from sos.config import Config, config_from_dict, config_hash
-from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError
 from sos.files import damaged, read_json
 from sos.runs.finished import read_metrics
 from sos.runs.folder import METRICS, PROVENANCE, RunFolder
 from sos.runs.provenance import Origin, versions
 from sos.runs.results import provenance_complaint
+from sos.schema.registry import UnknownPart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
         raise damaged(path, complaint)
     try:
         config = config_from_dict(metrics["config"] | {"resume": None})
-    except UnknownEnvironment:
+    except UnknownPart:
         raise
     except ValueError as error:
         raise UserError(f"{run / METRICS} was written under another schema: {error}") from error

@@ -18,10 +18,11 @@ import numpy as np
 
 from sos.data.splits import SPLITS
 from sos.datasets.headers import npy_header
-from sos.envs.registry import UnknownEnvironment, recorded_env
+from sos.envs.registry import recorded_env
 from sos.envs.words import Words, words_of
 from sos.errors import UserError
 from sos.files import damaged
+from sos.schema.registry import UnknownPart
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, PARENT, RANK, STATE, VALUE, Event, Outcome
 
 KINDS = ("traces", "tokens")
@@ -141,7 +142,7 @@ def check_record(record: Any, kind: str, index: int, span: tuple[int, int], path
     """Raise UserError that names `path` for a record that is not of shard `index` with the visits of `span`."""
     try:
         _check_record(record, kind, index, span)
-    except UnknownEnvironment:
+    except UnknownPart:
         raise
     except ValueError as error:
         raise damaged(path, error) from error
@@ -151,7 +152,7 @@ def check_manifest(manifest: dict[str, Any], path: Path) -> None:
     """Raise UserError that names `path` for a manifest of a complete data set that nobody should read further."""
     try:
         _check_manifest(manifest)
-    except UnknownEnvironment:
+    except UnknownPart:
         raise
     except ValueError as error:
         raise damaged(path, error) from error

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from sos.config import Config, config_from_dict
 from sos.datasets.source import dialect_hash
-from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError, describe
 from sos.files import parse_json
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.runs.storage import Refused, read_file
+from sos.schema.registry import UnknownPart
 from sos.stream.dialect.vocab import Vocabulary
 from sos.system import System, gpt_config
 
@@ -158,7 +158,7 @@ def config_of(loaded: LoadedCheckpoint) -> Config:
     """Return the config of a checkpoint's run. Raises UserError that names the file and the key."""
     try:
         config = config_from_dict(loaded.config)
-    except UnknownEnvironment:
+    except UnknownPart:
         raise
     except ValueError as error:
         raise UserError(f"{loaded.path} was written under another schema: {error}") from error

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from sos.config import Config, config_from_dict
-from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError
 from sos.files import damaged, read_json
 from sos.judge.intervals import mean_interval
@@ -23,6 +22,7 @@ from sos.judge.metrics import Metric
 from sos.runs.folder import METRICS, PROVENANCE
 from sos.runs.results import impossible, schema_complaint, sweep_complaint
 from sos.runs.rollouts import read_rollouts
+from sos.schema.registry import UnknownPart
 
 _log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def config_of(run: Run) -> Config:
     """Return a run's config as this version reads it. Raises UserError that names the file where it cannot."""
     try:
         return config_from_dict(run.config)
-    except UnknownEnvironment:
+    except UnknownPart:
         raise
     except ValueError as error:
         raise UserError(f"{run.folder / METRICS} was written under another schema: {error}") from error

@@ -10,8 +10,8 @@ from sos.compose import combinations, compose
 from sos.config import Config
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import config_of, dialect_hash
-from sos.envs.registry import UnknownEnvironment
 from sos.errors import UserError
+from sos.schema.registry import UnknownPart
 from sos.stream.dialect.compile import load_dialect
 from sos.system import build_env, build_system
 from sos.view.page import from_tokens, from_trace
@@ -54,7 +54,7 @@ def _find(shards: Shards, unit: str, index: int) -> tuple[int, int]:
 def _config(shards: Shards) -> Config:
     try:
         return config_of(shards.manifest)
-    except UnknownEnvironment:
+    except UnknownPart:
         raise
     except ValueError as error:
         raise UserError(f"{shards.folder} was made under another schema: {error}") from error

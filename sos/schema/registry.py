@@ -1,0 +1,101 @@
+"""Registries of parts that may come from a user's package: environments, searches and the like, by name.
+
+An installed package makes a part known by an entry point: its name, and a module that registers it. `module:NAME`
+imports a module that is not installed and takes what it registers as NAME.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sos.errors import UserError
+
+Part = TypeVar("Part")
+
+
+class UnknownPart(UserError):
+    """A part that this process cannot find. The file that names it may be whole."""
+
+
+class Unfit(UserError, TypeError):
+    """A part that is registered lacks something, or has too much of it: one line says what."""
+
+
+class Listed(NamedTuple):
+    """A part as it is listed."""
+
+    name: str
+    package: str  # that it comes from
+    part: Any  # None where its module cannot be imported
+    why: str = ""  # it cannot
+
+
+class Registry(dict[str, Part], Generic[Part]):
+    """The parts of one kind by name, in the order in which they were registered."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        """`kind` is the word for a part, whose entry points are the group `sos.KINDs`; `key` names one in a config."""
+        super().__init__()
+        self.kind, self.key = kind, key
+        self.group = f"sos.{kind}es" if kind.endswith("ch") else f"sos.{kind}s"
+
+    def add(self, name: str, part: Part) -> None:
+        """Make a part known. Raises Unfit for a name that is taken or is none."""
+        if name in self:
+            raise Unfit(f"{self.kind} {name} is registered already")
+        if not name or ":" in name:
+            raise Unfit(f"{name!r} is no name of a {self.kind}: it may hold no colon")
+        self[name] = part
+
+    def named(self, name: Any, key: str = "") -> Part:
+        """Return the part of that name, the value of `key`. Raises UserError that names both."""
+        key = key or self.key
+        if not isinstance(name, str):
+            raise UserError(f"{key} must be of type str, got {name!r}")
+        found = self.find(name, key)
+        if found is None:
+            known = ", ".join(self.known())
+            raise UnknownPart(f"{key} must be one of {known}, or MODULE:NAME of one of your own, got {name!r}")
+        return found
+
+    def find(self, name: str, key: str) -> Part | None:
+        """Return the part of that name, or None. Raises UserError where its module is not there."""
+        module, _, short = name.rpartition(":")
+        if module:
+            _import(module, f"{key}={name}")
+        elif short not in self:
+            for found in self._entries(short):
+                _import(found.module, f"{key}={name}, entry point {found.value}")
+        return self.get(short)
+
+    def known(self) -> list[str]:
+        """Return the names of the parts of this package and of those that are installed."""
+        return list(dict.fromkeys([*self, *sorted(found.name for found in self._entries())]))
+
+    def listed(self) -> Iterator[Listed]:
+        """Yield every part, those of installed packages imported."""
+        packages = {found.name: found.module.partition(".")[0] for found in self._entries()}
+        for name in self.known():
+            package = packages.get(name, "sos")
+            try:
+                yield Listed(name, package, self.named(name))
+            except UserError as error:
+                yield Listed(name, package, None, str(error))
+
+    def _entries(self, name: str | None = None) -> list[EntryPoint]:
+        return list(entry_points(group=self.group, name=name) if name else entry_points(group=self.group))
+
+
+def _import(module: str, where: str) -> None:
+    """Import a module that registers parts. A mistake in it keeps its traceback."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UnknownPart(f"{where}: {module!r} is no name of a module")
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and what it imports is not
+        raise UnknownPart(f"{where}: there is no module {error.name}; is its folder on PYTHONPATH?") from error
