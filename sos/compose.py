@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from sos import ROOT
-from sos.config import Config
+from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
-from sos.envs.registry import DEFAULT, ENVIRONMENTS, environment_named
+from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
 from sos.schema.keys import describe_keys, nearest, path_keys, unused
+from sos.schema.typed import first_foreign, typed_node
+from sos.search.config import SearchConfig, member_schema
+from sos.search.keys import StrategyConfig
 
 FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct\s+full_key: (\S+)")
 # Config of conf/ -> the schema that it builds on, as Hydra knows it.
 SCHEMAS = {"config": "schema", "generate": "generate_schema"}
+# Group of which only the name is known while Hydra composes -> the schema of that, and the name by default.
+NAMES_ALONE: dict[str, tuple[type, str]] = {"env": (EnvConfig, DEFAULT), "search": (StrategyConfig, DEFAULT_SEARCH)}
 _PLAIN = re.compile(r"[\w/.+\-@%]+", re.ASCII)
 
 
@@ -53,59 +58,85 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def store_schema(name: str, schema: type, env: type[EnvConfig] = EnvConfig) -> None:
+def store_schema(name: str, schema: type, groups: Mapping[str, Any] | None = None) -> None:
     """Put a `Config` into Hydra's ConfigStore, on which files of conf/ build.
 
-    Its group `env` takes any key while Hydra composes, because the last word may choose another environment;
-    `choose_environment` then says whose keys they are. With the schema `env` of an environment it has just its keys.
+    A group whose schema its `name` chooses takes any key while Hydra composes, because the last word may choose
+    another; `choose_schemas` then says whose keys they are. `groups` are the defaults of such groups, by default their
+    name alone.
     """
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     node = OmegaConf.structured(schema)
-    node.env = OmegaConf.structured(env)
-    node.env.name = DEFAULT if env is EnvConfig else node.env.name
-    OmegaConf.set_struct(node.env, None if env is not EnvConfig else False)
+    for group, (name_alone, default) in NAMES_ALONE.items():
+        node[group] = groups[group] if groups else OmegaConf.structured(name_alone(default))
+        OmegaConf.set_struct(node[group], None if groups else False)
     ConfigStore.instance().store(name=name, node=node)
 
 
 def show_whole(name: str, schema: type, words: Sequence[str]) -> None:
-    """Let Hydra compose the config `name` of conf/ with all keys of the environment that the words name.
+    """Let Hydra compose the config `name` of conf/ with all keys of the environment and the search that the words name.
 
-    Hydra prints a config itself, before `choose_environment` could give them their defaults.
+    Hydra prints a config itself, before `choose_schemas` could give them their defaults.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
     with explained(schema), initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = hydra_compose(name, overrides=plain_paths(words, path_keys(schema)))
-        environment = environment_named(composed.env.name)
-    store_schema(SCHEMAS[name], schema, environment.schema)
+        choose_schemas(composed)
+    store_schema(SCHEMAS[name], schema, {group: composed._get_node(group) for group in NAMES_ALONE})
 
 
-def choose_environment(composed: Any) -> None:
-    """Give the group `env` of a composed config the schema of the environment that it names.
+def choose_schemas(composed: Any) -> None:
+    """Give the groups `env` and `search` of a composed config, and the members of a mixture, the schemas of what they
+    name.
 
-    Raises UserError for an unknown environment, and for a key of `env` that it lacks, such as one of another.
+    Raises UserError for an unknown name, and for a key that a schema lacks, such as one of another.
     """
     from omegaconf import OmegaConf, open_dict
 
-    node = composed._get_node("env")
-    if "name" not in node:
-        raise UserError("env.name cannot be removed: every key of the config has a value")
-    schema = environment_named(node.name).schema
-    if OmegaConf.get_type(node) is schema:
-        return
-    foreign = next((str(key) for key in node if key not in {field.name for field in dataclasses.fields(schema)}), None)
-    if foreign is not None:
-        raise no_such_key(f"env.{foreign}", OmegaConf.get_type(composed) or Config, {"env": schema})
-    typed = OmegaConf.create({"env": OmegaConf.structured(schema)})
-    typed.merge_with({"env": {key: node._get_node(key) for key in node}})
-    for key in node:
-        if OmegaConf.is_missing(node, key):
-            typed.env[key] = "???"
-    with open_dict(composed):
-        composed.env = typed.env
+    root = OmegaConf.get_type(composed) or Config
+    for group, schema_of in CHOSEN.items():
+        node = composed._get_node(group)
+        if OmegaConf.is_missing(node, "name"):
+            raise UserError(f"{group}.name is missing: say {group}.name=...")
+        if "name" not in node:
+            raise UserError(f"{group}.name cannot be removed: every key of the config has a value")
+        schema = schema_of(node.name)
+        if OmegaConf.get_type(node) is schema:
+            continue
+        foreign = first_foreign(node, schema)
+        if foreign is not None:
+            raise no_such_key(f"{group}.{foreign}", root, {group: schema})
+        members = _members(node, f"{group}.strategies") if schema is SearchConfig else {}
+        typed = typed_node(schema, node, [group], () if not members else ("strategies",))
+        for name, member in members.items():
+            typed.strategies[name] = member
+        with open_dict(composed):
+            composed[group] = typed
+
+
+def _members(node: Any, prefix: str) -> dict[str, Any]:
+    """Return the members of a mixture, each of the schema that its name chooses; none where one is no group of keys."""
+    from omegaconf import DictConfig
+
+    members = node._get_node("strategies")
+    if not isinstance(members, DictConfig) or members._is_none() or members._is_missing():
+        return {}
+    found = {str(name): members._get_node(name) for name in members}
+    if not all(isinstance(member, DictConfig) and not member._is_none() for member in found.values()):
+        return {}
+    typed = {}
+    for name, member in found.items():
+        assert isinstance(member, DictConfig)
+        schema = member_schema(member.get("name", DEFAULT_SEARCH), f"{prefix}.{name}")
+        foreign = first_foreign(member, schema)
+        if foreign is not None:
+            raise no_such_key(f"{prefix}.{name}.{foreign}")
+        typed[name] = typed_node(schema, member, [*prefix.split("."), name])
+    return typed
 
 
 def config_folder() -> Path:
@@ -236,7 +267,7 @@ def to_object(composed: Any, words: Sequence[str] = ()) -> Any:
     from omegaconf import OmegaConf
 
     with plainly():
-        choose_environment(composed)
+        choose_schemas(composed)
     refuse_foreign(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:

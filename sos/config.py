@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS, environment_named
 from sos.errors import UserError
 from sos.schema.keys import INT64, check_keys, chosen, describe_keys, hints, key, nearest, nested, refuse_unused
-from sos.search.config import SearchConfig, StrategyConfig
+from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
+from sos.search.keys import StrategyConfig
 
-__all__ = ["SearchConfig", "StrategyConfig"]
+__all__ = ["BuiltInConfig", "SearchConfig", "StrategyConfig"]
 
 BILLION = 10**9
+DEFAULT_SEARCH = SearchConfig().name
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
 NEED_PLAN = ("plan_only", "swapped")
 
@@ -201,7 +204,7 @@ class Config:
     seed: int = key(1, "The seed of problems, weights and order.", low=0, high=INT64)
     resume: str | None = key(None, "A run folder or a checkpoint to continue.", path=True)
     env: EnvConfig = chosen(ENVIRONMENTS[DEFAULT].schema)
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: StrategyConfig = chosen(SearchConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -211,6 +214,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_keys(self, "")
+        self.search.check("search")
         self.env.check_run(self)
 
     @property
@@ -219,6 +223,8 @@ class Config:
         return [split for split in self.eval.splits if split in WHOLE_SEARCH_SPLITS]
 
 
+# Group -> the schema that a value of its `name` chooses.
+CHOSEN: dict[str, Callable[[Any], type]] = {"env": lambda name: environment_named(name).schema, "search": search_schema}
 GROUPS = {
     "env": EnvConfig,
     "search": SearchConfig,
@@ -240,10 +246,14 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 
 
 def chosen_schemas(values: Any) -> dict[str, type]:
-    """Return the schema of the environment that a plain `Config` names, by the name of its group; none where it names
-    none."""
-    env = values.get("env") if isinstance(values, dict) else None
-    return {"env": environment_named(env["name"]).schema} if isinstance(env, dict) and "name" in env else {}
+    """Return the schemas of the environment and the search that a plain `Config` names, by their group; none where it
+    names none."""
+    groups = {name: values.get(name) for name in CHOSEN} if isinstance(values, dict) else {}
+    return {
+        name: CHOSEN[name](group["name"])
+        for name, group in groups.items()
+        if isinstance(group, dict) and "name" in group
+    }
 
 
 def from_plain(schema: type, values: Any, prefix: str = "") -> Any:
@@ -251,6 +261,8 @@ def from_plain(schema: type, values: Any, prefix: str = "") -> Any:
     if not isinstance(values, dict):
         raise UserError(f"{prefix.rstrip('.') or 'the config'} must hold keys, got {values!r}")
     groups = chosen_schemas(values) if issubclass(schema, Config) else {}
+    if schema is StrategyConfig:
+        schema = member_schema(values.get("name", DEFAULT_SEARCH), prefix.rstrip("."))
     known = hints(schema) | groups
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from sos.config import Config, SearchConfig, StrategyConfig
 from sos.data.splits import Splits, make_splits
-from sos.envs.protocol import has
 from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
-from sos.search import SEARCHES, BestFirst, mix
+from sos.search import mix
+from sos.search.registry import MIXTURE, SEARCHES
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
@@ -34,55 +34,11 @@ class System:
     max_nodes: int
 
 
-def _single_strategy(config: StrategyConfig, env: Any, prefix: str = "search") -> Any:
-    """Return the strategy with its options from the keys of their names; three are in other units in the config."""
-    weight = round(config.depth_weight * env.heuristic_scale)
-    if config.depth_weight and not weight:
-        raise UserError(f"{prefix}.depth_weight={config.depth_weight} is too small to make a difference")
-    _check_capabilities(config, env, prefix)
-    converted = {
-        "heuristic": env.heuristics.index(config.heuristic),
-        "use_threshold": config.threshold == "target",
-        "depth_weight": weight,
-    }
-    kind = SEARCHES[config.name]
-    values = {name: converted[name] if name in converted else getattr(config, name) for name in kind._fields}
-    strategy = kind(**values)
-    if isinstance(strategy, BestFirst):
-        strategy.check(env, prefix)
-    return strategy
-
-
-# What a search can ask of an environment, by its key, and the stubs that an environment must have for it.
-CAPABILITIES: dict[str, tuple[str, ...]] = {
-    "threshold": ("threshold",),
-    "look_ahead": ("hopeless",),
-    "skip_out_of_range": ("out_of_range",),
-}
-
-
-def _check_capabilities(config: StrategyConfig, env: Any, prefix: str) -> None:
-    """Raise UserError where the search asks for what the environment does not have."""
-    name = type(env).__name__
-    if config.heuristic not in env.heuristics:
-        known = ", ".join(env.heuristics)
-        raise UserError(f"{prefix}.heuristic={config.heuristic}: {name} orders nodes by {known}")
-    asked = {key: stubs for key, stubs in CAPABILITIES.items() if getattr(config, key) not in (False, 0, "none")}
-    if config.name == "widening":
-        asked["name"] = ("narrowed", "reach")
-    for key, stubs in asked.items():
-        missing = [stub for stub in stubs if not has(stub, type(env))]
-        if missing:
-            raise UserError(f"{prefix}.{key}={getattr(config, key)}: {name} has no {' and no '.join(missing)}")
-
-
-def build_strategy(config: SearchConfig, env: Any) -> tuple[Any, tuple[str, ...]]:
+def build_strategy(config: StrategyConfig, env: Any) -> tuple[Any, tuple[str, ...]]:
     """Return the strategy, or the mixture, and the names of what it consists of."""
-    if config.name != "mixture":
-        return _single_strategy(config, env), (config.name,)
-    strategies = [
-        _single_strategy(strategy, env, f"search.strategies.{name}") for name, strategy in config.strategies.items()
-    ]
+    strategies = [SEARCHES.named(member.name).build(member, env, prefix) for prefix, member in config.members().items()]
+    if not isinstance(config, SearchConfig) or config.name != MIXTURE:
+        return strategies[0], (config.name,)
     return mix(strategies, [config.weight(name) for name in config.strategies]), tuple(config.strategies)
 
 

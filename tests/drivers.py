@@ -12,12 +12,12 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.envs.countdown.rules import Countdown
 from sos.kernels import allocating
-from sos.search import SEARCHES
 from sos.search.beam import Beam
 from sos.search.best_first import BestFirst
 from sos.search.depth_first import DepthFirst
 from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
+from sos.search.registry import SEARCHES
 from sos.search.widening import Widening
 from sos.search.work import new_work
 from sos.stream.codec import encode
@@ -105,7 +105,7 @@ def random_problem(rng: np.random.Generator, env: Countdown) -> list[int]:
 
 def all_searches() -> list[tuple[str, Any]]:
     """Return named strategies: every entry of SEARCHES, and depth-first with all kinds of options."""
-    named: list[tuple[str, Any]] = [(name, kind(max_nodes=200)) for name, kind in SEARCHES.items()]
+    named: list[tuple[str, Any]] = [(name, search.kind(max_nodes=200)) for name, search in SEARCHES.items()]
     named += [
         ("dfs-exhaustive", DepthFirst(heuristic=0, use_threshold=False, max_nodes=60)),
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),

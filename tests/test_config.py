@@ -13,7 +13,7 @@ from sos.compose import compose, to_object
 from sos.config import Config, config_from_dict, config_hash, to_dict
 from sos.errors import UserError
 from sos.schema.keys import describe_keys, hints, nested
-from sos.search.config import StrategyConfig
+from sos.search.config import BuiltInConfig
 from sos.stream.views import VIEWS
 from sos.system import build_env, build_strategy, gpt_config
 
@@ -130,7 +130,7 @@ def test_no_key_of_a_search_is_ignored(name: str) -> None:
     """Each changes the strategy that is built, or is refused, as a search's own key and as that of a mixture's part."""
     env = build_env(Config())
     plain = build_strategy(config_from_dict({"search": {"name": name}}).search, env)
-    keys = [field.name for field in dataclasses.fields(StrategyConfig) if field.name != "name"]
+    keys = [field.name for field in dataclasses.fields(BuiltInConfig) if field.name != "name"]
     assert set(keys) == set(OTHER)
     used = 0
     for key in keys:

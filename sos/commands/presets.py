@@ -11,6 +11,8 @@ from typing import Any, get_args
 from sos.commands.words import default_of, shown, table
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.schema.keys import hints
+from sos.search.config import OWN
+from sos.search.registry import SEARCHES
 
 USAGE = {
     "config": (
@@ -61,13 +63,16 @@ def groups(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra")
 
 
-def other_environments() -> Iterator[tuple[str, Any, str]]:
-    """Yield what `keys_of` does for the keys of each environment but the default."""
-    for name, environment in ENVIRONMENTS.items():
-        if name != DEFAULT:
-            for key, default, sentence in keys_of(environment.schema, "env."):
-                if key != "env.name":
-                    yield key, default, f"With env.name={name}: {sentence}"
+def others(group: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield what `keys_of` does for what the group holds with other names than the default."""
+    schemas: dict[str, dict[str, type]] = {
+        "env": {name: found.schema for name, found in ENVIRONMENTS.items() if name != DEFAULT},
+        "search": {name: found.schema for name, found in SEARCHES.items() if name not in OWN},
+    }
+    for name, schema in schemas.get(group, {}).items():
+        for key, default, sentence in keys_of(schema, f"{group}."):
+            if key != f"{group}.name":
+                yield key, default, f"With {group}.name={name}: {sentence}"
 
 
 def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -77,8 +82,7 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
         inner = known[field.name]
         if dataclasses.is_dataclass(inner) and isinstance(inner, type):
             yield from keys_of(inner, f"{prefix}{field.name}.")
-            if prefix + field.name == "env":
-                yield from other_environments()
+            yield from others(prefix + field.name)
         elif not any(dataclasses.is_dataclass(part) for part in get_args(inner)):
             yield prefix + field.name, default_of(field), field.metadata.get("sentence", "")
 

@@ -64,7 +64,8 @@ ENVIRONMENTS: Registry[Environment] = Registry("environment", "env.name")
 def register_environment(name: str, schema: type[EnvConfig], kind: type | str) -> None:
     """Make an environment known by `name`; `kind` is its NamedTuple, or "module:Name" of it.
 
-    Raises Unfit for a name that is taken, a schema of another name, and a kind that lacks a kernel or one of `PROBLEMS`.
+    Raises Unfit for a name that is taken, a schema of another name, and a kind that lacks a kernel or one of
+    `PROBLEMS`.
     """
     if not issubclass(schema, EnvConfig) or schema().name != name:
         raise Unfit(f"{schema.__name__} must derive from EnvConfig and have the name {name}")

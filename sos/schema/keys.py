@@ -224,4 +224,5 @@ def _shown(value: Any) -> str:
     """Return a value as it is typed."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -6,7 +6,7 @@ imports a module that is not installed and takes what it registers as NAME.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -50,14 +50,15 @@ class Registry(dict[str, Part], Generic[Part]):
             raise Unfit(f"{name!r} is no name of a {self.kind}: it may hold no colon")
         self[name] = part
 
-    def named(self, name: Any, key: str = "") -> Part:
-        """Return the part of that name, the value of `key`. Raises UserError that names both."""
+    def named(self, name: Any, key: str = "", besides: Sequence[str] = ()) -> Part:
+        """Return the part of that name, the value of `key`. Raises UserError that names both, and what else could be
+        said."""
         key = key or self.key
         if not isinstance(name, str):
             raise UserError(f"{key} must be of type str, got {name!r}")
         found = self.find(name, key)
         if found is None:
-            known = ", ".join(self.known())
+            known = ", ".join([*self.known(), *besides])
             raise UnknownPart(f"{key} must be one of {known}, or MODULE:NAME of one of your own, got {name!r}")
         return found
 

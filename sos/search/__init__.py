@@ -1,4 +1,4 @@
-"""Search strategies: `SEARCHES` maps a config's `search.name` to its NamedTuple; `Mixture` draws from several.
+"""Search strategies; `sos.search.registry` has them by their `search.name`, `Mixture` draws from several.
 
 They are imported when they are first asked for, so that the config can be read without numba.
 """
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from sos.search.mixture import Mixture, mix
     from sos.search.widening import Widening
 
-    SEARCHES: dict[str, Any]
-
-__all__ = ["SEARCHES", "Beam", "BestFirst", "DepthFirst", "Mixture", "Widening", "mix"]
+__all__ = ["Beam", "BestFirst", "DepthFirst", "Mixture", "Widening", "mix"]
 _HOMES = {
     "Beam": "beam",
     "BestFirst": "best_first",
@@ -26,12 +24,9 @@ _HOMES = {
     "mix": "mixture",
     "Widening": "widening",
 }
-_NAMES = {"dfs": "DepthFirst", "beam": "Beam", "best_first": "BestFirst", "widening": "Widening"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "SEARCHES":
-        return {search: __getattr__(kind) for search, kind in _NAMES.items()}
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"sos.search.{_HOMES[name]}"), name)

@@ -1,98 +1,80 @@
-"""The schema of the config group `search`."""
+"""The schema of the config group `search` for the searches of this package, and for mixtures of any."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from sos.errors import UserError
 from sos.schema.keys import check_keys, key, refuse_unused
+from sos.search.keys import StrategyConfig, shared
+from sos.search.registry import MIXTURE, SEARCHES
 
-MEMBERS = ("dfs", "beam", "best_first")  # of a mixture, which compiles them all, whichever it draws
-STRATEGIES = (*MEMBERS, "widening")
-_NO_BEAM = {"name": ("dfs", "best_first", "widening")}
-_SEEN = {"name": ("dfs", "best_first")}
-_BEAM = {"name": ("beam",)}
-_ANY = {"name": STRATEGIES}
-INT32 = 2**31 - 1
+OWN = {name: search.schema for name, search in SEARCHES.items()}
+_shared = partial(shared, *OWN.values())
 
 
 @dataclass
-class StrategyConfig:
-    """One search strategy; `SearchConfig` checks it. A key that its `name` has no use for keeps its default."""
+class BuiltInConfig(StrategyConfig):
+    """The searches of this package in one schema, as runs record them; the schema of each says what its keys are.
+
+    A key that its `name` has no use for keeps its default.
+    """
 
     name: str = key(
         "dfs", "The strategy: dfs, beam, best_first or widening; or mixture, which draws one for each problem."
     )
-    heuristic: str = key(
-        "sum",
-        "What orders nodes: none, or a heuristic of the environment, such as sum, mult, size or operator.",
-        only=_ANY,
-    )
-    threshold: str = key(
-        "none", "target drops children whose heuristic is above the target.", choices=("none", "target"), only=_SEEN
-    )
-    skip_seen: bool = key(True, "No state is visited twice.", only=_SEEN)
-    announce_leaves: bool = key(False, "The return from every dead end is written.", only={"name": ("dfs", "widening")})
-    width: int = key(5, "The nodes that a beam keeps of each depth.", low=1, high=1_000_000, only=_BEAM)
-    visit_leaves: bool = key(False, "Dead ends stay on the frontier, as the published code has it.", only=_BEAM)
-    shuffle: bool = key(False, "Children come in random order.", only=_BEAM)
-    depth_weight: float = key(
-        0.0, "What a depth adds to the heuristic.", low=-1e6, high=1e6, only={"name": ("best_first",)}
-    )
-    look_ahead: int = key(
-        0, "1 writes no dead ends, 2 no nodes whose children are all dead ends.", choices=(0, 1, 2), only=_NO_BEAM
-    )
-    skip_out_of_range: bool = key(False, "No dead ends whose value no problem asks for are written.", only=_NO_BEAM)
-    bound: int = key(
-        300, "The largest result of the first pass of widening.", low=2, high=INT32, only={"name": ("widening",)}
-    )
-    max_nodes: int = key(2000, "The budget of expanded nodes.", low=1, high=INT32, only=_ANY)
+    heuristic: str = _shared(name="heuristic")
+    threshold: str = _shared(name="threshold")
+    skip_seen: bool = _shared(name="skip_seen")
+    announce_leaves: bool = _shared(name="announce_leaves")
+    width: int = _shared(name="width")
+    visit_leaves: bool = _shared(name="visit_leaves")
+    shuffle: bool = _shared(name="shuffle")
+    depth_weight: float = _shared(name="depth_weight")
+    look_ahead: int = _shared(name="look_ahead")
+    skip_out_of_range: bool = _shared(name="skip_out_of_range")
+    bound: int = _shared(name="bound")
+    max_nodes: int = _shared(name="max_nodes")
 
-    def check(self, prefix: str, names: tuple[str, ...]) -> None:
-        """Raise UserError for an impossible value or one without use, its key behind `prefix`."""
+    def check(self, prefix: str) -> None:
+        if self.name not in OWN and not (self.name == MIXTURE and isinstance(self, SearchConfig)):
+            schema = member_schema(self.name, prefix)
+            raise UserError(f"{prefix}.name={self.name} has the keys of {schema.__name__}")
         check_keys(self, prefix)
-        if self.name not in names:
-            raise UserError(f"{prefix}.name must be one of {', '.join(names)}, got {self.name!r}")
         refuse_unused(self, prefix)
-        if self.threshold != "none" and self.heuristic not in ("sum", "mult"):
-            raise UserError(
-                f"{prefix}.threshold={self.threshold} needs {prefix}.heuristic=sum or mult, got {self.heuristic}"
-            )
-        if self.heuristic == "operator" and self.name in ("beam", "best_first"):
-            raise UserError(
-                f"{prefix}.heuristic=operator orders the children of a node, "
-                f"{prefix}.name={self.name} compares all nodes"
-            )
+
+    def members(self, prefix: str = "search") -> dict[str, StrategyConfig]:
+        schema = OWN[self.name]
+        return {prefix: schema(**{field.name: getattr(self, field.name) for field in dataclasses.fields(schema)})}
 
 
 @dataclass
-class SearchConfig(StrategyConfig):
+class SearchConfig(BuiltInConfig):
     """The strategy that makes the training traces, or a mixture of named `strategies` with their `weights`.
 
     Each problem is searched with one strategy, drawn by weight; one that `weights` does not name weighs 1.
     """
 
-    strategies: dict[str, StrategyConfig] = key(
-        {}, "The strategies of a mixture, by name.", only={"name": ("mixture",)}
-    )
+    strategies: dict[str, StrategyConfig] = key({}, "The strategies of a mixture, by name.", only={"name": (MIXTURE,)})
     weights: dict[str, float] = key(
         {},
         "How often each strategy of a mixture is drawn; 1 where none is given.",
         low=0,
         high=1e9,
-        only={"name": ("mixture",)},
+        only={"name": (MIXTURE,)},
     )
 
-    def __post_init__(self) -> None:
-        self.check("search", (*STRATEGIES, "mixture"))
-        if self.name == "mixture":
-            self._check_mixture()
-
-    def _check_mixture(self) -> None:
+    def check(self, prefix: str) -> None:
+        super().check(prefix)
+        if self.name != MIXTURE:
+            return
         if not self.strategies:
             raise UserError("search.strategies must name at least one strategy for search.name=mixture")
         for name, strategy in self.strategies.items():
-            strategy.check(f"search.strategies.{name}", MEMBERS)
+            strategy.check(f"search.strategies.{name}")
         for name in self.weights:
             if name not in self.strategies:
                 known = ", ".join(self.strategies)
@@ -100,6 +82,29 @@ class SearchConfig(StrategyConfig):
         if not any(self.weight(name) for name in self.strategies):
             raise UserError("search.weights sum to 0: no strategy is left to draw")
 
+    def members(self, prefix: str = "search") -> dict[str, StrategyConfig]:
+        if self.name != MIXTURE:
+            return super().members(prefix)
+        found: dict[str, StrategyConfig] = {}
+        for name, strategy in self.strategies.items():
+            found |= strategy.members(f"{prefix}.strategies.{name}")
+        return found
+
+    def described(self) -> str:
+        return self.name if self.name == MIXTURE else super().described()
+
     def weight(self, name: str) -> float:
         """Return the weight of a strategy of the mixture."""
         return self.weights.get(name, 1.0)
+
+
+def search_schema(name: Any) -> type[StrategyConfig]:
+    """Return the schema of the group `search` for a `search.name`. Raises UserError that names it."""
+    own = isinstance(name, str) and (name == MIXTURE or name in OWN)
+    return SearchConfig if own else SEARCHES.named(name, besides=(MIXTURE,)).schema
+
+
+def member_schema(name: Any, prefix: str) -> type[StrategyConfig]:
+    """Return the schema of a member of a mixture. Raises UserError that names the key behind `prefix`."""
+    own = isinstance(name, str) and name in OWN
+    return BuiltInConfig if own else SEARCHES.named(name, f"{prefix}.name").schema

@@ -1,8 +1,12 @@
-"""What a search strategy offers: stubs that dispatch on the strategy's NamedTuple (see `sos.envs.protocol`)."""
+"""What a search strategy offers: stubs that dispatch on the strategy's NamedTuple (see `sos.envs.protocol`).
+
+A search implements `search`, and is registered with its keys in `sos.search.registry`. Its NamedTuple may have a method
+`check(env, prefix)`, which raises UserError where its values do not go with an environment.
+"""
 
 from __future__ import annotations
 
-from sos.envs.protocol import implementation_of
+from sos.envs.protocol import capability, implementation_of
 
 
 def search(strategy, env, problem, work, trace):
@@ -33,6 +37,11 @@ def widen(strategy, env, problem, work):
     return implementation_of("widen", type(strategy))(strategy, env, problem, work)
 
 
+def _first(strategy, key, index):
+    return 0
+
+
+@capability(_first)
 def choose(strategy, key, index):
     """Return which strategy (int64) of a mixture problem `index` of the uint64 stream `key` is searched with.
 
@@ -41,6 +50,11 @@ def choose(strategy, key, index):
     return implementation_of("choose", type(strategy))(strategy, key, index)
 
 
+def _itself(strategy, choice, env, problem, work, trace):
+    return search(strategy, env, problem, work, trace)
+
+
+@capability(_itself)
 def search_chosen(strategy, choice, env, problem, work, trace):
     """Like `search`, with number `choice` of a mixture, or a single strategy itself."""
     return implementation_of("search_chosen", type(strategy))(strategy, choice, env, problem, work, trace)

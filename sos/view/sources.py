@@ -110,8 +110,7 @@ def _swapped_stream(config: Config, system: System, problem: Problem, title: str
 
 def describe_search(config: Config) -> str:
     """Return the strategy's name and what it orders children by."""
-    name, heuristic = config.search.name, config.search.heuristic
-    return name if name == "mixture" or heuristic == "none" else f"{name} ({heuristic})"
+    return config.search.described()
 
 
 def from_searches(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:

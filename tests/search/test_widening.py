@@ -215,8 +215,8 @@ def test_golden_trace(dialect_of) -> None:
         ("search.bound=300 must not be below env.max_target=500", {}, {"max_target": 500, "max_value": 500}),
         ("search.threshold=target has no use with search.name=widening", {"threshold": "target"}, {}),
         (
-            "search.strategies.a.name must be one of dfs, beam, best_first, got 'widening'",
-            {"name": "mixture", "strategies": {"a": {"name": "widening"}}},
+            "search.strategies.a.bound=99 must not be below env.max_target=100 for search.strategies.a.name=widening",
+            {"name": "mixture", "strategies": {"a": {"name": "widening", "bound": 99}}},
             {},
         ),
     ],

@@ -13,6 +13,7 @@ from sos.schema.keys import check_keys, key
 INT32 = 2**31 - 1
 LARGEST_TARGET = 1_000_000
 LEAST_NUMBERS, MOST_NUMBERS = 2, 6
+THRESHOLD_HEURISTICS = ("sum", "mult")  # those in whose scale the target is
 MOST_NUMBERS_SEARCHED = 5  # of 6, a search can have 3.5 million nodes
 
 
@@ -47,10 +48,22 @@ class CountdownConfig(EnvConfig):
                 f"eval.splits: {config.whole_search_splits[0]} needs whole searches, for which "
                 f"env.num_numbers={self.num_numbers} is too many (at most {MOST_NUMBERS_SEARCHED})"
             )
-        if config.search.name == "widening" and config.search.bound < self.max_target:
+        for prefix, search in config.search.members().items():
+            self._check_search(prefix, search)
+
+    def _check_search(self, prefix: str, search: Any) -> None:
+        name, heuristic = search.name, getattr(search, "heuristic", "none")
+        if name == "widening" and search.bound < self.max_target:
             raise UserError(
-                f"search.bound={config.search.bound} must not be below env.max_target={self.max_target} "
-                "for search.name=widening"
+                f"{prefix}.bound={search.bound} must not be below env.max_target={self.max_target} "
+                f"for {prefix}.name=widening"
+            )
+        if getattr(search, "threshold", "none") != "none" and heuristic not in THRESHOLD_HEURISTICS:
+            known = " or ".join(THRESHOLD_HEURISTICS)
+            raise UserError(f"{prefix}.threshold={search.threshold} needs {prefix}.heuristic={known}, got {heuristic}")
+        if heuristic == "operator" and getattr(search, "compares_all", False):
+            raise UserError(
+                f"{prefix}.heuristic=operator orders the children of a node, {prefix}.name={name} compares all nodes"
             )
 
     @classmethod

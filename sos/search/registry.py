@@ -1,0 +1,108 @@
+"""The searches by name. A new one is a NamedTuple with a kernel, a schema beside it, and one line at the end of this
+file; a package of one's own registers in the same way.
+
+`search.name=NAME` chooses a search that is registered or that an installed package has an entry point for, of the group
+`sos.searches`; `search.name=package.module:NAME` imports a module that registers it. So does the `name` of a member of
+a mixture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from sos.errors import UserError
+from sos.schema.registry import Registry, Unfit
+from sos.search.beam_config import BeamConfig
+from sos.search.best_first_config import BestFirstConfig
+from sos.search.depth_first_config import DepthFirstConfig
+from sos.search.keys import StrategyConfig
+from sos.search.widening_config import WideningConfig
+
+MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class Search:
+    """A kind of search and the schema of its keys."""
+
+    schema: type[StrategyConfig]
+    home: type | str  # the NamedTuple, or "module:Name" of it: nothing is compiled before it is needed
+
+    @cached_property
+    def kind(self) -> type:
+        """The NamedTuple, imported when it is first asked for. Raises Unfit where it does not go with the schema."""
+        if not isinstance(self.home, str):
+            return self.home
+        module, _, name = self.home.partition(":")
+        kind: type = getattr(import_module(module), name)
+        _check_kind(kind, self.schema)
+        return kind
+
+    def build(self, config: StrategyConfig, env: Any, prefix: str = "search") -> Any:
+        """Return the strategy of a config of this schema. Raises UserError that names the key behind `prefix`."""
+        keys = {field: config.renamed.get(field, field) for field in self.kind._fields}  # type: ignore[attr-defined]
+        strategy = self.kind(**{field: config.value(key, env, prefix) for field, key in keys.items()})
+        _check_needs(config, env, prefix)
+        if hasattr(strategy, "check"):
+            strategy.check(env, prefix)
+        return strategy
+
+
+SEARCHES: Registry[Search] = Registry("search", "search.name")
+
+
+def register_search(name: str, schema: type[StrategyConfig], kind: type | str) -> None:
+    """Make a search known by `name`; `kind` is its NamedTuple, or "module:Name" of it.
+
+    Raises Unfit for a name that is taken, a schema of another name, and a kind without the kernel `search` or with
+    fields that are no keys of the schema, or the other way round.
+    """
+    if not issubclass(schema, StrategyConfig) or schema().name != name or name == MIXTURE:
+        raise Unfit(f"{schema.__name__} must derive from StrategyConfig and have the name {name}")
+    if not isinstance(kind, str):
+        _check_kind(kind, schema)
+    SEARCHES.add(name, Search(schema, kind))
+
+
+def _check_kind(kind: type, schema: type[StrategyConfig]) -> None:
+    from sos.envs.protocol import implemented  # it imports numba, which help does without
+
+    if "search" not in implemented(kind):
+        raise Unfit(
+            f"{kind.__name__} lacks the kernel search: @implements(sos.search.protocol.search, {kind.__name__})"
+        )
+    held = {schema.renamed.get(field, field) for field in getattr(kind, "_fields", ())}
+    keys = {field.name for field in dataclasses.fields(schema)} - {"name"}
+    if held - keys:
+        raise Unfit(
+            f"{schema.__name__} lacks a key for each of these fields of {kind.__name__}: {_joined(held - keys)}"
+        )
+    if keys - held:
+        raise Unfit(
+            f"{kind.__name__} lacks a field for each of these keys of {schema.__name__}: {_joined(keys - held)}"
+        )
+
+
+def _joined(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _check_needs(config: StrategyConfig, env: Any, prefix: str) -> None:
+    """Raise UserError where the search asks for what the environment does not have."""
+    from sos.envs.protocol import has
+
+    for key, kernels in config.needs().items():
+        missing = [kernel for kernel in kernels if not has(kernel, type(env))]
+        if missing:
+            lacks = " and no ".join(missing)
+            raise UserError(f"{prefix}.{key}={getattr(config, key)}: {type(env).__name__} has no {lacks}")
+
+
+register_search("dfs", DepthFirstConfig, "sos.search.depth_first:DepthFirst")
+register_search("beam", BeamConfig, "sos.search.beam:Beam")
+register_search("best_first", BestFirstConfig, "sos.search.best_first:BestFirst")
+register_search("widening", WideningConfig, "sos.search.widening:Widening")
