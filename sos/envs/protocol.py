@@ -242,6 +242,15 @@ def threshold(env, problem):
     return implementation_of("threshold", type(env))(env, problem)
 
 
+# What a package adds to an environment
+
+
+def estimate(heuristic, env, problem, state):
+    """Return by what a search orders nodes with `state`, the least first: a whole number of less than 2**54 in size, in
+    which the environment's `heuristic_scale` stands for 1."""
+    return implementation_of("estimate", type(heuristic))(heuristic, env, problem, state)
+
+
 def needed() -> set[str]:
     """Return the names of the stubs above that every environment implements: those without a default."""
     functions = [value for name, value in globals().items() if inspect.isfunction(value) and not name.startswith("_")]

@@ -48,7 +48,7 @@ class Environment:
             return self.home
         module, _, name = self.home.partition(":")
         kind: type = getattr(import_module(module), name)
-        _check_kind(kind)
+        _check_kind(kind, self.schema)
         return kind
 
     def build(self, config: EnvConfig) -> Any:
@@ -70,16 +70,41 @@ def register_environment(name: str, schema: type[EnvConfig], kind: type | str) -
     if not issubclass(schema, EnvConfig) or schema().name != name:
         raise Unfit(f"{schema.__name__} must derive from EnvConfig and have the name {name}")
     if not isinstance(kind, str):
-        _check_kind(kind)
+        _check_kind(kind, schema)
     ENVIRONMENTS.add(name, Environment(schema, kind))
 
 
-def _check_kind(kind: type) -> None:
+def _check_kind(kind: type, schema: type[EnvConfig]) -> None:
     from sos.envs.protocol import implemented, needed  # it imports numba, which help does without
 
     missing = {*(needed() - implemented(kind)), *(name for name in PROBLEMS if not hasattr(kind, name))}
     if missing:
         raise Unfit(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
+    fields = {field.name for field in dataclasses.fields(schema)} - {"name"}
+    if fields != set(kind._fields):  # type: ignore[attr-defined]
+        odd = ", ".join(sorted(fields ^ set(kind._fields)))  # type: ignore[attr-defined]
+        raise Unfit(f"{kind.__name__} must have the keys of {schema.__name__} as its fields; not in both: {odd}")
+    _check_widths(Environment(schema, kind).build(schema()))
+
+
+def _check_widths(env: Any) -> None:
+    """Raise Unfit where a row of the default environment is not as wide as what is said to stand in it."""
+    kind = type(env).__name__
+    widths = {row: getattr(env, f"{row}_width") for row in ("problem", "state", "action")}
+    for name, fields in env.fields.items():
+        for field in fields:
+            end = max(field.column + max(field.size, 1) * field.width, field.counted + 1)
+            if not 0 <= field.column < end <= widths[field.row]:
+                raise Unfit(
+                    f"{kind}: the field {name} ends at column {end} of a {field.row}; {field.row}_width is "
+                    f"{widths[field.row]}"
+                )
+    if len(env.longest_problem()) != widths["problem"]:
+        raise Unfit(
+            f"{kind}: longest_problem() has {len(env.longest_problem())} columns; problem_width is {widths['problem']}"
+        )
+    if not env.heuristics or env.heuristics[0] != "none":
+        raise Unfit(f"{kind}: the first of heuristics must be none, the order of generation, got {env.heuristics}")
 
 
 def environment_named(name: Any) -> Environment:

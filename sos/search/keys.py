@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sos.errors import UserError
+from sos.envs.heuristics import added_heuristic
 from sos.schema.keys import check_keys, key
 
 INT32 = 2**31 - 1
@@ -36,11 +36,15 @@ class StrategyConfig:
         """Return what the NamedTuple holds for a key, in an environment. Raises UserError where it cannot be."""
         value = getattr(self, key)
         if key == "heuristic":
-            if value not in env.heuristics:
-                known = ", ".join(env.heuristics)
-                raise UserError(f"{prefix}.heuristic={value}: {type(env).__name__} orders nodes by {known}")
-            return env.heuristics.index(value)
+            # A heuristic of a package orders the nodes of a search that leaves them in order of generation.
+            return env.heuristics.index(value) if self.heuristic_kind(env, prefix) is None else 0
         return value
+
+    def heuristic_kind(self, env: Any, prefix: str) -> type | None:
+        """Return the NamedTuple of a heuristic that a package adds to the environment; None for one of its own, or
+        where there is no such key."""
+        name = getattr(self, "heuristic", None)
+        return None if name is None or name in env.heuristics else added_heuristic(name, env, f"{prefix}.heuristic")
 
     def needs(self) -> dict[str, tuple[str, ...]]:
         """Return the kernels that an environment must have for these values, by the key that asks for them."""

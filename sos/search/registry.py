@@ -49,7 +49,12 @@ class Search:
         _check_needs(config, env, prefix)
         if hasattr(strategy, "check"):
             strategy.check(env, prefix)
-        return strategy
+        heuristic = config.heuristic_kind(env, prefix)
+        if heuristic is None:
+            return strategy
+        from sos.search.guided import Guided
+
+        return Guided(strategy, heuristic())
 
 
 SEARCHES: Registry[Search] = Registry("search", "search.name")

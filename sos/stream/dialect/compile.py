@@ -97,8 +97,8 @@ def load_dialect(name_or_path: str, env: Any, whole_max: int, plan: bool = False
     Raises ValueError that names the dialect and the template for an unknown key or field, a missing template or an
     ambiguity.
     """
-    where, source = load_source(name_or_path, env)
-    return compile_dialect(source, env, whole_max, plan, where=where)
+    found = load_source(name_or_path, env)
+    return compile_dialect(found.source, env, whole_max, plan, where=found.where)
 
 
 def compile_dialect(

@@ -1,13 +1,16 @@
-"""The YAML of a dialect: where it is read from, and what it may hold."""
+"""The YAML of a dialect: where it comes from (shipped for an environment, registered by a package, or a file), and what it
+may hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sos.errors import UserError
 from sos.files import parse_yaml, read_text
+from sos.schema.registry import Registry
 from sos.stream.dialect.program import FORMS
 
 REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "plan", "end_empty", "operation"))
@@ -23,27 +26,67 @@ _KEYS = (
 )
 
 
-def load_source(name_or_path: str, env: Any) -> tuple[str, dict[str, Any]]:
-    """Read a dialect's YAML by the name of one that is shipped for `env` or by path; return (where it came from, its
-    fields)."""
-    shipped = env.dialects / f"{name_or_path}.yaml"
+class Source(NamedTuple):
+    """The fields of a dialect's YAML, and where they come from."""
+
+    where: str
+    source: dict[str, Any]
+
+
+# Name -> type of environment -> source. `sos.stream.dialect.registry` registers.
+DIALECTS: Registry[dict[type, Source]] = Registry("dialect", "stream.dialect")
+
+
+def load_source(name: str, env: Any) -> Source:
+    """Return the dialect that `stream.dialect=name` means for `env`: one that is shipped for it, the path of a YAML
+    file, or one that a package registers (see `sos.schema.registry`). Raises UserError that names it."""
+    shipped = env.dialects / f"{name}.yaml"
     if shipped.is_file():
-        where, text = f"dialect {name_or_path}", shipped.read_text(encoding="utf-8")
+        return parsed(f"dialect {name}", shipped.read_text(encoding="utf-8"))
+    path = Path(name)
+    if path.is_file():
+        return parsed(f"dialect file {name}", read_text(path))
+    found = DIALECTS.find(name, DIALECTS.key)
+    if found is not None and type(env) in found:
+        # A reader of what was written in it finds it again by this name.
+        source = found[type(env)]
+        return source._replace(source=source.source | {"name": name})
+    names = ", ".join([*shipped_names(env), *registered_names(env)])
+    kind = type(env).__name__
+    other = f" for {kind}, but for {_kinds(found)}" if found else ""
+    raise UserError(
+        f"stream.dialect: no dialect {name!r}{other}; those of {kind} are {names}, or give a YAML file or MODULE:NAME"
+    )
+
+
+def shipped_names(env: Any) -> list[str]:
+    """Return the names of the dialects in the folder of an environment."""
+    return sorted(path.name[:-5] for path in env.dialects.iterdir() if path.name.endswith(".yaml"))
+
+
+def registered_names(env: Any) -> list[str]:
+    """Return the names of the dialects that are registered for an environment."""
+    return [name for name, kinds in DIALECTS.items() if type(env) in kinds]
+
+
+def _kinds(found: Mapping[type, Source]) -> str:
+    return ", ".join(kind.__name__ for kind in found)
+
+
+def parsed(where: str, source: str | Traversable | Mapping[str, Any]) -> Source:
+    """Return a dialect from its YAML, a file of it or its fields. Raises UserError for what is none."""
+    if isinstance(source, Mapping):
+        fields: Any = dict(source)
     else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            names = sorted(p.name[:-5] for p in env.dialects.iterdir() if p.name.endswith(".yaml"))
-            raise UserError(
-                f"stream.dialect: no dialect {name_or_path!r}; shipped ones are {', '.join(names)}, or give a YAML file"
-            )
-        where, text = f"dialect file {name_or_path}", read_text(path)
-    try:
-        source = parse_yaml(text)
-    except ValueError as error:
-        raise UserError(f"{where}: not YAML: {error}") from error
-    if not isinstance(source, dict) or not isinstance(source.get("forms"), dict):
+        try:
+            fields = parse_yaml(source if isinstance(source, str) else source.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{where}: not YAML: {error}") from error
+        except OSError as error:
+            raise UserError(f"{where}: {error.filename}: {error.strerror}") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("forms"), Mapping):
         raise UserError(f"{where}: needs a mapping with the key 'forms'")
-    return where, source
+    return Source(where, fields)
 
 
 def checked_templates(source: Mapping[str, Any], plan: bool, where: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from sos.errors import UserError
 PAD, BOS, EOS = range(3)
 SPECIALS = ("<pad>", "<bos>", "<eos>")
 FIRST_NUMBER = len(SPECIALS)
+MOST_WHOLE = 30_000
 MAX_CHARACTERS = 1_000_000  # of a vocabulary's JSON
 
 
@@ -30,8 +31,8 @@ class Vocabulary:
     spaced: bool
 
     def __post_init__(self) -> None:
-        if not 9 <= self.whole_max <= 30_000:
-            raise UserError(f"stream.whole_max must be from 9 (digits) to 30000, got {self.whole_max}")
+        if not 9 <= self.whole_max <= MOST_WHOLE:
+            raise UserError(f"stream.whole_max must be from 9 (digits) to {MOST_WHOLE}, got {self.whole_max}")
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
