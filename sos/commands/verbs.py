@@ -43,6 +43,11 @@ VERBS = (
     Verb("scaling", "measure", "fit laws of size and tokens to finished runs, and predict a larger one"),
     Verb("repeat", "measure", "make a run again and check that it is the same, bit for bit"),
     Verb("view", "look", "write one HTML page that shows searches and rollouts step by step"),
+    Verb(
+        "parts",
+        "look",
+        "list the environments, searches, heuristics, dialects and views that there are, with their packages",
+    ),
     Verb("teachers", "teachers", "which share of problems a search solves within a context, by strategy and dialect"),
     Verb("strategies", "teachers", "solve rates of the published twelve strategies on the problems of a split"),
     Verb("alignment", "teachers", "which of the published twelve strategies a model searches like"),

@@ -6,6 +6,7 @@ imports a module that is not installed and takes what it registers as NAME.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -24,12 +25,12 @@ class Unfit(UserError, TypeError):
     """A part that is registered lacks something, or has too much of it: one line says what."""
 
 
-class Listed(NamedTuple):
+class Listed(NamedTuple, Generic[Part]):
     """A part as it is listed."""
 
     name: str
-    package: str  # that it comes from
-    part: Any  # None where its module cannot be imported
+    package: str  # that registers it
+    part: Part | None  # None where it cannot be had
     why: str = ""  # it cannot
 
 
@@ -40,14 +41,16 @@ class Registry(dict[str, Part], Generic[Part]):
         """`kind` is the word for a part, whose entry points are the group `sos.KINDs`; `key` names one in a config."""
         super().__init__()
         self.kind, self.key = kind, key
+        self.packages: dict[str, str] = {}  # that registered a part, by its name
         self.group = f"sos.{kind}es" if kind.endswith("ch") else f"sos.{kind}s"
 
     def add(self, name: str, part: Part) -> None:
-        """Make a part known. Raises Unfit for a name that is taken or is none."""
+        """Make a part known, for a function that a package calls. Raises Unfit for a name that is taken or is none."""
         if name in self:
             raise Unfit(f"{self.kind} {name} is registered already")
         if not name or ":" in name:
             raise Unfit(f"{name!r} is no name of a {self.kind}: it may hold no colon")
+        self.packages[name] = sys._getframe(2).f_globals.get("__name__", "").partition(".")[0]
         self[name] = part
 
     def named(self, name: Any, key: str = "", besides: Sequence[str] = ()) -> Part:
@@ -66,32 +69,33 @@ class Registry(dict[str, Part], Generic[Part]):
         """Return the part of that name, or None. Raises UserError where its module is not there."""
         module, _, short = name.rpartition(":")
         if module:
-            _import(module, f"{key}={name}")
+            import_module_of(module, f"{key}={name}")
         elif short not in self:
             for found in self._entries(short):
-                _import(found.module, f"{key}={name}, entry point {found.value}")
+                import_module_of(found.module, f"{key}={name}, entry point {found.value}")
         return self.get(short)
 
     def known(self) -> list[str]:
         """Return the names of the parts of this package and of those that are installed."""
         return list(dict.fromkeys([*self, *sorted(found.name for found in self._entries())]))
 
-    def listed(self) -> Iterator[Listed]:
+    def listed(self) -> Iterator[Listed[Part]]:
         """Yield every part, those of installed packages imported."""
-        packages = {found.name: found.module.partition(".")[0] for found in self._entries()}
+        entries = {found.name: found.module.partition(".")[0] for found in self._entries()}
         for name in self.known():
-            package = packages.get(name, "sos")
             try:
-                yield Listed(name, package, self.named(name))
+                part = self.named(name)
             except UserError as error:
-                yield Listed(name, package, None, str(error))
+                yield Listed(name, entries[name], None, str(error))
+            else:
+                yield Listed(name, self.packages[name], part)
 
     def _entries(self, name: str | None = None) -> list[EntryPoint]:
         return list(entry_points(group=self.group, name=name) if name else entry_points(group=self.group))
 
 
-def _import(module: str, where: str) -> None:
-    """Import a module that registers parts. A mistake in it keeps its traceback."""
+def import_module_of(module: str, where: str) -> None:
+    """Import a module that registers parts; `where` names it in messages. A mistake in it keeps its traceback."""
     if not all(part.isidentifier() for part in module.split(".")):
         raise UnknownPart(f"{where}: {module!r} is no name of a module")
     try:
