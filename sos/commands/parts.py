@@ -62,7 +62,7 @@ def heuristics() -> Iterator[Line]:
 def dialects() -> Iterator[Line]:
     """Every dialect of each environment, and those that packages add."""
     from sos.envs.registry import ENVIRONMENTS
-    from sos.stream.dialect.sources import DIALECTS, shipped_names
+    from sos.stream.dialect.source import DIALECTS, shipped_names
 
     for environment in ENVIRONMENTS.listed():
         if environment.part:

@@ -9,13 +9,12 @@ from sos.commands.output import check_out, write_csv
 from sos.commands.words import TRAIN_ROOTS, configs, option
 from sos.errors import UserError
 
-PAPER = ("env=countdown_paper", "stream=sos", "data.context=4096", "data.held_out_fraction=0.1")
-
 
 @dataclass
 class Options:
     """Solve rates with 95% intervals, and the means of nodes and tokens of their whole searches. env and stream are the
-    paper's unless given: env=countdown, env.num_numbers=5, stream=compact. Splits: eval.splits=[val]."""
+    paper's unless given: env.descending=true, stream=compact. The strategies are for the paper's environment alone;
+    `sos teachers` takes any. Splits: eval.splits=[val]."""
 
     problems: int = option(1000, "how many of each split", low=1)
     out: str | None = option(None, "write the table into this CSV file")
@@ -27,7 +26,7 @@ def run(options: Options) -> None:
     check_out(options.out)
     from sos.compose import compose
     from sos.judge.problems import split_problems
-    from sos.published.strategies import as_lines, as_text, solve_table
+    from sos.published.strategies import PAPER, as_lines, as_text, solve_table
     from sos.system import build_system
 
     config = compose([*PAPER, *options.overrides])

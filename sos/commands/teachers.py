@@ -1,36 +1,31 @@
-"""`sos teachers`: which share of solvable problems a search solves within a context, per strategy and dialect."""
+"""`sos teachers`: which share of solvable problems a search solves within a context, per search and dialect."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sos.commands.words import option
-from sos.errors import UserError
-
-INT32_MAX = 2**31 - 1
+from sos.commands.words import configs, option
 
 
 @dataclass
 class Options:
-    """The problems are the published task's (numbers 1..99, targets 10..100, solvable); a stream counts when its
-    search is solved and all of it fits the context. `sos strategies` is the like for the published twelve."""
+    """A stream counts when its search is solved and all of it fits the context. The searches are those that solve
+    every problem, given room: depth-first, and widening where the environment has it, in every order, with what they
+    can leave out. `sos strategies` is the like for the published twelve."""
 
-    numbers: list[int] = option([3, 4, 5, 6], "numbers per problem, 2 to 6: a table for each")
     problems: int = option(1000, "how many problems", low=1)
-    max_value: int = option(INT32_MAX, "the largest result, from 100 up", low=100)
-    descending: bool = option(False, "list numbers in descending order")
+    dialects: list[str] = option([], "the dialects, by default all that are shipped for the environment")
+    overrides: list[str] = configs(("env",), "which problems; values with commas make a table each: env.num_arms=3,4")
 
 
 def run(options: Options) -> None:
-    """Print a table for each count of numbers. Raises UserError for a count that Countdown does not have."""
-    if not options.numbers or not all(2 <= n <= 6 for n in options.numbers):
-        raise UserError(f"numbers must be from 2 to 6, got {options.numbers}")
-    if options.max_value > INT32_MAX:
-        raise UserError(f"max_value must be at most {INT32_MAX}, got {options.max_value}")
-    from sos.data.teachers import STREAMS, cover, table, teachers
-    from sos.envs.countdown.rules import Countdown
+    """Print a table for each environment."""
+    from sos.compose import combinations, compose
+    from sos.judge.teachers import cover, streams, table, teachers
+    from sos.system import build_env
 
-    for num in options.numbers:
-        env = Countdown(num, max_value=options.max_value, descending=options.descending)
-        rows = cover(env, options.problems, teachers(), STREAMS)
-        print(table(f"{num} numbers, {options.problems} solvable problems, %", rows), flush=True)
+    for words, _ in combinations(options.overrides):
+        config = compose(words)
+        env = build_env(config)
+        rows = cover(env, options.problems, teachers(config), streams(env, options.dialects))
+        print(table(f"{env.describe()}, {options.problems} solvable problems, %", rows), flush=True)

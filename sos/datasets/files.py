@@ -1,7 +1,7 @@
 """Traces in files: JSON lines, each checked before a kernel sees it.
 
 A line of ours is `{"problem": [...], "strategy": "dfs_sum", "events": [[...]], "nodes": [[...]], "states": [[...]]}`,
-the arrays of a `sos.trace.Trace`; `env` names the environment, where it is not `sos.envs.words.UNNAMED`. Every error
+the arrays of a `sos.trace.Trace`; `env` names the environment, where it is not `sos.envs.registry.UNNAMED`. Every error
 is a ValueError that names the file, the line and the value.
 """
 
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sos.datasets.checks import check_rows
-from sos.envs.words import UNNAMED, words_named, words_of
+from sos.envs.registry import UNNAMED
+from sos.envs.words import words_named, words_of
 from sos.errors import UserError
 from sos.trace import ACTION, EVENT_COLUMNS, Trace
 

@@ -5,7 +5,7 @@ numba resolves the call by the tuple's type while compiling, so that the impleme
 cacheable on disk. Called from plain Python, a stub looks the implementation up.
 
 Rows (int32): `problem` (P,), `state` (W,), `action` (A,). Python-level facts about the sizes are class attributes
-and methods of the environment (see `Countdown`): `problem_width`, `state_width`, `action_width`, `max_children`,
+and methods of the environment (see `PathStar`): `problem_width`, `state_width`, `action_width`, `max_children`,
 `max_depth`, `scratch_size`, `largest_number`, `fields` (name -> `Field`s, one for each row that has it), `dialects`
 (the folder of its shipped ones), `proof_work`.
 """

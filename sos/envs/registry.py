@@ -22,7 +22,8 @@ from sos.envs.path_star.config import PathStarConfig
 from sos.schema.registry import Registry, Unfit
 
 DEFAULT = "countdown"
-# What Python asks of problems, as properties and methods of the NamedTuple; see `sos.envs.countdown.problems`.
+UNNAMED = "countdown"  # the environment of a record that names none: they were written when there was no other
+# What Python asks of problems, as properties and methods of the NamedTuple; see `sos.envs.problems`.
 PROBLEMS = (
     "groups",  # int32 (G,): the groups that a split can hold out; one of them goes to `draw`
     "tree_nodes",  # of the full search tree, at most

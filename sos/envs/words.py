@@ -18,7 +18,6 @@ from sos.envs.registry import ENVIRONMENTS
 from sos.errors import UserError
 
 Part = int | str
-UNNAMED = "countdown"  # the environment of a record that names none: they were written when there was no other
 
 
 class Mistake(NamedTuple):

@@ -6,12 +6,15 @@ import numpy as np
 from tqdm import tqdm
 
 from sos.data.coverage import coverage
+from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
 from sos.judge.metrics import Metric, format_metric, mean_metric, rate_metric
 from sos.published.records import published_strategies, published_weight
 from sos.search import mix
 from sos.system import MAX_TRACE_NODES, System
 
+# The published task and wording.
+PAPER = ("env=countdown_paper", "stream=sos", "data.context=4096", "data.held_out_fraction=0.1")
 TOKENS_PER_NODE = 300  # at most, in the wordier dialect
 Rows = dict[str, dict[str, Metric]]  # strategy -> {"solve/val", "nodes/val", "tokens/val", ...}
 MEAN, MIXTURE, ANY = "mean of the 12", "the mixture", "any of the 12"
@@ -25,6 +28,8 @@ def solve_table(system: System, problems: dict[str, np.ndarray]) -> Rows:
     of the full stream, the prompt included. Raises ValueError for an environment whose whole searches are too large,
     and where the dialect cannot write a trace.
     """
+    if not isinstance(system.env, Countdown):
+        raise UserError(f"the published strategies are Countdown's, not those of {type(system.env).__name__}")
     max_nodes = system.env.tree_nodes
     if max_nodes > MAX_TRACE_NODES:
         raise UserError(

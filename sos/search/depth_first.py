@@ -38,7 +38,7 @@ class DepthFirst(NamedTuple):
     does; without it a dead end leaves the search at the parent. `max_nodes` bounds the expanded nodes: the search
     then ends with `BUDGET`. `look_ahead` drops what is seen to fail: with 1 a leaf that is no goal is not written,
     with 2 neither is a node whose children are all such leaves. `skip_out_of_range` drops leaves that no problem of
-    the environment asks for (Countdown: results outside the range of targets); it never drops a goal.
+    the environment asks for; it never drops a goal.
     """
 
     heuristic: int = 1

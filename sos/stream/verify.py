@@ -1,13 +1,13 @@
 """Replay a trace of claims exactly: one error code for each event, and whether the problem is solved.
 
 Solved means: the first `GOAL` event names a node that is *sound* and whose true state is a goal. A node is sound if
-it is the root, or if its parent is sound, both operands are held by the parent's true state (a multiset: each number
-is used once), the operation is legal and its result true. Nothing is evaluated as text.
+it is the root, or if its parent is sound, what its action takes is held by the parent's true state, the action is
+legal and its result true. Nothing is evaluated as text.
 
 The plan is judged apart: it is valid if its actions lead, one after the other and by the rules, from the root to a
 goal, whatever the search before it says. A goal that is claimed behind it does not count.
 
-Errors are local: operands are judged against the state last *stated* for the parent, so that one slip is counted once.
+Errors are local: actions are judged against the state last *stated* for the parent, so that one slip is counted once.
 """
 
 from __future__ import annotations

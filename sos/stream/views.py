@@ -5,7 +5,7 @@
 - `dose`: each dead branch off the solution path is kept with probability `dose`: 0 is the solution path, 1 the full
   stream.
 - `no_backtrack`: the full stream without the returns that a reader finds by itself. Without a word a reader takes an
-  operation to belong to the current node, or else to its nearest ancestor that holds the operands. Where this is the
+  operation to belong to the current node, or else to its nearest ancestor that holds what it takes. Where this is the
   true parent, the return (a `BACKTRACK` event) is dropped. It stays where the reader would take another node, so that
   every stream reads back to its trace; `ViewWork.returns` counts what was kept and dropped.
 - `redundant`: the solution path, its current node stated again and again until it has as many events as the full

@@ -1,7 +1,7 @@
 """Dialects: one YAML of templates per kind of event, compiled to a program for the encoder and the decoder.
 
-A template is literal text with fields in braces. Fields: those of the environment (Countdown: `target`, `numbers`, `a`,
-`op`, `b`, `result`; in `root` a field is the problem's, elsewhere the state's), and `path` (child indices from the
+A template is literal text with fields in braces. Fields: those of the environment (its `fields`; in
+`root` a field is the problem's, elsewhere the state's), and `path` (child indices from the
 root, `0,2,1`), `depth` (of an ancestor), `value` (the number of a dead end or goal), `operations` (the actions from the
 root), `separator` (the separator's own text).
 
