@@ -19,6 +19,7 @@ from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS, environment_named
 from sos.errors import UserError
 from sos.schema.keys import INT64, check_keys, chosen, describe_keys, hints, key, nearest, nested, refuse_unused
+from sos.schema.registry import Registry
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
 
@@ -28,13 +29,15 @@ BILLION = 10**9
 DEFAULT_SEARCH = SearchConfig().name
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
 NEED_PLAN = ("plan_only", "swapped")
+# Those that packages add: name -> NamedTuple; `sos.stream.added` registers.
+ADDED_VIEWS: Registry[type] = Registry("view", "stream.view")
 
 
 @dataclass
 class StreamConfig:
     """How a trace becomes tokens."""
 
-    view: str = key("full", "What of a search is written.", choices=VIEWS)
+    view: str = key("full", "What of a search is written.")
     dose: float = key(
         0.5, "The probability that a dead branch stays, for view=dose.", low=0, high=1, only={"view": ("dose",)}
     )
@@ -45,6 +48,8 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         check_keys(self, "stream")
+        if self.view not in VIEWS:
+            ADDED_VIEWS.named(self.view, besides=VIEWS)
         if self.view in NEED_PLAN and not self.plan:
             raise UserError(f"stream.view={self.view} needs stream.plan=true: without its plan a stream has no answer")
 

@@ -13,6 +13,7 @@ from sos.errors import UserError
 from sos.model.shape import GPTConfig
 from sos.search import mix
 from sos.search.registry import MIXTURE, SEARCHES
+from sos.stream.added import AddedView, added_view
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.views import VIEWS, View
@@ -27,7 +28,7 @@ class System:
     env: Any  # a NamedTuple of one of the ENVIRONMENTS
     strategy: Any  # a NamedTuple of SEARCHES, or a Mixture
     strategy_names: tuple[str, ...]
-    view: View
+    view: View | AddedView
     dialect: Dialect
     splits: Splits
     context: int
@@ -68,7 +69,11 @@ def build_system(config: Config) -> System:
         )
     # A stream spends at least a token per node, so that what does not fit the workspace could not fit the context.
     max_nodes = min(MAX_TRACE_NODES, max(4 * context, 2_000))
-    view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
+    view: View | AddedView
+    if config.stream.view in VIEWS:
+        view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
+    else:
+        view = added_view(config.stream.view)._replace(plan=config.stream.plan)
     return System(
         env=env,
         strategy=strategy,

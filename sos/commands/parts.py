@@ -73,11 +73,13 @@ def dialects() -> Iterator[Line]:
 
 
 def views() -> Iterator[Line]:
-    """Every view."""
-    from sos.stream.views import VIEWS
+    """Every view, and those that packages add."""
+    from sos.config import ADDED_VIEWS, VIEWS
 
     for name in VIEWS:
         yield Line(name, "sos", "")
+    for found in ADDED_VIEWS.listed():
+        yield Line(found.name, found.package, found.why)
 
 
 def _kinds(found: Mapping[type, object]) -> str:

@@ -11,8 +11,7 @@ from typing import Any, get_args
 from sos.commands.words import default_of, shown, table
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.schema.keys import hints
-from sos.search.config import OWN
-from sos.search.registry import SEARCHES
+from sos.search.registry import OWN, SEARCHES
 
 USAGE = {
     "config": (

@@ -24,6 +24,7 @@ from sos.errors import UserError
 from sos.kernels import kernel
 from sos.rng import fold, stream_key
 from sos.search.depth_first import DepthFirst
+from sos.stream.added import AddedView
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import FULL, ORACLE, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View, apply_view, new_view_work
 from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, TokenRows, encode_traces
@@ -101,7 +102,7 @@ class Chunk(NamedTuple):
 class ViewPlan(NamedTuple):
     """Which view every trace gets, and what its draws depend on."""
 
-    shown: View
+    shown: View | AddedView
     oracle: DepthFirst
     key: np.uint64  # of the draws of `dose`, for a problem of a data set folded with the problem's number
     order: Order
@@ -141,7 +142,7 @@ class StreamSource:
 
     env: Any
     strategy: Any
-    view: View
+    view: View | AddedView
     dialect: Dialect
     splits: Splits
     context: int

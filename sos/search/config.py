@@ -10,9 +10,8 @@ from typing import Any
 from sos.errors import UserError
 from sos.schema.keys import check_keys, key, refuse_unused
 from sos.search.keys import StrategyConfig, shared
-from sos.search.registry import MIXTURE, SEARCHES
+from sos.search.registry import MIXTURE, OWN, SEARCHES
 
-OWN = {name: search.schema for name, search in SEARCHES.items()}
 _shared = partial(shared, *OWN.values())
 
 

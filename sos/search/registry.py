@@ -111,3 +111,4 @@ register_search("dfs", DepthFirstConfig, "sos.search.depth_first:DepthFirst")
 register_search("beam", BeamConfig, "sos.search.beam:Beam")
 register_search("best_first", BestFirstConfig, "sos.search.best_first:BestFirst")
 register_search("widening", WideningConfig, "sos.search.widening:Widening")
+OWN = {name: search.schema for name, search in SEARCHES.items()}  # those of this package

@@ -33,6 +33,7 @@ from sos.rng import uniform
 from sos.search.depth_first import DepthFirst
 from sos.search.protocol import search
 from sos.search.work import SearchWork, new_work
+from sos.stream.added import NOT_ADDED, AddedView, show_added
 from sos.stream.plan import add_plan, only_plan
 from sos.trace import (
     ACTION,
@@ -71,6 +72,11 @@ class View(NamedTuple):
     kind: int = FULL
     dose: float = 1.0
     plan: bool = False
+
+
+def name_of(view: View | AddedView) -> str:
+    """Return how a view is named."""
+    return VIEWS[view.kind] if isinstance(view, View) else type(view.shown).__name__
 
 
 class ViewWork(NamedTuple):
@@ -159,6 +165,9 @@ def view_kernel(view, key, env, problem, source, out, work):
     `key` (uint64) seeds the draws of `dose`. Returns OK, BUFFER_FULL or NEEDS_SOLUTION. `source` must be a search's
     own trace.
     """
+    added = show_added(view, key, env, problem, source, out, work)
+    if added != NOT_ADDED:
+        return added
     events, _, _, counts = source
     num_events = counts[0]
     solved = events[num_events - 1, VALUE] == SOLVED
@@ -320,7 +329,7 @@ ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_l
 """Exhaustive in generation order: its solution is the first one, the published "optimal path"."""
 
 
-def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
+def view_trace(view: View | AddedView, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
     """Return the view of a search's trace. Raises UserError where a solution is needed and none exists, and for
     `swapped`, which takes the search of another problem."""
     if view.kind == SWAPPED:
@@ -333,7 +342,7 @@ def view_trace(view: View, env: Any, trace: Trace, key: int = 0, max_nodes: int 
     work = new_view_work(env, max_nodes)
     status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, source, out, work)
     if status == NEEDS_SOLUTION:
-        raise UserError(f"view {VIEWS[view.kind]!r} needs a solution, and problem {trace.problem.tolist()} has none")
+        raise UserError(f"view {name_of(view)!r} needs a solution, and problem {trace.problem.tolist()} has none")
     if status == BUFFER_FULL:
-        raise UserError(f"view {VIEWS[view.kind]!r} of the trace needs more than {max_nodes} nodes")
+        raise UserError(f"view {name_of(view)!r} of the trace needs more than {max_nodes} nodes")
     return to_trace(trace.problem, out)

@@ -158,6 +158,14 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_it_may_be_imported_before_all_else() -> None:
+    """The searches of this package are those that it has, whoever registers what."""
+    code = "import probes; from sos.config import Config, config_hash; print(config_hash(Config()))"
+    env = os.environ | {"PYTHONPATH": f"{HOME}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == config_hash(Config()), done.stderr
+
+
 @pytest.mark.compiled
 def test_a_mixture_with_it_trains_and_is_evaluated(tmp_path: Path) -> None:
     folder = tmp_path / "run"

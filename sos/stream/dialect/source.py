@@ -1,5 +1,5 @@
-"""The YAML of a dialect: where it comes from (shipped for an environment, registered by a package, or a file), and what it
-may hold."""
+"""The YAML of a dialect: where it comes from (an environment's folder, a package that registers it, or a file), and
+what it may hold."""
 
 from __future__ import annotations
 
