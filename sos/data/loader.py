@@ -17,8 +17,8 @@ import lightning as L
 import numpy as np
 import torch
 
+from sos.data.chunks import Chunk
 from sos.data.packing import IGNORE, Rows, pack
-from sos.data.streams import Chunk
 from sos.errors import UserError
 from sos.rng import fold, stream_key
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.data.streams import Chunk
+from sos.data.chunks import Chunk
 from sos.kernels import allocating
 from sos.rng import permute
 

@@ -9,15 +9,12 @@ they are compared for; on language models it did not (Stechly et al. 2025, "Beyo
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sos.data.chunks import Chunk
 from sos.rng import fold
 from sos.trace import END, PLAN
-
-if TYPE_CHECKING:
-    from sos.data.streams import Chunk
 
 GROUP = 256  # consecutive visits, from a multiple of it on
 

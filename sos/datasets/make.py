@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from sos import kernel_hash
 from sos.config import Config
-from sos.data.streams import Chunk, LeftOut
+from sos.data.chunks import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.source import build_source, build_trace_source, recipe
 from sos.datasets.store import (

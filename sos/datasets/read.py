@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sos.data.streams import Chunk, LeftOut
+from sos.data.chunks import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
 from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder

@@ -20,8 +20,8 @@ from sos.runs.identity import Identity
 from sos.runs.sweep import shell
 
 if TYPE_CHECKING:  # they import torch and numba, which takes seconds
+    from sos.data.chunks import Chunk
     from sos.data.loader import Source
-    from sos.data.streams import Chunk
     from sos.system import System
 
 _PACKAGES = ("torch", "lightning", "numpy", "numba", "tokenizers", "hydra-core", "tensorboard")

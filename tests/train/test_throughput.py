@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from sos.data.chunks import Chunk
 from sos.data.packing import IGNORE, Rows, pack
-from sos.data.streams import Chunk
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.train.lit import packed_loss
