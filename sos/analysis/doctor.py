@@ -83,6 +83,7 @@ def _same_rollouts(a: Arm, b: Arm) -> bool:
         split in y.solved
         and np.array_equal(x.solved[split], y.solved[split])
         and np.array_equal(x.generated[split], y.generated[split])
+        and np.array_equal(x.planned.get(split, ()), y.planned.get(split, ()))
         for x, y, split in pairs
     )
 
