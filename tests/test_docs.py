@@ -31,10 +31,15 @@ def written(*overrides: str) -> tuple[str, Trace, Dialect]:
 
 def test_the_worked_search_is_what_the_code_writes() -> None:
     text, trace, _ = written()
-    _, full, published, checked, wrong = BLOCKS
+    _, full, published, checked, planned, wrong = BLOCKS
     assert full.strip() == text.strip()
     assert written("stream=sos")[0].startswith(published)
     assert written("stream=checked")[0].startswith(checked.strip())
+    first, _, last = planned.strip().partition(" ... ")
+    with_plan = written("stream.plan=true")[0].strip()
+    assert with_plan.startswith(first)
+    assert with_plan.endswith(last)
+    assert f"`{written('stream.plan=true', 'stream.view=plan_only')[0].strip()}`" in CONCEPTS
     assert f"`{written('stream.view=solution_path')[0].strip()}`" in CONCEPTS
     assert "< 0 [ 5 11 17 ] < 0 [ 5 11 17 ]" in written("stream.view=redundant")[0]
     assert f"| {len(trace.events)} rows |" in CONCEPTS

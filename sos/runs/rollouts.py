@@ -41,6 +41,7 @@ INT32, UINT16, INT64 = (np.iinfo(kind) for kind in (np.int32, np.uint16, np.int6
 MOST_BYTES = 1 << 31  # of all arrays of a file
 MOST_TIMES = 1100  # what the compression of a zip file can gain at most
 # Name -> (type, axes, least, most); integers of every width are taken that hold such numbers.
+OPTIONAL = ("planned",)  # of runs whose streams have a plan
 ARRAYS: dict[str, tuple[type, int, float, float]] = {
     "problems": (np.int32, 2, INT32.min, INT32.max),
     "solved": (np.bool_, 1, 0, 1),

@@ -97,7 +97,7 @@ class Registry(dict[str, Part], Generic[Part]):
 def import_module_of(module: str, where: str) -> None:
     """Import a module that registers parts; `where` names it in messages. A mistake in it keeps its traceback."""
     if not all(part.isidentifier() for part in module.split(".")):
-        raise UnknownPart(f"{where}: {module!r} is no name of a module")
+        raise UserError(f"{where}: {module!r} is no name of a module")
     try:
         import_module(module)
     except ModuleNotFoundError as error:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # they take seconds to import
 LAYOUT = {
     "Are the mistakes worth anything?": {
         "solved against training tokens": ["Multiline", ["solve_by_tokens/probe", "solve_by_tokens/val$"]],
-        "right plans against training tokens": ["Multiline", ["plan_by_tokens/probe", "plan_by_tokens/val$"]],
         "solved against training tokens, held-out targets": ["Multiline", ["solve_by_tokens/val_target"]],
         "loss against training tokens": ["Multiline", ["loss_by_tokens/all"]],
         "loss against training problems": ["Multiline", ["loss_by_problems/all"]],
@@ -35,6 +34,7 @@ LAYOUT = {
         "share of the time that data takes": ["Multiline", ["throughput/data_share"]],
     },
 }
+OF_PLANS = {"right plans against training tokens": ["Multiline", ["plan_by_tokens/probe", "plan_by_tokens/val$"]]}
 
 
 def log_start(trainer: L.Trainer, config: Config, arm: str, before: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def log_start(trainer: L.Trainer, config: Config, arm: str, before: dict[str, An
     first = {"arm": arm or "none", "arm.match": config.data.match, "arm.seed": config.seed}
     first["arm.view"] = config.stream.view
     logger = tensorboard(trainer)
-    logger.experiment.add_custom_scalars(LAYOUT)
+    logger.experiment.add_custom_scalars(LAYOUT | ({"Plans": OF_PLANS} if config.stream.plan else {}))
     logger.log_hyperparams(first | hyperparameters(config) | {"resume": "none"}, before)
 
 

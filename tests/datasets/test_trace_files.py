@@ -14,7 +14,8 @@ from sos.commands.cli import call
 from sos.datasets import files
 from sos.datasets.files import env_of, parse_trace, trace_line
 from sos.envs.countdown.rules import Countdown
-from sos.envs.words import UNNAMED, words_named
+from sos.envs.registry import UNNAMED
+from sos.envs.words import words_named
 from sos.errors import UserError
 from sos.search.depth_first import DepthFirst
 

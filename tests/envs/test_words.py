@@ -10,8 +10,8 @@ import pytest
 
 from sos.envs.countdown.rules import Countdown
 from sos.envs.countdown.words import CountdownWords
-from sos.envs.registry import ENVIRONMENTS
-from sos.envs.words import UNNAMED, words_class, words_named, words_of
+from sos.envs.registry import ENVIRONMENTS, UNNAMED
+from sos.envs.words import words_class, words_named, words_of
 from sos.errors import UserError
 
 ENV = Countdown(num_numbers=3, max_number=20, max_target=100, max_value=120)

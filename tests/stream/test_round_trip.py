@@ -60,16 +60,6 @@ def test_a_separator_or_key_that_cannot_be_read_is_refused(key, value, whole_max
         compile_dialect({**source, key: value}, ENV, whole_max)
 
 
-def test_an_environment_deeper_than_paths_are_read_is_refused_by_form() -> None:
-    class Deep(Countdown):
-        max_depth = 16
-
-    for name, form in (("compact", "jump"), ("sos", "root")):
-        _, source = load_source(name, Countdown())
-        with pytest.raises(UserError, match=f"form '{form}'.*down to depth 15.*go down to 16"):
-            compile_dialect(source, Deep(num_numbers=4), 9)
-
-
 @pytest.mark.parametrize(
     "text",
     [
