@@ -103,6 +103,7 @@ def run(options: Options) -> None:
     out = Path(options.out)
     given = sources_of(options)
     from sos.files import written_whole
+    from sos.trace import PLAN
     from sos.view.page import build_page, trace_data
 
     shown = build(given, options.overrides)
@@ -114,6 +115,8 @@ def run(options: Options) -> None:
         partial.write_text(page, encoding="utf-8")
     for one in data:
         solved = "solved" if one["solved"] else "not solved"
+        if PLAN in one["kinds"]:
+            solved += ", the plan is right" if one["planEvent"] >= 0 else ", the plan is wrong"
         nodes, events, tokens = len(one["tree"]["parents"]), len(one["kinds"]), len(one["tokens"])
         counts = f"{nodes} nodes, {events} events, {tokens} tokens, {len(one['mistakes'])} mistakes"
         print(f"{one['title']}: {solved}; {counts}")

@@ -12,6 +12,7 @@ from sos.stream.codec import DecodeStatus, encode_prompt
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import FIRST_NUMBER, SPECIALS
 from sos.stream.verify import Error, verify_tokens
+from sos.trace import KIND, Event
 
 MALFORMED = "malformed"
 WIDEST = 72  # characters before the notes, where lines are not longer
@@ -45,15 +46,17 @@ def annotate(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> st
     width = min(WIDEST, max(map(len, texts), default=0))
     lines = []
     for e, (text, mistake) in enumerate(zip(texts, mistakes, strict=True)):
-        mark = "→" if e == first else "*" if e == verdict.goal_event else " "
+        mark = "→" if e == first else "*" if e in (verdict.goal_event, verdict.plan_event) else " "
         notes = [f"← {mistake}"] if mistake else []
-        notes += ["goal"] if e == verdict.goal_event else []
+        notes += ["goal"] if e == verdict.goal_event else ["right plan"] if e == verdict.plan_event else []
         lines.append(f"{mark} {e:>3}  {text:<{width}}  {', '.join(notes)}".rstrip())
 
     result = "not solved"
     if verdict.solved:
         to_goal = starts[verdict.goal_event + 1] - starts[1]
         result = f"solved with {to_goal} of {len(ids) - starts[1]} generated tokens"
+    if (trace.events[:, KIND] == Event.PLAN).any():
+        result += f", the plan is {'right' if verdict.planned else 'wrong'}"
     ending = "never ends" if readable else "becomes unreadable"
     if trace.outcome is not None:
         ending = f"ends as {trace.outcome.name.lower()}"

@@ -185,7 +185,7 @@ def _rest(status: DecodeStatus, num: int) -> tuple[bool, str, str] | None:
 
 
 def _ending(trace: Trace, verdict: Verdict) -> str:
-    if trace.outcome == Outcome.SOLVED and not verdict.solved:
+    if trace.outcome == Outcome.SOLVED and not (verdict.solved or verdict.planned):
         return "ends as solved, which it is not"
     if trace.outcome is not None:
         return f"ends as {trace.outcome.name.lower()} ({END_WORDS[trace.outcome]})"

@@ -98,7 +98,11 @@ def _swapped_stream(config: Config, system: System, problem: Problem, title: str
     """Return the stream that a run with this config trains on, whose search is another visit's."""
     if problem.split != "train" or not problem.name:
         raise UserError("stream.view=swapped shows what is trained on: give split=train and an index")
-    data = dataclasses.replace(config.data, shards=None, num_problems=0)
+    if config.data.num_problems:
+        raise UserError(
+            f"data.num_problems={config.data.num_problems}: with stream.view=swapped a page shows endless data alone"
+        )
+    data = dataclasses.replace(config.data, shards=None)
     source = build_source(dataclasses.replace(config, data=data), system)
     chunk = source.chunk(problem.number, problem.number + 1)
     if not len(chunk.prompts):
@@ -149,6 +153,8 @@ def _with_teachers(config: Config, problem: Problem, options: dict[str, str], ov
         raise UserError(f"teacher must be true or false, got {options['teacher']}")
     if choice == "false":
         return []
+    if config.stream.view == "swapped":  # the search that the model never saw is the one to compare with
+        config = dataclasses.replace(config, stream=dataclasses.replace(config.stream, view="full"))
     return [
         search_trace(teacher, build_system(teacher), problem, title) for title, teacher in _teachers(config, overrides)
     ]

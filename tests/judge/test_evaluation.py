@@ -388,6 +388,19 @@ def text_lines(system: System, rollout: Rollout) -> tuple[str, list[str]]:
     return verdict, lines
 
 
+def test_texts_say_whether_the_plan_is_right(system: System) -> None:
+    planning = build_system(replace(CONFIG, stream=StreamConfig(plan=True)))
+    right, wrong = "plan 3 * 4 = 12 plan 2 + 12 = 14", "plan 3 * 4 = 12"
+    for written, verdict, marked in (
+        (f"{PERFECT} {right}", "**solved with 15 of 28 generated tokens, the plan is right**", True),
+        (right, "**not solved, the plan is right**; ends as solved; no mistake", True),
+        (f"{PERFECT} {wrong}", ", the plan is wrong**", False),
+    ):
+        text = rollout_text(planning, PROBLEM, stream(planning, written).tokens)
+        assert verdict in text, text
+        assert ("right plan\n" in text) == marked
+
+
 def test_the_rollouts_of_splits_that_are_not_evaluated_again_are_removed(tmp_path: Path) -> None:
     arrays = {"solved": np.ones(3, bool)}
     for splits in (("val", "val_target"), ("val",)):

@@ -167,6 +167,7 @@ def test_it_may_be_imported_before_all_else() -> None:
 
 
 @pytest.mark.compiled
+@pytest.mark.slow
 def test_a_mixture_with_it_trains_and_is_evaluated(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = run(HOME, "train", *MIXED, *TRAIN, f"hydra.run.dir={folder}")
@@ -182,6 +183,7 @@ def test_a_mixture_with_it_trains_and_is_evaluated(tmp_path: Path) -> None:
 
 
 @pytest.mark.compiled
+@pytest.mark.slow
 def test_an_installed_package_names_it_and_its_kernel_is_compiled_anew_when_it_changes(tmp_path: Path) -> None:
     shutil.copytree(HOME / "probes", tmp_path / "probes")
     entry = tmp_path / "probes-1.0.dist-info"

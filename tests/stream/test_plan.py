@@ -116,7 +116,7 @@ def test_an_unsolved_search_has_no_plan_but_a_path_that_stands_in_for_it_has() -
 
 def test_agreement_with_the_oracle_on_damaged_plans() -> None:
     rng, codes, planned, tried = np.random.default_rng(4), set(), 0, 0
-    for _ in range(plain(400, 5)):
+    for _ in range(plain(150, 5)):
         kind = int(rng.choice(OF_TRACES))
         trace = view_trace(View(kind, 0.5, True), COUNTDOWN, searched(COUNTDOWN, rng), int(rng.integers(2**32)))
         for _ in range(15):
@@ -128,7 +128,7 @@ def test_agreement_with_the_oracle_on_damaged_plans() -> None:
             codes |= set(verdict.errors[of_plan].tolist())
             planned += verdict.planned
             tried += 1
-    assert tried == 15 * plain(400, 5)
+    assert tried == 15 * plain(150, 5)
     assert 0 < planned < tried
     wanted = {Error.NONE, Error.ORDER, Error.JUMP, Error.OPERAND, Error.ILLEGAL, Error.ARITHMETIC, Error.STATE}
     assert codes >= wanted or tried < 100

@@ -16,6 +16,7 @@ from sos.analysis.tables import markdown
 from sos.compose import compose
 from sos.runs.provenance import Origin
 from sos.train import pretrain
+from sos.view.sources import from_models
 
 TINY = ["experiment=smoke", "data.train_tokens=12000", "eval.num_problems=8", "eval.pass_k=[2]", "trainer.log_every=1"]
 
@@ -34,6 +35,9 @@ def test_runs_with_plans_are_evaluated_and_compared_by_them(tmp_path: Path) -> N
         assert {"plan/val", "plan_pass@2/val"} <= set(metrics)
         with np.load(tmp_path / view / "rollouts_val.npz") as arrays:
             assert arrays["planned"].mean() == metrics["plan/val"]["value"]
+    (_, _, rollout), (_, _, teacher) = from_models({"rollout": str(tmp_path / "swapped")}, [])
+    assert "model" in rollout.title
+    assert teacher.verdict.planned  # of the problem's own search
     comparison = compare(load_runs([tmp_path]), ["plan/val", "solve/val"])
     assert comparison.columns == ("plan/val", "solve/val")
     assert "| paired, plan/val" in markdown(comparison)
