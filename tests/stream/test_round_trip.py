@@ -39,7 +39,7 @@ def test_a_mutated_dialect_is_refused_in_one_line_or_reads_back() -> None:
     found = try_many(NUM_MUTATED, seed=5)
     assert sum(found.values()) == NUM_MUTATED
     assert found["refused"] > NUM_MUTATED / 5
-    assert found["round trip"] > NUM_MUTATED / 5
+    assert found["round trip"] > NUM_MUTATED / 8
 
 
 @pytest.mark.parametrize(
