@@ -23,7 +23,7 @@ def partners(lengths: Sequence[int], problems: Sequence[Hashable], ties: Sequenc
     """Return for each search of a group whose problem is to get it, -1 where there is none; a permutation of the rest.
 
     Searches that are neighbours by length change hands with each other (a draw, `ties`, orders those of one length),
-    if they are of different problems; of an odd number, the last three go round. O(n log n), and O(n^2) at worst.
+    if they are of different problems; of an odd number, the last three go round. O(n^2), for the n of a group.
     """
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], ties[i]))
     found = [-1] * len(order)

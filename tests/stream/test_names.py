@@ -42,13 +42,15 @@ def searches(env: PathStar) -> list[Trace]:
     [(STAR, BY_STATE | {"expand": "[ {node}"}), (STAR, BY_PATH), (DEEP, BY_PATH), (DEEP, BY_STATE | {"expand": "["})],
 )
 def test_streams_whose_nodes_have_such_names_read_back(env: PathStar, forms: dict[str, str]) -> None:
-    dialect, kinds = dialect_of(env, **forms), set()
+    dialect, kinds, tried = dialect_of(env, **forms), set(), 0
     for trace in searches(env):
         tokens, align, _ = encode(dialect, trace)
         found = decode(dialect, env, tokens)
         assert found.trace.equals(trace), dialect.text(tokens)
         assert np.array_equal(found.align, align)
         kinds |= set(trace.events[:, KIND].tolist())
+        tried += 1
+    assert tried == 2 * plain(60, 3)
     assert Event.BACKTRACK in kinds
 
 
