@@ -59,7 +59,11 @@ class DataConfig:
     """Which problems, how many, and how rows are packed."""
 
     context: int = key(256, "The tokens of a row.", low=16, high=131_072)
-    match: str = key("tokens", "What a run spends its budget of: tokens or problems.", choices=("tokens", "problems"))
+    match: str = key(
+        "tokens",
+        "What a run spends its budget of: tokens, problems, or seconds, which no run repeats bit by bit.",
+        choices=("tokens", "problems", "seconds"),
+    )
     train_tokens: int = key(
         3_000_000, "The training tokens, for match=tokens.", low=1, high=10**15, only={"match": ("tokens",)}
     )
@@ -69,6 +73,13 @@ class DataConfig:
         low=1,
         high=10**12,
         only={"match": ("problems",)},
+    )
+    train_seconds: float = key(
+        300.0,
+        "The seconds of training, for match=seconds; the first step, which compiles, does not count.",
+        above=0,
+        high=1e9,
+        only={"match": ("seconds",)},
     )
     num_problems: int = key(
         0, "The size of a fixed set of problems; 0 makes every visit a new problem.", low=0, high=10**12
@@ -86,6 +97,11 @@ class DataConfig:
     )
     block: int = key(2048, "The visits that are packed together.", low=1, high=65_536)
     shards: str | None = key(None, "A folder of token shards; null makes the same streams on the fly.", path=True)
+
+    @property
+    def budget(self) -> float:
+        """What `match` counts to."""
+        return {"tokens": self.train_tokens, "problems": self.train_problems, "seconds": self.train_seconds}[self.match]
 
     def __post_init__(self) -> None:
         check_keys(self, "data")
@@ -186,6 +202,12 @@ class EvalConfig:
     max_tokens: int | None = key(
         None, "The tokens that may be generated for a problem; null takes what the context leaves.", low=1, high=BILLION
     )
+    max_seconds: float | None = key(
+        None,
+        "The seconds after which no further problem is begun, shared out over splits and samples; null is no limit.",
+        above=0,
+        high=1e9,
+    )
     temperature: float = key(
         1.0, "The temperature of the samples of pass_k.", above=0, low=0.001, high=1000, only={"pass_k": None}
     )
@@ -200,6 +222,12 @@ class EvalConfig:
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(EVAL_SPLITS):
             known = ", ".join(EVAL_SPLITS)
             raise UserError(f"eval.splits must name some of {known}, each once, got {list(self.splits)}")
+        most = max(self.pass_k, default=0)
+        if self.max_seconds is not None and self.batch_size < most:
+            raise UserError(
+                f"eval.batch_size={self.batch_size} must be {most} with eval.max_seconds: the samples of a problem of "
+                "eval.pass_k begin together"
+            )
 
 
 @dataclass
@@ -221,6 +249,12 @@ class Config:
         check_keys(self, "")
         self.search.check("search")
         self.env.check_run(self)
+
+    @property
+    def timed(self) -> list[str]:
+        """The settings that make a result depend on how fast the machine is."""
+        seconds = [f"eval.max_seconds={self.eval.max_seconds:g}"] if self.eval.max_seconds is not None else []
+        return (["data.match=seconds"] if self.data.match == "seconds" else []) + seconds
 
     @property
     def whole_search_splits(self) -> list[str]:

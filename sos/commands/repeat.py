@@ -125,6 +125,7 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
     changed = [*changed_surroundings(provenance), *changed_data(config, provenance)]
     for line in changed:
         print(f"changed since: {line}", file=sys.stderr)
+    changed += [f"{key} follows the clock" for key in config.timed]
     if changed and not keep_going:
         raise UserError(
             f"{run} cannot be repeated as it was: {'; '.join(changed)} (keep_going=true repeats it all the same)"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import lightning as L
@@ -39,10 +39,12 @@ class Source(Protocol):
 
 
 class Budget(NamedTuple):
-    """What a training uses up: `amount` of "tokens" (positions that hold a token) or of "problems" (visits)."""
+    """What a training uses up: `amount` of "tokens" (positions that hold a token), of "problems" (visits) or of
+    "seconds" behind the first step.
+    """
 
     match: str
-    amount: int
+    amount: float
 
 
 class LengthWarmup(NamedTuple):
@@ -79,6 +81,7 @@ class Cursor:
     dropped: int = 0  # visits of finished blocks whose stream did not fit
     data_seconds: float = 0.0
     longest: int = 0  # tokens of a stream of this block at most; 0 at the start
+    train_seconds: float = 0.0  # from the end of the first step on, where seconds are what is used up
 
     def complaint(self, budget: Budget, block: int, context: int) -> str | None:
         """Return what is impossible about a cursor of a run with this budget and context and blocks of `block` visits,
@@ -87,12 +90,13 @@ class Cursor:
         counts = (self.block, self.row, self.tokens, self.streams, self.dropped, self.longest)
         if any(type(count) is not int or not 0 <= count < 2**62 for count in counts):
             return "it counts in what are no whole numbers from 0 up"
-        if type(self.data_seconds) not in (int, float) or not 0 <= self.data_seconds < math.inf:
-            return f"data_seconds={self.data_seconds!r}"
+        for name, seconds in (("data_seconds", self.data_seconds), ("train_seconds", self.train_seconds)):
+            if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+                return f"{name}={seconds!r}"
         # Every visit of a finished block was trained on or dropped; of the block at hand no more than its visits.
         before, behind = self.block * block, (self.block + 1) * block
         if budget.match == "problems":
-            before, behind = min(before, budget.amount), min(behind, budget.amount)
+            before, behind = min(before, int(budget.amount)), min(behind, int(budget.amount))
         if not before <= self.streams + self.dropped <= behind:
             return f"{self.streams} streams and {self.dropped} dropped ones, but {before} to {behind} visits"
         if self.longest > context or self.streams > self.tokens:
@@ -108,6 +112,9 @@ class PackedLoader:
     `rows_per_batch` / `world_size`. Blocks are made one at a time, while the device waits; `cursor` counts the
     seconds. Raises UserError where the ranks cannot share a batch, no stream of a block fits, or the cursor points
     behind the rows of its block.
+
+    Where seconds are used up, `progress` follows `clock`, which starts when the batch after the first is asked for: the
+    first step compiles. The batches are the same ones; how many there are is not.
     """
 
     def __init__(
@@ -129,16 +136,17 @@ class PackedLoader:
         self.source, self.budget, self.warmup, self.ranks, self.cursor = source, budget, warmup, ranks, cursor
         self.rows_per_batch, self.block, self.prompt_loss = rows_per_batch, block, prompt_loss
         self._order_key = stream_key(source.seed, "rows")
+        self.clock = time.perf_counter  # what budgets of seconds go by
 
     def num_blocks(self) -> int | None:
         """Blocks until the visits are used up, or None where tokens decide."""
-        return -(-self.budget.amount // self.block) if self.budget.match == "problems" else None
+        return -(-int(self.budget.amount) // self.block) if self.budget.match == "problems" else None
 
     def _rows(self, block: int, longest: int) -> tuple[Rows, int]:
         """Return the packed rows of a block and how many of its visits were dropped."""
         start, stop = block * self.block, (block + 1) * self.block
         if self.budget.match == "problems":
-            stop = min(stop, self.budget.amount)
+            stop = min(stop, int(self.budget.amount))
         context = self.source.context
         chunk = self.source.fill(start, stop).up_to(longest)
         if not len(chunk.prompts):
@@ -154,6 +162,8 @@ class PackedLoader:
         amount = self.budget.amount
         if self.budget.match == "tokens":
             return cursor.tokens / amount
+        if self.budget.match == "seconds":
+            return cursor.train_seconds / amount
         start = cursor.block * self.block
         size = min(self.block, amount - start)
         return (start + size * cursor.row / num_rows) / amount
@@ -171,7 +181,10 @@ class PackedLoader:
         rows, dropped = self._rows(cursor.block, longest)
         if cursor.row >= len(rows.tokens):
             raise UserError(f"damaged cursor: row {cursor.row} of block {cursor.block}, which has {len(rows.tokens)}")
+        began: float | None = None
         while True:
+            if began is not None:
+                cursor = replace(cursor, train_seconds=self.cursor.train_seconds + self.clock() - began)
             progress = self.progress(cursor, len(rows.tokens))
             if progress >= 1.0:
                 return
@@ -193,10 +206,21 @@ class PackedLoader:
             tokens = int((batch.doc_ids >= 0).sum())
             streams = int(((batch.positions == 0) & (batch.doc_ids >= 0)).sum())
             seconds += time.perf_counter() - started
-            cursor = Cursor(block, row, cursor.tokens + tokens, cursor.streams + streams, num_dropped, seconds, longest)
+            cursor = replace(
+                cursor,
+                block=block,
+                row=row,
+                tokens=cursor.tokens + tokens,
+                streams=cursor.streams + streams,
+                dropped=num_dropped,
+                data_seconds=seconds,
+                longest=longest,
+            )
             num_targets = int((batch.targets != IGNORE).sum())
             yield {**self._tensors(batch), "num_targets": num_targets, "progress": progress, "cursor": asdict(cursor)}
             started = time.perf_counter()
+            if began is None and self.budget.match == "seconds":
+                began = self.clock()
             if block == last_block:
                 return
 

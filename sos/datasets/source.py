@@ -52,7 +52,7 @@ def _check_budget(source: ShardSource, config: Config) -> None:
     from sos.data.loader import Budget, LengthWarmup, PackedLoader
 
     data = config.data
-    budget = Budget(data.match, data.train_tokens if data.match == "tokens" else data.train_problems)
+    budget = Budget(data.match, data.budget)
     warmup = LengthWarmup(data.length_warmup, data.length_start)
     rows = max(1, config.trainer.batch_tokens // source.context)
     if source.check_budget(budget, data.block, rows * source.context, warmup):

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class Evaluation:
     arrays: dict[str, dict[str, np.ndarray]]  # rollout r is tokens[offsets[r]:offsets[r + 1]], its prompt included
     texts: tuple[str, ...]  # Markdown of some rollouts, shared out evenly over the splits
     cost: Cost
+    not_begun: dict[str, int] = field(default_factory=dict)  # problems of a split that a limit of seconds left out
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all.
@@ -79,13 +80,17 @@ class Evaluation:
     def table(self) -> str:
         """Return the main metrics as an aligned table, the splits side by side."""
         splits = list(self.arrays)
-        rows = [["", *splits], ["problems", *(str(self.metrics[f"solve/{split}"].num) for split in splits)]]
+        rows = [["", *splits], ["problems", *map(self._num_problems, splits)]]
         for title, name in self._titles().items():
             cells = (format_metric(f"{name}/{split}", self.metrics[f"{name}/{split}"]) for split in splits)
             rows.append([title, *cells])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(line.rstrip() for line in lines)
+
+    def _num_problems(self, split: str) -> str:
+        num, left = self.metrics[f"solve/{split}"].num, self.not_begun.get(split, 0)
+        return f"{num} of {num + left}" if left else str(num)
 
     def _titles(self) -> dict[str, str]:
         """Return the rows of the table: title -> metric, as far as they were measured."""
@@ -119,9 +124,10 @@ def evaluate(
     ValueError where the environment cannot supply a split's problems.
     """
     started = time.perf_counter()
-    asked = _Asked(model, system, eval_config, progress, Cost())
-    evaluation = Evaluation({}, {}, {}, (), asked.cost)
     splits = eval_config.splits if splits is None else splits
+    limit = Limit(eval_config.max_seconds, len(splits) * (2 if eval_config.pass_k else 1))
+    asked = _Asked(model, system, eval_config, progress, Cost(), limit)
+    evaluation = Evaluation({}, {}, {}, (), asked.cost)
     texts: list[str] = []
     for number, split in enumerate(splits):
         problems = _find_problems(system, eval_config, split)
@@ -129,6 +135,9 @@ def evaluate(
             continue
         prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
         rollouts = _solve(asked, prompts, split)
+        if len(rollouts) < len(problems):
+            evaluation.not_begun[split] = len(problems) - len(rollouts)
+            problems, prompts = problems[: len(rollouts)], prompts[: len(rollouts)]
         judged = judge(system, problems, rollouts)
         flops = _flops(model, rollouts)
         found = _greedy_metrics(asked, problems, rollouts, judged)
@@ -148,13 +157,28 @@ def evaluate(
 
 
 class _Asked(NamedTuple):
-    """Who is evaluated and how; the cost is added to."""
+    """Who is evaluated and how; the cost and the limit are added to."""
 
     model: GPT
     system: System
     config: EvalConfig
     progress: Progress | None
     cost: Cost
+    limit: Limit
+
+
+class Limit:
+    """The seconds that rollouts may take, shared out evenly over what is still to be rolled out."""
+
+    def __init__(self, seconds: float | None, num_shares: int) -> None:
+        self._end = None if seconds is None else time.perf_counter() + seconds
+        self._shares = num_shares
+
+    def share(self) -> float | None:
+        """Return the `time.perf_counter()` at which the next share ends, or None where there is no limit."""
+        now, shares = time.perf_counter(), max(1, self._shares)
+        self._shares -= 1
+        return None if self._end is None else now + (self._end - now) / shares
 
 
 def _greedy_metrics(
@@ -177,9 +201,8 @@ def _sample_metrics(
 ) -> dict[str, Metric]:
     """Return pass@k and its costs, of samples on the first problems of a split."""
     num_samples = max(asked.config.pass_k)
-    chosen = slice(asked.config.pass_k_problems)
-    samples = _solve(asked, prompts[chosen], f"{split} pass@k", num_samples)
-    judged = judge(asked.system, problems[chosen].repeat(num_samples, 0), samples)
+    samples = _solve(asked, prompts[: asked.config.pass_k_problems], f"{split} pass@k", num_samples)
+    judged = judge(asked.system, problems[: len(samples) // num_samples].repeat(num_samples, 0), samples)
     flops, plan = _flops(asked.model, samples), asked.system.view.plan
     return pass_metrics(judged, flops, num_samples, asked.config.pass_k, plan)
 
@@ -224,7 +247,10 @@ def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.nd
 
 
 def _solve(asked: _Asked, prompts: Sequence[np.ndarray], phase: str, num_samples: int = 0) -> list[Rollout]:
-    """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each; add to the cost."""
+    """Return a greedy rollout per prompt, or `num_samples` drawn ones in a row for each; add to the cost.
+
+    Where there is a limit they are those of the first prompts, of one at least.
+    """
     model, config, progress = asked.model, asked.config, asked.progress
     if not asked.cost.rollouts and model.device.type == "cpu":
         rollout(model, prompts[:1], max_tokens=2)  # compiles kernels, which the rate is not to count
@@ -239,7 +265,17 @@ def _solve(asked: _Asked, prompts: Sequence[np.ndarray], phase: str, num_samples
         sample_indices=np.tile(np.arange(count), len(prompts)),
         batch_size=config.batch_size,
         progress=None if progress is None else lambda done, total: progress(phase, done, total),
+        until=asked.limit.share(),
     )
+    if len(rollouts) < count * len(prompts):
+        rollouts = rollouts[: len(rollouts) // count * count]
+        log.warning(
+            "%s: eval.max_seconds=%g was enough for %d of %d problems",
+            phase,
+            config.max_seconds,
+            len(rollouts) // count,
+            len(prompts),
+        )
     cost = asked.cost
     cost.rollout_seconds += time.perf_counter() - started
     cost.rollouts += len(rollouts)

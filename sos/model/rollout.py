@@ -7,12 +7,13 @@ batch can change it, up to the last bits of a matrix product.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -84,6 +85,7 @@ def rollout(
     sample_indices: np.ndarray | None = None,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
+    until: float | None = None,
     device: torch.device | str | None = None,
 ) -> list[Rollout]:
     """Continue all prompts until the end token, their budget or the model's context; return them in the same order.
@@ -100,6 +102,8 @@ def rollout(
         batch_size: largest number of slots, each with its part of a key/value cache as long as the longest rollout
             allowed; on a CPU fewer are faster, and only some are taken for each of torch's threads.
         progress: called with (problems done, problems in all) whenever some were completed.
+        until: the `time.perf_counter()` from which on no rollout is begun but the first `batch_size`; those that were
+            are finished and returned, which are the first of the prompts. None begins all.
         device: moves the model there first; None leaves it where it is.
 
     Raises ValueError, naming the value, if an argument is out of range or a prompt does not fit into the context.
@@ -118,9 +122,24 @@ def rollout(
     if len(todo) > 0:
         with _evaluating(model), torch.inference_mode():
             engines = _engines(model, min(batch_size, len(todo)), int(problems.limits.max()), eos_id, temperature)
-            queue = iter(todo.tolist())  # the engines share it: a list's iterator gives every item once
+            queue = _Queue(todo.tolist(), batch_size, until)  # the engines share it
             _join([_work(engine, queue, problems) for engine in engines], queue, problems.results, progress)
-    return [result for result in problems.results if result is not None]
+    return list(takewhile(lambda result: result is not None, problems.results))  # type: ignore[arg-type]
+
+
+class _Queue(Iterator[int]):
+    """Gives every item once, to any number of threads, and none behind the first `least` from `until` on."""
+
+    def __init__(self, items: Sequence[int], least: int, until: float | None) -> None:
+        self._first, self._others, self._until = iter(items[:least]), iter(items[least:]), until
+
+    def __next__(self) -> int:
+        item = next(self._first, None)
+        if item is not None:
+            return item
+        if self._until is not None and time.perf_counter() >= self._until:
+            raise StopIteration
+        return next(self._others)
 
 
 @contextmanager

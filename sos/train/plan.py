@@ -32,6 +32,21 @@ def check_devices(config: Config) -> None:
         )
 
 
+def check_clock(config: Config) -> None:
+    """Raise UserError where a budget of seconds cannot be kept to: ranks have clocks of their own, shards an end."""
+    options, data = config.trainer, config.data
+    ranks = options.devices * options.num_nodes
+    if data.match == "seconds" and data.shards is not None:
+        raise UserError(
+            f"data.match=seconds can use up more than data.shards={data.shards} holds; take data.match=tokens or problems"
+        )
+    if data.match == "seconds" and ranks > 1:
+        raise UserError(
+            f"data.match=seconds needs one process, trainer.devices={options.devices} and "
+            f"trainer.num_nodes={options.num_nodes} make {ranks}"
+        )
+
+
 def rows_per_batch(config: Config) -> int:
     """Return the rows of one optimizer step over all ranks. Raises UserError if there are fewer than ranks."""
     ranks = config.trainer.devices * config.trainer.num_nodes
@@ -46,8 +61,7 @@ def rows_per_batch(config: Config) -> int:
 
 def budget_of(config: Config) -> Budget:
     """Return what the training uses up."""
-    data = config.data
-    return Budget(data.match, data.train_tokens if data.match == "tokens" else data.train_problems)
+    return Budget(config.data.match, config.data.budget)
 
 
 def warmup_of(config: Config) -> LengthWarmup:
@@ -72,6 +86,7 @@ class Plan:
     def of(cls, config: Config) -> Plan:
         """Check the config and what it names; nothing is written. Raises UserError that names the key or the file."""
         check_devices(config)
+        check_clock(config)
         system = build_system(config)
         rows = rows_per_batch(config)
         gpt = gpt_config(config, len(system.dialect.vocab))
@@ -94,7 +109,12 @@ class Plan:
         """Return the evaluation of a look at the solve rate in mid-training."""
         options = self.config.trainer
         return replace(
-            self.config.eval, num_problems=options.probe_problems, pass_k=[], num_rollout_texts=0, legacy=False
+            self.config.eval,
+            num_problems=options.probe_problems,
+            pass_k=[],
+            num_rollout_texts=0,
+            legacy=False,
+            max_seconds=None,
         )
 
     def loader(self, ranks: Ranks, cursor: Cursor) -> PackedLoader:

@@ -257,6 +257,8 @@ def _log_first(plan: Plan, parts: Parts, origin: Origin) -> None:
         len(plan.system.dialect.vocab),
         plan.system.context,
     )
+    for key in plan.config.timed:
+        log.info("%s follows the clock: this run cannot be repeated bit by bit", key)
     probed = plan.config.trainer.probe_every
     answers = ("solve", "plan") if plan.config.stream.plan else ("solve",)
     found = (

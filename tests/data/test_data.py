@@ -223,6 +223,48 @@ def test_matching_on_problems_visits_exactly_that_many():
         assert 0 <= progress[0] < progress[-1] < 1
 
 
+class Clock:
+    """A clock that a test moves on."""
+
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_seconds_are_used_up_from_the_end_of_the_first_step_on():
+    whole = list(loader())
+    timed, clock = loader("seconds", 10), Clock()
+    timed.clock = clock
+    shares = []
+    for step, batch in enumerate(timed):
+        assert same_batches(batch, whole[step])  # the same batches as any budget's
+        shares.append(batch["progress"])
+        clock.now += 100 if step == 0 else 2.5  # the first step compiles
+    assert shares == [0, 0, 0.25, 0.5, 0.75]
+
+
+def test_a_run_of_seconds_goes_on_with_those_that_are_left():
+    def run(cursor: Cursor, steps: int) -> tuple[list[float], Cursor]:
+        timed, clock = loader("seconds", 10, cursor=cursor), Clock()
+        timed.clock = clock
+        shares = []
+        for batch in timed:
+            shares.append(batch["progress"])
+            clock.now += 2.5
+            if len(shares) == steps:
+                break
+        return shares, Cursor(**batch["cursor"])
+
+    first, cursor = run(Cursor(), 3)
+    assert first == [0, 0, 0.25]
+    assert cursor.train_seconds == 2.5
+    assert cursor.complaint(Budget("seconds", 10), 128, 256) is None
+    second, _ = run(cursor, 99)
+    assert second == [0.25, 0.25, 0.5, 0.75]
+    assert list(loader("seconds", 10, cursor=replace(cursor, train_seconds=10.0))) == []
+
+
 def test_ranks_share_the_rows_of_the_single_rank():
     whole = list(loader())
     ranks = [list(loader(ranks=Ranks(r, 2))) for r in range(2)]
@@ -281,6 +323,8 @@ def test_every_cursor_of_a_run_is_possible_and_a_changed_one_is_not(match: str, 
         ("longest", 257),
         ("data_seconds", float("nan")),
         ("data_seconds", None),
+        ("train_seconds", -1.0),
+        ("train_seconds", float("inf")),
         ("row", 1.0),
         ("tokens", 2**70),
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import time
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,17 @@ def test_progress_counts_up_to_all_problems(model: GPT, prompts: list[np.ndarray
     assert calls[-1] == (40, 40)
     assert all(total == 40 for _, total in calls)
     assert all(a < b for (a, _), (b, _) in pairwise(calls))
+
+
+def test_no_rollout_is_begun_when_time_is_up(
+    model: GPT, prompts: list[np.ndarray], naive: list[Rollout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_same(rollout(model, prompts, max_tokens=40, batch_size=6, until=0.0), naive[:6])
+    assert_same(rollout(model, prompts, max_tokens=40, batch_size=6, until=float("inf")), naive)
+    clock = count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))  # a second for every problem that is begun
+    found = rollout(model, prompts, max_tokens=40, batch_size=6, until=11.0)
+    assert_same(found, naive[: 6 + 11])
 
 
 def test_threads_share_the_problems(model: GPT, prompts: list[np.ndarray], naive: list[Rollout]) -> None:
