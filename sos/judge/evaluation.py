@@ -125,8 +125,8 @@ def evaluate(
     """
     started = time.perf_counter()
     splits = eval_config.splits if splits is None else splits
-    limit = Limit(eval_config.max_seconds, len(splits) * (2 if eval_config.pass_k else 1))
-    asked = _Asked(model, system, eval_config, progress, Cost(), limit)
+    time_limit = Limit(eval_config.max_seconds, len(splits) * (2 if eval_config.pass_k else 1))
+    asked = _Asked(model, system, eval_config, progress, Cost(), time_limit)
     evaluation = Evaluation({}, {}, {}, (), asked.cost)
     texts: list[str] = []
     for number, split in enumerate(splits):

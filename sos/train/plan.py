@@ -38,7 +38,8 @@ def check_clock(config: Config) -> None:
     ranks = options.devices * options.num_nodes
     if data.match == "seconds" and data.shards is not None:
         raise UserError(
-            f"data.match=seconds can use up more than data.shards={data.shards} holds; take data.match=tokens or problems"
+            f"data.match=seconds can use up more than data.shards={data.shards} holds; "
+            "data.match=tokens and data.match=problems go with it"
         )
     if data.match == "seconds" and ranks > 1:
         raise UserError(

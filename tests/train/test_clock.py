@@ -31,7 +31,7 @@ def test_a_run_of_seconds_ends_with_them(tmp_path: Path, caplog: pytest.LogCaptu
     train = json.loads((tmp_path / "run" / "metrics.json").read_text())["train"]
     assert train["steps"] >= 2
     assert train["seconds"] >= 0.5
-    with pytest.raises(UserError, match="data.match=seconds follows the clock; eval.max_seconds=60 follows"):
+    with pytest.raises(UserError, match=r"data\.match=seconds follows the clock; eval\.max_seconds=60 follows"):
         repeat(tmp_path / "run", tmp_path / "again", keep_going=False)
     assert not (tmp_path / "again").exists()
 
