@@ -46,7 +46,7 @@ def test_controls_say_what_is_matched() -> None:
     speedrun = composed("experiment=speedrun")
     problems = composed("experiment=speedrun", "control=path_same_problems")
     tokens = composed("experiment=speedrun", "control=path_same_tokens")
-    assert (speedrun.stream.view, speedrun.data.match) == ("full", "tokens")
+    assert (speedrun.stream.view, speedrun.data.match) == ("full", "seconds")
     assert (problems.stream.view, problems.data.match) == ("solution_path", "problems")
     assert (tokens.stream.view, tokens.data.match) == ("solution_path", "tokens")
     assert problems.data.train_problems == speedrun.data.train_problems
