@@ -16,9 +16,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sos.envs.config import EnvConfig
-from sos.envs.registry import DEFAULT, ENVIRONMENTS, environment_named
+from sos.envs.registry import DEFAULT, ENVIRONMENTS, UNNAMED, environment_named
 from sos.errors import UserError
-from sos.schema.keys import INT64, check_keys, chosen, describe_keys, hints, key, nearest, nested, refuse_unused
+from sos.schema.keys import (
+    INT64,
+    check_keys,
+    chosen,
+    default_of,
+    describe_keys,
+    hints,
+    key,
+    nearest,
+    nested,
+    refuse_unused,
+)
 from sos.schema.registry import Registry
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
@@ -322,14 +333,51 @@ def _plain(hint: Any, value: Any, name: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+# What a record means that was written before there was a `name`, by the schema that the name chooses.
+_FIRST_NAMES: dict[type, str] = {EnvConfig: UNNAMED, StrategyConfig: DEFAULT_SEARCH}
+
+
+def with_later_keys(stored: Any, current: Any, schema: type = Config) -> Any:
+    """Return a plain record from a file with the keys that came after it was written, each with its default: those
+    that the schema and `current`, the record as it would be written today, have and the file lacks.
+
+    The default is that of the day on which a key came. One that changes later has to be kept for this, as the first
+    names of environment and search are.
+    """
+    if not isinstance(stored, dict) or not isinstance(current, dict):
+        return stored
+    if schema is StrategyConfig and isinstance(current.get("name"), str):
+        schema = member_schema(current["name"], "search.strategies")
+    first = next((name for base, name in _FIRST_NAMES.items() if issubclass(schema, base)), None)
+    if first is not None and stored.get("name", first) != current.get("name"):
+        return stored  # it has the keys of another schema
+    known = hints(schema) | (chosen_schemas(current) if schema is Config else {})
+    result = dict(stored)
+    for declared in dataclasses.fields(schema):
+        name, inner = declared.name, nested(known[declared.name])
+        if name not in current:
+            continue
+        if inner is not None and inner is known[name]:
+            result[name] = with_later_keys(stored.get(name, {}), current[name], inner)
+        elif name not in stored:
+            result[name] = default_of(declared) if first is None or name != "name" else first
+        elif inner is not None and isinstance(stored[name], dict) and isinstance(current[name], dict):
+            members = stored[name].items()
+            result[name] = {key: with_later_keys(values, current[name].get(key), inner) for key, values in members}
+    return result
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the config as plain nested containers."""
     return dataclasses.asdict(config)
 
 
-def config_hash(config: Config) -> str:
-    """Return 16 hex digits over everything that decides a run's result; `resume` and `data.shards` do not."""
-    values = to_dict(config)
-    del values["resume"]
-    del values["data"]["shards"]
+def config_hash(config: Config | dict[str, Any]) -> str:
+    """Return 16 hex digits over everything that decides a run's result; `resume` and `data.shards` do not.
+
+    `config` may be the plain one of a file, whose hash does not know the keys that came later.
+    """
+    values = dict(to_dict(config) if isinstance(config, Config) else config)
+    values["data"] = {key: value for key, value in values.get("data", {}).items() if key != "shards"}
+    values.pop("resume", None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

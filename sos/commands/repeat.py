@@ -56,7 +56,7 @@ def read_record(run: Path) -> tuple[Config, dict[str, Any], dict[str, Any]]:
         raise
     except ValueError as error:
         raise UserError(f"{run / METRICS} was written under another schema: {error}") from error
-    if config_hash(config) != metrics.get("config_hash"):
+    if config_hash(metrics["config"]) != metrics.get("config_hash"):
         raise UserError(f"{run / METRICS}: the config does not fit its hash; was it edited?")
     return config, provenance, metrics
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,7 @@ def generate(job: Job, workers: int = 1, ready: Callable[[], None] = lambda: Non
     damaged shards, OSError where the disk is full or cannot be written, ChildProcessError where a worker was killed;
     finished shards are kept.
     """
-    begin(job.folder, job.plan)
+    job = replace(job, plan=begin(job.folder, job.plan))
     with claim(job.folder, f"generation of part {job.part} of {job.parts}", f".part-{job.part}-of-{job.parts}.lock"):
         own = job.shards()
         _remove_partial(job)
@@ -282,5 +282,4 @@ def _make(job: Job, own: list[int], missing: list[int], workers: int, ready: Cal
 
 def merge(job: Job) -> dict[str, Any]:
     """Check that the parts of all machines are there, with their checksums, and complete the manifest."""
-    begin(job.folder, job.plan)
-    return finish(job.folder, job.plan, check=True)
+    return finish(job.folder, begin(job.folder, job.plan), check=True)

@@ -12,7 +12,7 @@ import numpy as np
 from sos.data.chunks import Chunk, LeftOut
 from sos.data.traces import TraceChunk
 from sos.datasets.checks import COLUMNS, UNITS, Limits, check_streams, check_traces, open_column
-from sos.datasets.store import check_sums, first_difference, open_complete, shard_folder
+from sos.datasets.store import check_sums, open_complete, recipe_difference, shard_folder
 from sos.envs.registry import recorded_env
 from sos.errors import UserError
 
@@ -87,7 +87,7 @@ class ShardSource:
             self.shards = Shards(folder, "tokens", vocab_size)
         except ValueError as error:
             raise UserError(f"data.shards: {error}") from error
-        found = first_difference(self.shards.manifest["recipe"], recipe)
+        found = recipe_difference(self.shards.manifest["recipe"], recipe)
         if found:
             key, old, new = found
             raise UserError(f"data.shards={folder} was made with {key}={old}, this run has {key}={new}")

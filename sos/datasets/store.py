@@ -15,12 +15,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sos.config import with_later_keys
 from sos.datasets.checks import check_manifest, check_record, short
 from sos.errors import UserError
 from sos.files import TEMPORARY, cannot_write, json_bytes, read_json, write_json
@@ -81,6 +82,14 @@ def first_difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, An
                 return found
         return None
     return None if old == new else (prefix, old, new)
+
+
+def recipe_difference(stored: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first difference of a recipe from a file and the recipe of a run, or None.
+
+    What the file lacks since it was written before there was such a key has the key's default there.
+    """
+    return first_difference(with_later_keys(stored, current), current)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -194,10 +203,11 @@ def check_sums(path: Path, record: Mapping[str, Any]) -> None:
             raise UserError(f"damaged shard {path}: {name} has another checksum; delete the folder and generate again")
 
 
-def begin(folder: Path, plan: Plan) -> None:
+def begin(folder: Path, plan: Plan) -> Plan:
     """Make the folder and its manifest, or check that the one that is there is of the same plan.
 
-    Raises ValueError that names what differs, and OSError where the folder cannot be written.
+    Returns the plan, with the recipe as the folder has it: it may lack keys that came later. Raises ValueError that
+    names what differs, and OSError where the folder cannot be written.
     """
     path = folder / MANIFEST
     content = plan.to_dict()
@@ -207,7 +217,8 @@ def begin(folder: Path, plan: Plan) -> None:
         write_json(path, content, sync=True, replace=False)  # the first of several parts
     old = read_json(path)
     keys = ("format", "recipe", "visits", "shard_size", "code_hash")
-    found = first_difference({k: old.get(k) for k in keys}, {k: content[k] for k in keys})
+    stored = {k: old.get(k) for k in keys} | {"recipe": with_later_keys(old.get("recipe"), plan.recipe)}
+    found = first_difference(stored, {k: content[k] for k in keys})
     if found:
         key, before, now = found
         name = key.removeprefix("recipe.")
@@ -216,6 +227,7 @@ def begin(folder: Path, plan: Plan) -> None:
                 f"{folder} was begun by another version of the code; name another folder ({name} {before}, now {now})"
             )
         raise UserError(f"{folder} was made with {name}={before}, this run has {name}={now}; name another folder")
+    return replace(plan, recipe=old["recipe"])
 
 
 def finish(folder: Path, plan: Plan, *, check: bool) -> dict[str, Any]:

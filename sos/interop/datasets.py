@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import config_of, recipe
-from sos.datasets.store import first_difference
+from sos.datasets.store import recipe_difference
 from sos.envs.words import Words, words_of
 from sos.errors import UserError
 from sos.files import written_whole
@@ -81,7 +81,7 @@ def token_rows(shards: Shards) -> Batches:
     config = config_of(shards.manifest)
     system = build_system(config)
     words = words_of(system.env)
-    found = first_difference(
+    found = recipe_difference(
         shards.manifest["recipe"], recipe(config, "tokens", shards.manifest["recipe"]["split"], system.dialect)
     )
     if found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.config import Config, to_dict
+from sos.config import Config, to_dict, with_later_keys
 from sos.errors import UserError, visible
 from sos.runs.folder import LAST, RunFolder
 
@@ -38,7 +38,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def check_same_run(config: Config, loaded: LoadedCheckpoint) -> None:
     """Raise UserError, naming the key, where a checkpoint is of another run than `config`."""
-    old, new = flatten(loaded.config), flatten(to_dict(config))
+    current = to_dict(config)
+    old, new = flatten(with_later_keys(loaded.config, current)), flatten(current)
     for key in sorted(old.keys() | new.keys(), key=lambda name: (not name.startswith("env."), name)):
         if (key in BOUND or not key.startswith(FREE)) and old.get(key) != new.get(key):
             raise UserError(
