@@ -7,11 +7,12 @@ import hashlib
 import json
 from typing import Any
 
-from sos.config import Config, config_from_dict, to_dict
+from sos.config import VIEWS, Config, config_from_dict, to_dict
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
+from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
 from sos.system import MAX_TRACE_NODES, System, build_env, build_strategy
 
@@ -97,7 +98,10 @@ def dialect_hash(dialect: Dialect) -> str:
 
 
 def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None) -> dict[str, Any]:
-    """Return what decides the content of a data set of `kind` "traces" or "tokens", as plain nested containers."""
+    """Return what decides the content of a data set of `kind` "traces" or "tokens", as plain nested containers.
+
+    The numbers of views and heuristics of packages are no keys of the config; they stand in `parts`.
+    """
     values = to_dict(config)
     data = ("num_problems", "val_fraction", "held_out_fraction", *(("context",) if kind == "tokens" else ()))
     result = {
@@ -114,7 +118,24 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
         if stream["view"] != "dose":
             del stream["dose"]
         result["stream"] = stream
-    return result
+    parts = _numbers_of_parts(config, kind)
+    return result | ({"parts": parts} if parts else {})
+
+
+def _numbers_of_parts(config: Config, kind: str) -> dict[str, dict[str, Any]]:
+    """Return the numbers of the view and the heuristics that packages add, by the key that names one of them."""
+    env = build_env(config)
+    found = {f"{at}.heuristic": member.heuristic_kind(env, at) for at, member in config.search.members().items()}
+    parts = {key: heuristic() for key, heuristic in found.items() if heuristic is not None}
+    if kind == "tokens" and config.stream.view not in VIEWS:
+        parts["stream.view"] = added_view(config.stream.view).shown
+    return {key: _plain(part._asdict()) for key, part in parts.items()}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they will come back from a file; numpy's are numbers and lists there."""
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=lambda value: value.tolist()))
+    return plain
 
 
 def config_of(manifest: dict[str, Any]) -> Config:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from places import ROOT
 from shard_sets import SMALL, VISITS, files, job
 
 import sos.datasets.make
 from sos.compose import compose
-from sos.config import Config, config_from_dict, config_hash, to_dict
+from sos.config import ADDED_VIEWS, Config, config_from_dict, config_hash, to_dict
 from sos.datasets.make import generate, merge
 from sos.datasets.source import build_source, config_of, recipe
 from sos.datasets.store import recipe_difference
 from sos.datasets.verify import verify_set
+from sos.envs.countdown.heuristics import HEURISTIC_SCALE
+from sos.envs.heuristics import HEURISTICS
 from sos.errors import UserError
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.resume import BOUND, FREE, check_same_run
@@ -204,3 +208,69 @@ def test_the_hash_of_a_config_in_a_file_is_that_of_its_day() -> None:
     older = values | {"stream": {key: value for key, value in values["stream"].items() if key not in LATER}}
     assert config_hash(older) != config_hash(values)
     assert config_hash(older) == config_hash(older | {"resume": "run", "data": values["data"] | {"shards": "set"}})
+
+
+PARTS = {
+    "a view": (["stream.view=short:short"], "tokens", {"stream.view": {"most": 20}}),
+    "a heuristic": (["search.heuristic=gap:gap"], "tokens", {"search.heuristic": {"scale": HEURISTIC_SCALE}}),
+    "a heuristic of traces": (["search.heuristic=gap:gap"], "traces", {"search.heuristic": {"scale": HEURISTIC_SCALE}}),
+    "one of a mixture": (
+        ["search.name=mixture", "+search.strategies.a.name=dfs", "+search.strategies.b.heuristic=gap:gap"],
+        "traces",
+        {"search.strategies.b.heuristic": {"scale": HEURISTIC_SCALE}},
+    ),
+    "traces have no view": (["stream.view=short:short"], "traces", None),
+    "none": (["search.heuristic=mult", "stream.view=no_backtrack"], "tokens", None),
+}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("words", "kind", "parts"), PARTS.values(), ids=PARTS)
+def test_the_numbers_of_parts_of_packages_are_in_the_recipe(words: list[str], kind: str, parts: Any) -> None:
+    config = compose(words)
+    made = recipe(config, kind, "train", build_system(config).dialect)
+    assert made.get("parts") == parts
+    assert json.loads(json.dumps(made)) == made
+    assert config_of({"recipe": made}).search == config.search
+
+
+class Lists(NamedTuple):
+    weights: np.ndarray = np.array([1.5, 2])
+    pair: tuple[int, int] = (1, 2)
+    scale: np.int64 = np.int64(3)
+
+
+def test_arrays_are_recorded_as_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ADDED_VIEWS, "lists", Lists)
+    config = compose(["stream.view=lists"])
+    made = recipe(config, "tokens", "train", build_system(config).dialect)
+    assert made["parts"] == {"stream.view": {"weights": [1.5, 2.0], "pair": [1, 2], "scale": 3}}
+    assert json.loads(json.dumps(made)) == made
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("values", "registry", "name", "message"),
+    [
+        ({"stream": {"view": "short:short"}}, ADDED_VIEWS, "short", r"parts\.stream\.view\.most=20, .* has .*most=21"),
+        ({"search": {"heuristic": "gap:gap"}}, HEURISTICS, "gap", r"parts\.search\.heuristic\.scale=\d+, .* has .*=21"),
+    ],
+)
+def test_a_set_that_was_made_with_other_numbers_is_refused(
+    tmp_path: Path, values: dict[str, Any], registry: Any, name: str, message: str
+) -> None:
+    config = config_from_dict(SMALL | values | {"data": {"match": "problems", "train_problems": 60, "block": 20}})
+    generate(job(tmp_path / "set", values=SMALL | values, visits=60))
+    config.data.shards = str(tmp_path / "set")
+    assert len(build_source(config, build_system(config)).chunk(0, 60).visits) > 20
+    found = registry[name]
+    kind = found if isinstance(found, type) else next(iter(found.values()))
+    before = kind.__new__.__defaults__
+    kind.__new__.__defaults__ = (21,)  # as an edited package has it
+    try:
+        with pytest.raises(UserError, match=f"was made with {message}"):
+            build_source(config, build_system(config))
+        with pytest.raises(UserError, match=f"was made with {message}"):
+            generate(job(tmp_path / "set", values=SMALL | values, visits=60))
+    finally:
+        kind.__new__.__defaults__ = before
