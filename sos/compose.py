@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import itertools
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +18,15 @@ from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
 from sos.schema.keys import describe_keys, nearest, path_keys, unused
-from sos.schema.typed import first_foreign, typed_node
+from sos.schema.typed import first_foreign, typed_node, wrong_value
+from sos.schema.words import refuse_nameless
 from sos.search.config import SearchConfig, member_schema
 from sos.search.keys import StrategyConfig
 
 FOLDER_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
-_NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '[^']+' is not in struct\s+full_key: (\S+)")
+_NO_SUCH_KEY = re.compile(
+    r"Could not override '([^']+)'|Key '[^']+' (?:is not in struct|not in '\w+')\s+full_key: (\S+)"
+)
 # Config of conf/ -> the schema that it builds on, as Hydra knows it.
 SCHEMAS = {"config": "schema", "generate": "generate_schema"}
 # Group of which only the name is known while Hydra composes -> the schema of that, and the name by default.
@@ -167,7 +169,7 @@ def no_such_key(name: str, schema: type = Config, chosen: Mapping[str, type] | N
     return UserError(f"{name} is no key of the config{nearest(name, known_names(schema, chosen))}")
 
 
-_NO_NAME = "Config group override must be a string or a list"  # what Hydra says of `experiment=null`
+_MERGED = re.compile(r"Error merging override (.+)")
 
 
 @contextmanager
@@ -182,12 +184,8 @@ def explained(schema: type = Config) -> Iterator[None]:
         found = _NO_SUCH_KEY.search(f"{error}\n{error.__cause__}")
         if found:
             raise no_such_key(found[1] or found[2], schema) from error
-        raise UserError(one_line(error)) from error
-    except ValueError as error:
-        if not str(error).startswith(_NO_NAME):
-            raise
-        words = [word for word in sys.argv[1:] if word.endswith("=null") and "." not in word]
-        raise UserError(f"{words[0] if words else 'null'}: a group of the config takes a name, not null") from error
+        typed = _MERGED.match(str(error))
+        raise wrong_value(error.__cause__ or error, typed[1] if typed else "") or UserError(one_line(error)) from error
     except OverflowError as error:  # a whole number of hundreds of digits for a key that takes fractions
         key = re.search(r"full_key: (\S+)", str(error))
         raise UserError(f"{key[1] if key else 'a key'}: the number is too large") from error
@@ -253,6 +251,9 @@ def plainly() -> Iterator[None]:
         yield
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error
+        found = wrong_value(error)
+        if found:
+            raise found from error
         key = getattr(error, "full_key", None)
         text = str(cause).splitlines()[0]
         raise UserError(f"{key}: {text}" if key and key not in text else text) from error
@@ -364,6 +365,7 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import initialize_config_dir
 
     register()
+    refuse_nameless(overrides, config_folder())
     words = plain_paths(overrides)
     with explained(), initialize_config_dir(str(config_folder()), version_base="1.3"):
         return to_object(hydra_compose("config", overrides=words), words)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
 
-from sos.compose import combinations, compose
+import pytest
+from omegaconf import OmegaConf
+
+from sos.compose import combinations, compose, plainly
+from sos.config import BuiltInConfig, Config, StrategyConfig
+from sos.envs.path_star.config import PathStarConfig
 from sos.errors import UserError
+from sos.schema.keys import hints, nested
 
 
 @pytest.mark.parametrize(
@@ -27,6 +36,64 @@ def test_a_key_that_the_schema_lacks_is_named_with_the_nearest(word: str, messag
         compose([word])
     assert "\n" not in str(caught.value)
     assert " +" not in str(caught.value), "never advise the sign that hides a typo"
+
+
+SCHEMAS = {"all": Config, "path_star": PathStarConfig, "a member": BuiltInConfig}
+# Values of another type.
+WRONG: dict[Any, list[Any]] = {
+    str: [{"a": 1}, ["a"]],
+    int: ["word", [1]],
+    float: ["word", [1]],
+    bool: ["maybe", [True]],
+    int | None: ["word"],
+    list[str]: ["word", 3, [None]],
+    list[int]: ["word", 3, ["word"]],
+    dict[str, float]: [3, {"a": "word"}],
+    dict[str, StrategyConfig]: [3, {"a": 3}],
+}
+
+
+def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a schema with its type."""
+    for name, hint in ((field.name, hints(schema)[field.name]) for field in dataclasses.fields(schema)):
+        if nested(hint) is hint:
+            yield from leaves(hint, f"{prefix}{name}.")
+        else:
+            yield prefix + name, hint
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_a_value_of_another_type_is_one_line_for_every_key(schema: type) -> None:
+    keys = dict(leaves(schema))
+    node: Any = OmegaConf.structured(schema)
+    seen = 0
+    for name, hint in keys.items():
+        for value in [*WRONG.get(hint, []), *([] if type(None) in get_args(hint) else [None])]:
+            said = rf"^{re.escape(name)}(\[0\]|\.a)? must be [^;]*, got [^;]*$"
+            with pytest.raises(UserError, match=said) as caught, plainly():
+                OmegaConf.update(node, name, value)
+            assert str(caught.value).endswith(("null", "3", "]", "}", "'word'", "'maybe'")), value
+            assert "\n" not in str(caught.value)
+            seen += 1
+    assert seen > 2 * len(keys) - 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stream.view=null"], "stream.view must be a text, got null"),
+        (["eval.splits=val"], "eval.splits must be a list of texts, such as [val], got 'val'"),
+        (["eval.pass_k={a:1}"], "eval.pass_k must be a list of whole numbers, got {'a': 1}"),
+        (["eval.splits=[[a]]"], "eval.splits must be a list of texts, got [[a]]"),
+        (["env=path_star", "env.num_arms=null"], "env.num_arms must be a whole number, got null"),
+        (["search.weights=null"], "search.weights must be keys with values, got null"),
+        (["+search.strategies.a.width=x"], "search.strategies.a.width must be a whole number, got 'x'"),
+        (["stream=[3]"], "stream=[3]: a group of the config takes a name, not 3"),
+    ],
+)
+def test_what_hydra_is_given_is_said_in_the_same_words(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        compose(words)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,9 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
 
     from sos.compose import config_folder, explained, plain_paths, show_whole
     from sos.schema.keys import path_keys
+    from sos.schema.words import refuse_nameless
 
+    refuse_nameless(sys.argv[1:], config_folder())
     # Hydra takes the overrides in one piece only; with the flag in front, `a=1 -m b=2` is one.
     sys.argv[1:] = sorted(
         plain_paths(sys.argv[1:], path_keys(schema)), key=lambda word: word not in ("-m", "--multirun")

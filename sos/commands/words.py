@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from sos.errors import UserError, one_line
+from sos.schema.keys import fits, wrong_type
 
 Schema = TypeVar("Schema")
 _KEY = re.compile(r"(\+\+|\+|~)?([A-Za-z_][\w/-]*(?:\.\w+)*)(?:@[\w.]*)?=", re.ASCII)
@@ -178,15 +179,21 @@ def _typed(schema: type, name: str, word: str) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    hint = get_type_hints(schema)[name]
     try:
         override = OverridesParser.create().parse_override(word)
         if override.is_sweep_override():
             raise UserError(f"{word}: one value, or a list in brackets: {name}=[...]")
         found = OmegaConf.merge(OmegaConf.structured(schema), {name: override.value()})
-    except (HydraException, OmegaConfBaseException) as error:
+    except HydraException as error:
         raise UserError(f"{word}: {one_line(error)}") from error
+    except OmegaConfBaseException as error:
+        raise wrong_type(name, hint, override.value()) from error
     value: Any = OmegaConf.select(found, name)
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    if not fits(value, hint):  # a list in a list
+        raise wrong_type(name, hint, value)
+    return value
 
 
 def shown(value: Any) -> str:

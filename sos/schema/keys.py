@@ -135,21 +135,37 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f" (did you mean {like[0]}?)" if like else ""
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Tell whether a plain value has the type; an int is a float, too, but a bool is no number."""
     origin = typing.get_origin(hint)
     if origin is list:
-        return isinstance(value, (list, tuple)) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
+        return isinstance(value, (list, tuple)) and all(fits(item, typing.get_args(hint)[0]) for item in value)
     if origin is dict:
         of_keys, of_values = typing.get_args(hint)
-        return isinstance(value, dict) and all(_fits(k, of_keys) and _fits(v, of_values) for k, v in value.items())
+        return isinstance(value, dict) and all(fits(k, of_keys) and fits(v, of_values) for k, v in value.items())
     if typing.get_args(hint):
-        return any(_fits(value, option) for option in typing.get_args(hint))
+        return any(fits(value, option) for option in typing.get_args(hint))
     if isinstance(value, bool):
         return hint is bool or hint is Any
     if hint is float:
         return isinstance(value, (int, float))
     return hint is Any or isinstance(value, hint)
+
+
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+
+
+def wrong_type(name: str, hint: Any, value: Any) -> UserError:
+    """Return the error of a key whose value is not of its type, which it says in words."""
+    if typing.get_origin(hint) is list:
+        what = f"a list of {_PLAIN[typing.get_args(hint)[0]].removeprefix('a ')}s"
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(str(value)) <= 40:
+            what += f", such as [{value}]"
+    elif typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint):
+        what = "keys with values"
+    else:
+        what = " or ".join(_PLAIN.get(option, str(option)) for option in typing.get_args(hint) or [hint])
+    return UserError(f"{name} must be {what}, got {as_typed(repr(value) if isinstance(value, str) else value)}")
 
 
 def _check_number(name: str, value: float, limits: Mapping[str, Any]) -> None:
@@ -186,8 +202,8 @@ def check_keys(group: Any, prefix: str) -> None:
     for field in dataclasses.fields(schema):
         value, hint = getattr(group, field.name), declared[field.name]
         name = f"{prefix}.{field.name}" if prefix else field.name
-        if not _fits(value, hint):
-            raise UserError(f"{name} must be of type {field.type}, got {value!r}")
+        if not fits(value, hint):
+            raise wrong_type(name, hint, value)
         for place, number in _numbers(name, value):
             _check_number(place, number, field.metadata)
         choices = field.metadata.get("choices")
@@ -205,9 +221,9 @@ def unused(group: Any, prefix: str, name: str) -> str | None:
     for other, values in field.metadata.get("only", {}).items():
         found = getattr(group, other)
         if values is None and not found:
-            return f"needs {prefix}.{other}, which is {_shown(found)}"
+            return f"needs {prefix}.{other}, which is {as_typed(found)}"
         if values is not None and found not in values:
-            return f"has no use with {prefix}.{other}={_shown(found)}"
+            return f"has no use with {prefix}.{other}={as_typed(found)}"
     return None
 
 
@@ -217,12 +233,15 @@ def refuse_unused(group: Any, prefix: str) -> None:
         why = unused(group, prefix, field.name)
         value = getattr(group, field.name)
         if why and value != default_of(field):
-            raise UserError(f"{prefix}.{field.name}={_shown(value)} {why}")
+            raise UserError(f"{prefix}.{field.name}={as_typed(value)} {why}")
 
 
-def _shown(value: Any) -> str:
-    """Return a value as it is typed."""
+def as_typed(value: Any) -> str:
+    """Return a value as it is typed, cut where it is long."""
     if value is None:
         return "null"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, (list, tuple)):
+        text = "[" + ",".join(map(as_typed, value)) + "]"
+    else:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

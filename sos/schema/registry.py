@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from sos.errors import UserError
+from sos.schema.keys import wrong_type
 
 Part = TypeVar("Part")
 
@@ -58,7 +59,7 @@ class Registry(dict[str, Part], Generic[Part]):
         said."""
         key = key or self.key
         if not isinstance(name, str):
-            raise UserError(f"{key} must be of type str, got {name!r}")
+            raise wrong_type(key, str, name)
         found = self.find(name, key)
         if found is None:
             known = ", ".join([*self.known(), *besides])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from places import CONF, ROOT
@@ -98,8 +99,14 @@ def test_choices_that_are_spelled_out_are_those_of_the_rooms_below() -> None:
         (["losses", "a", "b"], "one RUN at a time"),
         (["losses", "a", "split=test"], "split must be one of train, val, val_target, got test"),
         (["losses", "a", "problems=0"], "problems must be at least 1, got 0"),
-        (["losses", "a", "problems=many"], "problems=many: "),
+        (["losses", "a", "problems=many"], "problems must be a whole number, got 'many'"),
         (["losses", "a", "problems=1,2"], "problems=1,2: one value"),
+        (["parts", "modules=short"], "modules must be a list of texts, such as [short], got 'short'"),
+        (["parts", "modules={a:1}"], "modules must be a list of texts, got {'a': 1}"),
+        (["parts", "modules=[[a]]"], "modules must be a list of texts, got [[a]]"),
+        (["train", "experiment=null"], "experiment=null: a group of the config takes a name, not null"),
+        (["train", "-m", "stream=dose,3"], "stream=dose,3: a group of the config takes a name, not 3"),
+        (["train", "stream=[null]"], "stream=[null]: a group of the config takes a name, not null"),
         (["scaling", "a", "parameters=inf"], "parameters must be a finite number"),
         (["convert", "a", "to=json"], "to must be one of sos, published, got json"),
         (["export", "a"], "out=... is missing"),
@@ -117,6 +124,23 @@ def test_a_word_that_does_not_fit_is_one_line(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert complaint in error
+
+
+def test_a_value_of_another_type_is_one_line_for_every_option() -> None:
+    """A single word for a list, and null for whatever is no text."""
+    seen = {"list": 0, "null": 0}
+    for verb in VERBS:
+        if verb.hydra:
+            continue
+        schema = verb.module().Options
+        for name in Known.of(schema).keys:
+            hint = get_type_hints(schema)[name]
+            words = ["word", "3", "null", "{a:1}"] if get_origin(hint) is list else ["null"]
+            for value in words if hint not in (str, str | None) and type(None) not in get_args(hint) else ():
+                with pytest.raises(UserError, match=rf"^{name} must be [^;]*, got [^;]*$"):
+                    read(schema, [f"{name}={value}"])
+                seen["null" if value == "null" else "list"] += 1
+    assert min(seen.values()) > 3
 
 
 def test_paths_need_no_quotes(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_keys_of_a_file_of_another_environment_are_refused() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["env.num_nodes=x"], "env.num_nodes: Value 'x' of type 'str' could not be converted to Integer"),
+        (["env.num_nodes=x"], "env.num_nodes must be a whole number, got 'x'"),
         (["env.num_nodes=1"], "env.num_nodes must be at least 2, got 1"),
         (["env.num_nodes=null"], "env.num_nodes"),
         (["env.num_nodes=???"], "env.num_nodes is missing: say env.num_nodes=..."),

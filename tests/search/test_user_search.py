@@ -124,7 +124,7 @@ def test_the_name_chooses_the_keys() -> None:
         (["search.speed=3"], "search.speed is no key of the config"),
         (["search.name=dive", "search.sped=3"], "search.sped is no key of the config (did you mean search.speed?)"),
         (["search=beam_paper", "search.name=dive"], "search.visit_leaves is no key of the config"),
-        (["search.name=dive", "search.depth=x"], "search.depth: Value 'x' of type 'str' could not be converted to Integer"),
+        (["search.name=dive", "search.depth=x"], "search.depth must be a whole number, got 'x'"),
         (["search.name=dive", "search.speed=10"], "search.speed must be at most 9, got 10.0"),
         (["search.name=dive", "search.speed=5"], "search.speed=5.0 must not be above search.depth=3"),
         (
