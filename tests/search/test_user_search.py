@@ -132,7 +132,7 @@ def test_the_name_chooses_the_keys() -> None:
             "search.strategies.a.speed=5.0 must not be above search.strategies.a.depth=3",
         ),
         (["search.name=mixture", "+search.strategies.a={name: dive, width: 5}"], "search.strategies.a.width is no key"),
-        (["search.name=mixture", "+search.strategies.a={name: dive, depth: x}"], "search.strategies.a.depth: Value 'x'"),
+        (["search.name=mixture", "+search.strategies.a={name: dive, depth: x}"], "strategies.a.depth must be a whole number, got 'x'"),
         (
             ["search.name=jump"],
             "search.name must be one of dfs, beam, best_first, widening, dive, mixture, or MODULE:NAME of one of your "

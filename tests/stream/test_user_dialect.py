@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from drivers import run_search
 from places import ROOT
+from sizes import plain
 
 from sos.compose import compose
+from sos.data.splits import sample_problems
 from sos.envs.countdown.rules import Countdown
 from sos.envs.path_star.rules import PathStar
 from sos.errors import UserError
@@ -21,6 +24,8 @@ from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import load_dialect, load_source
 from sos.stream.dialect.registry import register_dialect
 from sos.stream.dialect.source import DIALECTS
+from sos.stream.verify import verify_tokens
+from sos.stream.views import view_trace
 from sos.system import build_system
 
 HOME = ROOT / "tests" / "user_package"
@@ -87,6 +92,35 @@ def test_an_installed_package_names_a_dialect(tmp_path: Path, monkeypatch: pytes
 def test_what_is_not_there_is_one_line(name: str, env: Any, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)) as caught:
         load_source(name, env)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("home")
+def test_its_plan_is_written_read_back_and_judged() -> None:
+    system = build_system(compose(["stream.dialect=loud:loud", "stream.plan=true"]))
+    assert "SO" not in load_dialect("loud", ENV, 120).vocab.tokens
+    planned = 0
+    for problem in sample_problems(system.env, system.splits, "train", plain(20, 5)):
+        trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem))
+        tokens = encode(system.dialect, trace)[0]
+        assert decode(system.dialect, system.env, tokens).trace.equals(trace)
+        verdict, row = verify_tokens(system.dialect, system.env, problem, tokens)[0], list(tokens)
+        assert (verdict.solved, verdict.planned) == (True, True)
+        assert not verdict.errors.any()
+        last = len(row) - 1 - row[::-1].index(system.dialect.vocab.tokens.index("SO"))
+        short = verify_tokens(system.dialect, system.env, problem, np.array([*row[:last], row[-1]]))[0]
+        assert (short.solved, short.planned) == (True, False)  # the plan stops on the way
+        planned += 1
+    assert planned == plain(20, 5)
+
+
+@pytest.mark.usefixtures("home")
+def test_without_the_form_no_plan_can_be_asked_for() -> None:
+    forms = {name: form for name, form in load_source("loud:loud", ENV).source["forms"].items() if name != "plan"}
+    register_dialect("hushed", {"spacing": "free", "forms": forms}, "countdown")
+    assert build_system(compose(["stream.dialect=hushed"])).dialect.name == "hushed"
+    with pytest.raises(UserError, match=r"hushed.*needs the form 'plan'") as caught:
+        build_system(compose(["stream.dialect=hushed", "stream.plan=true"]))
     assert "\n" not in str(caught.value)
 
 
