@@ -1,4 +1,4 @@
-"""Tests of the evaluation: exact metrics on hand-made rollouts, the teacher, the curve, the files and the texts."""
+"""Tests of the evaluation: exact metrics on hand-made rollouts, the teacher, the curve and the files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drivers import run_search
+from hand_made import (
+    CONFIG,
+    CUT,
+    FALSE_GOAL,
+    PERFECT,
+    PROBLEM,
+    hand_made,
+    stream,
+    teacher_stream,
+)
 
 import sos.judge.evaluation as evaluation_module
-from sos.config import Config, DataConfig, EvalConfig, SearchConfig, StreamConfig
+from sos.config import DataConfig, EvalConfig, StreamConfig
 from sos.data.splits import sample_problems
 from sos.envs.countdown.config import CountdownConfig
-from sos.judge.evaluation import Cost, Evaluation, evaluate, rollout_text, write_metrics
+from sos.judge.evaluation import Cost, Evaluation, evaluate, write_metrics
 from sos.judge.intervals import wilson
 from sos.judge.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.rollouts import judge, pass_metrics, summarize, teacher_solves
@@ -27,21 +36,8 @@ from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.published.judging import legacy_metrics
 from sos.runs.finished import load_runs
-from sos.stream.codec import encode, encode_prompt
+from sos.stream.codec import encode_prompt
 from sos.system import System, build_system, gpt_config
-from sos.trace import Outcome
-
-PROBLEM = np.array([14, 3, 2, 3, 4], np.int32)
-PERFECT = "3 * 4 = 12 [ 2 12 ] 2 + 12 = 14 !"
-DETOUR = f"2 + 3 = 6 [ 4 6 ] 4 + 6 = 10 x < 0 [ 2 3 4 ] {PERFECT}"  # 2 + 3 is 5
-UNREADABLE = "3 * 4 = 12 ] ["
-FALSE_GOAL = "2 + 3 = 5 [ 4 5 ] 4 + 5 = 9 !"
-CUT = "2 + 3 ="
-ENV = CountdownConfig(max_target=50, max_value=100)
-CONFIG = Config(
-    env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3, held_out_fraction=0.1)
-)
-CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 
 @pytest.fixture(scope="module")
@@ -53,26 +49,6 @@ def system() -> System:
 def model(system: System) -> GPT:
     torch.manual_seed(0)
     return GPT(gpt_config(CONFIG, len(system.dialect.vocab)))
-
-
-def stream(system: System, text: str, finished: bool = True, problem: np.ndarray = PROBLEM) -> Rollout:
-    """Return a rollout whose written part reads `text`."""
-    prompt = encode_prompt(system.dialect, problem)
-    written = system.dialect.vocab.tokenizer().encode(text, add_special_tokens=False).ids + [2] * finished
-    return Rollout(np.array(prompt + written, np.int32), len(prompt), finished, np.zeros(len(written), np.float32))
-
-
-def hand_made(system: System) -> list[Rollout]:
-    """Return five rollouts for PROBLEM: solved, solved after a slip, unreadable, false goal, cut."""
-    ended = [stream(system, text) for text in (PERFECT, DETOUR, FALSE_GOAL)]
-    return [*ended[:2], stream(system, UNREADABLE, False), ended[2], stream(system, CUT, False)]
-
-
-def teacher_stream(system: System, problem: np.ndarray) -> tuple[np.ndarray, int, bool]:
-    """Return (tokens, prompt tokens, solved) of the strategy's own search, by the slow road."""
-    trace = run_search(system.strategy, system.env, problem)
-    tokens, _, num_prompt = encode(system.dialect, trace)
-    return tokens, num_prompt, trace.outcome == Outcome.SOLVED
 
 
 def perfect_rollout(system: System, gibberish: int = 0) -> Any:
@@ -381,79 +357,8 @@ def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.M
     assert nothing.table().splitlines()[-2].split()[:4] == ["tokens", "per", "solved", "-"]
 
 
-def text_lines(system: System, rollout: Rollout) -> tuple[str, list[str]]:
-    """Return the verdict and the event lines of a rollout's text."""
-    _, _, verdict, _, _, *lines, fence = rollout_text(system, PROBLEM, rollout.tokens).splitlines()
-    assert fence == "```"
-    return verdict, lines
-
-
-def test_texts_say_whether_the_plan_is_right(system: System) -> None:
-    planning = build_system(replace(CONFIG, stream=StreamConfig(plan=True)))
-    right, wrong = "plan 3 * 4 = 12 plan 2 + 12 = 14", "plan 3 * 4 = 12"
-    for written, verdict, marked in (
-        (f"{PERFECT} {right}", "**solved with 15 of 28 generated tokens, the plan is right**", True),
-        (right, "**not solved, the plan is right**; ends as solved; no mistake", True),
-        (f"{PERFECT} {wrong}", ", the plan is wrong**", False),
-    ):
-        text = rollout_text(planning, PROBLEM, stream(planning, written).tokens)
-        assert verdict in text, text
-        assert ("right plan\n" in text) == marked
-
-
 def test_the_rollouts_of_splits_that_are_not_evaluated_again_are_removed(tmp_path: Path) -> None:
     arrays = {"solved": np.ones(3, bool)}
     for splits in (("val", "val_target"), ("val",)):
         Evaluation({}, {}, dict.fromkeys(splits, arrays), (), Cost()).write(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == [f"rollouts_{split}.npz" for split in splits]
-
-
-def test_texts_mark_the_first_mistake_and_the_goal(system: System) -> None:
-    solved, slip, unreadable, false_goal, cut = hand_made(system)
-    verdict, lines = text_lines(system, solved)
-    assert verdict == "Verdict: **solved with 15 of 16 generated tokens**; ends as solved; no mistake."
-    assert [line.split(maxsplit=2)[0] for line in lines] == ["0", "1", "2", "3", "*", "5"]
-    assert lines[1].endswith("3 * 4 = 12")
-    assert lines[4].split() == ["*", "4", "!", "goal"]
-
-    verdict, lines = text_lines(system, slip)
-    assert verdict.endswith("ends as solved; 1 mistake, the first at event 1 (arithmetic).")
-    assert [line for line in lines if "→" in line] == [lines[1]]
-    assert lines[1].startswith("→   1  2 + 3 = 6 ")
-    assert lines[1].endswith("← arithmetic")
-    assert lines[-2].endswith("goal")
-
-    verdict, lines = text_lines(system, unreadable)
-    assert verdict == "Verdict: **not solved**; becomes unreadable; 1 mistake, the first at event 2 (malformed)."
-    assert lines[2] == "→   2  [unreadable from here:] ] [  ← malformed"
-
-    verdict, lines = text_lines(system, false_goal)
-    assert lines[4].split() == ["→", "4", "!", "←", "false_goal"]
-    assert not any(line.startswith("*") for line in lines)
-
-    verdict, lines = text_lines(system, cut)
-    assert verdict == "Verdict: **not solved**; never ends; no mistake."
-    assert lines[1].split(maxsplit=1) == ["1", "2 + 3 ="]
-
-
-def test_texts_show_anything(system: System) -> None:
-    prompt = encode_prompt(system.dialect, PROBLEM)
-    text = rollout_text(system, PROBLEM, [*prompt, -7, 2**40, *[5] * 30])
-    assert "[unreadable from here:] <-7> <1099511627776> 2 2" in text
-    assert "(and 8 more tokens)" in text
-    assert "not solved" in rollout_text(system, PROBLEM, [])
-    assert "unreadable" in rollout_text(system, PROBLEM, [9, 9])
-
-
-def test_texts_of_the_published_wording_have_one_line_per_event() -> None:
-    system = build_system(
-        replace(CONFIG, stream=StreamConfig(dialect="sos", numbers="digits"), data=DataConfig(context=2048))
-    )
-    tokens, _, solved = teacher_stream(system, PROBLEM)
-    assert solved
-    trace = run_search(system.strategy, system.env, PROBLEM)
-    text = rollout_text(system, PROBLEM, tokens)
-    lines = text.split("```text\n")[1].split("\n```")[0].splitlines()
-    assert len(lines) == len(trace.events)
-    assert "no mistake" in text
-    assert "Goal Reached" in lines[-2]
