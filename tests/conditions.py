@@ -26,7 +26,8 @@ from users import AS_USER
 
 from sos.kernels import VERSION, cache_folders
 from sos.published.metric import rate
-from sos.published.records import FIELDS, first_solution, optimal_path
+from sos.published.records import FIELDS
+from sos.published.solutions import first_solution, optimal_path
 
 SOS = [sys.executable, "-m", "sos"]
 SMALL_DISK = 200  # bytes that a file may have on a disk that is full

@@ -14,7 +14,8 @@ from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
 from sos.judge.metrics import Metric, chance_metric, mean_metric
 from sos.published.metric import node_alignment, parse_tree
-from sos.published.records import published_strategies, published_text, trace_text
+from sos.published.names import published_strategies
+from sos.published.wording import published_text, trace_text
 from sos.search.run import run_search
 from sos.stream.dialect.compile import Dialect
 

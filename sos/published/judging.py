@@ -11,7 +11,8 @@ from sos.judge import registry
 from sos.judge.metrics import Metric, mean_metric, rate_metric
 from sos.model.rollout import Rollout
 from sos.published.metric import ERROR_KINDS, parse_tree, rate
-from sos.published.records import published_strategies, published_text
+from sos.published.names import published_strategies
+from sos.published.wording import published_text
 from sos.search import mix
 from sos.system import System
 

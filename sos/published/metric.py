@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sos.published.records import MAX_EXPLORED, explored_rating
+from sos.published.ratings import MAX_EXPLORED, explored_rating
 
 VALID = "Valid path."
 NO_START = "Invalid input: Cannot find the initial state in the first line."

@@ -9,7 +9,7 @@ from sos.data.coverage import coverage
 from sos.envs.countdown.rules import Countdown
 from sos.errors import UserError
 from sos.judge.metrics import Metric, format_metric, mean_metric, rate_metric
-from sos.published.records import published_strategies, published_weight
+from sos.published.names import published_strategies, published_weight
 from sos.search import mix
 from sos.system import MAX_TRACE_NODES, System
 

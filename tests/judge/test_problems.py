@@ -16,8 +16,9 @@ from sos.data.splits import evaluation_problems
 from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
 from sos.judge.problems import split_problems
-from sos.published.records import published_strategies, published_weight, trace_text
+from sos.published.names import published_strategies, published_weight
 from sos.published.strategies import ANY, MEAN, MIXTURE, as_lines, as_text, solve_table
+from sos.published.wording import trace_text
 from sos.search.depth_first import DepthFirst
 from sos.system import System, build_system
 from sos.trace import Outcome

@@ -18,7 +18,8 @@ from sos.data.splits import evaluation_problems
 from sos.envs.countdown.config import CountdownConfig
 from sos.published.alignment import align_rollouts, table, visited_states
 from sos.published.metric import parse_tree
-from sos.published.records import published_strategies, published_text, trace_text
+from sos.published.names import published_strategies
+from sos.published.wording import published_text, trace_text
 from sos.stream.codec import encode, encode_prompt
 from sos.stream.dialect.compile import Dialect
 from sos.system import System, build_system

@@ -19,16 +19,9 @@ from sos.datasets.files import parse_trace, trace_line
 from sos.envs.countdown.rules import Countdown
 from sos.files import read_json_lines
 from sos.published.metric import rate
-from sos.published.records import (
-    FIELDS,
-    first_solution,
-    from_record,
-    join_name,
-    optimal_path,
-    published_strategies,
-    split_name,
-    to_record,
-)
+from sos.published.names import join_name, published_strategies, split_name
+from sos.published.records import FIELDS, from_record, to_record
+from sos.published.solutions import first_solution, optimal_path
 from sos.trace import Outcome, Trace
 
 main = partial(call, "convert")
