@@ -36,7 +36,7 @@ GROUPS = {
         "paper_mixture",
         "widening",
     ],
-    "stream": ["sos", "dense", "checked"],
+    "stream": ["sos", "dense", "checked", "checked_dense"],
     "optim": ["adamw"],
     "env": ["countdown_paper"],
     "experiment": ["smoke", "speedrun", "paper/sos"],

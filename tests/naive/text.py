@@ -194,7 +194,8 @@ def solves_compact(
     return False
 
 
-_CHECKED = _COMPACT | {"dead_end": re.compile(rf"\? {_N} x"), "goal": re.compile(rf"\? {_N} !")}
+_TESTS = {"dead_end": re.compile(rf"\? {_N} x"), "goal": re.compile(rf"\? {_N} !")}
+_CHECKED, _CHECKED_DENSE = _COMPACT | _TESTS, _DENSE | _TESTS
 
 
 def solves_checked(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
@@ -202,4 +203,15 @@ def solves_checked(text: str, numbers: list[int], target: int, max_value: int = 
     return solves_compact(text, numbers, target, max_value, _CHECKED)
 
 
-JUDGES = {"sos": solves, "compact": solves_compact, "dense": solves_dense, "checked": solves_checked}
+def solves_checked_dense(text: str, numbers: list[int], target: int, max_value: int = INT32_MAX) -> bool:
+    """Say whether a text of the checked dense dialect solves the problem."""
+    return solves_compact(text, numbers, target, max_value, _CHECKED_DENSE)
+
+
+JUDGES = {
+    "sos": solves,
+    "compact": solves_compact,
+    "dense": solves_dense,
+    "checked": solves_checked,
+    "checked_dense": solves_checked_dense,
+}

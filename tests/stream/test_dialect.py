@@ -175,7 +175,8 @@ def test_ranks_above_the_largest_number_read_back() -> None:
 def test_files(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
     with pytest.raises(
-        ValueError, match=r"no dialect '.*mine.yaml'; those of Countdown are checked, compact, dense, sos"
+        ValueError,
+        match=r"no dialect '.*mine.yaml'; those of Countdown are checked, checked_dense, compact, dense, sos",
     ):
         load_dialect(str(path), ENV, 9)
     with pytest.raises(ValueError, match="no dialect 'compat'"):

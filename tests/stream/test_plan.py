@@ -30,7 +30,7 @@ from sos.trace import ACTION, KIND, NODE, PARENT, Event, Trace
 
 COUNTDOWN = Countdown(num_numbers=4, max_number=20, max_target=60, max_value=120)
 PATH_STAR = PathStar(num_arms=3, arm_nodes=4, num_labels=15)
-DIALECTS = [*((COUNTDOWN, name) for name in ("checked", "compact", "dense", "sos"))]
+DIALECTS = [*((COUNTDOWN, name) for name in ("checked", "checked_dense", "compact", "dense", "sos"))]
 DIALECTS += [*((PATH_STAR, name) for name in ("checked", "compact", "published"))]
 SEARCH = DepthFirst()
 OF_TRACES = [kind for kind, name in enumerate(VIEWS) if name != "swapped"]

@@ -81,10 +81,14 @@ def test_an_installed_package_names_a_dialect(tmp_path: Path, monkeypatch: pytes
         (
             "quiet",
             ENV,
-            "stream.dialect: no dialect 'quiet'; those of Countdown are checked, compact, dense, sos, or give a YAML file "
-            "or MODULE:NAME",
+            "stream.dialect: no dialect 'quiet'; those of Countdown are checked, checked_dense, compact, dense, sos, or "
+            "give a YAML file or MODULE:NAME",
         ),
-        ("loud:quiet", ENV, "no dialect 'loud:quiet'; those of Countdown are checked, compact, dense, sos, loud, or"),
+        (
+            "loud:quiet",
+            ENV,
+            "no dialect 'loud:quiet'; those of Countdown are checked, checked_dense, compact, dense, sos, loud, or",
+        ),
         ("loud:loud", PathStar(), "no dialect 'loud:loud' for PathStar, but for Countdown; those of PathStar are"),
         ("noise:loud", ENV, "stream.dialect=noise:loud: there is no module noise; is its folder on PYTHONPATH?"),
     ],
