@@ -53,8 +53,8 @@ class Error(IntEnum):
 
     NONE = 0
     # An event where it makes no sense: a search after the goal or the plan, a second plan, a dead end of an inner node
-    # that nothing proves to be one, a visit of a leaf. But a leaf that was called a dead end may be visited once: the published beam search takes
-    # leaves from its heap like other nodes.
+    # that nothing proves to be one, a visit of a leaf. But a leaf that was called a dead end may be visited once: the
+    # published beam search takes leaves from its heap like other nodes.
     ORDER = 1
     JUMP = 2  # to a node that does not exist (yet), was expanded before (expand) or was not (backtrack)
     OPERAND = 3  # an operand that the parent's stated state does not hold
