@@ -33,7 +33,7 @@ from sos.envs.sudoku.grid import (
     digit_at,
     first_empty,
     first_with_fewest,
-    hidden_digits,
+    hidden_digit,
     is_hidden,
     load,
     load_problem,
@@ -262,7 +262,7 @@ def _deduced_move(size, kind, work):
     for cell in range(size * size):
         if work[DIGITS + cell] != 0:
             continue
-        found = hidden_digits(size, work, cell) if kind == HIDDEN else np.int64(0)
+        found = hidden_digit(size, work, cell) if kind == HIDDEN else np.int64(0)
         if found == 0 and num_digits(work[CANDIDATES + cell]) == 1:
             found = work[CANDIDATES + cell]
         if found != 0:
