@@ -196,8 +196,11 @@ def _own_witness(env, problem, state, value):
 
 @capability(_own_witness)
 def proves_dead(env, problem, state, value):
-    """Say whether `value`, which a dead end quotes, proves that no goal follows from `state`. A state that is `OPEN` may
-    be called a dead end where it has such a proof; any valid one will do, of which `witness` gives one."""
+    """Say whether `value`, which a dead end quotes, proves that no goal follows from `state`.
+
+    A state that is `OPEN` may be called a dead end where it has such a proof; any valid one will do, of which `witness`
+    gives one.
+    """
     return implementation_of("proves_dead", type(env))(env, problem, state, value)
 
 

@@ -15,8 +15,8 @@ class SudokuConfig(EnvConfig):
 
     name: str = key("sudoku", "The environment.", choices=("sudoku",))
     size: int = key(4, "The rows, columns and digits of a grid.", choices=(4, 6, 9))
-    min_clues: int = key(5, "The fewest clues that are asked for; where they would not do, more stay.", low=0, high=80)
-    max_clues: int = key(7, "The most clues that are asked for.", low=0, high=80)
+    min_clues: int = key(4, "The fewest clues that are asked for; where they would not do, more stay.", low=0, high=80)
+    max_clues: int = key(6, "The most clues that are asked for.", low=0, high=80)
 
     def __post_init__(self) -> None:
         check_keys(self, "env")

@@ -135,8 +135,9 @@ def without_place(size, memory, unit):
 
 @inner
 def hidden_digit(size, memory, cell):
-    """Return, as a bit, the candidate of a cell that has no other place in its box, else in its column, else in its row; 0
-    for none. Of two, as only a grid without a solution has them, it is the higher one, as in the published code."""
+    """Return, as a bit, the candidate of a cell that has no other place in its box, else in its column, else in its
+    row; 0 for none. Of two, as only a grid without a solution has them, it is the higher one, as in the published
+    code."""
     row, column = cell // size, cell % size
     for unit in (2 * size + box_of(size, row, column), size + column, row):
         found = memory[CANDIDATES + cell] & ~memory[SEVERAL + unit]

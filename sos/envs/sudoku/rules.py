@@ -60,8 +60,8 @@ class Sudoku(NamedTuple):
     puzzle can have, no further clue can go."""
 
     size: int = 4
-    min_clues: int = 5
-    max_clues: int = 7
+    min_clues: int = 4
+    max_clues: int = 6
 
     @property
     def num_cells(self) -> int:

@@ -73,8 +73,8 @@ def grid_hash(size, key, grid):
 
 @inner
 def _moved(k, way):
-    """Return the row or column, 0 to 3, that comes to `k` where the three low bits of `way` say what changes places: the
-    two bands, the rows of the first one, those of the second."""
+    """Return the row or column, 0 to 3, that comes to `k` where the three low bits of `way` say what changes places:
+    the two bands, the rows of the first one, those of the second."""
     k ^= (way & 1) << 1
     return k ^ (way >> (1 + (k >> 1)) & 1)
 

@@ -17,10 +17,11 @@ optional `end_empty`, a dialect cannot write the traces that need them.
 The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
 action, as `generate` does.
 
-The optional `forced` is a generation that the rules of deduction leave no choice about, in an environment that has such
-moves; without it, forced moves are written as `generate`, and read back as any other. Where there is one, `level` counts
-the choices: a node's level is the number of nodes on the way to it that were not forced, the root and itself among them.
-`backtrack` may name the last ancestor of a level, and `generate` and `forced` may say the level of the parent.
+The optional `forced` is a generation that the rules of deduction leave no choice about, in an environment that has
+such moves; without it, forced moves are written as `generate`, and read back as any other. Where there is one, `level`
+counts the choices: a node's level is the number of nodes on the way to it that were not forced, the root and itself
+among them. `backtrack` may name the last ancestor of a level, and `generate` and `forced` may say the level of the
+parent.
 
 The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves
 go without a name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings
