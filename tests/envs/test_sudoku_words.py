@@ -64,7 +64,7 @@ def test_problems_read_back() -> None:
     assert WORDS.state_parts(state_of(FULL)) == ["1234", "4321", "3412", "2143"]
     assert WORDS.action_text(np.array([23, 4])) == "r2c3 = 4"
     assert WORDS.verdict_text(ROW, True, 0) == "Every cell is full: the goal."
-    assert WORDS.verdict_text(ROW, False, 12) == "r1c2 has no candidate: a dead end."
+    assert WORDS.verdict_text(ROW, False, 12) == "12 cannot be filled: a dead end."
     for size in (4, 6, 9):
         assert type(WORDS).env_of(np.zeros(size**2, np.int32)).size == size
     with pytest.raises(UserError, match="problem must be of 16, 36 or 81 cells, got 17"):

@@ -91,7 +91,7 @@ class SudokuWords(Words):
         return f"a digit has no place in {units.get(True, f'box {column}')}"
 
     def verdict_text(self, problem: np.ndarray, goal: bool, value: Part) -> str:
-        return "Every cell is full: the goal." if goal else f"{self._proof(int(value))}: a dead end."
+        return "Every cell is full: the goal." if goal else f"{value} cannot be filled: a dead end."
 
     def explain(self, mistake: Mistake) -> str:
         node, error = mistake.node, mistake.error
