@@ -80,7 +80,7 @@ def damaged(rng: np.random.Generator, trace: Trace) -> Trace:
             events[e, NODE] = max(events[e, NODE], 0)
             events[e, STATE] = max(events[e, STATE], 0)
         elif way == 4:
-            events[e, FLAGS] = rng.integers(8)
+            events[e, FLAGS] = rng.integers(16)
         elif way == 5:
             column = rng.choice([ACTION, ACTION + 2, ACTION + 3])
             nodes[node, column] = rng.choice([nodes[node, column] + 1, problem[0], problem[2]])

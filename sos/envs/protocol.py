@@ -190,6 +190,51 @@ def witness(env, problem, state):
     return implementation_of("witness", type(env))(env, problem, state)
 
 
+def _own_witness(env, problem, state, value):
+    return status(env, problem, state) == DEAD and value == witness(env, problem, state)
+
+
+@capability(_own_witness)
+def proves_dead(env, problem, state, value):
+    """Say whether `value`, which a dead end quotes, proves that no goal follows from `state`.
+
+    A state that is `OPEN` may be called a dead end where it has such a proof; any valid one will do, of which `witness`
+    gives one.
+    """
+    return implementation_of("proves_dead", type(env))(env, problem, state, value)
+
+
+def _plain_status(env, kind, problem, state):
+    return status(env, problem, state)
+
+
+@capability(_plain_status)
+def status_by(env, kind, problem, state):
+    """Return the status of `state` as a search by the heuristic `kind` sees it: `DEAD` also where the deduction that
+    belongs to this heuristic finds that no goal follows, for which `witness` then is a proof."""
+    return implementation_of("status_by", type(env))(env, kind, problem, state)
+
+
+def _never_deduced(env, move):
+    return False
+
+
+@capability(_never_deduced)
+def deduced(env, move):
+    """Say whether `move`, which `successors` gave, is one that the search calls forced: then it was the only one."""
+    return implementation_of("deduced", type(env))(env, move)
+
+
+def _never_forced(env, problem, state, action):
+    return False
+
+
+@capability(_never_forced)
+def forced(env, problem, state, action):
+    """Say whether the rules of deduction leave no move but `action`, which holds, in `state`, whatever that is."""
+    return implementation_of("forced", type(env))(env, problem, state, action)
+
+
 def _keeps(env, problem, state, look_ahead):
     return False
 

@@ -150,7 +150,9 @@ class Words(Protocol):
 
         A graph is `{"kind": "graph", "nodes": [{"id": 3, "x": 0.5, "y": 0.1}, ...], "edges": [[3, 4], ...],
         "current": 3, "target": 4, "visited": [...]}`, x and y from 0 to 1, `visited` in the order of the way that was
-        taken; an edge of a node without a place is left out. What is equal in all drawings of a trace is stored once.
+        taken; an edge of a node without a place is left out. A grid of digits, row by row, 0 for an empty cell, is
+        `{"kind": "grid", "box": [2, 3], "given": [...], "digits": [...]}` with the rows and columns of a box. What is
+        equal in all drawings of a trace is stored once.
         """
         return None
 

@@ -24,6 +24,7 @@ from sos.search.work import (
     begin,
     count_child,
     fill_frame,
+    flags_of,
     write_child,
 )
 from sos.trace import BACKTRACK, BUDGET, BUFFER_FULL, END, EXHAUSTED, EXPAND, GENERATE, OK, add_event
@@ -107,7 +108,7 @@ def depth_first(strategy, env, problem, work, trace):
         parent = frame[NODE_SLOT]
         rank = slot + (root_rank if depth == 0 else 0)
         node = write_child(env, problem, work, depth, slot, parent, rank, trace)
-        status = environment.status(env, problem, states[node])
+        status = environment.status_by(env, options.heuristic, problem, states[node])
         leaf = status != environment.OPEN
         if not leaf and expanded >= options.max_nodes:
             add_event(trace, END, -1, -1, BUDGET, 0)
@@ -117,7 +118,7 @@ def depth_first(strategy, env, problem, work, trace):
         if current != parent:
             add_event(trace, BACKTRACK, parent, parent, 0, 0)
             current = parent
-        add_event(trace, GENERATE, node, node, 0, 0)
+        add_event(trace, GENERATE, node, node, 0, flags_of(env, work, depth, slot))
         visits = not leaf
         if leaf and add_verdict(env, problem, status, node, trace):
             return OK

@@ -81,6 +81,16 @@ def _witness(steered, problem, state):
     return environment.witness(steered.env, problem, state)
 
 
+@implements(environment.status_by, Steered)
+def _status_by(steered, kind, problem, state):
+    return environment.status_by(steered.env, kind, problem, state)
+
+
+@implements(environment.deduced, Steered)
+def _deduced(steered, move):
+    return environment.deduced(steered.env, move)
+
+
 @implements(environment.hopeless, Steered)
 def _hopeless(steered, problem, state, look_ahead):
     return environment.hopeless(steered.env, problem, state, look_ahead)

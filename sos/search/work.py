@@ -11,7 +11,7 @@ from sos.envs.protocol import NO_LIMIT
 from sos.errors import UserError
 from sos.kernels import inlined, inner
 from sos.rng import fold
-from sos.trace import ACTION, DEAD_END, END, EXPAND, GOAL, PARENT, RANK, SOLVED, add_event
+from sos.trace import ACTION, DEAD_END, END, EXPAND, FORCED_FLAG, GOAL, PARENT, RANK, SOLVED, add_event
 
 
 class SearchWork(NamedTuple):
@@ -216,6 +216,13 @@ def write_child(env, problem, work, depth, slot, parent, rank, trace):
     nodes[node, RANK] = rank
     environment.make_child(env, problem, states[parent], move, nodes[node, ACTION:], states[node])
     return node
+
+
+@inlined
+def flags_of(env, work, depth, slot):
+    """Return the flags of the generation of kept child number `slot` of the frame at `depth`."""
+    move = work.moves[depth, work.keys[depth, slot] & MOVE_MASK]
+    return np.int64(FORCED_FLAG if environment.deduced(env, move) else 0)
 
 
 @inlined

@@ -28,6 +28,7 @@ from sos.trace import (
     END,
     EXPAND,
     FLAGS,
+    FORCED_FLAG,
     GENERATE,
     GOAL,
     KIND,
@@ -51,9 +52,9 @@ class Error(IntEnum):
     """
 
     NONE = 0
-    # An event where it makes no sense: a search after the goal or the plan, a second plan, a dead end of an inner node,
-    # a visit of a leaf. But a leaf that was called a dead end may be visited once: the published beam search takes
-    # leaves from its heap like other nodes.
+    # An event where it makes no sense: a search after the goal or the plan, a second plan, a dead end of an inner node
+    # that nothing proves to be one, a visit of a leaf. But a leaf that was called a dead end may be visited once: the
+    # published beam search takes leaves from its heap like other nodes.
     ORDER = 1
     JUMP = 2  # to a node that does not exist (yet), was expanded before (expand) or was not (backtrack)
     OPERAND = 3  # an operand that the parent's stated state does not hold
@@ -67,13 +68,14 @@ class Error(IntEnum):
     QUOTE = 11  # a repeated target, operation or history that differs from what was said before
     LABEL = 12  # a missing or wrong node label
     UNANNOUNCED = 13  # a return to an ancestor that no event announced
+    NOT_FORCED = 14  # a move that is called forced where deduction from the stated state leaves others
 
 
 # The same as plain ints, for the kernels.
 NO_ERROR, BAD_ORDER, BAD_JUMP, BAD_OPERAND, BAD_ACTION, BAD_RESULT, BAD_STATE = (
     int(error) for error in Error if error < 7
 )
-FALSE_GOAL, FALSE_DEAD_END, BAD_VALUE, BAD_OUTCOME, BAD_QUOTE, BAD_LABEL, UNANNOUNCED = (
+FALSE_GOAL, FALSE_DEAD_END, BAD_VALUE, BAD_OUTCOME, BAD_QUOTE, BAD_LABEL, UNANNOUNCED, NOT_FORCED = (
     int(error) for error in Error if error >= 7
 )
 
@@ -189,12 +191,31 @@ def _leaf_error(env, trace, e, replay):
         reached = replay.sound[node]
         if not reached or environment.status(env, problem, replay.true_states[node]) != environment.GOAL:
             return FALSE_GOAL
-    status = environment.status(env, problem, state)
-    if status == environment.OPEN:
-        return BAD_ORDER
-    if kind == DEAD_END and status == environment.GOAL:
+    status, value = environment.status(env, problem, state), trace.events[e, VALUE]
+    if kind == GOAL:
+        if status == environment.OPEN:
+            return BAD_ORDER
+        return BAD_VALUE if value != environment.witness(env, problem, state) else NO_ERROR
+    if status == environment.GOAL:
         return FALSE_DEAD_END
-    return BAD_VALUE if trace.events[e, VALUE] != environment.witness(env, problem, state) else NO_ERROR
+    if environment.proves_dead(env, problem, state, value):
+        return NO_ERROR
+    if status == environment.DEAD:
+        return BAD_VALUE
+    # An inner node, of which another number may be a proof.
+    own = environment.witness(env, problem, state)
+    return BAD_VALUE if environment.proves_dead(env, problem, state, own) else BAD_ORDER
+
+
+@inner
+def _is_forced(env, trace, e, replay):
+    """Say whether the action of event `e` is forced in the state that was last stated for its node's parent."""
+    node = trace.events[e, NODE]
+    parent = trace.nodes[node, PARENT]
+    if trace.events[e, KIND] != GENERATE or parent < 0 or replay.state_of[parent] < 0:
+        return False
+    state = trace.states[replay.state_of[parent]]
+    return environment.forced(env, trace.problem, state, trace.nodes[node, ACTION:])
 
 
 @inlined
@@ -224,7 +245,9 @@ def _error(env, trace, e, replay):
         return BAD_QUOTE
     if flags & LABEL_FLAG:
         return BAD_LABEL
-    return UNANNOUNCED if flags & UNANNOUNCED_FLAG else NO_ERROR
+    if flags & UNANNOUNCED_FLAG:
+        return UNANNOUNCED
+    return NOT_FORCED if flags & FORCED_FLAG and not _is_forced(env, trace, e, replay) else NO_ERROR
 
 
 @inlined

@@ -28,6 +28,7 @@ WORDS = {
     Error.QUOTE: "wrong quote",
     Error.LABEL: "wrong label",
     Error.UNANNOUNCED: "unannounced return",
+    Error.NOT_FORCED: "not forced",
 }
 END_WORDS = {
     Outcome.SOLVED: "a goal was found",
@@ -98,6 +99,8 @@ def _explain(env: Any, trace: Trace, e: int, error: Error, said: Said) -> str:
             return "The label of the new node is missing, or is not the next free one."
         case Error.UNANNOUNCED:
             return f"It goes on from node {int(trace.nodes[node, PARENT])} without saying so."
+        case Error.NOT_FORCED:
+            return "It is called forced, and deduction leaves other moves."
     return words_of(env).explain(_mistake(env, trace, e, error, said))
 
 

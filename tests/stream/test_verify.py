@@ -48,7 +48,7 @@ def test_every_error_is_found_where_it_is(error: Error, event: int, solved: bool
 
 
 def test_every_kind_of_error_has_its_example() -> None:
-    assert {error for error, *_ in IN_SOS} | {Error.NONE, Error.UNANNOUNCED} == set(Error)
+    assert {error for error, *_ in IN_SOS} | {Error.NONE, Error.UNANNOUNCED, Error.NOT_FORCED} == set(Error)
 
 
 IN_COMPACT = [
@@ -261,7 +261,8 @@ def test_events_of_nodes_that_were_never_generated_are_jumps() -> None:
 
 def test_flags_come_last_and_in_order() -> None:
     trace = run_search(DepthFirst(), ENV, PROBLEM)
-    for flags, error in ((7, Error.QUOTE), (6, Error.LABEL), (4, Error.UNANNOUNCED), (int(Flag.QUOTE), Error.QUOTE)):
+    cases = [(15, Error.QUOTE), (14, Error.LABEL), (12, Error.UNANNOUNCED), (8, Error.NOT_FORCED)]
+    for flags, error in [*cases, (int(Flag.QUOTE), Error.QUOTE)]:
         events = trace.events.copy()
         events[1, FLAGS] = flags
         assert found(verify(ENV, trace._replace(events=events))) == {1: error}

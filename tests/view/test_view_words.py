@@ -75,7 +75,7 @@ def test_an_environment_that_draws_nothing_has_no_drawings(monkeypatch: pytest.M
 
 def test_every_error_has_a_sentence_of_the_environment_or_of_all() -> None:
     trace = walk().trace
-    general = {Error.JUMP, Error.OUTCOME, Error.LABEL, Error.UNANNOUNCED}
+    general = {Error.JUMP, Error.OUTCOME, Error.LABEL, Error.UNANNOUNCED, Error.NOT_FORCED}
     for error in set(Error) - {Error.NONE}:
         errors = np.zeros(len(trace.events), np.int8)
         errors[4] = error

@@ -2,8 +2,8 @@
 
 A template is literal text with fields in braces. Fields: those of the environment (its `fields`; in
 `root` a field is the problem's, elsewhere the state's), and `path` (child indices from the
-root, `0,2,1`), `depth` (of an ancestor), `value` (the number of a dead end or goal), `operations` (the actions from the
-root), `separator` (the separator's own text).
+root, `0,2,1`), `depth` (of an ancestor), `level` (see below), `value` (the number of a dead end or goal), `operations`
+(the actions from the root), `separator` (the separator's own text).
 
 The numbers of a list stand apart by `separator`, and the records of a list of records by `record_separator`.
 
@@ -16,6 +16,12 @@ optional `end_empty`, a dialect cannot write the traces that need them.
 
 The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
 action, as `generate` does.
+
+The optional `forced` is a generation that the rules of deduction leave no choice about, in an environment that has
+such moves; without it, forced moves are written as `generate`, and read back as any other. Where there is one, `level`
+counts the choices: a node's level is the number of nodes on the way to it that were not forced, the root and itself
+among them. `backtrack` may name the last ancestor of a level, and `generate` and `forced` may say the level of the
+parent.
 
 The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves
 go without a name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings
@@ -34,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.envs.protocol import Field
+from sos.envs.protocol import Field, has
 from sos.errors import UserError
 from sos.stream.dialect.ambiguity import check
 from sos.stream.dialect.program import (
@@ -43,6 +49,7 @@ from sos.stream.dialect.program import (
     FORMS,
     HISTORY,
     LEAST_PATH,
+    LEVEL,
     LITERAL,
     MAX_TOKENS_PER_NUMBER,
     PATH,
@@ -58,7 +65,7 @@ from sos.stream.dialect.program import (
 from sos.stream.dialect.source import checked_templates, load_source
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
-FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY}
+FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY, "level": LEVEL}
 _PIECES = re.compile(r"\{([a-z_]*)\}")
 _LITERAL_TOKENS = re.compile(r" ?[A-Za-z]+|[0-9]|\n|.")
 
@@ -106,6 +113,8 @@ def compile_dialect(
 ) -> Dialect:
     """Compile the fields of a dialect's YAML; see `load_dialect`."""
     templates = checked_templates(source, plan, where)
+    if "forced" in templates and not has("forced", type(env)):
+        raise UserError(f"{where}: form 'forced' is for moves that are forced, and {type(env).__name__} has none")
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
         raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
@@ -115,6 +124,7 @@ def compile_dialect(
     if separator == "auto":
         separator = "" if single else ","
     compiler = _Compiler(where, env, spacing == "free", separator, whole_max)
+    compiler.forced = "forced" in templates
     pieces = {name: compiler.pieces(name, template) for name, template in templates.items()}
     separators = [
         compiler.literal(text)
@@ -160,6 +170,7 @@ class _Compiler:
 
     def __init__(self, where: str, env: Any, free: bool, separator: str, whole_max: int) -> None:
         self.where, self.env, self.free, self.separator, self.whole_max = where, env, free, separator, whole_max
+        self.forced = False  # there is a form for forced moves
         self.symbols: list[str] = []
         self.forms: dict[str, tuple[str, ...]] = {}
 
@@ -212,13 +223,15 @@ class _Compiler:
 
     def _check_needs(self, form: str, template: str, pieces: list[tuple[int, Any]]) -> None:
         """Raise UserError where a form leaves out what a reader needs."""
-        row = {"root": "problem", "generate": "action", "plan": "action", "operation": "action"}.get(form, "")
+        row = _ROWS.get(form, "")
         if row != "problem" and any(kind in _STATE_KINDS for kind, _ in pieces):
             self._check_row(form, template, pieces, "state")  # a state is told whole
         self._check_row(form, template, pieces, row)
         kinds = {kind for kind, _ in pieces}
         if form in ("backtrack", "jump") and _names_by_state(pieces):
             self._check_order(form, template)
+        if LEVEL in kinds and not self.forced:
+            raise UserError(f"{self.where}: form {form!r} has {{level}}, which needs the form 'forced': {template!r}")
         for need, text in _NEEDED.get(form, ()):
             if not kinds & need:
                 raise UserError(f"{self.where}: form {form!r} needs {text}: {template!r}")
@@ -238,6 +251,7 @@ class _Compiler:
                 raise UserError(f"{self.where}: form {form!r} needs {{{name}}}: {template!r}")
 
 
+_ROWS = {"root": "problem", "generate": "action", "forced": "action", "plan": "action", "operation": "action"}
 _LIST_KINDS = {"problem": PROBLEM_LIST, "state": STATE_LIST}
 _NUMBER_KINDS = {"problem": PROBLEM_NUMBER, "state": STATE_NUMBER, "action": ACTION_NUMBER}
 _STATE_KINDS = {STATE_NUMBER, STATE_LIST, STATE_RECORDS}
@@ -248,8 +262,9 @@ _ALLOWED = {
     "root": {LITERAL, PROBLEM_NUMBER, PROBLEM_LIST, HISTORY},
     "expand": _VISIT - {DEPTH},
     "jump": _VISIT - {DEPTH},
-    "backtrack": _VISIT,
-    "generate": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
+    "backtrack": _VISIT | {LEVEL},
+    "generate": {LITERAL, PROBLEM_NUMBER, LEVEL} | _STATE_KINDS | _ACTION_KINDS,
+    "forced": {LITERAL, PROBLEM_NUMBER, LEVEL} | _STATE_KINDS | _ACTION_KINDS,
     "plan": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
     "label": {LITERAL, PROBLEM_NUMBER, PATH} | _STATE_KINDS | _ACTION_KINDS,
     "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
@@ -257,7 +272,7 @@ _ALLOWED = {
     "operation": {LITERAL} | _ACTION_KINDS,
 }
 _NEEDED = {
-    "backtrack": (({PATH, DEPTH} | _STATE_KINDS, "{path}, {depth} or the state"),),
+    "backtrack": (({PATH, DEPTH, LEVEL} | _STATE_KINDS, "{path}, {depth}, {level} or the state"),),
     "label": (({PATH}, "{path}"),),
     "jump": (({PATH} | _STATE_KINDS, "{path} or the state"),),
 }
@@ -316,6 +331,7 @@ def _assemble(
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         any(kind == PATH for kind, _ in pieces.get("expand", [])),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),
+        not {PATH, DEPTH} & {kind for kind, _ in pieces["backtrack"]} and (LEVEL, 0) in pieces["backtrack"],
         _names_by_state(pieces["backtrack"]),
         "jump" in pieces and _names_by_state(pieces["jump"]),
         max(LEAST_PATH, env.max_depth + 2),
@@ -325,7 +341,7 @@ def _assemble(
 
 def _names_by_state(pieces: list[tuple[int, Any]]) -> bool:
     """Say whether a form names its node by nothing but the state there."""
-    return not {PATH, DEPTH} & {kind for kind, _ in pieces}
+    return not {PATH, DEPTH, LEVEL} & {kind for kind, _ in pieces}
 
 
 def _symbols(env: Any, vocab: Vocabulary) -> np.ndarray:

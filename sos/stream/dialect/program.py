@@ -17,19 +17,20 @@ FORMS = (
     "backtrack",
     "jump",
     "plan",
+    "forced",
     "end_solved",
     "end_exhausted",
     "end_budget",
     "end_empty",
     "operation",
 )
-ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN = range(9)
-END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(9, 14)
+ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN, FORCED = range(10)
+END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(10, 15)
 # Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
 # the action that has a text), a row of `Program.lists` for a list.
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
-STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS = 9, 10, 11
-NUM_KINDS = 12
+STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS, LEVEL = 9, 10, 11, 12
+NUM_KINDS = 13
 LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH = range(4)  # columns of `Program.lists`; see `sos.envs.protocol.Field`
 MAX_TOKENS_PER_NUMBER = 10
 LEAST_PATH = 16  # child indices of a path, and operations of a history, that the reader holds at least
@@ -38,8 +39,8 @@ LEAST_PATH = 16  # child indices of a path, and operations of a history, that th
 class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (15,): form f is `code[start[f]:start[f + 1]]`;
-    `present` bool (14,); `symbols` int32 (A, S): token id of each symbol of an action's column, -1 behind the last;
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (16,): form f is `code[start[f]:start[f + 1]]`;
+    `present` bool (15,); `symbols` int32 (A, S): token id of each symbol of an action's column, -1 behind the last;
     `lists` int32 (L, 4); the separators are int32 token ids.
     """
 
@@ -60,7 +61,8 @@ class Program(NamedTuple):
     unnamed_leaves: bool  # the path of a leaf ends in 0
     names_expanded: bool  # expand has a path
     returns_by_depth: bool  # backtrack has a depth
-    returns_by_state: bool  # backtrack has neither a path nor a depth
+    returns_by_level: bool  # backtrack has a level, and neither a path nor a depth
+    returns_by_state: bool  # backtrack has none of these
     jumps_by_state: bool  # jump has no path
     path_capacity: int  # child indices of a path, and operations of a history, that the reader holds
     max_event_tokens: int

@@ -13,7 +13,7 @@ from sos.files import parse_yaml, read_text
 from sos.schema.registry import Registry
 from sos.stream.dialect.program import FORMS
 
-REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "plan", "end_empty", "operation"))
+REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "plan", "forced", "end_empty", "operation"))
 _KEYS = (
     "name",
     "spacing",

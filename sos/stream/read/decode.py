@@ -18,7 +18,15 @@ from sos.stream.read.forms import (
     new_reading,
     read_form,
 )
-from sos.stream.read.names import UNNAMED, Told, history_is_true, in_state, label_is_true, resolve
+from sos.stream.read.names import (
+    UNNAMED,
+    Told,
+    history_is_true,
+    in_state,
+    label_is_true,
+    level_is_true,
+    resolve,
+)
 from sos.trace import (
     ACTION,
     BACKTRACK,
@@ -27,6 +35,7 @@ from sos.trace import (
     EXHAUSTED,
     EXPAND,
     FLAGS,
+    FORCED_FLAG,
     GENERATE,
     GOAL,
     KIND,
@@ -43,7 +52,7 @@ from sos.trace import (
 
 FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL = d.ROOT, d.EXPAND, d.GENERATE, d.LABEL
 FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = d.DEAD_END, d.GOAL, d.BACKTRACK, d.JUMP
-FORM_PLAN, FORM_END, FORM_LAST_END = d.PLAN, d.END_SOLVED, d.END_EMPTY
+FORM_PLAN, FORM_FORCED, FORM_END, FORM_LAST_END = d.PLAN, d.FORCED, d.END_SOLVED, d.END_EMPTY
 OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)  # as `DecodeStatus`
 
 
@@ -60,6 +69,7 @@ def _add_node(buffer, told, parent, row):
     told.state_of[node] = row
     told.next_rank[node] = 0
     told.visited[node] = False
+    told.level[node] = 1 if parent < 0 else told.level[parent] + 1
     counts[1] = node + 1
     return node
 
@@ -98,8 +108,8 @@ def _label(buffer, told, node, reading):
 
 
 @inlined
-def _generate(env, problem, buffer, told, current, reading):
-    """Make the node that an action generates from `current`; return its parent."""
+def _generate(env, problem, buffer, told, form, current, reading):
+    """Make the node that an action generates from `current`, in a form that may call it forced; return its parent."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
     flags = QUOTE_FLAG if reading.scalars[QUOTES] else 0
     row = counts[2]
@@ -122,9 +132,14 @@ def _generate(env, problem, buffer, told, current, reading):
             parent, given_up = current, True
     if held and parent != current:
         flags |= UNANNOUNCED_FLAG
+    if not level_is_true(told, parent, reading):
+        flags |= QUOTE_FLAG
     if reading.scalars[STATED]:
         _copy_state(states, row, reading.state)
     node = _add_node(buffer, told, parent, row)
+    if form == FORM_FORCED:
+        flags |= FORCED_FLAG
+        told.level[node] -= 1
     told.inner[node] = environment.status(env, problem, states[row]) == environment.OPEN
     counts[2] = row + 1
     add_event(buffer, GENERATE, node, row, 0, flags)
@@ -166,6 +181,8 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
     if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
         kind = BACKTRACK
     if scalars[HISTORY_SLOT] >= 0 and not history_is_true(nodes, node, reading):
+        flags |= QUOTE_FLAG
+    if node >= 0 and not level_is_true(told, node, reading):
         flags |= QUOTE_FLAG
     row = told.state_of[node] if node >= 0 else np.int32(-1)
     if scalars[STATED] and (row < 0 or _state_differs(states, row, reading.state)):
@@ -254,8 +271,8 @@ def _claim(program, env, problem, buffer, told, form, current, reading):
         current = np.int64(_expand_silently(buffer, told, current))
     if form == FORM_LABEL:
         _label(buffer, told, _just_generated(buffer), reading)
-    elif form == FORM_GENERATE:
-        current = np.int64(_generate(env, problem, buffer, told, current, reading))
+    elif form == FORM_GENERATE or form == FORM_FORCED:
+        current = np.int64(_generate(env, problem, buffer, told, form, current, reading))
     elif form == FORM_DEAD_END or form == FORM_GOAL:
         generated = _just_generated(buffer)
         kind = DEAD_END if form == FORM_DEAD_END else GOAL
@@ -319,7 +336,8 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
                 furthest = max(scalars[FURTHEST], pos)
                 return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
             current = np.int64(_claim(program, env, problem, buffer, told, form, current, reading))
-            label_due = form == FORM_GENERATE and program.present[FORM_LABEL] and told.inner[counts[1] - 1]
+            generates = form == FORM_GENERATE or form == FORM_FORCED
+            label_due = generates and program.present[FORM_LABEL] and told.inner[counts[1] - 1]
         event = counts[0] - 1  # not read anew for each token
         for k in range(pos, after):
             align[k] = event
@@ -342,6 +360,7 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
         np.empty(num, np.int32),
         np.empty(num, np.bool_),
         np.empty(num, np.bool_),
+        np.empty(num, np.int32),
         np.zeros((2, buffer.states.shape[1]), np.int32),
     )
     return _decode(program, env, tokens, problem, buffer, align, told, reading)

@@ -11,6 +11,7 @@ from sos.stream.dialect.program import (
     ACTION_NUMBER,
     DEPTH,
     HISTORY,
+    LEVEL,
     LIST_COLUMN,
     LIST_COUNT,
     LIST_SIZE,
@@ -30,11 +31,11 @@ from sos.stream.dialect.vocab import FIRST_NUMBER
 
 INT32_MAX = 2**31 - 1
 # Scalars of a reading: what the fields of the form at hand said.
-DEPTH_SLOT, VALUE_SLOT, STATED, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST = range(8)
+DEPTH_SLOT, VALUE_SLOT, STATED, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST, LEVEL_SLOT = range(9)
 
 
 class Reading(NamedTuple):
-    """Registers of the form being read (int64): scalars (8,), the state, path, action and history it stated."""
+    """Registers of the form being read (int64): scalars (9,), the state, path, action and history it stated."""
 
     scalars: np.ndarray
     state: np.ndarray  # (W,)
@@ -48,7 +49,7 @@ class Reading(NamedTuple):
 def new_reading(path_capacity, problem_width, state_width, action_width):
     """Allocate registers."""
     return Reading(
-        np.zeros(8, np.int64),
+        np.zeros(9, np.int64),
         np.zeros(state_width, np.int64),
         np.zeros(path_capacity, np.int64),
         np.zeros(problem_width, np.int64),
@@ -256,6 +257,7 @@ def read_form(program, form, problem, tokens, pos, reading):
     """Try to read `form` at `pos` into the registers; return the position behind it or -1."""
     scalars = reading.scalars
     scalars[DEPTH_SLOT] = -1
+    scalars[LEVEL_SLOT] = -1
     scalars[VALUE_SLOT] = -1
     scalars[STATED] = 0
     scalars[PATH_SLOT] = 0
@@ -293,6 +295,8 @@ def read_form(program, form, problem, tokens, pos, reading):
             pos = after
             if kind == DEPTH:
                 scalars[DEPTH_SLOT] = value
+            elif kind == LEVEL:
+                scalars[LEVEL_SLOT] = value
             elif kind == VALUE_NUMBER:
                 scalars[VALUE_SLOT] = value
             elif kind == STATE_NUMBER:

@@ -1,4 +1,4 @@
-"""Which node of the trace so far a form names: by a path, by a depth, or as the leaf of an operation."""
+"""Which node of the trace so far a form names: by a path, by a depth, by a level, or as the leaf of an operation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.kernels import inlined, inner
-from sos.stream.read.forms import DEPTH_SLOT, HISTORY_SLOT, PATH_SLOT
+from sos.stream.read.forms import DEPTH_SLOT, HISTORY_SLOT, LEVEL_SLOT, PATH_SLOT
 from sos.trace import ACTION, PARENT, RANK
 
 UNNAMED = -2  # what a form names that names no node
@@ -20,6 +20,7 @@ class Told(NamedTuple):
     next_rank: np.ndarray  # int32 (N,): rank of the next child
     visited: np.ndarray  # bool (N,)
     inner: np.ndarray  # bool (N,): not generated as a leaf
+    level: np.ndarray  # int32 (N,): nodes on the way to it, the root and itself among them, that were not forced
     rows: np.ndarray  # int32 (2, W): work space
 
 
@@ -51,9 +52,27 @@ def _leaf(nodes, count, told, parent, reading):
 
 
 @inlined
+def _at_level(nodes, told, current, level):
+    """Return the last node of `level` on the way to `current`, -1 for none; `UNNAMED` where no level is stated."""
+    if level < 0:
+        return UNNAMED
+    node = current
+    while node >= 0 and told.level[node] != level:
+        node = np.int64(nodes[node, PARENT])
+    return node
+
+
+@inlined
+def level_is_true(told, node, reading):
+    """Say whether the stated level, if there is one, is that of `node`."""
+    stated = reading.scalars[LEVEL_SLOT]
+    return stated < 0 or (node >= 0 and told.level[node] == stated)
+
+
+@inlined
 def resolve(program, nodes, count, told, current, reading):
-    """Return the node that the stated path or depth names, -1 where there is none, `UNNAMED` where the form names
-    none."""
+    """Return the node that the stated path, depth or level names, -1 where there is none, `UNNAMED` where the form
+    names none."""
     length = reading.scalars[PATH_SLOT]
     if length > 0:
         if length > len(reading.path) or reading.path[0] != 0:
@@ -69,7 +88,7 @@ def resolve(program, nodes, count, told, current, reading):
         return node
     wanted = reading.scalars[DEPTH_SLOT]
     if wanted < 0:
-        return UNNAMED
+        return _at_level(nodes, told, current, reading.scalars[LEVEL_SLOT])
     depth = 0
     node = current
     while node > 0:

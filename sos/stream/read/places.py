@@ -19,7 +19,7 @@ BEGIN = "begin"  # a literal that an event begins with: which event it is to be 
 _NAMES = {code: name for name, code in FIELD_NAMES.items()}
 FORMS_OF = {
     Event.EXPAND: (p.ROOT, p.EXPAND, p.BACKTRACK, p.JUMP),
-    Event.GENERATE: (p.GENERATE,),
+    Event.GENERATE: (p.GENERATE, p.FORCED),
     Event.DEAD_END: (p.DEAD_END,),
     Event.GOAL: (p.GOAL,),
     Event.BACKTRACK: (p.BACKTRACK, p.JUMP),

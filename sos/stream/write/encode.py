@@ -16,6 +16,7 @@ from sos.stream.dialect.program import (
     DEPTH,
     END_SOLVED,
     HISTORY,
+    LEVEL,
     LITERAL,
     NUM_KINDS,
     PATH,
@@ -29,6 +30,7 @@ from sos.stream.write.space import (
     HISTORY_START,
     HISTORY_STOP,
     IS_LEAF,
+    LEVEL_TOLD,
     PATH_START,
     PHRASE_START,
     STATE_TOLD,
@@ -54,6 +56,8 @@ from sos.trace import (
     DEAD_END,
     END,
     EXPAND,
+    FLAGS,
+    FORCED_FLAG,
     GENERATE,
     GOAL,
     KIND,
@@ -69,9 +73,12 @@ FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED, d.PLAN)
 
 OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN, TWINS = 0, -1, -2, -3, -4, -5, -6, -7
+NO_CHOICE = -8
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
+    NO_CHOICE: "it writes a return as a level and has no form 'jump', and the trace returns to a node that is not the "
+    "last of its level on the way to the current one",
     NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace "
     "expands another one",
     NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, "
@@ -98,6 +105,7 @@ class Said(NamedTuple):
     node: int  # the root where the event has none
     state: int  # the first where the event has none
     value: int
+    level: int  # of the node, or of the parent of one that is generated
 
 
 @inner
@@ -109,8 +117,18 @@ def _is_ancestor(nodes, ancestor, node):
 
 
 @inner
+def _last_of_level(nodes, told, node, level):
+    """Return the last node of `level` on the way from the root to `node`, -1 for none."""
+    while node >= 0 and told[node, LEVEL_TOLD] != level:
+        node = np.int64(nodes[node, PARENT])
+    return node
+
+
+@inner
 def _put_rare(program, field, argument, said, trace, writing, tokens, t):
     """Write a field that most forms do not have."""
+    if field == LEVEL:
+        return put_number(said.level, program, writing, tokens, t)
     if field == STATE_NUMBER:
         return put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
     row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
@@ -154,6 +172,7 @@ def _begin(program, trace, writing):
         told[node, PHRASE_START] = 0
         told[node, PATH_START] = 0
         told[node, IS_LEAF] = 0
+        told[node, LEVEL_TOLD] = 1
     for state in range(len(trace.states)):
         lists[state, 0] = 0
     for r in range(len(writing.changing)):
@@ -197,7 +216,7 @@ def _jump(program, trace, e, node, error):
 
 
 @inlined
-def _form_of(program, trace, e, node, current):
+def _form_of(program, trace, e, node, current, told):
     """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands
     before."""
     events = trace.events
@@ -213,6 +232,8 @@ def _form_of(program, trace, e, node, current):
     if kind == BACKTRACK:
         if program.returns_by_depth and not _is_ancestor(trace.nodes, node, current):
             return _jump(program, trace, e, node, NOT_AN_ANCESTOR)
+        if program.returns_by_level and _last_of_level(trace.nodes, told, current, told[node, LEVEL_TOLD]) != node:
+            return _jump(program, trace, e, node, NO_CHOICE)
         if program.returns_by_state and _has_twin(trace, e, node):
             return TWINS if program.jumps_by_state else _jump(program, trace, e, node, TWINS)
         return FORM_BACKTRACK
@@ -221,6 +242,8 @@ def _form_of(program, trace, e, node, current):
         return form if program.present[form] else NO_END
     if kind == PLAN and not program.present[d.PLAN]:
         return NO_PLAN
+    if kind == GENERATE and trace.events[e, FLAGS] & FORCED_FLAG and program.present[d.FORCED]:
+        return d.FORCED
     return FORM_OF_KIND[kind]
 
 
@@ -257,19 +280,23 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
             break
         kind = events[e, KIND]
         node = max(np.int64(events[e, NODE]), 0)
-        form = np.int64(_form_of(program, trace, e, node, current))
+        form = np.int64(_form_of(program, trace, e, node, current, writing.told))
         if form < 0:
             return t, prompt, form, e
         if kind == EXPAND or kind == BACKTRACK:
             current = node
         elif kind == GENERATE:
             current = np.int64(trace.nodes[node, PARENT])
+            level = writing.told[max(current, 0), LEVEL_TOLD]
+            writing.told[node, LEVEL_TOLD] = level + (0 if events[e, FLAGS] & FORCED_FLAG else 1)
             after = events[e + 1, KIND] if e + 1 < len(events) else END
             if after == DEAD_END or after == GOAL:
                 writing.told[node, IS_LEAF] = 1
             elif program.silent_expand and after != EXPAND:
                 return t, prompt, np.int64(NOT_EXPANDED), e
-        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]))
+        about = max(current, 0) if kind == GENERATE else node
+        level = np.int64(writing.told[about, LEVEL_TOLD])
+        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level)
         begin = t
         t = _put_event(program, form, kind, said, trace, writing, tokens, t)
         if e == 0:

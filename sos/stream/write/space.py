@@ -18,14 +18,15 @@ STATE_TOLD, VISIT_START, VISIT_STOP, HISTORY_START, HISTORY_STOP, PHRASE_START, 
     range(9)
 )
 IS_LEAF = 9  # whether the node's generation was followed by a verdict on it
-TOLD_COLUMNS = 10
+LEVEL_TOLD = 10  # see `sos.stream.dialect.compile`
+TOLD_COLUMNS = 11
 
 
 class Writing(NamedTuple):
     """What the encoder works with for one dialect, reused from trace to trace. Room for E events, N nodes, S states."""
 
     stops: np.ndarray  # int32 (E,): the position behind each event's tokens
-    told: np.ndarray  # int32 (N, 10): where the tokens that a node needs again stand
+    told: np.ndarray  # int32 (N, 11): where the tokens that a node needs again stand
     lists: np.ndarray  # int32 (S, 2): the same for the numbers of each state
     # Those of `Steps`; the sizes in `steps` and the contents of `literals` change with the problem.
     steps: np.ndarray

@@ -28,7 +28,7 @@ class Steps(NamedTuple):
     problem."""
 
     steps: np.ndarray  # int32 (STEP * M,): field, its argument, place in `literals` and size of the run before it, list
-    step_start: np.ndarray  # int32 (15,): form f is `steps[step_start[f]:step_start[f + 1]]`
+    step_start: np.ndarray  # int32 (16,): form f is `steps[step_start[f]:step_start[f + 1]]`
     pieces: np.ndarray  # int32 (K, 2): a LITERAL or PROBLEM_NUMBER and its argument
     changing: np.ndarray  # int32 (R, 3): a step whose run is written anew for each trace, and its span of `pieces`
     phrase: np.ndarray  # int32 (P, 2): the pieces of the phrase

@@ -1,4 +1,5 @@
 // Drawings of states, as data from the environment. A graph: nodes with their places from 0 to 1, edges, and what is marked.
+// A grid of digits in boxes.
 const SIDE = 100;
 const RADIUS = 6;
 const SVG = document.getElementById("view").content.querySelector("svg").namespaceURI;
@@ -30,6 +31,21 @@ function drawGraph({ nodes, edges, current, target, visited = [] }) {
   return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": words }, ...lines, ...circles);
 }
 
+function drawGrid({ box, given, digits }) {
+  const size = Math.sqrt(digits.length);
+  const at = (k) => (1 + (k * (SIDE - 2)) / size).toFixed(1);
+  const lines = [...Array(size + 1).keys()].flatMap((k) => [
+    svgElement("line", { x1: at(k), y1: at(0), x2: at(k), y2: at(size), class: k % box[1] ? "plain" : "edge" }),
+    svgElement("line", { x1: at(0), y1: at(k), x2: at(size), y2: at(k), class: k % box[0] ? "plain" : "edge" }),
+  ]);
+  const texts = digits.map((digit, cell) => {
+    const place = { x: at((cell % size) + 0.5), y: at(Math.floor(cell / size) + 0.5) };
+    return svgElement("text", { ...place, class: given[cell] ? "given" : "filled" }, digit ? String(digit) : "");
+  });
+  const words = `grid: ${digits.filter((digit) => digit).length} of ${digits.length} cells are full`;
+  return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": words }, ...lines, ...texts);
+}
+
 function draw(drawing) {
-  return { graph: drawGraph }[drawing.kind](drawing);
+  return { graph: drawGraph, grid: drawGrid }[drawing.kind](drawing);
 }

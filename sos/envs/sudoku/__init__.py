@@ -1,0 +1,1 @@
+"""Sudoku: a grid of digits, each once in every row, column and box."""
