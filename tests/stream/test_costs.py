@@ -83,32 +83,28 @@ def test_streams_of_all_views_read_back() -> None:
     assert late > plain(60, 2)
 
 
-def swapped(old: str, new: str) -> str:
-    assert TEXT.count(old) == 1
-    return TEXT.replace(old, new)
-
-
 @pytest.mark.parametrize(
-    ("text", "error", "event", "solved"),
+    ("old", "new", "error", "event", "solved"),
     [
-        (swapped("close 2 c 2 c 1", "close 2 c 3 c 1"), Error.STATE, 3, True),  # costs stated again
-        (swapped("close 2 c 2 c 1", "close 2 c 2 c 9"), Error.STATE, 3, True),  # an estimate is
-        (swapped("close 1 c 4 c 1", "close 1 c 5 c 1"), Error.STATE, 5, True),
-        (swapped("create 1 c 4 c 1", "create 1 c 5 c 1"), Error.ARITHMETIC, 1, True),
-        (swapped("create 2 c 2 c 1", "create 2 c 2 c 0"), Error.ARITHMETIC, 2, False),
-        (swapped("create 3 c 5 c 0", "create 3 c 6 c 0"), Error.ARITHMETIC, 4, False),
-        (swapped("create 3 c 5 c 0", "create 0 c 5 c 2"), Error.OPERAND, 4, False),
-        (swapped("close 1 c 4 c 1", "close 0 c 0 c 2"), Error.NONE, 5, True),  # a return to what was visited
-        (swapped("found 5", "found 6"), Error.VALUE, 7, True),
-        (swapped("close 3 c 5 c 0 found 5", "found 5"), Error.FALSE_GOAL, 6, False),
-        (swapped("found 5", "stuck 5"), Error.FALSE_DEAD_END, 7, False),
-        (swapped("found 5", "close 3 c 5 c 0"), Error.ORDER, 7, False),  # the target has no moves
-        (swapped("found 5", "found 5 plan 2 c 2 c 1 plan 3 c 5 c 0"), Error.NONE, 8, True),
-        (swapped("found 5", "found 5 plan 2 c 2 c 1 plan 3 c 6 c 0"), Error.ARITHMETIC, 9, True),
+        ("close 2 c 2 c 1", "close 2 c 3 c 1", Error.STATE, 3, True),  # costs stated again
+        ("close 2 c 2 c 1", "close 2 c 2 c 9", Error.STATE, 3, True),  # an estimate is
+        ("close 1 c 4 c 1", "close 1 c 5 c 1", Error.STATE, 5, True),
+        ("create 1 c 4 c 1", "create 1 c 5 c 1", Error.ARITHMETIC, 1, True),
+        ("create 2 c 2 c 1", "create 2 c 2 c 0", Error.ARITHMETIC, 2, False),
+        ("create 3 c 5 c 0", "create 3 c 6 c 0", Error.ARITHMETIC, 4, False),
+        ("create 3 c 5 c 0", "create 0 c 5 c 2", Error.OPERAND, 4, False),
+        ("close 1 c 4 c 1", "close 0 c 0 c 2", Error.NONE, 5, True),  # a return to what was visited
+        ("found 5", "found 6", Error.VALUE, 7, True),
+        ("close 3 c 5 c 0 found 5", "found 5", Error.FALSE_GOAL, 6, False),
+        ("found 5", "stuck 5", Error.FALSE_DEAD_END, 7, False),
+        ("found 5", "close 3 c 5 c 0", Error.ORDER, 7, False),  # the target has no moves
+        ("found 5", "found 5 plan 2 c 2 c 1 plan 3 c 5 c 0", Error.NONE, 8, True),
+        ("found 5", "found 5 plan 2 c 2 c 1 plan 3 c 6 c 0", Error.ARITHMETIC, 9, True),
     ],
 )
-def test_each_error_is_found(text: str, error: Error, event: int, solved: bool) -> None:
-    dialect = atlas_dialect(SMALL)
+def test_each_error_is_found(old: str, new: str, error: Error, event: int, solved: bool) -> None:
+    assert TEXT.count(old) == 1
+    dialect, text = atlas_dialect(SMALL), TEXT.replace(old, new)
     tokens = dialect.vocab.tokenizer().encode(f"<bos> {text} <eos>", add_special_tokens=False).ids
     verdict, trace, _ = verify_tokens(dialect, SMALL, PROBLEM, tokens)
     assert verdict.status == DecodeStatus.OK

@@ -116,7 +116,11 @@ class Layered(NamedTuple):
         return problems.no_group(self, problem)
 
     def check_problems(self, rows: np.ndarray) -> None:
-        problems.check_problems(self, rows)
+        if rows.shape[1] != self.problem_width:
+            problems.check_problems(self, rows)  # which says so
+        wrong = np.flatnonzero(problems.wrong_rows(self, rows))
+        if len(wrong):
+            raise ValueError(f"problems[{wrong[0]}] is none of {self.describe()}")
 
     @property
     def tree_nodes(self) -> int:
