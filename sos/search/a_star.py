@@ -1,7 +1,8 @@
 """A* (Hart, Nilsson and Raphael 1968): the open node of the least path cost + weight * estimate is expanded next.
 
-With no estimate it is Dijkstra's search, and greedy best-first search leaves the path cost out. The goal is tested when its turn comes,
-not when it is generated: with an estimate that never exceeds what is left the first goal is then an optimal one.
+With no estimate it is Dijkstra's search, and greedy best-first search leaves the path cost out. The goal is tested when
+its turn comes, not when it is generated: with an estimate that never exceeds what is left the first goal is then an
+optimal one.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Layered graphs: nodes in layers, edges with costs from each layer to the next, and the question for a cheapest path."""
+"""Layered graphs: edges with costs from each layer of nodes to the next, and the question for a cheapest path."""

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sos.envs.layered.rules import COST, EDGES, NODE, PATH_COST, START, TARGET, Layered
+from sos.envs.layered.graphs import COST, EDGES, START, TARGET
+from sos.envs.layered.rules import NODE, PATH_COST, Layered
 from sos.envs.problems import wrong_rows
 from sos.envs.words import Mistake, Part, Words, words_for
 from sos.errors import UserError
