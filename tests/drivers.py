@@ -104,8 +104,13 @@ def random_problem(rng: np.random.Generator, env: Countdown) -> list[int]:
 
 
 def all_searches() -> list[tuple[str, Any]]:
-    """Return named strategies: every entry of SEARCHES, and depth-first with all kinds of options."""
-    named: list[tuple[str, Any]] = [(name, search.kind(max_nodes=200)) for name, search in SEARCHES.items()]
+    """Return named strategies: every entry of SEARCHES that goes with Countdown, and depth-first with all kinds of options."""
+    named: list[tuple[str, Any]] = [
+        (name, search.kind(max_nodes=200))
+        for name, search in SEARCHES.items()
+        if all(environment.has(kernel, Countdown) for kernels in search.schema().needs().values() for kernel in kernels)
+    ]
+    assert len(named) >= 4
     named += [
         ("dfs-exhaustive", DepthFirst(heuristic=0, use_threshold=False, max_nodes=60)),
         ("dfs-mult-unseen-silent", DepthFirst(heuristic=2, skip_seen=True, announce_leaves=False)),

@@ -31,7 +31,7 @@ def written(*overrides: str) -> tuple[str, Trace, Dialect]:
 
 def test_the_worked_search_is_what_the_code_writes() -> None:
     text, trace, _ = written()
-    _, full, published, checked, planned, wrong = BLOCKS
+    _, full, published, checked, planned, _, wrong = BLOCKS
     assert full.strip() == text.strip()
     assert written("stream=sos")[0].startswith(published)
     assert written("stream=checked")[0].startswith(checked.strip())
@@ -46,6 +46,14 @@ def test_the_worked_search_is_what_the_code_writes() -> None:
     assert f"| {len(trace.nodes)} rows, the root first |" in CONCEPTS
     assert f"`{', '.join(map(str, trace.problem))}`" in CONCEPTS
     assert wrong.replace("13", "12").strip() in full
+
+
+def test_the_search_with_costs_is_what_the_code_writes() -> None:
+    sizes = ["env.max_layers=2", "env.max_nodes=2"]
+    system = build_system(compose(["experiment=layered", *sizes]))
+    problem = np.array(system.env.row([7, 9, 7, 11, 1, 11, 9, 3, 1, 9, 2, 7, 1, 2]), np.int32)
+    trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 2000))
+    assert system.dialect.text(encode(system.dialect, trace)[0]) == BLOCKS[5].strip()
 
 
 def test_every_kind_of_event_is_explained() -> None:

@@ -16,7 +16,7 @@ from sos.search.work import SearchWork, new_work
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.verify import verify_tokens
-from sos.stream.views import ORACLE, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, apply_view, new_view_work
+from sos.stream.views import RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, apply_view, new_view_work, oracle_of
 from sos.stream.write.encode import ENCODE_ERRORS, TokenRows, encode_traces
 from sos.stream.write.space import Writing, new_writing, tokens_size
 from sos.trace import ACTION, OK, SOLVED, VALUE, TraceBuffer, TraceRows, max_events, new_buffer, to_trace
@@ -143,7 +143,7 @@ def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
         new_buffer(max_events(size), size, ACTION + env.action_width, env.state_width),
     )
     work = new_view_work(env, size)
-    plan = ViewPlan(system.view, ORACLE, stream_key(0, "dose"), Order(0, np.uint64(0)))
+    plan = ViewPlan(system.view, oracle_of(env), stream_key(0, "dose"), Order(0, np.uint64(0)))
     key = stream_key(0, "teacher")
     solved, planned, lengths, prompts = (
         np.zeros(num, bool),

@@ -24,10 +24,9 @@ from sos.data.traces import (
 from sos.errors import UserError
 from sos.kernels import kernel
 from sos.rng import fold, stream_key
-from sos.search.depth_first import DepthFirst
 from sos.stream.added import AddedView
 from sos.stream.dialect.compile import Dialect
-from sos.stream.views import FULL, ORACLE, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View, apply_view, new_view_work
+from sos.stream.views import FULL, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View, apply_view, new_view_work, oracle_of
 from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, TokenRows, encode_traces
 from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import LEFT_OUT, REACHED, WRITTEN, TraceRows, max_events
@@ -37,7 +36,7 @@ class ViewPlan(NamedTuple):
     """Which view every trace gets, and what its draws depend on."""
 
     shown: View | AddedView
-    oracle: DepthFirst
+    oracle: Any  # the strategy of `oracle_of`
     key: np.uint64  # of the draws of `dose`, for a problem of a data set folded with the problem's number
     order: Order
 
@@ -104,7 +103,7 @@ class StreamSource:
         """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
         if len(self._viewed.visits) < num:
             self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
-        plan = ViewPlan(self.view, ORACLE, stream_key(self.seed, "dose"), self._traces.order)
+        plan = ViewPlan(self.view, oracle_of(self.env), stream_key(self.seed, "dose"), self._traces.order)
         progress = np.zeros(4, np.int64)
         work, room = self._view_work, self._room
         while _view_traces(self.env, plan, rows, num, work, room, self._viewed, progress) != OK:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sos.envs import protocol
+from sos.kernels import kernel
 
 Row = Sequence[int] | np.ndarray
 
@@ -28,6 +29,19 @@ def one_group(env: Any) -> np.ndarray:
 def whole_row(env: Any, problem: Row) -> tuple[int, ...]:
     """Return what two problems have in common that count as the same: every number."""
     return tuple(int(number) for number in problem)
+
+
+@kernel
+def _find_wrong(env, rows, wrong):
+    for r in range(len(rows)):
+        wrong[r] = not protocol.can_pose(env, rows[r])
+
+
+def wrong_rows(env: Any, rows: np.ndarray) -> np.ndarray:
+    """Return bool (R,): which rows int32 (R, P) are no problems of `env`, for one that takes long to say so."""
+    wrong = np.zeros(len(rows), np.bool_)
+    _find_wrong(env, np.ascontiguousarray(rows, np.int32), wrong)
+    return wrong
 
 
 def check_problems(env: Any, problems: np.ndarray) -> None:

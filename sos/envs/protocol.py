@@ -287,6 +287,60 @@ def threshold(env, problem):
     return implementation_of("threshold", type(env))(env, problem)
 
 
+# Costs: a node's facts, such as what the path to it costs, are numbers of its state's row, and claims of the action
+# that `judge` checks. They are no part of the canonical state, so that a cheaper path leads to an equal state.
+
+
+def _no_cost(env, problem, state):
+    return 0
+
+
+@capability(_no_cost)
+def path_cost(env, problem, state):
+    """Return what the path to `state` costs, 0 or more, as the state's row says it; 0 where actions cost nothing."""
+    return implementation_of("path_cost", type(env))(env, problem, state)
+
+
+def has_costs(env):
+    """Say whether actions cost something. A search may then leave a goal open until it is visited."""
+    return has("path_cost", type(env))
+
+
+def _with_costs(env):
+    return True
+
+
+def _without_costs(env):
+    return False
+
+
+@overload(has_costs, strict=False, jit_options=INNER)
+def _choose_has_costs(env):
+    kind = getattr(env, "instance_class", None)
+    return None if kind is None else _with_costs if has("path_cost", kind) else _without_costs
+
+
+def _canonical_statement(env, problem, state, out):
+    canonical(env, problem, state, out)
+
+
+@capability(_canonical_statement)
+def statement(env, problem, state, out):
+    """Write a form of `state` that is equal for states that say the same, their costs included; by default the
+    canonical one."""
+    return implementation_of("statement", type(env))(env, problem, state, out)
+
+
+def _unknown_optimum(env, problem, work):
+    return -1
+
+
+@capability(_unknown_optimum)
+def optimum(env, problem, work):
+    """Return the least cost of a solution of `problem`, exactly, -1 where it has none; `work` is that of `solvable`."""
+    return implementation_of("optimum", type(env))(env, problem, work)
+
+
 # What a package adds to an environment
 
 
@@ -300,7 +354,7 @@ def needed() -> set[str]:
     """Return the names of the stubs above that every environment implements: those without a default."""
     functions = [value for name, value in globals().items() if inspect.isfunction(value) and not name.startswith("_")]
     found = {stub.__name__ for stub in functions if next(iter(inspect.signature(stub).parameters), "") == "env"}
-    return found - set(_DEFAULTS)
+    return found - set(_DEFAULTS) - {has_costs.__name__}
 
 
 def implemented(kind: type) -> set[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from sos.envs.config import EnvConfig
 from sos.envs.countdown.config import CountdownConfig
+from sos.envs.layered.config import LayeredConfig
 from sos.envs.path_star.config import PathStarConfig
 from sos.envs.sudoku.config import SudokuConfig
 from sos.schema.registry import Registry, Unfit
@@ -128,4 +129,5 @@ def recorded_env(values: Mapping[str, Any]) -> Any:
 
 register_environment("countdown", CountdownConfig, "sos.envs.countdown.rules:Countdown")
 register_environment("path_star", PathStarConfig, "sos.envs.path_star.rules:PathStar")
+register_environment("layered", LayeredConfig, "sos.envs.layered.rules:Layered")
 register_environment("sudoku", SudokuConfig, "sos.envs.sudoku.rules:Sudoku")

@@ -21,6 +21,7 @@ from sos.config import EvalConfig
 from sos.data.coverage import view_ceiling
 from sos.files import written_whole
 from sos.judge.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
+from sos.judge.optima import optima
 from sos.judge.problems import split_problems
 from sos.judge.registry import MEASURES, registered
 from sos.judge.rollouts import Judgement, judge, pass_metrics, summarize, teacher_solves
@@ -97,7 +98,9 @@ class Evaluation:
         ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
         titles = {
             "solved": "solve",
+            "optimal": "optimal",
             "planned": "plan",
+            "optimal plans": "plan_optimal",
             "sos_legacy": "legacy/solve",
             "teacher": "teacher",
             "ceiling": "ceiling",
@@ -186,7 +189,7 @@ def _greedy_metrics(
 ) -> dict[str, Metric]:
     """Return the metrics of a split's greedy rollouts, and what its teacher does on the same problems."""
     flops = _flops(asked.model, rollouts)
-    found = summarize(judged, asked.system.view.plan)
+    found = summarize(judged, asked.system.view.plan, optima(asked.system.env, problems))
     found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
     found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens))
     # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.

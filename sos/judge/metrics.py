@@ -11,7 +11,8 @@ from sos.judge.intervals import mean_interval, wilson
 
 CEILINGS = ("teacher/", "ceiling/")  # what the search solves, not the model
 ANSWERS = ("solve/", "plan/")  # rates of one greedy answer per problem: by the search, and by the plan behind it
-COUNTED = (*ANSWERS, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
+OPTIMAL = ("optimal/", "plan_optimal/")  # of those answers, the ones of the least cost
+COUNTED = (*ANSWERS, *OPTIMAL, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
 CURVE_START = 8  # generated tokens of the first point of a budget curve
 
 

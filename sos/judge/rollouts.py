@@ -33,6 +33,8 @@ class Judgement:
     unfinished: np.ndarray  # bool (R,): the budget ran out before the end token
     nodes: np.ndarray  # int32 (R,): nodes expanded, the root included
     planned: np.ndarray  # bool (R,): by the plan, whatever the search before it says
+    cost: np.ndarray  # int64 (R,): of the path to the goal, -1 if not solved; 0 where actions cost nothing
+    plan_cost: np.ndarray  # int64 (R,): of the plan, -1 if it is none
 
     @property
     def num_errors(self) -> np.ndarray:
@@ -46,10 +48,12 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
     solved, wrong_goal, malformed, unfinished, planned = (np.zeros(num, bool) for _ in range(5))
     generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
+    cost, plan_cost = np.zeros(num, np.int64), np.zeros(num, np.int64)
     for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
         verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
         kinds = trace.events[:, KIND]
         solved[r], planned[r] = verdict.solved, verdict.planned
+        cost[r], plan_cost[r] = verdict.cost, verdict.plan_cost
         wrong_goal[r] = not verdict.solved and (kinds == Event.GOAL).any()
         malformed[r] = verdict.status == DecodeStatus.MALFORMED
         unfinished[r] = not answer.finished
@@ -60,15 +64,20 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
             to_goal[r] = goal_end - answer.num_prompt
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
-    return Judgement(solved, wrong_goal, generated, to_goal, errors, malformed, unfinished, nodes, planned)
+    counts = generated, to_goal, errors, malformed, unfinished, nodes
+    return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost)
 
 
-def summarize(judged: Judgement, plan: bool = False) -> dict[str, Metric]:
+def summarize(judged: Judgement, plan: bool = False, optima: np.ndarray | None = None) -> dict[str, Metric]:
     """Return the metrics of one greedy rollout per problem, without the split in their names; with those of the `plan`
-    where streams have one."""
+    where streams have one, and of optimal answers where `optima` int64 (R,) are the least costs."""
     metrics = {"solve": rate_metric(judged.solved)}
+    if optima is not None:
+        metrics["optimal"] = rate_metric(judged.solved & (judged.cost == optima))
     if plan:
         metrics["plan"] = rate_metric(judged.planned)
+    if plan and optima is not None:
+        metrics["plan_optimal"] = rate_metric(judged.planned & (judged.plan_cost == optima))
     metrics |= {f"error/{error.name.lower()}": mean_metric(judged.errors[:, error]) for error in ERRORS}
     metrics[f"error/{MALFORMED}"] = rate_metric(judged.malformed)
     metrics[f"error/{UNFINISHED}"] = rate_metric(judged.unfinished)

@@ -9,14 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sos.search.a_star import AStar
     from sos.search.beam import Beam
     from sos.search.best_first import BestFirst
     from sos.search.depth_first import DepthFirst
     from sos.search.mixture import Mixture, mix
     from sos.search.widening import Widening
 
-__all__ = ["Beam", "BestFirst", "DepthFirst", "Mixture", "Widening", "mix"]
+__all__ = ["AStar", "Beam", "BestFirst", "DepthFirst", "Mixture", "Widening", "mix"]
 _HOMES = {
+    "AStar": "a_star",
     "Beam": "beam",
     "BestFirst": "best_first",
     "DepthFirst": "depth_first",

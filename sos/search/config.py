@@ -17,7 +17,7 @@ _shared = partial(shared, *OWN.values())
 
 @dataclass
 class BuiltInConfig(StrategyConfig):
-    """The searches of this package in one schema, as runs record them; the schema of each says what its keys are.
+    """The first searches of this package in one schema, as runs record them; the schema of each says what its keys are.
 
     A key that its `name` has no use for keeps its default.
     """

@@ -109,3 +109,8 @@ def _reach(steered, problem, state):
 @implements(environment.threshold, Steered)
 def _threshold(steered, problem):
     return environment.threshold(steered.env, problem)
+
+
+@implements(environment.path_cost, Steered)
+def _path_cost(steered, problem, state):
+    return environment.path_cost(steered.env, problem, state)

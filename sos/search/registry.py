@@ -16,6 +16,7 @@ from typing import Any
 
 from sos.errors import UserError
 from sos.schema.registry import Registry, Unfit
+from sos.search.a_star_config import AStarConfig
 from sos.search.beam_config import BeamConfig
 from sos.search.best_first_config import BestFirstConfig
 from sos.search.depth_first_config import DepthFirstConfig
@@ -111,4 +112,6 @@ register_search("dfs", DepthFirstConfig, "sos.search.depth_first:DepthFirst")
 register_search("beam", BeamConfig, "sos.search.beam:Beam")
 register_search("best_first", BestFirstConfig, "sos.search.best_first:BestFirst")
 register_search("widening", WideningConfig, "sos.search.widening:Widening")
-OWN = {name: search.schema for name, search in SEARCHES.items()}  # those of this package
+OWN = {name: search.schema for name, search in SEARCHES.items()}  # whose keys stand in one schema, BuiltInConfig
+# Those with a schema to themselves, as a package's have: their keys are in no other run's record.
+register_search("a_star", AStarConfig, "sos.search.a_star:AStar")

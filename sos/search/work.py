@@ -38,6 +38,8 @@ class SearchWork(NamedTuple):
     heap_values: np.ndarray  # int64 (N,)
     heap_nodes: np.ndarray  # int32 (N,)
     batch: np.ndarray  # int32 (N,) nodes taken from the heap together
+    cheapest: np.ndarray  # int32 (N,): of each row of `seen_rows`, the node of the least path cost
+    row_of: np.ndarray  # int32 (N,): the row of `seen_rows` of each node
 
 
 NODE_SLOT, NEXT_SLOT, COUNT_SLOT = range(3)
@@ -73,6 +75,8 @@ def new_work(env, max_nodes: int) -> SearchWork:
         np.zeros(max_nodes, np.int64),
         np.zeros(max_nodes, np.int32),
         np.zeros(max_nodes, np.int32),
+        np.zeros(max_nodes, np.int32),
+        np.zeros(max_nodes, np.int32),
     )
 
 
@@ -96,8 +100,8 @@ def clear_seen(work):
 
 
 @inlined
-def add_seen(work):
-    """Add the canonical state in `work.row`: 1 if it is new, 0 if it was there (compared whole), -1 if full."""
+def find_seen(work):
+    """Return the slot of the table that holds the canonical state in `work.row` (compared whole), or a free one."""
     slot = _slot(work.row, work.seen)
     while work.seen[slot] != 0:
         other = work.seen_rows[work.seen[slot] - 1]
@@ -107,8 +111,17 @@ def add_seen(work):
                 same = False
                 break
         if same:
-            return 0
+            break
         slot = (slot + 1) & (len(work.seen) - 1)
+    return slot
+
+
+@inlined
+def add_seen(work):
+    """Add the canonical state in `work.row`: 1 if it is new, 0 if it was there, -1 if full."""
+    slot = find_seen(work)
+    if work.seen[slot] != 0:
+        return 0
     n = work.num_seen[0]
     if n == len(work.seen_rows):
         return -1

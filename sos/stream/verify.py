@@ -7,6 +7,9 @@ legal and its result true. Nothing is evaluated as text.
 The plan is judged apart: it is valid if its actions lead, one after the other and by the rules, from the root to a
 goal, whatever the search before it says. A goal that is claimed behind it does not count.
 
+Where actions cost something, a goal may be judged when it is visited, as A* does, and what a visit states is compared
+whole: a path cost that differs from what was said when the node was generated is an error of the state.
+
 Errors are local: actions are judged against the state last *stated* for the parent, so that one slip is counted once.
 """
 
@@ -88,6 +91,8 @@ class Verdict(NamedTuple):
     goal_event: int  # index of the event that solves the problem, or -1
     status: DecodeStatus  # how the tokens ended; OK for a trace that was not decoded
     plan_event: int = -1  # index of the last event of a valid plan, or -1
+    cost: int = -1  # of the path to the goal of a solved trace (0 where actions cost nothing), or -1
+    plan_cost: int = -1  # of a valid plan, or -1
 
     @property
     def planned(self) -> bool:
@@ -104,12 +109,12 @@ class Replay(NamedTuple):
     dead: np.ndarray  # bool (N,): called a dead end
     state_of: np.ndarray  # int32 (N,): row of the state stated last, -1 before the first
     work: np.ndarray  # int32 (3, W)
-    progress: np.ndarray  # int64 (4,): see below
+    progress: np.ndarray  # int64 (6,): see below
 
 
-# What the replay has seen: a goal, the event that solves the problem, how far the plan is, and the last event of a
-# valid plan (-1 for no event).
-GOAL_SEEN, GOAL_EVENT, PLAN_STAGE, PLAN_EVENT = range(4)
+# What the replay has seen: a goal, the event that solves the problem, how far the plan is, the last event of a valid
+# plan (-1 for no event), and what the two paths cost.
+GOAL_SEEN, GOAL_EVENT, PLAN_STAGE, PLAN_EVENT, GOAL_COST, PLAN_COST = range(6)
 NO_PLAN, IN_PLAN, AFTER_PLAN = range(3)
 
 
@@ -123,9 +128,9 @@ def _same(a, b):
 
 @inlined
 def _differ(env, problem, stated, expected, work):
-    """Say whether two states have different futures."""
-    environment.canonical(env, problem, stated, work[1])
-    environment.canonical(env, problem, expected, work[2])
+    """Say whether two states have different futures, or say different facts."""
+    environment.statement(env, problem, stated, work[1])
+    environment.statement(env, problem, expected, work[2])
     return not _same(work[1], work[2])
 
 
@@ -164,14 +169,20 @@ def _action_error(env, trace, e, state, replay):
     return BAD_STATE if _differ(env, trace.problem, stated, replay.work[0], replay.work) else NO_ERROR
 
 
+@inner
+def _may_visit(env, status, dead):
+    """Say whether a leaf of a status may be visited: one that was called a dead end, or a goal that is judged late."""
+    return dead or (status == environment.GOAL and environment.has_costs(env))
+
+
 @inlined
 def _visit_error(env, trace, e, replay):
     kind, node = trace.events[e, KIND], trace.events[e, NODE]
     if node < 0 or replay.state_of[node] < 0:
         return BAD_JUMP
     state = trace.states[replay.state_of[node]]
-    is_open = environment.status(env, trace.problem, state) == environment.OPEN
-    if not is_open and (kind == BACKTRACK or not replay.dead[node]):
+    status = environment.status(env, trace.problem, state)
+    if status != environment.OPEN and (kind == BACKTRACK or not _may_visit(env, status, replay.dead[node])):
         return BAD_ORDER
     if kind == EXPAND and replay.expanded[node] and e > 0:
         return BAD_JUMP
@@ -276,6 +287,7 @@ def _follow_plan(env, trace, e, replay):
         replay.sound[node] and environment.status(env, trace.problem, replay.true_states[node]) == environment.GOAL
     )
     progress[PLAN_EVENT] = e if reached else -1
+    progress[PLAN_COST] = environment.path_cost(env, trace.problem, replay.true_states[node]) if reached else -1
 
 
 @inlined
@@ -305,6 +317,7 @@ def _replay(env, trace, errors, replay):
             first = progress[GOAL_SEEN] == 0 and progress[PLAN_STAGE] == NO_PLAN
             if first and errors[e] != BAD_JUMP and errors[e] != FALSE_GOAL:
                 progress[GOAL_EVENT] = e
+                progress[GOAL_COST] = environment.path_cost(env, trace.problem, replay.true_states[node])
             progress[GOAL_SEEN] = 1
         if e > 0:
             _follow_plan(env, trace, e, replay)
@@ -314,7 +327,8 @@ def _replay(env, trace, errors, replay):
 def verify_kernel(env, problem, events, nodes, states, errors):
     """Replay a trace into `errors` int8 (E,). O(E).
 
-    Returns the index of the event that solves the problem and that of the last event of a valid plan, -1 for none.
+    Returns the index of the event that solves the problem and that of the last event of a valid plan, -1 for none, and
+    what the two paths cost.
     """
     num = len(nodes)
     replay = Replay(
@@ -324,19 +338,20 @@ def verify_kernel(env, problem, events, nodes, states, errors):
         np.zeros(num, np.bool_),
         np.full(num, -1, np.int32),
         np.zeros((3, states.shape[1]), np.int32),
-        np.array([0, -1, NO_PLAN, -1]),
+        np.array([0, -1, NO_PLAN, -1, -1, -1]),
     )
     _replay(env, Trace(problem, events, nodes, states), errors, replay)
-    return replay.progress[GOAL_EVENT], replay.progress[PLAN_EVENT]
+    progress = replay.progress
+    return progress[GOAL_EVENT], progress[PLAN_EVENT], progress[GOAL_COST], progress[PLAN_COST]
 
 
 def verify(env: Any, trace: Trace) -> Verdict:
     """Verify a trace against its own problem."""
     errors = np.zeros(len(trace.events), np.int8)
-    goal, plan = -1, -1
+    goal, plan, cost, plan_cost = -1, -1, -1, -1
     if len(errors):
-        goal, plan = verify_kernel(env, trace.problem, trace.events, trace.nodes, trace.states, errors)
-    return Verdict(goal >= 0, errors, int(goal), DecodeStatus.OK, int(plan))
+        goal, plan, cost, plan_cost = verify_kernel(env, trace.problem, trace.events, trace.nodes, trace.states, errors)
+    return Verdict(goal >= 0, errors, int(goal), DecodeStatus.OK, int(plan), int(cost), int(plan_cost))
 
 
 def verify_tokens(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> tuple[Verdict, Trace, np.ndarray]:
@@ -348,5 +363,5 @@ def verify_tokens(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) 
     decoded = decode(dialect, env, tokens)
     verdict = verify(env, decoded.trace)
     if not np.array_equal(decoded.trace.problem, problem):
-        verdict = verdict._replace(solved=False, goal_event=-1, plan_event=-1)
+        verdict = verdict._replace(solved=False, goal_event=-1, plan_event=-1, cost=-1, plan_cost=-1)
     return verdict._replace(status=decoded.status), decoded.trace, decoded.align

@@ -30,6 +30,7 @@ from sos.envs import protocol as environment
 from sos.errors import UserError
 from sos.kernels import inlined, inner, kernel
 from sos.rng import uniform
+from sos.search.a_star import AStar
 from sos.search.depth_first import DepthFirst
 from sos.search.protocol import search
 from sos.search.work import SearchWork, new_work
@@ -188,8 +189,10 @@ def view_kernel(view, key, env, problem, source, out, work):
     _rank(out, work.ranks)
     filler = 0
     if view.kind == REDUNDANT:
-        # Path events: an expansion and a generation for each node but the goal, then goal and end.
-        filler = num_events - 2 * (out.counts[1] - 1) - 2
+        # Path events: an expansion and a generation for each node but the goal, then goal and end. A goal that is
+        # judged late is visited before.
+        late = events[num_events - 3, KIND] == EXPAND
+        filler = num_events - 2 * (out.counts[1] - 1) - 2 - late
     out.counts[0] = 0
     _write_events(view, env, problem, source, out, work, filler)
     if view.kind == NO_BACKTRACK:
@@ -291,7 +294,9 @@ def _write_events(view, env, problem, source, out, work, filler):
             if kind == EXPAND:
                 current = node
                 pending = False
-                num = filler * (share + 1) // num_expanded - filler * share // num_expanded if num_expanded > 0 else 0
+                num = 0
+                if share < num_expanded:  # not at a goal, to which nothing returns
+                    num = filler * (share + 1) // num_expanded - filler * share // num_expanded
                 _add_filler(out, node, node, num)
                 share += 1
 
@@ -329,6 +334,13 @@ def apply_view(view, key, env, problem, oracle, source, out, work):
 
 ORACLE = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_leaves=False, max_nodes=2**31 - 1)
 """Exhaustive in generation order: its solution is the first one, the published "optimal path"."""
+CHEAPEST = AStar(heuristic=0, max_nodes=2**31 - 1)
+
+
+def oracle_of(env: Any) -> Any:
+    """Return the strategy that finds a solution where the search that a view shows found none: of the least cost, where
+    actions cost something."""
+    return CHEAPEST if environment.has_costs(env) else ORACLE
 
 
 def view_trace(view: View | AddedView, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
@@ -342,7 +354,7 @@ def view_trace(view: View | AddedView, env: Any, trace: Trace, key: int = 0, max
     source = TraceBuffer(trace.events, trace.nodes, trace.states, counts)
     out = new_buffer(max_events(max_nodes), max_nodes, trace.nodes.shape[1], trace.states.shape[1])
     work = new_view_work(env, max_nodes)
-    status = apply_view(view, np.uint64(key), env, trace.problem, ORACLE, source, out, work)
+    status = apply_view(view, np.uint64(key), env, trace.problem, oracle_of(env), source, out, work)
     if status == NEEDS_SOLUTION:
         raise UserError(f"view {name_of(view)!r} needs a solution, and problem {trace.problem.tolist()} has none")
     if status == BUFFER_FULL:

@@ -72,7 +72,7 @@ def read_all(program, env, tokens, starts, buffer, align, errors, with_verify):
         num_events, num_nodes, num_states = buffer.counts
         total += num_events
         if with_verify:
-            goal, _ = verify_kernel(
+            goal, *_ = verify_kernel(
                 env, problem, buffer.events[:num_events], buffer.nodes[:num_nodes], buffer.states[:num_states], errors
             )
             solved += goal >= 0

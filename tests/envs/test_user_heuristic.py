@@ -150,7 +150,7 @@ def test_a_heuristic_is_checked_when_it_is_registered() -> None:
         ("mine", Open, "countdown", "Open must have a field or more, each with a default"),
         ("sum", Same, "countdown", "heuristic sum of countdown is registered already"),
         ("same", Same, "countdown", "heuristic same of countdown is registered already"),
-        ("mine", Same, "chess", "register_heuristic('mine'): environment must be one of countdown, path_star"),
+        ("mine", Same, "chess", "register_heuristic('mine'): environment must be one of countdown, path_star, layered"),
     ):
         with pytest.raises(UserError, match=f"^{re.escape(said)}"):
             register_heuristic(name, kind, environment)

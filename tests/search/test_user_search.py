@@ -135,7 +135,7 @@ def test_the_name_chooses_the_keys() -> None:
         (["search.name=mixture", "+search.strategies.a={name: dive, depth: x}"], "strategies.a.depth must be a whole number, got 'x'"),
         (
             ["search.name=jump"],
-            "search.name must be one of dfs, beam, best_first, widening, dive, mixture, or MODULE:NAME of one of your "
+            "search.name must be one of dfs, beam, best_first, widening, a_star, dive, mixture, or MODULE:NAME of one of your "
             "own, got 'jump'",
         ),
         (["search.name=no.where:dive"], "search.name=no.where:dive: there is no module no; is its folder on PYTHONPATH?"),
@@ -201,4 +201,4 @@ def test_an_installed_package_names_it_and_its_kernel_is_compiled_anew_when_it_c
     assert "18 + 4 = 22" in first
     assert "18 + 4 = 22" not in second
     done = run(tmp_path, "train", "search.name=probe")
-    assert "search.name must be one of dfs, beam, best_first, widening, probes, mixture, or" in done.stderr
+    assert "search.name must be one of dfs, beam, best_first, widening, a_star, probes, mixture, or" in done.stderr

@@ -141,7 +141,12 @@ def changed(**changes: Any) -> dict[str, Any]:
         ("mine", {"forms": 3}, "countdown", "dialect mine: needs a mapping with the key 'forms'"),
         ("mine", Path("no.yaml"), "countdown", "dialect mine: no.yaml: No such file"),
         ("mine", changed(), "path_star", "dialect mine: form .* has the unknown field"),
-        ("mine", changed(), "chess", r"register_dialect\('mine'\): environment must be one of countdown, path_star"),
+        (
+            "mine",
+            changed(),
+            "chess",
+            r"register_dialect\('mine'\): environment must be one of countdown, path_star, layered",
+        ),
         ("compact", changed(), "countdown", "dialect compact of countdown is registered already"),
         ("a:b", changed(), "countdown", "'a:b' is no name of a dialect: it may hold no colon"),
     ],

@@ -1,9 +1,9 @@
 """Dialects: one YAML of templates per kind of event, compiled to a program for the encoder and the decoder.
 
-A template is literal text with fields in braces. Fields: those of the environment (its `fields`; in
-`root` a field is the problem's, elsewhere the state's), and `path` (child indices from the
-root, `0,2,1`), `depth` (of an ancestor), `level` (see below), `value` (the number of a dead end or goal), `operations`
-(the actions from the root), `separator` (the separator's own text).
+A template is literal text with fields in braces. Fields: those of the environment (its `fields`; in `root` a field is
+the problem's, elsewhere the action's where the form says one, or the state's), and `path` (child indices from the root,
+`0,2,1`), `depth` (of an ancestor), `level` (see below), `value` (the number of a dead end or goal), `operations` (the
+actions from the root), `separator` (the separator's own text).
 
 The numbers of a list stand apart by `separator`, and the records of a list of records by `record_separator`.
 
@@ -12,7 +12,8 @@ may have children counts as visited as soon as it is generated; `backtrack` retu
 ancestor by its `depth`, or to any node by its `path`. The optional `jump` visits any other node, by its `path`. A
 `backtrack` or `jump` with neither names its node by the state there, which it says whole: the node generated last of
 those in this state. That is not for environments whose state is a list of any length. Without a jump, and without the
-optional `end_empty`, a dialect cannot write the traces that need them.
+optional `end_empty`, a dialect cannot write the traces that need them. Where `expand` and `backtrack` have one wording
+that names its node by a path or by the state, that is how any node is visited, as a best-first search does it.
 
 The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
 action, as `generate` does.
@@ -219,11 +220,13 @@ class _Compiler:
             raise UserError(f"{self.where}: form {form!r} has the unknown field {{{name}}}; known are {known}")
         fields = self.env.fields[name]
         wanted = [field for field in fields if (field.row == "problem") == (form == "root")]
+        if form in _OF_ACTIONS:  # such as a cost, of a path that an action claims and that a state has
+            wanted.sort(key=lambda field: field.row != "action")
         return piece_of(self.env, (wanted or fields)[0])
 
     def _check_needs(self, form: str, template: str, pieces: list[tuple[int, Any]]) -> None:
         """Raise UserError where a form leaves out what a reader needs."""
-        row = _ROWS.get(form, "")
+        row = "action" if form in _OF_ACTIONS else "problem" if form == "root" else ""
         if row != "problem" and any(kind in _STATE_KINDS for kind, _ in pieces):
             self._check_row(form, template, pieces, "state")  # a state is told whole
         self._check_row(form, template, pieces, row)
@@ -251,7 +254,7 @@ class _Compiler:
                 raise UserError(f"{self.where}: form {form!r} needs {{{name}}}: {template!r}")
 
 
-_ROWS = {"root": "problem", "generate": "action", "forced": "action", "plan": "action", "operation": "action"}
+_OF_ACTIONS = ("generate", "forced", "plan", "operation")  # the forms that say an action
 _LIST_KINDS = {"problem": PROBLEM_LIST, "state": STATE_LIST}
 _NUMBER_KINDS = {"problem": PROBLEM_NUMBER, "state": STATE_NUMBER, "action": ACTION_NUMBER}
 _STATE_KINDS = {STATE_NUMBER, STATE_LIST, STATE_RECORDS}
@@ -329,7 +332,7 @@ def _assemble(
         pieces["end_solved"] == pieces["end_exhausted"],
         "expand" not in pieces,
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
-        any(kind == PATH for kind, _ in pieces.get("expand", [])),
+        _names_itself(pieces),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),
         not {PATH, DEPTH} & {kind for kind, _ in pieces["backtrack"]} and (LEVEL, 0) in pieces["backtrack"],
         _names_by_state(pieces["backtrack"]),
@@ -342,6 +345,12 @@ def _assemble(
 def _names_by_state(pieces: list[tuple[int, Any]]) -> bool:
     """Say whether a form names its node by nothing but the state there."""
     return not {PATH, DEPTH, LEVEL} & {kind for kind, _ in pieces}
+
+
+def _names_itself(pieces: dict[str, list[tuple[int, Any]]]) -> bool:
+    """Say whether a visit names its node, so that it need not be the one that was generated last."""
+    form = pieces.get("expand", [])
+    return any(kind == PATH for kind, _ in form) or (form == pieces["backtrack"] and _names_by_state(form))
 
 
 def _symbols(env: Any, vocab: Vocabulary) -> np.ndarray:

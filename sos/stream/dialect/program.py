@@ -59,7 +59,7 @@ class Program(NamedTuple):
     shared_end: bool  # so have a solved and an exhausted end
     silent_expand: bool  # there is no form for the visit of the node generated last
     unnamed_leaves: bool  # the path of a leaf ends in 0
-    names_expanded: bool  # expand has a path
+    names_expanded: bool  # expand names its node: by a path, or as backtrack does, by the state
     returns_by_depth: bool  # backtrack has a depth
     returns_by_level: bool  # backtrack has a level, and neither a path nor a depth
     returns_by_state: bool  # backtrack has none of these

@@ -175,8 +175,9 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
     flags = QUOTE_FLAG if scalars[QUOTES] else 0
     node = resolve(program, nodes, counts[1], told, current, reading)
     if node == UNNAMED:
-        by_state = (form == FORM_BACKTRACK and program.returns_by_state) or form == FORM_JUMP
-        node = np.int64(in_state(states, counts[1], told, reading.state)) if by_state else _just_generated(buffer)
+        back = form == FORM_BACKTRACK or program.shared_visit
+        by_state = (back and program.returns_by_state) or form == FORM_JUMP
+        node = in_state(env, problem, states, counts[1], told, reading.state) if by_state else _just_generated(buffer)
     kind = BACKTRACK if form == FORM_BACKTRACK else EXPAND
     if (form == FORM_JUMP or program.shared_visit) and node >= 0 and told.visited[node]:
         kind = BACKTRACK
@@ -192,8 +193,8 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
         _copy_state(states, said, reading.state)
         reorders = False
         if node >= 0 and not told.visited[node]:
-            environment.canonical(env, problem, states[row], told.rows[0])
-            environment.canonical(env, problem, states[said], told.rows[1])
+            environment.statement(env, problem, states[row], told.rows[0])
+            environment.statement(env, problem, states[said], told.rows[1])
             reorders = True
             for k in range(states.shape[1]):
                 if told.rows[0, k] != told.rows[1, k]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sos.envs import protocol as environment
 from sos.kernels import inlined, inner
 from sos.stream.read.forms import DEPTH_SLOT, HISTORY_SLOT, LEVEL_SLOT, PATH_SLOT
 from sos.trace import ACTION, PARENT, RANK
@@ -103,18 +104,28 @@ def resolve(program, nodes, count, told, current, reading):
 
 
 @inner
-def in_state(states, count, told, state):
-    """Return the node generated last of those whose state was last said to be `state`, -1 for none. O(nodes)."""
+def _equal(a, b):
+    for k in range(len(a)):
+        if a[k] != b[k]:
+            return False
+    return True
+
+
+@inner
+def in_state(env, problem, states, count, told, state):
+    """Return the node generated last of those whose state was last said to be `state`, -1 for none. O(nodes).
+
+    Where there is none, `state` may say the costs of one wrong: of equal futures the node generated last is meant.
+    """
     for node in range(count - 1, -1, -1):
-        row = states[told.state_of[node]]
-        same = True
-        for k in range(len(row)):
-            if row[k] != state[k]:
-                same = False
-                break
-        if same:
-            return node
-    return -1
+        if _equal(states[told.state_of[node]], state):
+            return np.int64(node)
+    environment.canonical(env, problem, state, told.rows[0])
+    for node in range(count - 1, -1, -1):
+        environment.canonical(env, problem, states[told.state_of[node]], told.rows[1])
+        if _equal(told.rows[0], told.rows[1]):
+            return np.int64(node)
+    return np.int64(-1)
 
 
 @inlined

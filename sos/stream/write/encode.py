@@ -228,6 +228,8 @@ def _form_of(program, trace, e, node, current, told):
             return NOT_EXPANDED
         if not program.names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
             return _jump(program, trace, e, node, NOT_JUST_GENERATED)
+        if program.shared_visit and program.returns_by_state and _has_twin(trace, e, node):
+            return TWINS if program.jumps_by_state else _jump(program, trace, e, node, TWINS)
         return FORM_BACKTRACK if program.shared_visit else FORM_EXPAND
     if kind == BACKTRACK:
         if program.returns_by_depth and not _is_ancestor(trace.nodes, node, current):
