@@ -79,7 +79,7 @@ def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any) -> Judge
                 code = 9
         elif (value == SOLVED) != (goal_seen or plan_seen):
             code = 10
-        codes.append(code or (11 if flags & 1 else 12 if flags & 2 else 13 if flags & 4 else 0))
+        codes.append(code or (11 if flags & 1 else 12 if flags & 2 else 13 if flags & 4 else 14 if flags & 8 else 0))
         if kind in (GENERATE, PLAN):
             said[node] = stated
             if node:

@@ -138,7 +138,7 @@ def damaged(rng: np.random.Generator, trace: Trace) -> Trace:
             case 1:
                 events[e, VALUE] += rng.integers(-1, 2)
             case 2:
-                events[e, FLAGS] = rng.integers(8)
+                events[e, FLAGS] = rng.integers(16)
             case 3:
                 states[rng.integers(len(states)), rng.integers(1, 3)] += rng.integers(-1, 2)
             case 4:
