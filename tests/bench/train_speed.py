@@ -8,9 +8,9 @@ is as in its train.py: random rows, forward with the loss, backward, clip, AdamW
 package are timed.
 
 All variants take turns: one step each on a CPU, in the time of the process with one thread, by the clock with more
-(then on an otherwise idle machine); ten on a GPU, which then waits for the device. Medians of the turns, the first ones not counted. `padded` is this package's model with one
-trace per row, as is usual without packing; useful tokens are those with a loss; MFU as in `sos.train.throughput`,
-the peer's by its rows.
+(then on an otherwise idle machine); ten on a GPU, which then waits for the device. Medians of the turns, the first ones
+not counted. `padded` is this package's model with one trace per row, as is usual without packing; useful tokens are
+those with a loss; MFU as in `sos.train.throughput`, the peer's by its rows.
 """
 
 from __future__ import annotations

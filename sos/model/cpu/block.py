@@ -126,17 +126,28 @@ def unwritten(sizes: BlockSizes) -> BlockValues:
     rows = (sizes.num_rows, sizes.num_tokens)
     vectors = (sizes.num_heads + 2 * sizes.num_kv_heads) * sizes.head_dim
     widths = (sizes.width, sizes.width, vectors, 2 * sizes.hidden)
+    mid, attended, qkv, gate_up = (empty(*rows, width) for width in widths)
     lse_BHT = np.empty((sizes.num_rows, sizes.num_heads, sizes.num_tokens), np.float32)
-    return BlockValues(*(empty(*rows, width) for width in widths), lse_BHT)
+    return BlockValues(mid, attended, qkv, gate_up, lse_BHT)
 
 
 def scratch(sizes: BlockSizes) -> Scratch:
     """Return the buffers of one thread."""
     num_rows, num_tokens, width, num_heads, num_kv_heads, head_dim, hidden, num_gains = sizes
     vectors = (num_heads + 2 * num_kv_heads) * head_dim
-    widths = (width, hidden, width, width, vectors, hidden, 2 * hidden, width)
+
+    def rows(size: int) -> Both:
+        return empty(num_rows, num_tokens, size)
+
     return Scratch(
-        *(empty(num_rows, num_tokens, size) for size in widths),
+        normed_BTC=rows(width),
+        product_BTF=rows(hidden),
+        change_BTC=rows(width),
+        dmid_BTC=rows(width),
+        dqkv_BTE=rows(vectors),
+        dproduct_BTF=rows(hidden),
+        dgate_up_BT2F=rows(2 * hidden),
+        dstream_BTC=rows(width),
         dgain_BC=empty(num_rows, width),
         dgains_B2D=np.empty((num_rows, num_gains, head_dim), np.float32),
         attention=trace_buffers(num_tokens, num_heads, num_kv_heads, head_dim, backward=True),

@@ -86,8 +86,8 @@ def _sizes(inputs: BlockInputs, rows: slice) -> BlockSizes:
 
 def _rows(inputs: BlockInputs, outputs: BlockOutputs, rows: slice) -> tuple[Seen, Both, Both, BlockValues]:
     """Return what is seen of some rows, their stream before and after the block, and what is kept."""
-    y, *kept = (blocks.both(tensor[rows]) for tensor in outputs[:-1])
-    values = BlockValues(*kept, lse_BHT=outputs.lse_BHT[rows].numpy())
+    y, mid, attended, qkv, gate_up = (blocks.both(tensor[rows]) for tensor in outputs[:-1])
+    values = BlockValues(mid, attended, qkv, gate_up, outputs.lse_BHT[rows].numpy())
     return Seen(*as_arrays(*(tensor[rows] for tensor in inputs[-3:]))), blocks.both(inputs.x_BTC[rows]), y, values
 
 
@@ -147,11 +147,13 @@ def _forward_losses(inputs: LossInputs) -> LossOutputs:
 def _unwritten_losses(inputs: LossInputs) -> LossOutputs:
     x_BTC, _, head_VC, targets_BT = inputs
     num = torch.library.get_ctx().new_dynamic_size()
-    losses_BT, indices_N, targets_N = x_BTC.new_empty(targets_BT.shape), *(targets_BT.new_empty(num) for _ in range(2))
-    widths = (x_BTC.shape[2], len(head_VC))
-    return LossOutputs(
-        losses_BT, indices_N, targets_N, *(x_BTC.new_empty(num, w) for w in widths), x_BTC.new_empty(num)
+    losses_BT, indices_N, targets_N = (
+        x_BTC.new_empty(targets_BT.shape),
+        targets_BT.new_empty(num),
+        targets_BT.new_empty(num),
     )
+    x_NC, logits_NV = (x_BTC.new_empty(num, width) for width in (x_BTC.shape[2], len(head_VC)))
+    return LossOutputs(losses_BT, indices_N, targets_N, x_NC, logits_NV, x_BTC.new_empty(num))
 
 
 def _backward_losses(grad_BT: Tensor, inputs: LossInputs, outputs: LossOutputs) -> tuple[Tensor, ...]:

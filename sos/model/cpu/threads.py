@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def share_out(work: Callable[[Piece], None], pieces: Sequence[Piece]) -> None:
+def share_out(work: Callable[[Piece], Any], pieces: Sequence[Piece]) -> None:
     """Call `work` on every piece, on as many threads as there are, this one among them; pieces begin in their order.
 
     The work is done in torch's inference mode. What a piece raises is raised here, with its traceback; then no other

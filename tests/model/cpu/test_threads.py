@@ -96,7 +96,7 @@ def test_a_process_that_was_forked_has_threads_of_its_own(monkeypatch: pytest.Mo
     if child == 0:
         done: list[int] = []
         meeting = threading.Barrier(2)
-        share_out(lambda piece: (meeting.wait(30), done.append(piece)), range(2))  # type: ignore[func-returns-value]
+        share_out(lambda piece: (meeting.wait(30), done.append(piece)), range(2))
         os._exit(len(done))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
 
