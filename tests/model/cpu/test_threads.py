@@ -138,7 +138,7 @@ def test_pieces_are_whole_rows_and_all_of_them() -> None:
 # Rows, tokens, of the model: a batch that pieces do not divide; shared keys; widths that are no multiple of a vector.
 SHAPES: list[tuple[int, int, dict[str, Any]]] = [
     (5, 37, {"qk_norm": True}),
-    (7, 20, {"num_heads": 4, "num_kv_heads": 2, "width": 24, "tie_embeddings": False}),
+    (7, plain(20, 8), {"num_heads": 4, "num_kv_heads": 2, "width": 24, "tie_embeddings": False}),
     (1, 40, {}),
     (6, 37, {"dropout": 0.3, "qk_norm": True}),
 ]
@@ -170,7 +170,7 @@ def trained(
 @pytest.mark.parametrize("case", plain([0, 1, 2, 3], [1]))
 def test_any_number_of_threads_trains_the_same_bits(case: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, num_tokens, shape = SHAPES[case]
-    monkeypatch.setattr(pieces, "TOKENS", 50)
+    monkeypatch.setattr(pieces, "TOKENS", plain(50, 20))
     assert len(pieces_of(rows, num_tokens)) in (1, 3, 4)
     first, *others = (trained(num, rows, num_tokens, shape, monkeypatch) for num in (1, 2, 4))
     assert all(other == first for other in others)
@@ -179,13 +179,15 @@ def test_any_number_of_threads_trains_the_same_bits(case: int, monkeypatch: pyte
 
 def test_a_graph_can_be_gone_through_twice_and_two_graphs_can_live(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buffers that are used again hold nothing that a graph still needs."""
-    monkeypatch.setattr(pieces, "TOKENS", 40)
-    model = make_model()
+    rows, num_tokens = plain((4, 30), (2, 12))
+    monkeypatch.setattr(pieces, "TOKENS", num_tokens)
+    model = make_model(num_layers=plain(2, 1))
     assert cpu.available(model)
-    positions, doc_ids = random_documents(4, 30, 9)
+    positions, doc_ids = random_documents(rows, num_tokens, 9)
 
     def losses_of(seed: int) -> torch.Tensor:
-        return model(tokens_of(4, 30, seed=seed), positions, doc_ids, tokens_of(4, 30, seed=seed + 1)).sum()
+        tokens, targets = (tokens_of(rows, num_tokens, seed=seed + k) for k in range(2))
+        return model(tokens, positions, doc_ids, targets).sum()
 
     def gradients(loss: torch.Tensor, **options: Any) -> list[torch.Tensor]:
         return list(torch.autograd.grad(loss, list(model.parameters()), **options))
