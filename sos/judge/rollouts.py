@@ -65,11 +65,13 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
 
+    def judge_some(some: range) -> None:
+        for r in some:
+            judge_one(r)
+
     if len(problems) != num:
         raise ValueError(f"{num} rollouts answer {len(problems)} problems")
-    share_out(
-        lambda some: [judge_one(r) for r in some], [range(num)[i : i + TOGETHER] for i in range(0, num, TOGETHER)]
-    )
+    share_out(judge_some, [range(num)[i : i + TOGETHER] for i in range(0, num, TOGETHER)])
     return Judgement(solved, wrong_goal, generated, to_goal, errors, malformed, unfinished, nodes, planned)
 
 
