@@ -183,8 +183,9 @@ class TrainerConfig:
     precision: str = key("32-true", "The numbers of the model, as Lightning names them.", choices=PRECISIONS)
     compile: bool = key(False, "The model is compiled with torch.compile.")
     batch_tokens: int = key(2048, "The positions of one optimizer step, over all ranks.", low=1, high=BILLION)
-    # Small products gain little from a second thread, and lose everything when other work holds its core.
-    num_threads: int = key(1, "The threads of torch; 0 leaves it to torch.", low=0, high=1024)
+    num_threads: int = key(
+        0, "The threads of a CPU, which give the same bits in any number; 0 takes the physical cores.", low=0, high=1024
+    )
     log_every: int = key(20, "The steps between two points of a curve.", low=1, high=BILLION)
     probe_every: float = key(
         0.25, "The share of the budget between two looks at the solve rate; 0 means none.", low=0, high=1
@@ -373,11 +374,14 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config | dict[str, Any]) -> str:
-    """Return 16 hex digits over everything that decides a run's result; `resume` and `data.shards` do not.
+    """Return 16 hex digits over everything that decides a run's result; `resume`, `data.shards` and
+    `trainer.num_threads` do not.
 
     `config` may be the plain one of a file, whose hash does not know the keys that came later.
     """
     values = dict(to_dict(config) if isinstance(config, Config) else config)
     values["data"] = {key: value for key, value in values.get("data", {}).items() if key != "shards"}
+    if "num_threads" in values.get("trainer", {}):
+        values["trainer"] = values["trainer"] | {"num_threads": 1}  # which runs had when it decided something
     values.pop("resume", None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ import numpy as np
 from sos.data.coverage import coverage
 from sos.judge.intervals import pass_at_k
 from sos.judge.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
+from sos.model.cpu.threads import share_out
 from sos.model.rollout import Rollout
 from sos.stream.codec import DecodeStatus
 from sos.stream.verify import Error, verify_tokens
@@ -18,6 +19,7 @@ from sos.trace import KIND, Event
 
 ERRORS = [error for error in Error if error != Error.NONE]
 MALFORMED, UNFINISHED = "malformed", "unfinished"
+TOGETHER = 64  # rollouts that a thread judges at a time
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
     generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
     cost, plan_cost = np.zeros(num, np.int64), np.zeros(num, np.int64)
-    for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
-        verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
+
+    def judge_one(r: int) -> None:
+        answer = rollouts[r]
+        verdict, trace, align = verify_tokens(system.dialect, system.env, problems[r], answer.tokens)
         kinds = trace.events[:, KIND]
         solved[r], planned[r] = verdict.solved, verdict.planned
         cost[r], plan_cost[r] = verdict.cost, verdict.plan_cost
@@ -64,6 +68,14 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
             to_goal[r] = goal_end - answer.num_prompt
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
+
+    def judge_some(some: range) -> None:
+        for r in some:
+            judge_one(r)
+
+    if len(problems) != num:
+        raise ValueError(f"{num} rollouts answer {len(problems)} problems")
+    share_out(judge_some, [range(num)[i : i + TOGETHER] for i in range(0, num, TOGETHER)])
     counts = generated, to_goal, errors, malformed, unfinished, nodes
     return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost)
 

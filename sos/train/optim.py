@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sos.config import OptimConfig
+from sos.model.cpu.threads import share_out
 
 # The quintic of Jordan et al. 2024 (Muon): pushes all singular values of a matrix of spectral norm at most 1 towards 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
+# Matrices of a shape that one thread of a CPU takes. A block has four shapes, of about equal work.
+TOGETHER = 4
 
 
 def orthogonalize(matrices_NRC: Tensor) -> Tensor:
@@ -64,7 +67,7 @@ class Muon(torch.optim.AdamW):
 
     Updates are scaled by 0.2 * sqrt(larger side), the size of AdamW's (Liu et al. 2025, section 2.2), so that one
     learning rate and one weight decay serve all groups. Matrices of one shape are orthogonalized together, sharded
-    ones on every rank.
+    ones on every rank; on a CPU threads share them out.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float, **adamw: Any) -> None:
@@ -98,14 +101,25 @@ class Muon(torch.optim.AdamW):
                     state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(parameter)
                 state["step"] += 1
                 by_shape[parameter.shape].append((parameter, parameter.grad, state["momentum"]))
-        for shape, members in by_shape.items():
-            parameters, gradients, buffers = (list(column) for column in zip(*members, strict=True))
-            torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-            directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
-            orthogonal = orthogonalize(torch.stack([whole(direction) for direction in directions]))
-            updates = [shard_like(u, p) for u, p in zip(orthogonal, parameters, strict=True)]
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(parameters, updates, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
+        plain = all(type(p) is nn.Parameter and p.device.type == "cpu" for p in group["params"])
+        size = TOGETHER if plain else max(1, len(group["params"]))
+        pieces = [found[i : i + size] for found in by_shape.values() for i in range(0, len(found), size)]
+        if plain:
+            share_out(lambda members: _step_together(group, members), pieces)
+        else:
+            for members in pieces:
+                _step_together(group, members)
+
+
+def _step_together(group: dict[str, Any], members: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+    """Take a step with matrices of one shape: parameters, gradients and momenta."""
+    parameters, gradients, buffers = (list(column) for column in zip(*members, strict=True))
+    torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+    directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
+    orthogonal = orthogonalize(torch.stack([whole(direction) for direction in directions]))
+    updates = [shard_like(u, p) for u, p in zip(orthogonal, parameters, strict=True)]
+    torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+    torch._foreach_add_(parameters, updates, alpha=-group["lr"] * 0.2 * max(parameters[0].shape) ** 0.5)
 
 
 def build_optimizer(model: nn.Module, blocks: nn.Module, config: OptimConfig, *, fused: bool) -> torch.optim.Optimizer:

@@ -22,12 +22,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 import sos.published  # noqa: F401 (it registers the published metric and split)
-from sos.config import Config, to_dict
+from sos.config import Config, TrainerConfig, to_dict
 from sos.data.loader import StreamDataModule
 from sos.errors import UserError
 from sos.files import written_whole
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.judge.metrics import ANSWERS, Metric
+from sos.model import cpu
+from sos.model.cpu import threads
+from sos.model.cpu.cores import usable_cores
+from sos.model.cpu.watch import obstacle
 from sos.model.gpt import GPT
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.folder import RunFolder
@@ -74,8 +78,7 @@ def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = Fals
     UserError for what cannot work, before anything is written, for a training that diverges and for a disk that cannot
     be written; AlreadyFinished; and Interrupted after Ctrl-C.
     """
-    if config.trainer.num_threads:
-        torch.set_num_threads(config.trainer.num_threads)
+    set_threads(config.trainer)
     set_matmul_precision(config.trainer)
     plan = Plan.of(config)
     home = RunFolder(folder)
@@ -88,6 +91,27 @@ def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = Fals
                 "hydra.run.dir=FOLDER"
             )
         return _run(plan, home, origin)
+
+
+def set_threads(options: TrainerConfig) -> None:
+    """Have a CPU's work shared out over `trainer.num_threads` threads, or over the cores; beside a GPU, torch's."""
+    if options.accelerator == "cpu" or not torch.accelerator.is_available():
+        # Threads of torch would spin while they wait, and what they compute depends on their number.
+        torch.set_num_threads(1)
+        threads.set_num_threads(options.num_threads or max(1, usable_cores() // options.devices))
+    elif options.num_threads:
+        torch.set_num_threads(options.num_threads)
+
+
+def threads_line(options: TrainerConfig, model: GPT) -> str:
+    """Say how many threads train a model on a CPU."""
+    if options.precision == "32-true" and cpu.available(model):
+        num = threads.num_threads()
+        return (
+            f"{num} thread{'s' if num > 1 else ''} on {usable_cores()} physical cores; any number gives the same bits"
+        )
+    why = obstacle(model) or f"model.kernels={model.config.kernels}, trainer.precision={options.precision}"
+    return f"PyTorch trains on one thread, since the kernels do not compute this model: {why}"
 
 
 @contextmanager
@@ -259,6 +283,8 @@ def _log_first(plan: Plan, parts: Parts, origin: Origin) -> None:
     )
     for key in plan.config.timed:
         log.info("%s follows the clock: this run cannot be repeated bit by bit", key)
+    if parts.trainer.strategy.root_device.type == "cpu":
+        log.info(threads_line(plan.config.trainer, parts.lit.model))
     probed = plan.config.trainer.probe_every
     answers = ("solve", "plan") if plan.config.stream.plan else ("solve",)
     found = (

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from sos.model.cpu.threads import num_threads, share_out
 from sos.model.gpt import GPT
 from sos.train.callbacks import Pause
 from sos.train.precision import DTYPES
@@ -61,18 +62,19 @@ def trained_flops(model: GPT, batch: dict[str, Tensor]) -> float:
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Return the floating-point operations per second that a device can do; 0 if unknown.
 
-    A GPU's comes from Lightning's table, a CPU's from the best of a few large matrix products on torch's threads.
+    A GPU's comes from Lightning's table, a CPU's from the best of a few large matrix products on each of the threads
+    that share the work out.
     """
     if device.type != "cpu":
         from lightning.fabric.utilities.throughput import get_available_flops
 
         return float(get_available_flops(device, dtype) or 0)
-    size, best = 768, 0.0
+    size, best, pieces = 768, 0.0, range(num_threads())
     a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
     for _ in range(8):
         started = time.perf_counter()
-        a @ b
-        best = max(best, 2 * size**3 / (time.perf_counter() - started))
+        share_out(lambda _: torch.mm(a, b), pieces)
+        best = max(best, len(pieces) * 2 * size**3 / (time.perf_counter() - started))
     return best
 
 

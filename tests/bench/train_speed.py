@@ -1,16 +1,16 @@
 """Training steps beside nanoGPT's, at equal shape, vocabulary and batch: tokens/s and useful tokens/s.
 
-Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--turns 20] [key=value ...]`, the keys being those
+Run `python tests/bench/train_speed.py --peer nanoGPT/model.py [--turns 20] [--threads 1] [key=value ...]`, the keys being those
 of train.py (default: its default run with the peer's optimizer, AdamW; with `optim=muon` the optimizers are
 compared as well). `trainer.accelerator`, `trainer.precision` and `trainer.compile` hold for both, so
 `experiment=speedrun` compares on a GPU. `--peer` is model.py of a clone of github.com/karpathy/nanoGPT, whose step
 is as in its train.py: random rows, forward with the loss, backward, clip, AdamW. Without it only the rows of this
 package are timed.
 
-All variants take turns: one step each on a CPU, in the time of the process (all threads); ten on a GPU, which then
-waits for the device. Medians of the turns, the first ones not counted. `padded` is this package's model with one
-trace per row, as is usual without packing; useful tokens are those with a loss; MFU as in `sos.train.throughput`,
-the peer's by its rows.
+All variants take turns: one step each on a CPU, in the time of the process with one thread, by the clock with more
+(then on an otherwise idle machine); ten on a GPU, which then waits for the device. Medians of the turns, the first ones
+not counted. `padded` is this package's model with one trace per row, as is usual without packing; useful tokens are
+those with a loss; MFU as in `sos.train.throughput`, the peer's by its rows.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from sos.data.loader import Budget, PackedLoader
 from sos.data.packing import IGNORE, Rows, pack
 from sos.data.streams import StreamSource
 from sos.datasets.source import build_source
+from sos.model.cpu.threads import num_threads, set_num_threads
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.system import build_system, gpt_config
@@ -55,8 +56,10 @@ def computing(config: Config, device: torch.device) -> torch.autocast:
 
 def now(device: torch.device) -> float:
     """Return seconds, on a GPU when it has done what it was told."""
-    if device.type == "cpu":
+    if device.type == "cpu" and num_threads() == 1:
         return time.process_time()
+    if device.type == "cpu":
+        return time.perf_counter()
     torch.cuda.synchronize(device)
     return time.perf_counter()
 
@@ -149,6 +152,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    set_num_threads(arguments.threads)
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         same = [] if any(key.startswith("optim=") for key in arguments.overrides) else ["optim=adamw"]
@@ -170,6 +174,8 @@ def main() -> None:
     counts = {name: np.zeros(3) for name in steps}
     for number in range(arguments.turns + 3):
         for name, step in steps.items():
+            if device.type == "cpu" and num_threads() > 1:
+                time.sleep(0.02)  # the peer's threads of OpenMP spin for a while after they have worked
             started = now(device)
             done = sum((step() for _ in range(steps_per_turn)), np.zeros(3)) / steps_per_turn
             seconds = (now(device) - started) / steps_per_turn

@@ -11,6 +11,7 @@ import pytest
 import torch
 from naive.rollout import assert_same, naive_greedy
 
+from sos.model.cpu import passes
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.model.shape import GPTConfig
@@ -125,22 +126,35 @@ def test_no_rollout_is_begun_when_time_is_up(
     assert_same(found, naive[: 6 + 11])
 
 
-def test_threads_share_the_problems(model: GPT, prompts: list[np.ndarray], naive: list[Rollout]) -> None:
-    num_threads, calls = torch.get_num_threads(), []
-    torch.set_num_threads(3)
-    try:
-        found = rollout(model, prompts, max_tokens=40, batch_size=18, progress=lambda done, _: calls.append(done))
+def test_threads_share_the_problems(
+    model: GPT, prompts: list[np.ndarray], naive: list[Rollout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "num_threads", lambda: 3)
+    calls: list[int] = []
+    found = rollout(model, prompts, max_tokens=40, batch_size=18, progress=lambda done, _: calls.append(done))
 
-        def fail(*_: int) -> None:
-            raise KeyboardInterrupt
+    def fail(*_: int) -> None:
+        raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt):
-            rollout(model, prompts, max_tokens=40, batch_size=18, progress=fail)
-    finally:
-        torch.set_num_threads(num_threads)
+    with pytest.raises(KeyboardInterrupt):
+        rollout(model, prompts, max_tokens=40, batch_size=18, progress=fail)
     assert_same(found, naive)
     assert calls[-1] == 40
     assert all(a < b for a, b in pairwise(calls))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_any_number_of_threads_writes_the_same_bits(
+    temperature: float, model: GPT, prompts: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for num in (1, 2, 4):
+        monkeypatch.setattr(passes, "num_threads", lambda num=num: num)
+        assert len(passes.passes(model, 24, CONTEXT, EOS, temperature)) == num
+        found = rollout(model, prompts, max_tokens=40, batch_size=24, temperature=temperature, seed=5)
+        written.append([(r.tokens.tobytes(), r.logprobs.tobytes(), r.finished) for r in found])
+    assert written[0] == written[1] == written[2]
+    assert len(set(written[0])) == len(prompts)
 
 
 def test_the_training_mode_comes_back_and_dropout_is_off(prompts: list[np.ndarray]) -> None:

@@ -149,13 +149,14 @@ def test_an_interrupted_run_counts_and_looks_as_an_undisturbed_one(
     spent = []
     for step in (3, 5, 0):
         stop_at(step)
+        threads = f"trainer.num_threads={step or 1}"  # which is no other run
         if step:
             with pytest.raises(Interrupted, match="continue with: resume="):
-                train(tmp_path)
+                train(tmp_path, threads)
             states = torch.load(RunFolder(tmp_path).checkpoint, weights_only=True)["callbacks"]
             spent.append(states["Throughput"]["seconds"])
         else:
-            train(tmp_path)
+            train(tmp_path, threads)
     whole, parts = (read(folder.metrics)["train"] for folder in (finished, RunFolder(tmp_path)))
     assert all(whole[key] == parts[key] for key in ("tokens", "problems", "dropped", "steps", "flops"))
     assert 0 < spent[0] < spent[1] < parts["seconds"]

@@ -36,17 +36,21 @@ def forward(
     model: Any, tokens_BT: Tensor, positions_BT: Tensor, doc_ids_BT: Tensor, targets_BT: Tensor | None = None
 ) -> Tensor:
     """Return what `GPT.forward` does for packed rows: logits (B, T, V), or the losses of targets, (B, T)."""
-    from sos.model.attention import rotary
-    from sos.model.cpu.block import block
-    from sos.model.cpu.loss import token_losses
+    import torch
 
+    from sos.model.attention import rotary
+    from sos.model.cpu import pieced, whole
+
+    if targets_BT is not None and not torch.compiler.is_compiling():
+        rows = whole.Batch(tokens_BT, positions_BT.expand(tokens_BT.shape), doc_ids_BT, targets_BT)
+        return whole.token_losses(model, rows)
     cos, sin = rotary(positions_BT, model.config.head_dim, model.config.rope_theta)
     x_BTC = model.embed(tokens_BT)
     for module in model.blocks:
-        x_BTC = block(module, x_BTC, cos, sin, doc_ids_BT)
+        x_BTC = pieced.block(module, x_BTC, cos, sin, doc_ids_BT)
     if targets_BT is None:
         return model.head(model.norm(x_BTC))
-    return token_losses(x_BTC, model.norm.weight, model.head.weight, targets_BT)
+    return pieced.token_losses(x_BTC, model.norm.weight, model.head.weight, targets_BT)
 
 
 def engines(model: Any, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[Passes]:

@@ -1,15 +1,16 @@
-"""A block of the GPT as one operator of torch, forward and backward: float32 on the CPU, packed rows, no dropout.
+"""A block of the GPT, forward and backward, of some rows at a time: float32 on the CPU, packed rows.
 
 Modules and autograd read and write whole batches between small operations. Here a few rows at a time go through the
 whole block, so that what lies between the matrix products stays in the cache, in buffers that are used again; norms
 and SwiGLU are one kernel each. The equations are those of `sos.model.gpt.Block`.
 
-Shape suffixes as in `sos.model.gpt`, N = rows of a part x T, E = (H + 2 K) D, and F the hidden width (of cosines and
-sines: D / 2).
+Shape suffixes as in `sos.model.gpt`, N = rows x T, E = (H + 2 K) D, and F the hidden width (of cosines and sines:
+D / 2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,37 +20,18 @@ from torch import Tensor
 from sos.model.cpu.attention_data import Attended, AttentionGradients, Packed, TraceBuffers, trace_buffers
 from sos.model.cpu.attention_kernels import attend_rows, attend_rows_backward
 from sos.model.cpu.layers import NormGradients, norm_rows, norm_rows_backward, swiglu_rows, swiglu_rows_backward
-from sos.model.cpu.operators import Function, differentiable
-from sos.model.cpu.threads import as_arrays, num_parts, over_rows
-
-PART = 1024  # tokens of a part, per thread
 
 
-class Inputs(NamedTuple):
-    """The residual stream, the weights of a block, and the rows' positions and documents."""
+class BlockWeights(NamedTuple):
+    """The weights of a block, or their gradients; what kernels take is an array, what is multiplied a tensor."""
 
-    x_BTC: Tensor
-    attention_gain_C: Tensor
+    attention_gain_C: np.ndarray
     qkv_EC: Tensor
-    gains_2D: Tensor  # of the norms of queries and keys; (0, D) without them
+    gains_2D: np.ndarray  # of the norms of queries and keys; (0, D) without them
     out_CC: Tensor
-    mlp_gain_C: Tensor
+    mlp_gain_C: np.ndarray
     gate_up_2FC: Tensor
     down_CF: Tensor
-    cos_BTF: Tensor
-    sin_BTF: Tensor
-    doc_ids_BT: Tensor
-
-
-class Outputs(NamedTuple):
-    """The residual stream after the block, then what the backward pass needs."""
-
-    y_BTC: Tensor
-    mid_BTC: Tensor  # the residual stream after attention
-    attended_BTC: Tensor
-    qkv_BTE: Tensor
-    gate_up_BT2F: Tensor
-    lse_BHT: Tensor
 
 
 class Both(NamedTuple):
@@ -58,143 +40,179 @@ class Both(NamedTuple):
     matrix: Tensor
     array: np.ndarray
 
-    def part(self, rows: slice) -> Both:
-        """Return some rows of the batch."""
-        num_tokens = self.array.shape[1]
-        return Both(self.matrix[rows.start * num_tokens : rows.stop * num_tokens], self.array[rows])
+
+class Seen(NamedTuple):
+    """What attention knows of the rows: their positions, as angles, and their documents."""
+
+    cos_BTF: np.ndarray
+    sin_BTF: np.ndarray
+    doc_ids_BT: np.ndarray
 
 
-def _both(x_BTX: Tensor) -> Both:
-    return Both(x_BTX.view(-1, x_BTX.shape[2]), x_BTX.numpy())
+class BlockValues(NamedTuple):
+    """What the forward pass of a block leaves for its backward pass, besides its input."""
+
+    mid_BTC: Both  # the residual stream after attention
+    attended_BTC: Both
+    qkv_BTE: Both
+    gate_up_BT2F: Both
+    lse_BHT: np.ndarray
 
 
-def _empty(num_rows: int, num_tokens: int, *widths: int) -> list[Both]:
-    return [_both(torch.empty(num_rows, num_tokens, width)) for width in widths]
+class Scratch(NamedTuple):
+    """Buffers of some rows for both passes; nothing is kept in them."""
+
+    normed_BTC: Both
+    product_BTF: Both
+    change_BTC: Both
+    dmid_BTC: Both
+    dqkv_BTE: Both
+    dproduct_BTF: Both
+    dgate_up_BT2F: Both
+    dstream_BTC: Both
+    dgain_BC: Both
+    dgains_B2D: np.ndarray
+    attention: TraceBuffers
 
 
-def _parts(num_rows: int, num_tokens: int) -> tuple[int, list[slice]]:
-    """Return the number of rows of the batch that go through the block together, and all such parts."""
-    step = min(num_rows, max(1, PART * torch.get_num_threads() // num_tokens))
-    return step, [slice(start, min(num_rows, start + step)) for start in range(0, num_rows, step)]
+class BlockSizes(NamedTuple):
+    """The sizes of a block, and those of some rows."""
+
+    num_rows: int
+    num_tokens: int
+    width: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    hidden: int
+    num_gains: int  # 2 where queries and keys are normed, else 0
 
 
-def _unwritten(inputs: Inputs) -> Outputs:
-    x_BTC = inputs.x_BTC
-    (num_rows, num_tokens, width), head_dim = x_BTC.shape, inputs.gains_2D.shape[1]
-    widths = (width, width, width, len(inputs.qkv_EC), len(inputs.gate_up_2FC))
-    y, mid, attended, qkv, gate_up = (x_BTC.new_empty(num_rows, num_tokens, size) for size in widths)
-    return Outputs(y, mid, attended, qkv, gate_up, x_BTC.new_empty(num_rows, width // head_dim, num_tokens))
+def tensors_of(module: Any) -> list[Tensor]:
+    """Return the weights of a `sos.model.gpt.Block` in the order of `BlockWeights`."""
+    attention, mlp = module.attention, module.mlp
+    weight = attention.qkv.weight
+    normed = attention.q_norm is not None
+    gains = torch.stack((attention.q_norm.weight, attention.k_norm.weight)) if normed else None
+    gains_2D = weight.new_empty(0, attention.head_dim) if gains is None else gains
+    before = [module.attention_norm.weight, weight, gains_2D, attention.out.weight]
+    return [*before, module.mlp_norm.weight, mlp.gate_up.weight, mlp.down.weight]
 
 
-def _buffers(inputs: Inputs, num_rows: int, backward: bool) -> list[TraceBuffers]:
-    """Return buffers of attention for each part of so many rows."""
-    (_, num_tokens, width), head_dim = inputs.x_BTC.shape, inputs.gains_2D.shape[1]
-    num_heads = width // head_dim
-    num_kv_heads = (len(inputs.qkv_EC) // head_dim - num_heads) // 2
-    sizes = (num_tokens, num_heads, num_kv_heads, head_dim, backward)
-    return [trace_buffers(*sizes) for _ in range(num_parts(num_rows))]
+def weights_of(tensors: Sequence[Tensor]) -> BlockWeights:
+    """Return the same weights as both passes take them."""
+    attention_gain, qkv, gains, out, mlp_gain, gate_up, down = (tensor.detach().contiguous() for tensor in tensors)
+    return BlockWeights(attention_gain.numpy(), qkv, gains.numpy(), out, mlp_gain.numpy(), gate_up, down)
+
+
+def both(x_BTX: Tensor) -> Both:
+    """Return contiguous numbers as both."""
+    return Both(x_BTX.view(-1, x_BTX.shape[-1]), x_BTX.numpy())
+
+
+def empty(*shape: int) -> Both:
+    """Return numbers that are not written yet."""
+    return both(torch.empty(shape))
+
+
+def sizes_of(config: Any, num_rows: int, num_tokens: int) -> BlockSizes:
+    """Return the sizes of the blocks of a GPT and of so many rows."""
+    shape = (config.width, config.num_heads, config.kv_heads, config.head_dim, config.mlp_hidden, 2 * config.qk_norm)
+    return BlockSizes(num_rows, num_tokens, *shape)
+
+
+def unwritten(sizes: BlockSizes) -> BlockValues:
+    """Return what a forward pass will write."""
+    rows = (sizes.num_rows, sizes.num_tokens)
+    vectors = (sizes.num_heads + 2 * sizes.num_kv_heads) * sizes.head_dim
+    widths = (sizes.width, sizes.width, vectors, 2 * sizes.hidden)
+    mid, attended, qkv, gate_up = (empty(*rows, width) for width in widths)
+    lse_BHT = np.empty((sizes.num_rows, sizes.num_heads, sizes.num_tokens), np.float32)
+    return BlockValues(mid, attended, qkv, gate_up, lse_BHT)
+
+
+def scratch(sizes: BlockSizes) -> Scratch:
+    """Return the buffers of one thread."""
+    num_rows, num_tokens, width, num_heads, num_kv_heads, head_dim, hidden, num_gains = sizes
+    vectors = (num_heads + 2 * num_kv_heads) * head_dim
+
+    def rows(size: int) -> Both:
+        return empty(num_rows, num_tokens, size)
+
+    return Scratch(
+        normed_BTC=rows(width),
+        product_BTF=rows(hidden),
+        change_BTC=rows(width),
+        dmid_BTC=rows(width),
+        dqkv_BTE=rows(vectors),
+        dproduct_BTF=rows(hidden),
+        dgate_up_BT2F=rows(2 * hidden),
+        dstream_BTC=rows(width),
+        dgain_BC=empty(num_rows, width),
+        dgains_B2D=np.empty((num_rows, num_gains, head_dim), np.float32),
+        attention=trace_buffers(num_tokens, num_heads, num_kv_heads, head_dim, backward=True),
+    )
 
 
 def _heads(x_BTE: np.ndarray, head_dim: int) -> np.ndarray:
     return x_BTE.reshape(*x_BTE.shape[:2], -1, head_dim)
 
 
-class _Attention:
-    """The arrays of a block that its attention reads and writes."""
-
-    def __init__(self, inputs: Inputs, outputs: Outputs) -> None:
-        self.head_dim = inputs.gains_2D.shape[1]
-        qkv, attended = (_heads(x.numpy(), self.head_dim) for x in (outputs.qkv_BTE, outputs.attended_BTC))
-        self.packed = Packed(qkv, *as_arrays(inputs.gains_2D, inputs.cos_BTF, inputs.sin_BTF, inputs.doc_ids_BT))
-        self.attended = Attended(attended, *as_arrays(outputs.lse_BHT))
-
-    def part(self, rows: slice) -> tuple[Packed, Attended]:
-        """Return some rows of the batch."""
-        gains = self.packed.gains_2D
-        return Packed(*(x if x is gains else x[rows] for x in self.packed)), Attended(*(x[rows] for x in self.attended))
+def _attention(weights: BlockWeights, seen: Seen, values: BlockValues) -> tuple[Packed, Attended]:
+    """Return what attention reads, and what it writes."""
+    gains = weights.gains_2D
+    packed = Packed(_heads(values.qkv_BTE.array, gains.shape[1]), gains, *seen)
+    return packed, Attended(_heads(values.attended_BTC.array, gains.shape[1]), values.lse_BHT)
 
 
-def _forward(inputs: Inputs) -> Outputs:
-    num_rows, num_tokens, width = inputs.x_BTC.shape
-    outputs = _unwritten(inputs)
-    attention_gain, mlp_gain = as_arrays(inputs.attention_gain_C, inputs.mlp_gain_C)
-    attention = _Attention(inputs, outputs)
-    wholes = [_both(tensor) for tensor in (inputs.x_BTC.contiguous(), *outputs[:5])]
-    step, parts = _parts(num_rows, num_tokens)
-    buffers = _empty(step, num_tokens, width, inputs.down_CF.shape[1])
-    trace_buffers = _buffers(inputs, step, backward=False)
-    for part in parts:
-        num = part.stop - part.start
-        x, y, mid, attended, qkv, gate_up = (whole.part(part) for whole in wholes)
-        normed, product = (buffer.part(slice(0, num)) for buffer in buffers)
-
-        over_rows(norm_rows, num, x.array, attention_gain, normed.array)
-        torch.mm(normed.matrix, inputs.qkv_EC.t(), out=qkv.matrix)
-        over_rows(attend_rows, num, *attention.part(part), buffers=trace_buffers)
-        torch.addmm(x.matrix, attended.matrix, inputs.out_CC.t(), out=mid.matrix)
-
-        over_rows(norm_rows, num, mid.array, mlp_gain, normed.array)
-        torch.mm(normed.matrix, inputs.gate_up_2FC.t(), out=gate_up.matrix)
-        over_rows(swiglu_rows, num, gate_up.array, product.array)
-        torch.addmm(mid.matrix, product.matrix, inputs.down_CF.t(), out=y.matrix)
-    return outputs
+def forward_rows(weights: BlockWeights, seen: Seen, x: Both, y: Both, values: BlockValues, scratch: Scratch) -> None:
+    """Write the residual stream `y` after the block, given that before it, and the `values`."""
+    num, mid, normed, product = len(x.array), values.mid_BTC, scratch.normed_BTC, scratch.product_BTF
+    packed, attended = _attention(weights, seen, values)
+    norm_rows(0, num, x.array, weights.attention_gain_C, normed.array)
+    torch.mm(normed.matrix, weights.qkv_EC.t(), out=values.qkv_BTE.matrix)
+    attend_rows(0, num, packed, attended, scratch.attention)
+    torch.addmm(x.matrix, values.attended_BTC.matrix, weights.out_CC.t(), out=mid.matrix)
+    norm_rows(0, num, mid.array, weights.mlp_gain_C, normed.array)
+    torch.mm(normed.matrix, weights.gate_up_2FC.t(), out=values.gate_up_BT2F.matrix)
+    swiglu_rows(0, num, values.gate_up_BT2F.array, product.array)
+    torch.addmm(mid.matrix, product.matrix, weights.down_CF.t(), out=y.matrix)
 
 
-def _backward(grad_BTC: Tensor, inputs: Inputs, outputs: Outputs) -> tuple[Tensor, ...]:
-    (num_rows, num_tokens, width), hidden = inputs.x_BTC.shape, inputs.down_CF.shape[1]
-    dx_BTC, dgains_B2D = torch.empty(inputs.x_BTC.shape), torch.empty(num_rows, *inputs.gains_2D.shape)
-    dattention_gain_BC, dmlp_gain_BC = torch.empty(num_rows, width), torch.empty(num_rows, width)
-    matrices = (inputs.qkv_EC, inputs.out_CC, inputs.gate_up_2FC, inputs.down_CF)
-    dqkv_EC, dout_CC, dgate_up_2FC, ddown_CF = (torch.zeros(matrix.shape) for matrix in matrices)
-    attention_gain, mlp_gain = as_arrays(inputs.attention_gain_C, inputs.mlp_gain_C)
-    dattention_gain, dgains, dmlp_gain = as_arrays(dattention_gain_BC, dgains_B2D, dmlp_gain_BC)
-    attention = _Attention(inputs, outputs)
-    tensors = (grad_BTC.contiguous(), dx_BTC, inputs.x_BTC.contiguous(), *outputs[1:5])
-    wholes = [_both(tensor) for tensor in tensors]
-    step, parts = _parts(num_rows, num_tokens)
-    buffers = _empty(step, num_tokens, width, width, width, len(dqkv_EC), hidden, hidden, 2 * hidden)
-    trace_buffers = _buffers(inputs, step, backward=True)
-    for part in parts:
-        num = part.stop - part.start
-        dy, dx, x, mid, attended, _, gate_up = (whole.part(part) for whole in wholes)
-        normed, change, dmid, dqkv, product, dproduct, dgate_up = (buffer.part(slice(0, num)) for buffer in buffers)
+def backward_rows(
+    weights: BlockWeights,
+    seen: Seen,
+    x: Both,
+    dy: Both,
+    values: BlockValues,
+    scratch: Scratch,
+    gradients: BlockWeights,
+) -> None:
+    """Turn the gradient of the residual stream after the block into that before it, and write those of the weights.
 
-        torch.mm(dy.matrix, inputs.down_CF, out=dproduct.matrix)
-        over_rows(swiglu_rows_backward, num, gate_up.array, dproduct.array, dgate_up.array, product.array)
-        ddown_CF.addmm_(dy.matrix.t(), product.matrix)
-        torch.mm(dgate_up.matrix, inputs.gate_up_2FC, out=change.matrix)
-        written = NormGradients(dmid.array, dmlp_gain[part], normed.array)
-        over_rows(norm_rows_backward, num, mid.array, mlp_gain, change.array, dy.array, written)
-        dgate_up_2FC.addmm_(dgate_up.matrix.t(), normed.matrix)
-
-        torch.mm(dmid.matrix, inputs.out_CC, out=change.matrix)
-        dout_CC.addmm_(dmid.matrix.t(), attended.matrix)
-        gradients = AttentionGradients(_heads(dqkv.array, attention.head_dim), dgains[part])
-        dattended = _heads(change.array, attention.head_dim)
-        over_rows(attend_rows_backward, num, dattended, *attention.part(part), gradients, buffers=trace_buffers)
-        torch.mm(dqkv.matrix, inputs.qkv_EC, out=change.matrix)
-        written = NormGradients(dx.array, dattention_gain[part], normed.array)
-        over_rows(norm_rows_backward, num, x.array, attention_gain, change.array, dmid.array, written)
-        dqkv_EC.addmm_(dqkv.matrix.t(), normed.matrix)
-    dattention_gain_C, dgains_2D, dmlp_gain_C = (x.sum(0) for x in (dattention_gain_BC, dgains_B2D, dmlp_gain_BC))
-    return dx_BTC, dattention_gain_C, dqkv_EC, dgains_2D, dout_CC, dmlp_gain_C, dgate_up_2FC, ddown_CF
-
-
-_block = differentiable("block", Function(Inputs, Outputs, _forward, _unwritten, _backward, num_gradients=8))
-
-
-def block(module: Any, x_BTC: Tensor, cos: Tensor, sin: Tensor, doc_ids_BT: Tensor) -> Tensor:
-    """Return the residual stream after a `sos.model.gpt.Block`, (B, T, C); differentiable once, in x and the weights.
-
-    cos, sin: (B or 1, T, 1, D / 2), see `sos.model.attention.rotary`. doc_ids_BT: ints; a trace is a run of equal ids
-    >= 0, and sees itself alone; negative ids are padding, which sees nothing.
+    dy: overwritten. gradients: overwritten, those of the weights over these rows.
     """
-    attention, mlp = module.attention, module.mlp
-    if attention.q_norm is None:
-        gains_2D = x_BTC.new_empty(0, attention.head_dim)
-    else:
-        gains_2D = torch.stack((attention.q_norm.weight, attention.k_norm.weight))
-    weights = [module.attention_norm.weight, attention.qkv.weight, gains_2D, attention.out.weight]
-    weights += [module.mlp_norm.weight, mlp.gate_up.weight, mlp.down.weight]
-    shape = (*x_BTC.shape[:2], -1)
-    return _block(x_BTC, *weights, cos[:, :, 0].expand(shape), sin[:, :, 0].expand(shape), doc_ids_BT)
+    num, mid, attended, gate_up = len(x.array), values.mid_BTC, values.attended_BTC, values.gate_up_BT2F
+    normed, product, change, dmid, dqkv, dproduct, dgate_up, _, dgain, dgains_B2D, buffers = scratch
+
+    torch.mm(dy.matrix, weights.down_CF, out=dproduct.matrix)
+    swiglu_rows_backward(0, num, gate_up.array, dproduct.array, dgate_up.array, product.array)
+    torch.mm(dy.matrix.t(), product.matrix, out=gradients.down_CF)
+    torch.mm(dgate_up.matrix, weights.gate_up_2FC, out=change.matrix)
+    written = NormGradients(dmid.array, dgain.array, normed.array)
+    norm_rows_backward(0, num, mid.array, weights.mlp_gain_C, change.array, dy.array, written)
+    dgain.array.sum(0, out=gradients.mlp_gain_C)
+    torch.mm(dgate_up.matrix.t(), normed.matrix, out=gradients.gate_up_2FC)
+
+    torch.mm(dmid.matrix, weights.out_CC, out=change.matrix)
+    torch.mm(dmid.matrix.t(), attended.matrix, out=gradients.out_CC)
+    head_dim = weights.gains_2D.shape[1]
+    of_attention = AttentionGradients(_heads(dqkv.array, head_dim), dgains_B2D)
+    packed, attended_ = _attention(weights, seen, values)
+    attend_rows_backward(0, num, _heads(change.array, head_dim), packed, attended_, of_attention, buffers)
+    dgains_B2D.sum(0, out=gradients.gains_2D)
+    torch.mm(dqkv.matrix, weights.qkv_EC, out=change.matrix)
+    written = NormGradients(dy.array, dgain.array, normed.array)
+    norm_rows_backward(0, num, x.array, weights.attention_gain_C, change.array, dmid.array, written)
+    dgain.array.sum(0, out=gradients.attention_gain_C)
+    torch.mm(dqkv.matrix.t(), normed.matrix, out=gradients.qkv_EC)

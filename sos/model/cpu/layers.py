@@ -128,6 +128,17 @@ def norm_rows_backward(begin, end, x_BTC, gain_C, grad_BTC, skip_BTC, outputs):
 
 
 @fast_kernel
+def add_rows(rows_NC, places_N, sums_VC):
+    """Add row n to row places_N[n] of the sums, in the order of n."""
+    num, width = rows_NC.shape
+    for n in range(num):
+        for i in range(0, width, LANES):
+            at, left = places_N[n] * width + i, width - i
+            row = load_first(rows_NC, n * width + i, left)
+            store_first(sums_VC, at, load_first(sums_VC, at, left) + row, left)
+
+
+@fast_kernel
 def _sigmoid(x):
     """1 / (1 + exp(-x)) of a vector."""
     zero, one = np.float32(0), np.float32(1)

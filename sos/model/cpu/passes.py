@@ -16,6 +16,7 @@ from torch import nn
 from sos.model.attention import rotary
 from sos.model.cpu.layers import round_up
 from sos.model.cpu.pass_kernels import BLOCK_ROWS, Batch, PassBuffers, Weights, write_tokens
+from sos.model.cpu.threads import num_threads
 from sos.model.cpu.vectors import LANES
 
 PASSES = 64  # at most this many before Python has a turn
@@ -100,12 +101,12 @@ class Passes:
 
 
 def passes(model: Any, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[Passes]:
-    """Return `Passes` for each of torch's threads that has work, with about `num_slots` slots in all at most."""
+    """Return `Passes` for each thread that has work, with about `num_slots` slots in all at most."""
     weights = pack(model, num_positions)
     small = sum(parameter.nbytes for parameter in model.parameters()) < SMALL_WEIGHTS
-    num_threads = min(torch.get_num_threads(), max(1, num_slots // BLOCK_ROWS))
-    slots_each = min(-(-num_slots // num_threads), FEW_SLOTS if small else MANY_SLOTS)
-    return [Passes(weights, slots_each, num_positions, eos_id, temperature) for _ in range(num_threads)]
+    threads = min(num_threads(), max(1, num_slots // BLOCK_ROWS))
+    slots_each = min(-(-num_slots // threads), FEW_SLOTS if small else MANY_SLOTS)
+    return [Passes(weights, slots_each, num_positions, eos_id, temperature) for _ in range(threads)]
 
 
 def pack(model: Any, num_positions: int) -> Weights:

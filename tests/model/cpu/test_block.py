@@ -10,8 +10,7 @@ from torch import Tensor
 
 from sos.model import cpu
 from sos.model.attention import rotary
-from sos.model.cpu import block as block_module
-from sos.model.cpu import loss as loss_module
+from sos.model.cpu import pieces, threads
 from sos.model.gpt import IGNORE
 
 ROWS, TOKENS = plain((3, 900), (2, 37))
@@ -30,24 +29,20 @@ SHAPES = [
 def test_kernels_agree_with_the_modules(
     longest: int, head_dim: int, overrides: dict, num_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Losses and gradients, for traces shorter and longer than a tile, at head widths of any shape, in parts."""
-    monkeypatch.setattr(block_module, "PART", TOKENS + 100)
-    monkeypatch.setattr(loss_module, "PART", TOKENS)
+    """Losses and gradients, for traces shorter and longer than a tile, at head widths of any shape, in pieces."""
+    monkeypatch.setattr(pieces, "TOKENS", TOKENS + 100)
+    monkeypatch.setattr(threads, "num_threads", lambda: num_threads)
     positions, doc_ids = random_documents(ROWS, TOKENS, longest)
     tokens, targets = tokens_of(ROWS, TOKENS), tokens_of(ROWS, TOKENS, seed=2)
     targets[(doc_ids < 0) | (tokens_of(ROWS, TOKENS, seed=3) < 9)] = IGNORE
-    results, before = [], torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        for kernels in ("torch", "cpu"):
-            settings = {"num_heads": 2, "context": TOKENS, "kernels": kernels} | overrides
-            model = make_model(**settings | {"width": settings["num_heads"] * head_dim})
-            assert cpu.available(model) == (kernels == "cpu")
-            losses = model(tokens, positions, doc_ids, targets)
-            losses.square().mean().backward()
-            results.append([losses, *(parameter.grad for parameter in model.parameters())])
-    finally:
-        torch.set_num_threads(before)
+    results = []
+    for kernels in ("torch", "cpu"):
+        settings = {"num_heads": 2, "context": TOKENS, "kernels": kernels} | overrides
+        model = make_model(**settings | {"width": settings["num_heads"] * head_dim})
+        assert cpu.available(model) == (kernels == "cpu")
+        losses = model(tokens, positions, doc_ids, targets)
+        losses.square().mean().backward()
+        results.append([losses, *(parameter.grad for parameter in model.parameters())])
     for reference, packed in zip(*results, strict=True):
         torch.testing.assert_close(packed, reference, atol=1e-5 * reference.detach().abs().max().item(), rtol=1e-5)
     assert (results[1][0][targets == IGNORE] == 0).all()
