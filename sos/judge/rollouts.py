@@ -19,7 +19,7 @@ from sos.trace import KIND, Event
 
 ERRORS = [error for error in Error if error != Error.NONE]
 MALFORMED, UNFINISHED = "malformed", "unfinished"
-TOGETHER = 64  # rollouts that a thread judges at a time
+TOGETHER = 32  # rollouts that a thread judges at a time
 
 
 @dataclass(frozen=True)
