@@ -223,7 +223,7 @@ def parts_of(chunk: Any) -> list[tuple[list[int], list[int], list[int]]]:
     return parts
 
 
-@pytest.mark.parametrize("experiment", ["smoke", "path_star"])
+@pytest.mark.parametrize("experiment", ["smoke", "path_star_plan"])  # small stars could be solved by chance
 def test_swapped_is_full_with_the_searches_of_other_problems(experiment: str) -> None:
     full, swapped = (source_of(config_of(experiment, view, "data.context=512")) for view in ("full", "swapped"))
     visits = plain(600, 256)
