@@ -162,7 +162,7 @@ def test_lists_are_read_as_hydra_reads_them() -> None:
         "solve/val",
         "nodes/val",
     ]
-    with pytest.raises(UserError, match="different_problems=maybe"):
+    with pytest.raises(UserError, match="different_problems must be true or false, got 'maybe'"):
         read(Options, ["a", "different_problems=maybe"])
 
 

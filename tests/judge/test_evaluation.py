@@ -106,7 +106,7 @@ def test_metrics_of_hand_made_rollouts(system: System) -> None:
         }
     )
     kinds = [name for name in metrics if name.startswith("error/")]
-    assert len(kinds) == 15  # 13 kinds of wrong events, malformed and unfinished
+    assert len(kinds) == 16  # 14 kinds of wrong events, malformed and unfinished
     parts = sum(metrics[name].value for name in kinds if name != "error/unfinished")
     assert parts == pytest.approx(metrics["errors_per_trace"].value)
     assert all(metric.num == 5 for metric in metrics.values())
