@@ -87,7 +87,7 @@ class DataConfig:
     )
     train_seconds: float = key(
         300.0,
-        "The seconds of training, for match=seconds; the first step, which compiles, does not count.",
+        "The seconds of training, for match=seconds, with its probes and checkpoints; the first step does not count.",
         above=0,
         high=1e9,
         only={"match": ("seconds",)},

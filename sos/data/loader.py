@@ -22,6 +22,8 @@ from sos.data.packing import IGNORE, Rows, pack
 from sos.errors import UserError
 from sos.rng import fold, stream_key
 
+UNTIMED = 2  # batches that are made before the first step is over
+
 
 class Source(Protocol):
     """Where streams come from: visit by visit, the same ones for the same seed."""
@@ -113,8 +115,9 @@ class PackedLoader:
     seconds. Raises UserError where the ranks cannot share a batch, no stream of a block fits, or the cursor points
     behind the rows of its block.
 
-    Where seconds are used up, `progress` follows `clock`, which starts when the batch after the first is asked for: the
-    first step compiles. The batches are the same ones; how many there are is not.
+    Where seconds are used up, `progress` follows `clock`, which starts when the third batch is asked for: the trainer
+    asks one batch ahead, so that the first step, which compiles, is over then. Without a length warm-up the batches are
+    the same ones; how many there are is not.
     """
 
     def __init__(
@@ -182,6 +185,7 @@ class PackedLoader:
         if cursor.row >= len(rows.tokens):
             raise UserError(f"damaged cursor: row {cursor.row} of block {cursor.block}, which has {len(rows.tokens)}")
         began: float | None = None
+        num_made = 0
         while True:
             if began is not None:
                 cursor = replace(cursor, train_seconds=self.cursor.train_seconds + self.clock() - began)
@@ -219,7 +223,8 @@ class PackedLoader:
             num_targets = int((batch.targets != IGNORE).sum())
             yield {**self._tensors(batch), "num_targets": num_targets, "progress": progress, "cursor": asdict(cursor)}
             started = time.perf_counter()
-            if began is None and self.budget.match == "seconds":
+            num_made += 1
+            if num_made == UNTIMED and self.budget.match == "seconds":
                 began = self.clock()
             if block == last_block:
                 return

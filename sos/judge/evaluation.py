@@ -128,12 +128,13 @@ def evaluate(
     """
     started = time.perf_counter()
     splits = eval_config.splits if splits is None else splits
-    time_limit = Limit(eval_config.max_seconds, len(splits) * (2 if eval_config.pass_k else 1))
+    found_problems = {split: _find_problems(system, eval_config, split) for split in splits}
+    num_splits = sum(len(problems) > 0 for problems in found_problems.values())
+    time_limit = Limit(eval_config.max_seconds, num_splits * (2 if eval_config.pass_k else 1))
     asked = _Asked(model, system, eval_config, progress, Cost(), time_limit)
     evaluation = Evaluation({}, {}, {}, (), asked.cost)
     texts: list[str] = []
-    for number, split in enumerate(splits):
-        problems = _find_problems(system, eval_config, split)
+    for number, (split, problems) in enumerate(found_problems.items()):
         if not len(problems):
             continue
         prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]

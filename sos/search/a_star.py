@@ -22,7 +22,7 @@ from sos.search.work import add_seen, add_verdict, add_visit, begin, count_child
 from sos.trace import ACTION, BUDGET, BUFFER_FULL, END, EXHAUSTED, GENERATE, OK, PARENT, RANK, add_event
 
 PROBLEM_KEY = stream_key(0, "a_star")
-MOST_ESTIMATE = 2**46  # in the heuristic's scale: its product with a weight, and a sum with a cost, fit into 64 bits
+MOST_ESTIMATE = 2**46  # in size and the heuristic's scale: times a weight, and with a cost, it fits into 64 bits
 
 
 class AStar(NamedTuple):
@@ -68,7 +68,9 @@ def _order_children(strategy, work, key, num):
 @inlined
 def _value(strategy, cost, estimate):
     """Return what a node is ordered by."""
-    return strategy.cost_weight * np.int64(cost) + strategy.weight * min(np.int64(estimate), MOST_ESTIMATE)
+    return strategy.cost_weight * np.int64(cost) + strategy.weight * max(
+        -MOST_ESTIMATE, min(np.int64(estimate), MOST_ESTIMATE)
+    )
 
 
 @inlined

@@ -131,12 +131,7 @@ def stopped(command: list[str], number: int, ready: Callable[[], bool]) -> tuple
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(number)
-    try:
-        _, said = process.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        # One that comes between Python's look at its signals and a call that blocks is not seen before the call ends.
-        process.send_signal(number)
-        _, said = process.communicate(timeout=70)
+    _, said = process.communicate(timeout=100)
     return process.returncode, said
 
 

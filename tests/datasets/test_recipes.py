@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,12 @@ from sos.datasets.store import recipe_difference
 from sos.datasets.verify import verify_set
 from sos.envs.countdown.heuristics import HEURISTIC_SCALE
 from sos.envs.heuristics import HEURISTICS
+from sos.envs.registry import ENVIRONMENTS
 from sos.errors import UserError
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.resume import BOUND, FREE, check_same_run
+from sos.search.registry import SEARCHES
+from sos.stream.dialect.source import DIALECTS
 from sos.system import build_system
 
 HOME = ROOT / "tests" / "user_package"
@@ -45,9 +49,20 @@ CONFIGS = {
 OTHER_NAMES = {"countdown": "path_star", "dfs": "beam"}
 
 
+REGISTRIES = (ENVIRONMENTS, SEARCHES, HEURISTICS, ADDED_VIEWS, DIALECTS)
+
+
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> None:
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The user's packages on the path; what they register is gone afterwards."""
+    before, modules = [dict(registry) for registry in REGISTRIES], set(sys.modules)
     monkeypatch.syspath_prepend(str(HOME))
+    yield
+    for registry, parts in zip(REGISTRIES, before, strict=True):
+        registry.clear()
+        registry.update(parts)
+    for name in {path.stem for path in HOME.iterdir()} & set(sys.modules) - modules:
+        del sys.modules[name]
 
 
 def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

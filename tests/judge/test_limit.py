@@ -43,6 +43,18 @@ def test_the_last_problems_are_left_out_and_the_table_says_so(caplog: pytest.Log
     assert evaluate(model, system, replace(wanted, max_seconds=1e6)).metrics == whole.metrics
 
 
+def test_a_split_without_problems_has_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, held_out_fraction=0.0))
+    system, asked = build_system(config), []
+    model = GPT(gpt_config(config, len(system.dialect.vocab)))
+    monkeypatch.setattr(
+        "sos.judge.evaluation.Limit", lambda seconds, num: asked.append((seconds, num)) or Limit(None, 1)
+    )
+    wanted = EvalConfig(num_problems=4, batch_size=4, max_tokens=3, pass_k=[1], max_seconds=9.0, num_rollout_texts=0)
+    assert list(evaluate(model, system, wanted).arrays) == ["val"]
+    assert asked == [(9.0, 2)]
+
+
 def test_the_samples_of_a_problem_begin_together() -> None:
     with pytest.raises(ValueError, match=r"eval\.batch_size=3 must be 4 with eval\.max_seconds"):
         EvalConfig(batch_size=3, pass_k=[1, 4], max_seconds=1.0)

@@ -11,6 +11,8 @@ from drivers import DIALECTS, random_problem, reads_back, run_search, tokenize
 from sizes import plain
 
 from sos.envs.countdown.rules import Countdown
+from sos.envs.layered.rules import Layered
+from sos.envs.sudoku.rules import Sudoku
 from sos.search import Beam, BestFirst, DepthFirst
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import FORMS, compile_dialect, load_dialect
@@ -242,3 +244,13 @@ def test_a_users_dialect_reads_back(changes: dict[str, str], whole_max: int) -> 
             assert reads_back(dialect, back.trace, trace)
             assert np.array_equal(back.align, align)
             assert tokenize(tokenizer, dialect.text(tokens)).tolist() == tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("env", "why"), [(Layered(), "path_cost of Layered"), (Sudoku(4, 4, 6), "status_by of Sudoku")]
+)
+def test_labels_do_not_go_with_verdicts_that_the_rules_do_not_foretell(env: Any, why: str) -> None:
+    source = load_source("compact", env).source | {}
+    forms = source["forms"] | {"label": "# {path} ;"}
+    with pytest.raises(ValueError, match=f"dialect test: form 'label' does not go with the {why}"):
+        compile_dialect(source | {"forms": forms}, env, 99, where="dialect test")

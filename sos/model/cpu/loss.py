@@ -78,6 +78,8 @@ def forward_rows(x_NC: Tensor, gain_C: Tensor, head_VC: Tensor, targets_N: Tenso
     losses = torch.zeros(len(targets_N))
     indices_N = (targets_N >= 0).nonzero()[:, 0]
     x_NC, targets_N = x_NC.index_select(0, indices_N), targets_N[indices_N]
+    if len(targets_N) and (largest := int(targets_N.max())) >= len(head_VC):
+        raise IndexError(f"target {largest} is out of bounds for a vocabulary of {len(head_VC)}")
     num, width = x_NC.shape
     logits_NV, lse_N, losses_N = torch.empty(num, len(head_VC)), torch.empty(num), torch.empty(num)
     normed_NC = torch.empty(num, width)

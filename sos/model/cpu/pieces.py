@@ -23,8 +23,11 @@ TOKENS = 512  # of a piece, about: products of so many rows run as fast as those
 
 def pieces_of(num_rows: int, num_tokens: int) -> list[slice]:
     """Return the rows of each piece of a batch."""
-    num = min(num_rows, max(1, round(num_rows * num_tokens / TOKENS)))
+    num = max(1, min(num_rows, round(num_rows * num_tokens / TOKENS)))
     return [slice(*ends) for ends in pairwise(num_rows * i // num for i in range(num + 1))]
+
+
+MOST_SIZES = 16  # of which buffers are kept: rows of ever other lengths would fill the memory
 
 
 class Pool:
@@ -42,6 +45,8 @@ class Pool:
 
     def give(self, key: Hashable, buffer: Any) -> None:
         """Keep a buffer for the next who takes."""
+        if len(self._free) >= MOST_SIZES and key not in self._free:
+            self._free.clear()
         self._free[key].append(buffer)
 
 

@@ -164,13 +164,13 @@ class _Losses(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BT: Tensor) -> tuple[Tensor | None, ...]:
         work, tensors = ctx.work, ctx.saved_tensors
-        shapes, pool = [tensor.shape for tensor in tensors], ctx.work.pool
+        shapes, pool = tuple(tensor.shape for tensor in tensors), ctx.work.pool
         first, weights = _gradients(shapes), _weights(tensors)
-        total = OrderedSum(lambda flat: pool.give("gradients", lent.pop(id(flat))))
+        total = OrderedSum(lambda flat: pool.give(shapes, lent.pop(id(flat))))
         lent: dict[int, tuple[Tensor, Weights]] = {}
 
         def work_on(piece: tuple[int, slice]) -> None:
-            flat, gradients = pool.take("gradients", lambda: _gradients(shapes)) if piece[0] else first
+            flat, gradients = pool.take(shapes, lambda: _gradients(shapes)) if piece[0] else first
             _backward(work, weights, grad_BT, gradients, piece)
             lent[id(flat)] = flat, gradients
             total.add(piece[0], flat)

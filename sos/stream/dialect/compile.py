@@ -116,6 +116,10 @@ def compile_dialect(
     templates = checked_templates(source, plan, where)
     if "forced" in templates and not has("forced", type(env)):
         raise UserError(f"{where}: form 'forced' is for moves that are forced, and {type(env).__name__} has none")
+    late = [name for name in ("path_cost", "status_by") if has(name, type(env))]
+    if "label" in templates and late:
+        # A label stands where no verdict follows, and what follows is not known from the rules alone.
+        raise UserError(f"{where}: form 'label' does not go with the {late[0]} of {type(env).__name__}")
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
         raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")

@@ -48,6 +48,14 @@ def test_kernels_agree_with_the_modules(
     assert (results[1][0][targets == IGNORE] == 0).all()
 
 
+def test_a_target_outside_of_the_vocabulary_is_an_error() -> None:
+    positions, doc_ids = random_documents(2, 30, 12)
+    targets = tokens_of(2, 30)
+    targets[1, 3] = VOCAB
+    with pytest.raises(IndexError, match=f"target {VOCAB} is out of bounds for a vocabulary of {VOCAB}"):
+        make_model(kernels="cpu")(tokens_of(2, 30), positions, doc_ids, targets)
+
+
 def test_logits_are_those_of_the_modules() -> None:
     positions, doc_ids = random_documents(2, 30, 12)
     tokens = tokens_of(2, 30)

@@ -127,7 +127,18 @@ def test_sums_are_made_in_the_order_of_the_numbers() -> None:
         assert len(released) == 7
 
 
+def test_buffers_of_ever_other_sizes_are_not_kept() -> None:
+    pool = pieces.Pool()
+    for size in range(100):
+        pool.give(size, [size])
+        assert pool.take(size, list) == [size]
+        pool.give(size, [size])
+    kept = [size for size in range(100) if pool.take(size, list)]
+    assert 0 < len(kept) <= pieces.MOST_SIZES
+
+
 def test_pieces_are_whole_rows_and_all_of_them() -> None:
+    assert pieces.pieces_of(0, 16) == [slice(0, 0)]
     for num_rows, num_tokens in ((8, 256), (5, 256), (1, 4096), (3, 5), (64, 1024), (7, 300)):
         found = pieces_of(num_rows, num_tokens)
         assert [row for piece in found for row in range(piece.start, piece.stop)] == list(range(num_rows))
