@@ -307,7 +307,7 @@ WITHOUT_PLAN = [kind for kind, called in enumerate(VIEWS) if called not in ("pla
 
 
 @pytest.mark.parametrize("called", DIALECTS)
-@pytest.mark.parametrize("env", SIZES)
+@pytest.mark.parametrize("env", plain(SIZES, SIZES[:3]))
 def test_every_view_reads_back_and_verifies(env: Sudoku, called: str) -> None:
     tried, forced = 0, 0
     dialects = {plan: load_dialect(called, env, WHOLE_MAX, plan) for plan in (False, True)}
@@ -514,8 +514,8 @@ def hostile(num: int, seed: int) -> dict[str, int]:
 
 
 def test_damaged_streams_are_solved_where_the_oracle_says_so() -> None:
-    counts = hostile(plain(2000, 100), seed=0)
-    assert sum(counts.values()) == plain(2000, 100)
+    counts = hostile(plain(2000, 20), seed=0)
+    assert sum(counts.values()) == plain(2000, 20)
     assert min(counts.values()) > plain(50, 0)
 
 
@@ -579,7 +579,7 @@ def test_there_are_as_many_classes_as_there_are() -> None:
     assert (len(minimal) > 25 and len(grids) > 25) or not plain(1, 0)
 
 
-@pytest.mark.parametrize("env", [Sudoku(4, 5, 7), Sudoku(6, 10, 12), Sudoku(9, 26, 30)])
+@pytest.mark.parametrize("env", [Sudoku(4, 5, 7), Sudoku(6, 10, 12), *plain([Sudoku(9, 26, 30)], [])])
 def test_both_splits_have_problems(env: Sudoku) -> None:
     num = plain(300 if env.size < 9 else 60, 5)
     splits = {split: {grid_of(row) for row in problems_of(env, num, split)} for split in ("train", "val")}
