@@ -72,9 +72,9 @@ def read_all(program, env, tokens, starts, buffer, align, errors, with_verify):
         num_events, num_nodes, num_states = buffer.counts
         total += num_events
         if with_verify:
-            goal, *_ = verify_kernel(
+            goal = verify_kernel(
                 env, problem, buffer.events[:num_events], buffer.nodes[:num_nodes], buffer.states[:num_states], errors
-            )
+            )[0]
             solved += goal >= 0
     return total, solved
 

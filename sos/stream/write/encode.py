@@ -172,7 +172,9 @@ def _begin(program, trace, writing):
         told[node, PHRASE_START] = 0
         told[node, PATH_START] = 0
         told[node, IS_LEAF] = 0
-        told[node, LEVEL_TOLD] = 1
+    if program.present[d.FORCED]:
+        for node in range(len(trace.nodes)):
+            told[node, LEVEL_TOLD] = 1
     for state in range(len(trace.states)):
         lists[state, 0] = 0
     for r in range(len(writing.changing)):
@@ -216,7 +218,7 @@ def _jump(program, trace, e, node, error):
 
 
 @inlined
-def _form_of(program, trace, e, node, current, told):
+def _form_of(program, has_levels, trace, e, node, current, told):
     """Return the form that event `e` of `node` is written in, or an error; `current` is where the trace stands
     before."""
     events = trace.events
@@ -244,7 +246,7 @@ def _form_of(program, trace, e, node, current, told):
         return form if program.present[form] else NO_END
     if kind == PLAN and not program.present[d.PLAN]:
         return NO_PLAN
-    if kind == GENERATE and trace.events[e, FLAGS] & FORCED_FLAG and program.present[d.FORCED]:
+    if has_levels and kind == GENERATE and trace.events[e, FLAGS] & FORCED_FLAG:
         return d.FORCED
     return FORM_OF_KIND[kind]
 
@@ -275,29 +277,31 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
     """Write a trace, up to the event that goes beyond `context` tokens. Returns (tokens, prompt tokens among them, OK
     or an error, the event of the error)."""
     _begin(program, trace, writing)
-    events = trace.events
+    events, has_levels = trace.events, program.present[d.FORCED]
     t = prompt = current = np.int64(0)
     for e in range(len(events)):
         if t > context:
             break
         kind = events[e, KIND]
         node = max(np.int64(events[e, NODE]), 0)
-        form = np.int64(_form_of(program, trace, e, node, current, writing.told))
+        form = np.int64(_form_of(program, has_levels, trace, e, node, current, writing.told))
         if form < 0:
             return t, prompt, form, e
         if kind == EXPAND or kind == BACKTRACK:
             current = node
         elif kind == GENERATE:
             current = np.int64(trace.nodes[node, PARENT])
-            level = writing.told[max(current, 0), LEVEL_TOLD]
-            writing.told[node, LEVEL_TOLD] = level + (0 if events[e, FLAGS] & FORCED_FLAG else 1)
+            if has_levels:
+                level = writing.told[max(current, 0), LEVEL_TOLD]
+                writing.told[node, LEVEL_TOLD] = level + (0 if events[e, FLAGS] & FORCED_FLAG else 1)
             after = events[e + 1, KIND] if e + 1 < len(events) else END
             if after == DEAD_END or after == GOAL:
                 writing.told[node, IS_LEAF] = 1
             elif program.silent_expand and after != EXPAND:
                 return t, prompt, np.int64(NOT_EXPANDED), e
-        about = max(current, 0) if kind == GENERATE else node
-        level = np.int64(writing.told[about, LEVEL_TOLD])
+        level = np.int64(0)
+        if has_levels:
+            level = np.int64(writing.told[max(current, 0) if kind == GENERATE else node, LEVEL_TOLD])
         said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level)
         begin = t
         t = _put_event(program, form, kind, said, trace, writing, tokens, t)
