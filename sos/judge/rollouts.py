@@ -10,7 +10,6 @@ import numpy as np
 from sos.data.coverage import coverage
 from sos.judge.intervals import pass_at_k
 from sos.judge.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
-from sos.model.cpu.threads import share_out
 from sos.model.rollout import Rollout
 from sos.stream.codec import DecodeStatus
 from sos.stream.verify import Error, verify_tokens
@@ -19,7 +18,6 @@ from sos.trace import KIND, Event
 
 ERRORS = [error for error in Error if error != Error.NONE]
 MALFORMED, UNFINISHED = "malformed", "unfinished"
-TOGETHER = 32  # rollouts that a thread judges at a time
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,10 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
 
-    def judge_some(some: range) -> None:
-        for r in some:
-            judge_one(r)
-
     if len(problems) != num:
         raise ValueError(f"{num} rollouts answer {len(problems)} problems")
-    share_out(judge_some, [range(num)[i : i + TOGETHER] for i in range(0, num, TOGETHER)])
+    for r in range(num):  # on one thread: most of it is Python, and two threads took turns at it
+        judge_one(r)
     counts = generated, to_goal, errors, malformed, unfinished, nodes
     return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost)
 

@@ -69,7 +69,8 @@ def _add_node(buffer, told, parent, row):
     told.state_of[node] = row
     told.next_rank[node] = 0
     told.visited[node] = False
-    told.level[node] = 1 if parent < 0 else told.level[parent] + 1
+    if len(told.level) > 0:
+        told.level[node] = 1 if parent < 0 else told.level[parent] + 1
     counts[1] = node + 1
     return node
 
@@ -338,7 +339,7 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
                 return (TRUNCATED if furthest >= len(tokens) else MALFORMED), (pos if after >= 0 else furthest)
             current = np.int64(_claim(program, env, problem, buffer, told, form, current, reading))
             generates = form == FORM_GENERATE or form == FORM_FORCED
-            label_due = generates and program.present[FORM_LABEL] and told.inner[counts[1] - 1]
+            label_due = program.present[FORM_LABEL] and generates and told.inner[counts[1] - 1]
         event = counts[0] - 1  # not read anew for each token
         for k in range(pos, after):
             align[k] = event
@@ -361,7 +362,7 @@ def decode_kernel(program, env, tokens, problem, buffer, align):
         np.empty(num, np.int32),
         np.empty(num, np.bool_),
         np.empty(num, np.bool_),
-        np.empty(num, np.int32),
+        np.empty(num if program.present[FORM_FORCED] else 0, np.int32),
         np.zeros((2, buffer.states.shape[1]), np.int32),
     )
     return _decode(program, env, tokens, problem, buffer, align, told, reading)

@@ -295,13 +295,13 @@ def read_form(program, form, problem, tokens, pos, reading):
             pos = after
             if kind == DEPTH:
                 scalars[DEPTH_SLOT] = value
-            elif kind == LEVEL:
-                scalars[LEVEL_SLOT] = value
             elif kind == VALUE_NUMBER:
                 scalars[VALUE_SLOT] = value
             elif kind == STATE_NUMBER:
                 reading.state[argument] = value
                 scalars[STATED] = 1
+            elif kind == LEVEL:
+                scalars[LEVEL_SLOT] = value
             elif form == ROOT:
                 reading.problem[argument] = value
             elif value != problem[argument]:

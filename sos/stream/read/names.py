@@ -21,7 +21,8 @@ class Told(NamedTuple):
     next_rank: np.ndarray  # int32 (N,): rank of the next child
     visited: np.ndarray  # bool (N,)
     inner: np.ndarray  # bool (N,): not generated as a leaf
-    level: np.ndarray  # int32 (N,): nodes on the way to it, the root and itself among them, that were not forced
+    level: np.ndarray  # int32 (N,): nodes on the way to it, the root and itself among them, that were not forced; (0,)
+    # where the dialect has no form for forced moves
     rows: np.ndarray  # int32 (2, W): work space
 
 
@@ -55,7 +56,7 @@ def _leaf(nodes, count, told, parent, reading):
 @inlined
 def _at_level(nodes, told, current, level):
     """Return the last node of `level` on the way to `current`, -1 for none; `UNNAMED` where no level is stated."""
-    if level < 0:
+    if level < 0 or len(told.level) == 0:
         return UNNAMED
     node = current
     while node >= 0 and told.level[node] != level:
@@ -67,7 +68,7 @@ def _at_level(nodes, told, current, level):
 def level_is_true(told, node, reading):
     """Say whether the stated level, if there is one, is that of `node`."""
     stated = reading.scalars[LEVEL_SLOT]
-    return stated < 0 or (node >= 0 and told.level[node] == stated)
+    return len(told.level) == 0 or stated < 0 or (node >= 0 and told.level[node] == stated)
 
 
 @inlined
