@@ -49,10 +49,9 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
     generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
     cost, plan_cost = np.zeros(num, np.int64), np.zeros(num, np.int64)
-
-    def judge_one(r: int) -> None:
-        answer = rollouts[r]
-        verdict, trace, align = verify_tokens(system.dialect, system.env, problems[r], answer.tokens)
+    # On one thread: most of it is Python, and two threads took turns at it.
+    for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
+        verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
         kinds = trace.events[:, KIND]
         solved[r], planned[r] = verdict.solved, verdict.planned
         cost[r], plan_cost[r] = verdict.cost, verdict.plan_cost
@@ -66,11 +65,6 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
             to_goal[r] = goal_end - answer.num_prompt
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
-
-    if len(problems) != num:
-        raise ValueError(f"{num} rollouts answer {len(problems)} problems")
-    for r in range(num):  # on one thread: most of it is Python, and two threads took turns at it
-        judge_one(r)
     counts = generated, to_goal, errors, malformed, unfinished, nodes
     return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost)
 

@@ -105,7 +105,7 @@ def test_metrics_of_hand_made_rollouts(system: System) -> None:
             "nodes": 1.8,
         }
     )
-    with pytest.raises(ValueError, match="5 rollouts answer 3 problems"):
+    with pytest.raises(ValueError, match="longer than"):
         judge(system, np.stack([PROBLEM] * 3), hand_made(system))
     kinds = [name for name in metrics if name.startswith("error/")]
     assert len(kinds) == 16  # 14 kinds of wrong events, malformed and unfinished
