@@ -16,8 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from envs.test_sudoku import grid_of, hostile, problems_of, search_of
+from envs.test_sudoku_streams import hostile
 from naive import sudoku as naive
+from sudoku_grids import grid_of, problems_of, search_of
 
 from sos.data.splits import make_splits
 from sos.data.streams import StreamSource
