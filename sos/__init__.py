@@ -47,7 +47,7 @@ def __dir__() -> list[str]:
 ROOT = Path(__file__).parent
 # The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other
 # kernels.
-KERNEL_LAYERS = ("kernels.py", "rng.py", "trace.py", "envs", "search", "stream")
+KERNEL_LAYERS = ("kernels", "rng.py", "trace.py", "envs", "search", "stream")
 
 
 def _hash(paths: Iterable[Path]) -> str:

@@ -29,7 +29,7 @@ FLOORS = (
     ("view", "interop"),
     ("commands",),
 )
-HALL = {"errors", "files", "kernels", "rng", "config", "trace", "compose", "system"}
+HALL = {"errors", "files", "rng", "config", "trace", "compose", "system"}
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODEL_MAY = {"model", "rng", "kernels", "errors"}
 # Still to be turned; nothing is added here.

@@ -65,6 +65,81 @@ def _grown(row: np.ndarray) -> np.ndarray:
     return np.concatenate([row, np.zeros_like(row)])
 
 
+class Writer:
+    """Shows traces as streams: their view, then its tokens, in arrays that are reused from call to call."""
+
+    def __init__(
+        self,
+        env: Any,
+        view: View | AddedView,
+        dialect: Dialect,
+        *,
+        context: int,
+        max_nodes: int,
+        seed: int,
+        order: Order,
+    ) -> None:
+        self.env, self.view, self.dialect, self.context, self.max_nodes = env, view, dialect, context, max_nodes
+        self._plan = ViewPlan(view, oracle_of(env), stream_key(seed, "dose"), order)
+        as_it_is = view.kind == FULL and not view.plan
+        self._view_work = None if as_it_is else new_view_work(env, max_nodes)
+        self._room = new_room(max_nodes)
+        self._viewed = new_rows(env, 0, 0, 0)
+        program = dialect.program
+        self._writing = new_writing(program, max_events(max_nodes), max_nodes, max_nodes)
+        # Kept from chunk to chunk: touching new memory takes as long as filling it.
+        size = tokens_size(program, context)
+        self._tokens, self._kinds = np.zeros(size, np.uint16), np.zeros(size, np.int8)
+
+    def _view(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
+        """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
+        if len(self._viewed.visits) < num:
+            self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
+        progress = np.zeros(4, np.int64)
+        work, room = self._view_work, self._room
+        while _view_traces(self.env, self._plan, rows, num, work, room, self._viewed, progress) != OK:
+            self._viewed = self._viewed.grown()
+        return self._viewed, int(progress[WRITTEN]), int(progress[LEFT_OUT])
+
+    def write(self, rows: TraceRows, num: int, searches: int) -> tuple[Chunk, np.ndarray]:
+        """Return the streams of the first `num` traces of `rows`, beside `searches` that were left out, and their
+        problems, int32 (N, P). Raises UserError where the dialect cannot write a trace."""
+        views, returns = 0, (0, 0)
+        if self._view_work is not None:
+            self._view_work.returns[:] = 0
+            rows, num, views = self._view(rows, num)
+            returns = (int(self._view_work.returns[RETURNS_DROPPED]), int(self._view_work.returns[RETURNS_KEPT]))
+        offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
+        count, reached, streams = 0, 0, 0
+        while True:
+            sink = TokenRows(self._tokens, self._kinds, offsets, prompts, kept)
+            count, more, reached, status, _ = encode_traces(
+                self.dialect.program, self.context, rows, reached, num, self._writing, sink, count
+            )
+            streams += more
+            if status != NO_ROOM:
+                break
+            self._tokens, self._kinds = _grown(self._tokens), _grown(self._kinds)
+        if status != OK:
+            visit, row = int(rows.visits[reached]), rows.problems[reached].tolist()
+            raise UserError(
+                f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}, problem {row}: "
+                f"{ENCODE_ERRORS[status]}"
+            )
+        used, kept = offsets[count], kept[:count]
+        chunk = Chunk(
+            self._tokens[:used],
+            self._kinds[:used],
+            offsets[: count + 1],
+            prompts[:count],
+            rows.visits[kept],
+            searches + views + streams,
+            rows.strategies[kept],
+            LeftOut(searches, views, streams, 0, *returns),
+        )
+        return chunk, rows.problems[kept]
+
+
 @dataclass
 class StreamSource:
     """Streams of one configuration: visit v -> stream, a pure function of (seed, split, v).
@@ -89,26 +164,15 @@ class StreamSource:
         self._traces = TraceSource(
             self.env, self.strategy, self.splits, self.seed, self.split, self.num_problems, self.max_nodes
         )
-        as_it_is = self.view.kind == FULL and not self.view.plan
-        self._view_work = None if as_it_is else new_view_work(self.env, self.max_nodes)
-        self._room = new_room(self.max_nodes)
-        self._viewed = new_rows(self.env, 0, 0, 0)
-        program = self.dialect.program
-        self._writing = new_writing(program, max_events(self.max_nodes), self.max_nodes, self.max_nodes)
-        # Kept from chunk to chunk: touching new memory takes as long as filling it.
-        size = tokens_size(program, self.context)
-        self._tokens, self._kinds = np.zeros(size, np.uint16), np.zeros(size, np.int8)
-
-    def _view(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
-        """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
-        if len(self._viewed.visits) < num:
-            self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
-        plan = ViewPlan(self.view, oracle_of(self.env), stream_key(self.seed, "dose"), self._traces.order)
-        progress = np.zeros(4, np.int64)
-        work, room = self._view_work, self._room
-        while _view_traces(self.env, plan, rows, num, work, room, self._viewed, progress) != OK:
-            self._viewed = self._viewed.grown()
-        return self._viewed, int(progress[WRITTEN]), int(progress[LEFT_OUT])
+        self._writer = Writer(
+            self.env,
+            self.view,
+            self.dialect,
+            context=self.context,
+            max_nodes=self.max_nodes,
+            seed=self.seed,
+            order=self._traces.order,
+        )
 
     def fill(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop`, in arrays that the next call reuses.
@@ -131,38 +195,7 @@ class StreamSource:
 
     def _fill(self, start: int, stop: int) -> tuple[Chunk, np.ndarray]:
         """Return the streams before any swap, and their problems, int32 (N, P)."""
-        rows, num, searches = self._traces.fill(start, stop)
-        views, returns = 0, (0, 0)
-        if self._view_work is not None:
-            self._view_work.returns[:] = 0
-            rows, num, views = self._view(rows, num)
-            returns = (int(self._view_work.returns[RETURNS_DROPPED]), int(self._view_work.returns[RETURNS_KEPT]))
-        offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
-        count, reached, streams = 0, 0, 0
-        while True:
-            sink = TokenRows(self._tokens, self._kinds, offsets, prompts, kept)
-            count, more, reached, status, _ = encode_traces(
-                self.dialect.program, self.context, rows, reached, num, self._writing, sink, count
-            )
-            streams += more
-            if status != NO_ROOM:
-                break
-            self._tokens, self._kinds = _grown(self._tokens), _grown(self._kinds)
-        if status != OK:
-            visit, message = int(rows.visits[reached]), ENCODE_ERRORS[status]
-            raise UserError(f"stream.dialect={self.dialect.name} cannot write the trace of visit {visit}: {message}")
-        used, kept = offsets[count], kept[:count]
-        chunk = Chunk(
-            self._tokens[:used],
-            self._kinds[:used],
-            offsets[: count + 1],
-            prompts[:count],
-            rows.visits[kept],
-            searches + views + streams,
-            rows.strategies[kept],
-            LeftOut(searches, views, streams, 0, *returns),
-        )
-        return chunk, rows.problems[kept]
+        return self._writer.write(*self._traces.fill(start, stop))
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop` like `fill`, in arrays of their own."""

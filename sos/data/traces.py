@@ -43,10 +43,10 @@ class Order(NamedTuple):
 class Drawn(NamedTuple):
     """Problems of consecutive visits. K = visits."""
 
-    key: np.uint64  # of the problem stream
     first: int  # visit
     problems: np.ndarray  # int32 (K, P)
-    indices: np.ndarray  # int64 (K,): their numbers in the stream
+    indices: np.ndarray  # int64 (K,): their numbers in the problem stream
+    choices: np.ndarray  # int32 (K,): which strategy of a mixture searches each
 
 
 class Room(NamedTuple):
@@ -102,6 +102,13 @@ def strategy_of(strategy, key, index):
     return choose(strategy, fold(key, STRATEGY_DRAW), index)
 
 
+@kernel
+def choose_strategies(strategy, key, indices, choices):
+    """Write which strategy of a mixture searches each of the problems `indices` of the stream `key`."""
+    for k in range(len(indices)):
+        choices[k] = choose(strategy, key, indices[k])
+
+
 @inlined
 def trace_at(rows, k, counts):
     """Return trace `k` of TraceRows as a TraceBuffer, counted by `counts`."""
@@ -142,11 +149,12 @@ def close_trace(rows, num, problem, counts, visit, strategy):
 
 # Two kernels, not one: what one kernel calls is compiled again within it.
 @kernel
-def _sample_visits(env, splits, split, order, drawn, proof):
-    """Draw the problems of consecutive visits and their numbers into `drawn`; return how many there are."""
+def _sample_visits(env, splits, split, order, key, drawn, proof):
+    """Draw the problems of consecutive visits of the stream `key`, and their numbers, into `drawn`; return how many
+    there are."""
     for k in range(len(drawn.indices)):
         drawn.indices[k] = index_of(order, drawn.first + k)
-        if sample(env, splits, split, 1, drawn.key, drawn.indices[k], drawn.problems[k], proof) < 0:
+        if sample(env, splits, split, 1, key, drawn.indices[k], drawn.problems[k], proof) < 0:
             return k
     return len(drawn.indices)
 
@@ -164,13 +172,34 @@ def _search_problems(env, strategy, drawn, work, room, rows, progress):
         if not fits:
             return BUFFER_FULL
         progress[REACHED] = k + 1
-        choice = strategy_of(strategy, drawn.key, drawn.indices[k])
+        choice = np.int64(drawn.choices[k])
         if search_chosen(strategy, choice, env, drawn.problems[k], work, trace) != OK:
             progress[LEFT_OUT] += 1
             continue
         close_trace(rows, num, drawn.problems[k], room.counts, drawn.first + k, choice)
         progress[WRITTEN] = num + 1
     return OK
+
+
+class Searcher:
+    """Searches problems; the arrays of their traces are reused from call to call."""
+
+    def __init__(self, env: Any, strategy: Any, max_nodes: int) -> None:
+        self.env, self.strategy, self.max_nodes = env, strategy, max_nodes
+        self._work = new_work(env, max_nodes)
+        self._room = new_room(max_nodes)
+        self._rows = new_rows(env, 0, 0, 0)
+
+    def search(self, drawn: Drawn) -> tuple[TraceRows, int, int]:
+        """Return (rows, number of traces, number of searches of more than `max_nodes` nodes, which are left out) of
+        the problems of `drawn`. The rows are those of the next call, too."""
+        size = len(drawn.problems)
+        if len(self._rows.visits) < size:
+            self._rows = new_rows(self.env, size, FIRST_ROOM * size, self.max_nodes)
+        progress = np.zeros(4, np.int64)
+        while _search_problems(self.env, self.strategy, drawn, self._work, self._room, self._rows, progress) != OK:
+            self._rows = self._rows.grown()
+        return self._rows, int(progress[WRITTEN]), int(progress[LEFT_OUT])
 
 
 @dataclass
@@ -186,19 +215,19 @@ class TraceSource:
     max_nodes: int = 20_000
 
     def __post_init__(self) -> None:
-        self._work = new_work(self.env, self.max_nodes)
-        self._room = new_room(self.max_nodes)
+        self._searcher = Searcher(self.env, self.strategy, self.max_nodes)
         self._proof = self.env.proof_work()
-        self._rows = new_rows(self.env, 0, 0, 0)
-        self._drawn = self._draw_into(0, self._rows.problems, self._rows.visits)
+        self._drawn = self._room_for(0)
 
     @property
     def order(self) -> Order:
         """Which problem each visit is of."""
         return Order(self.num_problems, stream_key(self.seed, "order"))
 
-    def _draw_into(self, start: int, problems: np.ndarray, indices: np.ndarray) -> Drawn:
-        return Drawn(stream_key(self.seed, self.split), start, problems, indices)
+    def _room_for(self, size: int) -> Drawn:
+        return Drawn(
+            0, np.zeros((size, self.env.problem_width), np.int32), np.zeros(size, np.int64), np.zeros(size, np.int32)
+        )
 
     def fill(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
         """Return (rows, number of traces, number dropped) of visits `start` to `stop`, in arrays that the next call
@@ -206,30 +235,26 @@ class TraceSource:
 
         Raises ValueError where the environment has no problem to sample.
         """
-        self.sample(start, stop)
-        return self.search(start, stop)
+        return self.search(self.sample(start, stop))
 
-    def sample(self, start: int, stop: int) -> None:
-        """Draw the problems of visits `start` to `stop`, the first half of `fill`; without a visit it only compiles."""
+    def sample(self, start: int, stop: int) -> Drawn:
+        """Draw the problems of visits `start` to `stop`, the first half of `fill`, into arrays that the next call
+        reuses; without a visit it only compiles."""
         size = stop - start
-        problems, indices = self._drawn.problems, self._drawn.indices
-        if len(problems) < size:
-            self._rows = new_rows(self.env, size, FIRST_ROOM * size, self.max_nodes)
-            problems, indices = self._rows.problems.copy(), np.zeros(size, np.int64)
-        self._drawn = self._draw_into(start, problems, indices)
-        drawn = self._draw_into(start, problems[:size], indices[:size])
-        found = _sample_visits(self.env, self.splits, SPLITS.index(self.split), self.order, drawn, self._proof)
+        if len(self._drawn.problems) < size:
+            self._drawn = self._room_for(size)
+        _, problems, indices, choices = self._drawn
+        drawn = Drawn(start, problems[:size], indices[:size], choices[:size])
+        key = stream_key(self.seed, self.split)
+        found = _sample_visits(self.env, self.splits, SPLITS.index(self.split), self.order, key, drawn, self._proof)
         if found < size:
             raise UserError(f"env: split {self.split} has no solvable problem{with_group(self.env, problems[found])}")
+        choose_strategies(self.strategy, fold(key, STRATEGY_DRAW), drawn.indices, drawn.choices)
+        return drawn
 
-    def search(self, start: int, stop: int) -> tuple[TraceRows, int, int]:
+    def search(self, drawn: Drawn) -> tuple[TraceRows, int, int]:
         """Search the problems that `sample` drew, the second half of `fill`; without a visit it only compiles."""
-        size = stop - start
-        drawn = self._draw_into(start, self._drawn.problems[:size], self._drawn.indices[:size])
-        progress = np.zeros(4, np.int64)
-        while _search_problems(self.env, self.strategy, drawn, self._work, self._room, self._rows, progress) != OK:
-            self._rows = self._rows.grown()
-        return self._rows, int(progress[WRITTEN]), int(progress[LEFT_OUT])
+        return self._searcher.search(drawn)
 
     def chunk(self, start: int, stop: int) -> TraceChunk:
         """Return the traces of visits `start` to `stop`. Raises ValueError where the environment has no problem to
@@ -243,5 +268,4 @@ class TraceSource:
     def problems(self, start: int, stop: int) -> np.ndarray:
         """Return the problems of visits `start` to `stop`, int32 (N, P). Raises ValueError where there is none to
         sample."""
-        self.sample(start, stop)
-        return self._drawn.problems[: stop - start].copy()
+        return self.sample(start, stop).problems.copy()

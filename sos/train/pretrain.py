@@ -36,6 +36,7 @@ from sos.model.gpt import GPT
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.folder import RunFolder
 from sos.runs.provenance import Origin, write_provenance
+from sos.train.ahead import compile_ahead
 from sos.train.bars import progress_bars
 from sos.train.callbacks import BudgetBar, Checkpoints, Finite, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
@@ -80,6 +81,8 @@ def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = Fals
     """
     set_threads(config.trainer)
     set_matmul_precision(config.trainer)
+    if is_first_rank():
+        compile_ahead(config)
     plan = Plan.of(config)
     home = RunFolder(folder)
     if not is_first_rank():  # the first rank holds the folder

@@ -1,25 +1,4 @@
-"""How the symbolic kernels are compiled, and where what was compiled is kept.
-
-`kernel`: the arrays of a kernel belong to the caller, so it keeps no count of references (`_nrt`): counting costs an
-atomic operation whenever an array, or a row of one, is handed on, several times the work itself, and most of the time
-to compile. Hence a kernel can neither allocate nor return an array. `allocating` is for the few that do; they call
-kernels.
-
-`inner`, `inlined`: what only kernels call is compiled into each of them and has no entry from Python (a third of the
-time to compile); Python runs its source.
-
-An index is never negative in any of them. Numba allows for negative ones at every access, which takes about a tenth
-of the time to compile and of the encoder, and a sixth of a search: `_KernelLowering` leaves that out, while it lowers
-functions of this package, and of no others.
-
-Compiled kernels are kept in `$SOS_CACHE_DIR` or `~/.cache/sos`, in a folder for each version of the kernels: numba's
-own disk cache does not notice an edit in *another* file that a kernel inlines. Where nothing can be written there, a
-folder is used that is removed when the process ends. Nothing of this touches what others compile with numba in the
-same process.
-
-Two switches, both environment variables: `SOS_KERNELS=plain` compiles with numba's public options alone and keeps
-nothing, so that every process compiles anew (minutes); `NUMBA_DISABLE_JIT=1` runs everything in plain Python.
-"""
+"""The folder of compiled kernels."""
 
 from __future__ import annotations
 
@@ -38,73 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba import njit, types
+from numba import types
 from numba.core.caching import NullCache
-from numba.core.compiler import Compiler, CompileResult
-from numba.core.compiler_machinery import register_pass
+from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
-from numba.core.typed_passes import NativeLowering
-from numba.extending import register_jitable
-from numba.np import arrayobj
 
 from sos import ROOT, kernel_hash
-from sos.errors import UserError
+from sos.kernels.claims import claim, release, tell_cold
 
-SWITCH = os.environ.get("SOS_KERNELS", "")
-if SWITCH not in ("", "plain"):
-    raise UserError(f"the environment variable SOS_KERNELS must be plain or unset, got {SWITCH!r}")
-PLAIN = SWITCH == "plain"
 # What is in memory is what the files said when the package was imported, whenever a kernel is compiled.
 VERSION = kernel_hash()
-
-
-# Indices without wraparound
-
-MANGLED = "_ZN3sos"  # what the names of compiled functions of this package start with
-
-
-def _without_wraparound(fix: Any) -> Any:
-    """Return numba's function `fix` that makes an index count from the start of an array, without that for this
-    package."""
-
-    def fixed(context: Any, builder: Any, kind: Any, index: Any, size: Any) -> Any:
-        if not builder.function.name.startswith(MANGLED):
-            return fix(context, builder, kind, index, size)
-        return context.cast(builder, index, kind, types.intp if kind.signed else types.uintp)
-
-    return fixed
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _KernelLowering(NativeLowering):
-    """Numba's pass to LLVM, with its function for indices exchanged while it runs, under the lock of numba's compiler.
-
-    That function is no part of numba's interface: without it kernels are slower, no less right.
-    """
-
-    _name = "sos_kernel_lowering"
-
-    def run_pass(self, state: Any) -> Any:
-        fix = getattr(arrayobj, "fix_integer_index", None)
-        if fix is None:
-            return super().run_pass(state)
-        arrayobj.fix_integer_index = _without_wraparound(fix)
-        try:
-            return super().run_pass(state)
-        finally:
-            arrayobj.fix_integer_index = fix
-
-
-class _KernelCompiler(Compiler):
-    def define_pipelines(self) -> Any:
-        pipelines = super().define_pipelines()
-        for pipeline in pipelines:
-            pipeline.passes = [(_KernelLowering if p is NativeLowering else p, text) for p, text in pipeline.passes]
-            pipeline.finalize()
-        return pipelines
-
-
-# The folder of compiled kernels
 
 
 @cache
@@ -226,12 +148,8 @@ class KernelCache(NullCache):
         name = function.__qualname__.replace("<", "").replace(">", "")
         return f"{name[-80:]}-{function.__code__.co_firstlineno}-{digest}.kernel"
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the CompileResult of a signature, or None."""
-        target_context.refresh()
-        if not self._enabled:
-            return None
-        key = self._key(sig, target_context.codegen())
+    def _read(self, key: tuple[Any, ...], target_context: Any) -> Any:
+        """Return the CompileResult of a key, or None where no folder holds it."""
         for folder in cache_folders()[0]:
             path = folder / self._file_name(key)
             try:
@@ -247,6 +165,20 @@ class KernelCache(NullCache):
                 _say(f"the compiled kernel {path} is damaged ({type(error).__name__}: {error}); it is compiled anew")
         return None
 
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the CompileResult of a signature, or None: then this process is the one that compiles it."""
+        target_context.refresh()
+        if not self._enabled:
+            return None
+        key = self._key(sig, target_context.codegen())
+        found = self._read(key, target_context)
+        folder = cache_folders()[1]
+        if found is not None or folder is None:
+            return found
+        tell_cold()
+        claim(folder / self._file_name(key))
+        return self._read(key, target_context)  # another process may have written it meanwhile
+
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep the CompileResult `data` of a signature."""
         folder = cache_folders()[1]
@@ -254,12 +186,15 @@ class KernelCache(NullCache):
             return
         key = self._key(sig, data.codegen)
         packed = dumps((key, data._reduce()))
+        path = folder / self._file_name(key)
         try:
-            with _written_whole(folder / self._file_name(key)) as file:
+            with _written_whole(path) as file:
                 file.write(hashlib.sha256(packed).digest())
                 file.write(packed)
         except OSError as error:
             _say(f"cannot write compiled kernels into {folder}: {error.strerror or error}")
+        finally:
+            release(path)
 
 
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -283,36 +218,3 @@ def _written_whole(path: Path) -> Iterator[Any]:
             with suppress(OSError):
                 os.unlink(file.name)
             raise
-
-
-# Decorators
-
-NOGIL: Any = {"nogil": True}
-COMPILED: Any = NOGIL if PLAIN else NOGIL | {"pipeline_class": _KernelCompiler}
-OPTIONS: Any = COMPILED if PLAIN else COMPILED | {"_nrt": False, "no_cfunc_wrapper": True}
-INNER: Any = OPTIONS if PLAIN else OPTIONS | {"no_cpython_wrapper": True}
-
-
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator like numba's `njit(**options)`, whose results are kept in the folder of this version of the
-    kernels."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(**options)(function)
-        if not PLAIN and dispatcher is not function:
-            dispatcher._cache = KernelCache(function)
-        return dispatcher
-
-    return decorate
-
-
-def inner_with(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator for what only kernels call, with more of numba's options."""
-    return register_jitable(**INNER, **options)
-
-
-kernel = compiled(**OPTIONS)
-allocating = compiled(**COMPILED)
-inner = inner_with()
-# For what takes a tuple of many arrays and is called often: a call that is not inlined would pass a hundred words.
-inlined = inner_with(forceinline=True)
