@@ -53,8 +53,8 @@ class StreamConfig:
         0.5, "The probability that a dead branch stays, for view=dose.", low=0, high=1, only={"view": ("dose",)}
     )
     plan: bool = key(False, "The plan, the actions from the problem to its goal, follows the search.")
-    dialect: str = key("compact", "The wording: the name of a dialect or the path of a YAML file.", path=True)
-    numbers: str = key("whole", "One token for a number, or one for each digit.", choices=("whole", "digits"))
+    dialect: str = key("checked_dense", "The wording: the name of a dialect or the path of a YAML file.", path=True)
+    numbers: str = key("digits", "One token for a number, or one for each digit.", choices=("whole", "digits"))
     whole_max: int = key(120, "Larger numbers are written in digits.", low=9, high=30_000, only={"numbers": ("whole",)})
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class StreamConfig:
 class DataConfig:
     """Which problems, how many, and how rows are packed."""
 
-    context: int = key(256, "The tokens of a row.", low=16, high=131_072)
+    context: int = key(320, "The tokens of a row.", low=16, high=131_072)
     match: str = key(
         "tokens",
         "What a run spends its budget of: tokens, problems, or seconds, which no run repeats bit by bit.",
@@ -79,7 +79,7 @@ class DataConfig:
         3_000_000, "The training tokens, for match=tokens.", low=1, high=10**15, only={"match": ("tokens",)}
     )
     train_problems: int = key(
-        40_000,
+        19_000,
         "The visits of problems, for match=problems; epochs count.",
         low=1,
         high=10**12,
@@ -122,10 +122,10 @@ class DataConfig:
 class ModelConfig:
     """The GPT's shape; see `sos.model.shape.GPTConfig`, which checks how its keys fit together."""
 
-    num_layers: int = key(3, "The blocks.", low=1, high=1024)
-    num_heads: int = key(3, "The attention heads of a block.", low=1, high=1024)
+    num_layers: int = key(6, "The blocks.", low=1, high=1024)
+    num_heads: int = key(4, "The attention heads of a block.", low=1, high=1024)
     num_kv_heads: int = key(0, "The heads that have their own keys and values; 0 means all.", low=0, high=1024)
-    width: int = key(96, "The width of the residual stream.", low=1, high=65_536)
+    width: int = key(64, "The width of the residual stream.", low=1, high=65_536)
     mlp_ratio: float = key(4.0, "The hidden width of the MLP, in widths.", above=0, high=256)
     rope_theta: float = key(10000.0, "The base of the rotary positions.", above=0, high=1e12)
     dropout: float = key(0.0, "The share of activations that a training step drops.", low=0, below=1)
@@ -151,7 +151,7 @@ class OptimConfig:
         "Muon for the matrices of the blocks and AdamW for the rest, or adamw for all.",
         choices=("adamw", "muon"),
     )
-    lr: float = key(0.01, "The highest learning rate.", above=0, high=1e6)
+    lr: float = key(0.007, "The highest learning rate.", above=0, high=1e6)
     schedule: str = key("linear", "How the rate decays.", choices=("linear", "cosine", "constant"))
     warmup: float = key(0.03, "The share of the budget over which the rate rises.", low=0, high=1)
     final_lr: float = key(
@@ -248,8 +248,8 @@ class Config:
 
     seed: int = key(1, "The seed of problems, weights and order.", low=0, high=INT64)
     resume: str | None = key(None, "A run folder or a checkpoint to continue.", path=True)
-    env: EnvConfig = chosen(ENVIRONMENTS[DEFAULT].schema)
-    search: StrategyConfig = chosen(SearchConfig)
+    env: EnvConfig = chosen(ENVIRONMENTS[DEFAULT].schema, descending=True)
+    search: StrategyConfig = chosen(SearchConfig, heuristic="operator", skip_out_of_range=True)
     stream: StreamConfig = field(default_factory=StreamConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -17,7 +17,13 @@ from sos.datasets.make import Job, generate, make_job
 from sos.datasets.source import build_source
 from sos.system import build_system
 
-SMALL = {"env": {"max_number": 12}, "data": {"block": 64}}
+# Whole numbers and short streams.
+SMALL = {
+    "env": {"max_number": 12},
+    "search": {"heuristic": "sum"},
+    "stream": {"dialect": "compact", "numbers": "whole"},
+    "data": {"block": 64, "context": 256},
+}
 VISITS, SIZE = 300, 50
 
 
@@ -52,8 +58,14 @@ def copy(tokens, tmp_path) -> Path:
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    size = ("env.max_number=12", "data.block=64", f"generate.visits={VISITS}", f"generate.shard_size={SIZE}")
-    return [sys.executable, "-m", "sos", "generate", f"generate.out={folder}", *size, *overrides]
+    size = (
+        "experiment=whole_numbers",
+        "env.max_number=12",
+        "data.block=64",
+        f"generate.visits={VISITS}",
+        f"generate.shard_size={SIZE}",
+    )
+    return [sys.executable, "-m", "sos", "generate", f"generate.out={folder}", *config, *size, *overrides]
 
 
 def run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess:
@@ -61,7 +73,7 @@ def run(folder: Path, *overrides: str, **options) -> subprocess.CompletedProcess
 
 
 def reading(folder: Path, problems: int = 200):
-    config = config_from_dict(SMALL | {"data": {"match": "problems", "train_problems": problems, "block": 64}})
+    config = config_from_dict(SMALL | {"data": SMALL["data"] | {"match": "problems", "train_problems": problems}})
     config.data.shards = str(folder)
     return build_source(config, build_system(config))
 

@@ -166,7 +166,17 @@ def test_no_file_of_conf_repeats_a_default_but_the_names() -> None:
         for path in (CONF / group).glob("*.yaml"):
             for key, value in yaml.safe_load(path.read_text()).items():
                 looked += 1
-                shape = ("name", "dialect", "match", "splits", "accelerator", "num_layers", "num_heads", "width")
+                shape = (
+                    "name",
+                    "dialect",
+                    "numbers",
+                    "match",
+                    "splits",
+                    "accelerator",
+                    "num_layers",
+                    "num_heads",
+                    "width",
+                )
                 assert key in shape or defaults[key] != value, (path, key)
     assert looked > 50
 

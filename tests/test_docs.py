@@ -18,30 +18,32 @@ from sos.system import build_system
 from sos.trace import Event, Trace
 
 CONCEPTS = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+WHOLE = "experiment=whole_numbers"
 BLOCKS = re.findall(r"^```\n(.*?)^```$", CONCEPTS, re.M | re.S)
 
 
-def written(*overrides: str) -> tuple[str, Trace, Dialect]:
-    """The example of the page under a config: its text, its trace and the dialect."""
+def written(*overrides: str, of: tuple[int, ...] = (11, 5, 11, 17)) -> tuple[str, Trace, Dialect]:
+    """The example of the page, a target and numbers, under a config: its text, its trace and the dialect."""
     system = build_system(compose(overrides))
-    problem = np.array(system.env.problem_row(11, [5, 11, 17]), np.int32)
+    problem = np.array(system.env.problem_row(of[0], list(of[1:])), np.int32)
     trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 2000))
     return system.dialect.text(encode(system.dialect, trace)[0]), trace, system.dialect
 
 
 def test_the_worked_search_is_what_the_code_writes() -> None:
-    text, trace, _ = written()
-    _, full, published, checked, planned, _, wrong = BLOCKS
+    text, trace, _ = written(WHOLE)
+    _, full, published, checked, default, planned, _, wrong = BLOCKS
+    assert default.strip() == written(of=(56, 9, 7, 1))[0].strip()
     assert full.strip() == text.strip()
-    assert written("stream=sos")[0].startswith(published)
-    assert written("stream=checked")[0].startswith(checked.strip())
+    assert written(WHOLE, "stream=sos")[0].startswith(published)
+    assert written(WHOLE, "stream=checked")[0].startswith(checked.strip())
     first, _, last = planned.strip().partition(" ... ")
-    with_plan = written("stream.plan=true")[0].strip()
+    with_plan = written(WHOLE, "stream.plan=true")[0].strip()
     assert with_plan.startswith(first)
     assert with_plan.endswith(last)
-    assert f"`{written('stream.plan=true', 'stream.view=plan_only')[0].strip()}`" in CONCEPTS
-    assert f"`{written('stream.view=solution_path')[0].strip()}`" in CONCEPTS
-    assert "< 0 [ 5 11 17 ] < 0 [ 5 11 17 ]" in written("stream.view=redundant")[0]
+    assert f"`{written(WHOLE, 'stream.plan=true', 'stream.view=plan_only')[0].strip()}`" in CONCEPTS
+    assert f"`{written(WHOLE, 'stream.view=solution_path')[0].strip()}`" in CONCEPTS
+    assert "< 0 [ 5 11 17 ] < 0 [ 5 11 17 ]" in written(WHOLE, "stream.view=redundant")[0]
     assert f"| {len(trace.events)} rows |" in CONCEPTS
     assert f"| {len(trace.nodes)} rows, the root first |" in CONCEPTS
     assert f"`{', '.join(map(str, trace.problem))}`" in CONCEPTS
@@ -53,7 +55,7 @@ def test_the_search_with_costs_is_what_the_code_writes() -> None:
     system = build_system(compose(["experiment=layered", *sizes]))
     problem = np.array(system.env.row([7, 9, 7, 11, 1, 11, 9, 3, 1, 9, 2, 7, 1, 2]), np.int32)
     trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 2000))
-    assert system.dialect.text(encode(system.dialect, trace)[0]) == BLOCKS[5].strip()
+    assert system.dialect.text(encode(system.dialect, trace)[0]) == BLOCKS[6].strip()
 
 
 def test_every_kind_of_event_is_explained() -> None:
@@ -63,7 +65,7 @@ def test_every_kind_of_event_is_explained() -> None:
 
 
 def test_the_damaged_example_has_the_error_that_the_page_names() -> None:
-    system = build_system(compose([]))
+    system = build_system(compose([WHOLE]))
     text = BLOCKS[1].strip().replace("17 - 5 = 12", "17 - 5 = 13", 1)
     ids = system.dialect.vocab.tokenizer().encode(text).ids
     problem = np.array(system.env.problem_row(11, [5, 11, 17]), np.int32)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -19,7 +20,8 @@ from numba.np import arrayobj
 from places import ROOT
 from users import AS_USER, CAN_BE_USER
 
-from sos.kernels import DIGEST_BYTES, OPTIONS, compiled
+from sos.kernels import DIGEST_BYTES, OPTIONS, claims, compiled
+from sos.kernels.claims import claim, release
 from sos.stream.write.spans import SLACK, copy_longer_run, copy_run, fill_run
 
 FOLD = """
@@ -110,6 +112,65 @@ def test_an_entry_of_another_kernel_is_not_taken(cache: Path, tmp_path: Path) ->
     shutil.copy(other, entry)
     assert folded(tmp_path, SOS_CACHE_DIR=str(cache)) == (0, [])
     assert folded(tmp_path, SOS_CACHE_DIR=str(cache)) == (1, [])
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from sos.rng import fold
+here = Path(sys.path[1])
+(here / f"ready-{NUMBER}").touch()
+while len(list(here.glob("ready-*"))) < 3:
+    time.sleep(0.001)
+print(int(fold(np.uint64(5), 7)), sum(fold.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.compiled
+def test_of_processes_that_need_the_same_kernel_one_compiles_it(tmp_path: Path) -> None:
+    variables = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "SOS_CACHE_DIR": str(tmp_path / "cache")}
+    commands = [[sys.executable, "-c", TOGETHER.replace("NUMBER", str(n))] for n in range(3)]
+    started = [subprocess.Popen(c, env=variables, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for c in commands]
+    found = [process.communicate()[0].split() for process in started]
+    assert [int(value) for value, _ in found] == [FOLDED] * 3
+    assert sorted(int(hits) for _, hits in found) == [0, 1, 1]
+    assert not list((tmp_path / "cache").rglob(".*.lock"))
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from sos.kernels.claims import claim
+claim(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_is_killed_claims_nothing_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "fold.kernel"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        started = time.monotonic()
+        claim(path, patience=0.3)
+        assert time.monotonic() - started >= 0.3  # in vain
+        assert path not in claims._CLAIMED
+        holder.kill()
+    claim(path)
+    assert path in claims._CLAIMED
+    release(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_where_no_file_can_be_made_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "fold.kernel"
+    claim(path)
+    assert path not in claims._CLAIMED
+    release(path)
 
 
 def _read_only(folder: Path) -> Path:

@@ -137,7 +137,7 @@ def outcomes(
     data.
     """
     found, choices = np.full(len(problems), -1, np.int8), np.zeros(len(problems), np.int32)
-    choose_strategies(strategy, fold(key, STRATEGY_DRAW), start + np.arange(len(problems)), choices)
+    choose_strategies(strategy, np.uint64(fold(key, STRATEGY_DRAW)), start + np.arange(len(problems)), choices)
     for rows, searched in _searched(env, strategy, problems, choices, max_nodes):
         found[rows.visits[:searched]] = _ends(rows, searched)
     return found

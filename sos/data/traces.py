@@ -217,14 +217,15 @@ class TraceSource:
     def __post_init__(self) -> None:
         self._searcher = Searcher(self.env, self.strategy, self.max_nodes)
         self._proof = self.env.proof_work()
-        self._drawn = self._room_for(0)
+        self._drawn = self.room_for(0)
 
     @property
     def order(self) -> Order:
         """Which problem each visit is of."""
         return Order(self.num_problems, stream_key(self.seed, "order"))
 
-    def _room_for(self, size: int) -> Drawn:
+    def room_for(self, size: int) -> Drawn:
+        """Return room for the problems of `size` visits; to `search` none of them only compiles."""
         return Drawn(
             0, np.zeros((size, self.env.problem_width), np.int32), np.zeros(size, np.int64), np.zeros(size, np.int32)
         )
@@ -242,18 +243,18 @@ class TraceSource:
         reuses; without a visit it only compiles."""
         size = stop - start
         if len(self._drawn.problems) < size:
-            self._drawn = self._room_for(size)
+            self._drawn = self.room_for(size)
         _, problems, indices, choices = self._drawn
         drawn = Drawn(start, problems[:size], indices[:size], choices[:size])
         key = stream_key(self.seed, self.split)
         found = _sample_visits(self.env, self.splits, SPLITS.index(self.split), self.order, key, drawn, self._proof)
         if found < size:
             raise UserError(f"env: split {self.split} has no solvable problem{with_group(self.env, problems[found])}")
-        choose_strategies(self.strategy, fold(key, STRATEGY_DRAW), drawn.indices, drawn.choices)
+        choose_strategies(self.strategy, np.uint64(fold(key, STRATEGY_DRAW)), drawn.indices, drawn.choices)
         return drawn
 
     def search(self, drawn: Drawn) -> tuple[TraceRows, int, int]:
-        """Search the problems that `sample` drew, the second half of `fill`; without a visit it only compiles."""
+        """Search the problems that `sample` drew, the second half of `fill`."""
         return self._searcher.search(drawn)
 
     def chunk(self, start: int, stop: int) -> TraceChunk:

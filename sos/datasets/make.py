@@ -197,9 +197,9 @@ def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[s
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _compile(stage: Callable[[int, int], Any], parent: int) -> None:
+def _compile(stage: Callable[[], Any], parent: int) -> None:
     _end_with(parent)
-    stage(0, 0)
+    stage()
 
 
 @contextmanager
@@ -214,9 +214,8 @@ def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
         return
     source = build_trace_source(config)
     context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=_compile, args=(stage, os.getpid())) for stage in (source.search, source.sample)
-    ]
+    stages = (lambda: source.search(source.room_for(0)), lambda: source.sample(0, 0))
+    processes = [context.Process(target=_compile, args=(stage, os.getpid())) for stage in stages]
 
     def ready() -> None:
         for process in processes:

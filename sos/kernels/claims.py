@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -17,9 +17,15 @@ _CLAIMED: dict[Path, int] = {}  # locks that this process holds, by the kernel's
 _WHEN_COLD: list[Callable[[], None]] = []
 
 
-def when_cold(callback: Callable[[], None]) -> None:
-    """Have `callback` called when this process first finds a kernel that is not compiled yet; once, or never."""
-    _WHEN_COLD.append(callback)
+@contextmanager
+def when_cold(callback: Callable[[], None]) -> Iterator[None]:
+    """Have `callback` called where this process first finds a kernel that is not compiled yet, once or never, within
+    the context."""
+    _WHEN_COLD[:] = [callback]
+    try:
+        yield
+    finally:
+        _WHEN_COLD.clear()
 
 
 def tell_cold() -> None:

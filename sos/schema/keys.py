@@ -12,6 +12,7 @@ import math
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sos.errors import UserError
@@ -63,9 +64,10 @@ def key(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def chosen(default: type) -> Any:
-    """Return the field of a group whose schema is one of several, all derived from the one that the field declares."""
-    return dataclasses.field(default_factory=default, metadata={"schema": default})
+def chosen(default: type, **values: Any) -> Any:
+    """Return the field of a group whose schema is one of several, all derived from the one that the field declares: by
+    default `default` with these values."""
+    return dataclasses.field(default_factory=partial(default, **values), metadata={"schema": default})
 
 
 def hints(schema: type) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Compiles the kernels of a run in processes beside it, while the run compiles those that it needs first.
 
 On a machine that has not made such a run before, about a hundred seconds of compiling lie before the first step, one
-kernel after the other. `compile_ahead` has others compiled at the same time, in the reverse order of their need, as far
+kernel after the other. `compiling_ahead` has others compiled at the same time, in the reverse order of their need, as far
 as there are cores; `sos.kernels.claims` sees to it that no kernel is compiled twice. A process that fails costs nothing
 but time: the run compiles what is missing.
 """
@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -94,10 +94,14 @@ def compile_parts(config: Config, first: int) -> None:
         PARTS[(first + number) % len(PARTS)](config, system)
 
 
-def compile_ahead(config: Config) -> None:
+@contextmanager
+def compiling_ahead(config: Config) -> Iterator[None]:
     """Have the kernels of a run of `config` on a CPU compiled beside it, from the first one on that is not there."""
-    if config.trainer.accelerator == "cpu":
-        when_cold(lambda: _start(config))
+    if config.trainer.accelerator != "cpu":
+        yield
+        return
+    with when_cold(lambda: _start(config)):
+        yield
 
 
 def _start(config: Config) -> None:

@@ -36,7 +36,7 @@ from sos.model.gpt import GPT
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.folder import RunFolder
 from sos.runs.provenance import Origin, write_provenance
-from sos.train.ahead import compile_ahead
+from sos.train.ahead import compiling_ahead
 from sos.train.bars import progress_bars
 from sos.train.callbacks import BudgetBar, Checkpoints, Finite, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
@@ -81,12 +81,18 @@ def pretrain(config: Config, folder: Path, origin: Origin, *, again: bool = Fals
     """
     set_threads(config.trainer)
     set_matmul_precision(config.trainer)
-    if is_first_rank():
-        compile_ahead(config)
-    plan = Plan.of(config)
     home = RunFolder(folder)
     if not is_first_rank():  # the first rank holds the folder
+        plan = Plan.of(config)
         return None if home.is_finished(plan.identity) and not again else _run(plan, home, origin)
+    with compiling_ahead(config):
+        plan = Plan.of(config)
+        return _run_as_first(plan, home, origin, again)
+
+
+def _run_as_first(plan: Plan, home: RunFolder, origin: Origin, again: bool) -> Evaluation | None:
+    """Run as the rank that writes."""
+    folder = home.path
     with RunFolder.claimed(folder), _told(folder):
         if home.is_finished(plan.identity) and not again:
             raise AlreadyFinished(

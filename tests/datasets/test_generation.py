@@ -116,7 +116,7 @@ def same(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize(("match", "amount"), [("tokens", 8000), ("problems", 256), ("problems", 290)])
 @pytest.mark.parametrize("block", [64, 37])
 def test_training_on_shards_sees_the_same_batches(tokens, match, amount, block):
-    values = SMALL | {"data": {"block": block, "match": match, f"train_{match}": amount}}
+    values = SMALL | {"data": {"context": 256, "block": block, "match": match, f"train_{match}": amount}}
     config = config_from_dict(values)
     config.data.shards = str(tokens)
     read = build_source(config, build_system(config))
@@ -132,7 +132,7 @@ def test_training_on_shards_sees_the_same_batches(tokens, match, amount, block):
 
 def test_what_identifies_the_data_asks_for_no_more_visits_than_training_does(tokens):
     """A set of 300 visits in blocks of 512: a run of 100 problems is identified by those."""
-    values = SMALL | {"data": {"block": 512, "match": "problems", "train_problems": 100}}
+    values = SMALL | {"data": {"context": 256, "block": 512, "match": "problems", "train_problems": 100}}
     config = config_from_dict(values)
     config.data.shards = str(tokens)
     sources = build_source(config, build_system(config)), build_source(config_from_dict(values), build_system(config))
@@ -148,7 +148,7 @@ def test_a_budget_that_is_accepted_lasts_and_another_is_refused_at_once(tokens, 
     """Over many budgets: the shards are refused where training would come to their end, and nowhere else."""
     lasted, refused, close = 0, 0, 0
     for amount in range(500, 23_000, 700):
-        data = {"block": block, "train_tokens": amount, "length_warmup": share, "length_start": 0.2}
+        data = {"context": 256, "block": block, "train_tokens": amount, "length_warmup": share, "length_start": 0.2}
         config = config_from_dict(SMALL | {"data": data, "trainer": {"batch_tokens": batch}})
         system = build_system(config)
         source = ShardSource(tokens, recipe(config, "tokens", "train", system.dialect), 1, 256, 139)
@@ -175,7 +175,9 @@ def test_a_budget_that_is_accepted_lasts_and_another_is_refused_at_once(tokens, 
 
 
 def test_a_fixed_data_set_is_read_in_the_order_of_its_epochs(tmp_path):
-    values = SMALL | {"data": {"num_problems": 40, "match": "problems", "train_problems": 100, "block": 20}}
+    values = SMALL | {
+        "data": {"context": 256, "num_problems": 40, "match": "problems", "train_problems": 100, "block": 20}
+    }
     generate(job(tmp_path / "set", values=values, visits=100, shard_size=30))
     config = config_from_dict(values)
     live = build_source(config, build_system(config)).chunk(0, 100)

@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from synthetic_runs import write_run
 
 from sos.commands.cli import call
 from sos.compose import compose
-from sos.config import Config, SearchConfig, StreamConfig, to_dict
+from sos.config import to_dict
 from sos.datasets.files import trace_line
-from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
 from sos.envs.words import words_of
 from sos.stream.codec import DecodeStatus
@@ -225,7 +223,8 @@ def test_the_page_is_safe_and_loads_nothing(dialect_of: Loader) -> None:
     assert "default-src 'none'" in page
 
 
-SYSTEM_CONFIG = Config(env=CountdownConfig(), search=SearchConfig(), stream=StreamConfig())
+WHOLE = "experiment=whole_numbers"
+SYSTEM_CONFIG = compose([WHOLE])
 SYSTEM: System = build_system(SYSTEM_CONFIG)
 SEARCH = SYSTEM.strategy
 
@@ -244,7 +243,7 @@ def view(*arguments: str, out: Path) -> list[dict]:
 
 
 def test_a_search_on_a_problem(tmp_path: Path) -> None:
-    (trace,) = view("env=countdown", "search=dfs", "problem=[47,2,17,15]", out=tmp_path / "new" / "t.html")
+    (trace,) = view(WHOLE, "problem=[47,2,17,15]", out=tmp_path / "new" / "t.html")
     assert trace["solved"]
     assert trace["problem"] == {
         "given": [2, 17, 15], "goal": 47, "short": "2 17 15 → 47", "task": "from 2, 17, 15 make 47"
@@ -267,10 +266,14 @@ def test_values_with_commas_make_one_trace_each(tmp_path: Path) -> None:
 def test_a_training_stream_is_the_one_that_training_sees(tmp_path: Path) -> None:
     from sos.datasets.source import build_source
 
-    config = replace(SYSTEM_CONFIG, stream=StreamConfig(view="dose", dose=0.5))
+    config = compose([WHOLE, "stream.view=dose"])
     chunk = build_source(config, build_system(config)).chunk(0, 12)
     traces = view(
-        "stream.view=dose", "split=train", f"index={','.join(map(str, chunk.visits.tolist()))}", out=tmp_path / "t.html"
+        WHOLE,
+        "stream.view=dose",
+        "split=train",
+        f"index={','.join(map(str, chunk.visits.tolist()))}",
+        out=tmp_path / "t.html",
     )
     vocab = SYSTEM.dialect.vocab
     for number, trace in enumerate(traces):
@@ -328,15 +331,15 @@ def test_a_rollout_beside_its_teachers(run: Path, tmp_path: Path) -> None:
 def test_streams_from_files(tmp_path: Path) -> None:
     ids = tokenize(SYSTEM.dialect.vocab.tokenizer(), SOLUTION).tolist()
     (tmp_path / "ids").write_text(f"{' '.join(map(str, ids))}\n\n{ids}\n")
-    traces = view(f"tokens={tmp_path / 'ids'}", "problem=[48,2,17,15]", out=tmp_path / "t.html")
+    traces = view(WHOLE, f"tokens={tmp_path / 'ids'}", "problem=[48,2,17,15]", out=tmp_path / "t.html")
     assert [trace["solved"] for trace in traces] == [False, False]
     assert traces[0]["stated"]["goal"] == 47
     (tmp_path / "text").write_text(SOLUTION)
-    (trace,) = view(f"text={tmp_path / 'text'}", out=tmp_path / "t.html")
+    (trace,) = view(WHOLE, f"text={tmp_path / 'text'}", out=tmp_path / "t.html")
     assert trace["solved"]
     assert trace["tokens"] == traces[0]["tokens"]
     (tmp_path / "sos").write_text("Current State: 47:[2, 17, 15], Operations: []\n")
-    (trace,) = view(f"text={tmp_path / 'sos'}", "stream=sos", out=tmp_path / "t.html")
+    (trace,) = view(WHOLE, f"text={tmp_path / 'sos'}", "stream=sos", out=tmp_path / "t.html")
     assert [KINDS[kind] for kind in trace["kinds"]] == ["expand", "end"]
 
 
@@ -372,7 +375,7 @@ def test_streams_from_files(tmp_path: Path) -> None:
         (["traces={run}/metrics.json"], "metrics.json, line 1: strategy must be a text, got None"),
         (["traces={run}/metrics.json", "index=1"], "index=1: "),
         (["tokens={run}/config.yaml"], "config.yaml, line 1: not integers: seed: 1"),
-        (["text={run}/config.yaml"], "'seed' at character 0 is no token of dialect compact"),
+        (["text={run}/config.yaml"], "'seed' at character 0 is no token of dialect checked_dense"),
         (["problem=[47,2,17,15]", "out={run}"], "is a folder"),
     ],
 )
