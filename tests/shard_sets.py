@@ -58,13 +58,8 @@ def copy(tokens, tmp_path) -> Path:
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    size = (
-        "experiment=whole_numbers",
-        "env.max_number=12",
-        "data.block=64",
-        f"generate.visits={VISITS}",
-        f"generate.shard_size={SIZE}",
-    )
+    config = ("experiment=whole_numbers", "env.max_number=12", "data.block=64")
+    size = (f"generate.visits={VISITS}", f"generate.shard_size={SIZE}")
     return [sys.executable, "-m", "sos", "generate", f"generate.out={folder}", *config, *size, *overrides]
 
 
