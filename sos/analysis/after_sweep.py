@@ -8,8 +8,8 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-from sos.analysis.compare import compare, load_runs
-from sos.analysis.tables import markdown, write
+from sos.analysis.compare import load_runs
+from sos.analysis.tasks import compare_tasks, markdown, write_tasks
 from sos.errors import UserError, drop_output, one_line, say
 
 
@@ -22,14 +22,14 @@ class CompareAfterMultirun(Callback):
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         try:
-            comparison = compare(load_runs([folder]))
-            paths = write(comparison, folder)
+            tasks = compare_tasks(load_runs([folder]))
+            paths = write_tasks(tasks, folder)
         except (UserError, OSError) as error:
             say(f"no comparison: {one_line(error)}", sys.stderr)
             # Hydra lets no other exception of a callback out.
             sys.exit(1)
         try:
-            say(f"\n{markdown(comparison)}\n")
+            say(f"\n{markdown(tasks)}\n")
             say("wrote " + ", ".join(map(str, paths)))
             sys.stdout.flush()
         except BrokenPipeError:

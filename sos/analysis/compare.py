@@ -26,6 +26,8 @@ _COLUMNS = (  # of the table, in this order and where present; comparison.csv ho
     r"solve/val_target",
     r"plan/val",
     r"plan/val_target",
+    r"optimal/val",
+    r"plan_optimal/val",
     r"pass@\d+/val",
     r"plan_pass@\d+/val",
     r"errors_per_trace/val",

@@ -31,7 +31,7 @@ def markdown(comparison: Comparison) -> str:
     """Return the comparison as Markdown tables, what the doctor says about it, and notes on how to read it."""
     header = ["arm", "seeds", "training tokens", "problems", *(_titled(metric) for metric in comparison.columns)]
     blocks = [visible(comparison.question)] if comparison.question else []
-    blocks.append(_markdown(header, [_arm_row(comparison, arm) for arm in comparison.arms]))
+    blocks.append(markdown_table(header, [_arm_row(comparison, arm) for arm in comparison.arms]))
     for metric, found in _tests(comparison).items():
         blocks.append(_paired_block(comparison, metric, found))
     for metric in comparison.columns:
@@ -46,7 +46,9 @@ def markdown(comparison: Comparison) -> str:
             f"minus {comparison.baseline}{points}",
         ]
         shown = 5 if len(comparison.arms) > 1 else 4  # a single arm has no difference
-        blocks.append(_markdown(header[:shown], [_details(comparison, arm, metric)[:shown] for arm in comparison.arms]))
+        blocks.append(
+            markdown_table(header[:shown], [_details(comparison, arm, metric)[:shown] for arm in comparison.arms])
+        )
     notes = [
         "± and intervals over seeds: 95%, Student's t (differences: Welch's).",
         "Intervals over problems pool the problems of all seeds as if they were independent.",
@@ -87,7 +89,7 @@ def latex(comparison: Comparison) -> str:
     for arm in comparison.arms:
         row = [_tex(arm.label), str(len(arm.runs)), _tex(_amount(arm.mean_train("tokens")))]
         for metric in columns:
-            text = _tex(_summary(comparison, arm, metric))
+            text = _tex(summary(comparison, arm, metric))
             means = [comparison.cells[other.label, metric].mean for other in comparison.arms]
             best = max((mean for mean in means if mean is not None), default=None)
             if metric.startswith(ANSWERS) and best is not None and comparison.cells[arm.label, metric].mean == best:
@@ -193,7 +195,7 @@ def _paired_block(comparison: Comparison, metric: str, tests: list[PairedTest]) 
         "McNemar (exact) and bootstrap: these trained models on other problems. Welch: other training runs, over "
         "seeds. Holm: corrected for the number of arms."
     )
-    return f"{_markdown(header, rows)}\n\n{legend}"
+    return f"{markdown_table(header, rows)}\n\n{legend}"
 
 
 def _p_value(p: float | None) -> str:
@@ -206,19 +208,20 @@ def _arm_row(comparison: Comparison, arm: Arm) -> list[str]:
         arm.label,
         str(len(arm.runs)),
         *totals,
-        *(_summary(comparison, arm, metric) for metric in comparison.columns),
+        *(summary(comparison, arm, metric) for metric in comparison.columns),
     ]
 
 
-def _summary(comparison: Comparison, arm: Arm, metric: str) -> str:
+def summary(comparison: Comparison, arm: Arm, metric: str) -> str:
+    """Return the mean of a metric over the seeds of an arm, and half its interval."""
     cell = comparison.cells[arm.label, metric]
     if cell.mean is None:
         return "-"
     half = ""
     if cell.over_seeds and not metric.startswith(CEILINGS):  # which no seed of a run can change
-        half = f" ± {_number(cell.over_seeds.high - cell.mean, metric)}"
+        half = f" ± {number(cell.over_seeds.high - cell.mean, metric)}"
     missing = f" ({len(cell.values)} of {len(arm.runs)} seeds)" if len(cell.values) < len(arm.runs) else ""
-    return _number(cell.mean, metric) + half + missing
+    return number(cell.mean, metric) + half + missing
 
 
 def _details(comparison: Comparison, arm: Arm, metric: str) -> list[str]:
@@ -228,17 +231,18 @@ def _details(comparison: Comparison, arm: Arm, metric: str) -> list[str]:
     difference = ""
     if cell.difference is not None:
         spread = _interval(cell.difference_over_seeds, metric) if cell.difference_over_seeds else "(one seed)"
-        difference = f"{_number(cell.difference, metric, sign='+')} {spread}"
+        difference = f"{number(cell.difference, metric, sign='+')} {spread}"
     over_seeds = _interval(cell.over_seeds, metric) if cell.over_seeds else "one seed"
     over_problems = _interval(cell.over_problems, metric) if cell.over_problems else "-"
-    return [arm.label, _number(cell.mean, metric), over_seeds, over_problems, difference]
+    return [arm.label, number(cell.mean, metric), over_seeds, over_problems, difference]
 
 
 def _titled(metric: str) -> str:
     return f"{metric}, %" if is_rate(metric) else metric
 
 
-def _number(value: float, metric: str, sign: str = "") -> str:
+def number(value: float, metric: str, sign: str = "") -> str:
+    """Return a value of a metric as text, a rate in percent."""
     if is_rate(metric):
         return f"{100 * value:{sign}.1f}"
     decimals = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
@@ -246,7 +250,7 @@ def _number(value: float, metric: str, sign: str = "") -> str:
 
 
 def _interval(interval: Interval, metric: str) -> str:
-    return f"[{_number(interval.low, metric)}, {_number(interval.high, metric)}]"
+    return f"[{number(interval.low, metric)}, {number(interval.high, metric)}]"
 
 
 def _amount(value: float) -> str:
@@ -257,7 +261,7 @@ def _amount(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table, its first column left-aligned, the others right-aligned."""
     header, *rows = [[visible(text).replace("|", r"\|") for text in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]

@@ -23,12 +23,12 @@ class Options:
 def run(options: Options) -> None:
     """Write the comparison where asked, and print it."""
     check_out(options.out, folder=True)
-    from sos.analysis.compare import compare, load_runs
-    from sos.analysis.tables import markdown, write
+    from sos.analysis.compare import load_runs
+    from sos.analysis.tasks import compare_tasks, markdown, write_tasks
 
     runs = load_runs(options.runs)
-    comparison = compare(runs, options.metric or None, options.baseline, options.different_problems)
-    written = write(comparison, Path(options.out)) if options.out else []
-    print(markdown(comparison))
+    tasks = compare_tasks(runs, options.metric or None, options.baseline, options.different_problems)
+    written = write_tasks(tasks, Path(options.out)) if options.out else []
+    print(markdown(tasks))
     if written:
         print("wrote " + ", ".join(map(str, written)))
