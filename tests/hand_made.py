@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from drivers import run_search
 
-from sos.config import Config, DataConfig, SearchConfig
+from sos.config import Config, DataConfig, ModelConfig, SearchConfig, StreamConfig
 from sos.envs.countdown.config import CountdownConfig
 from sos.model.rollout import Rollout
 from sos.stream.codec import encode, encode_prompt
@@ -19,8 +19,13 @@ UNREADABLE = "3 * 4 = 12 ] ["
 FALSE_GOAL = "2 + 3 = 5 [ 4 5 ] 4 + 5 = 9 !"
 CUT = "2 + 3 ="
 ENV = CountdownConfig(max_target=50, max_value=100)
+WHOLE = StreamConfig(dialect="compact", numbers="whole")
 CONFIG = Config(
-    env=ENV, search=SearchConfig(max_nodes=12), data=DataConfig(context=160, val_fraction=0.3, held_out_fraction=0.1)
+    env=ENV,
+    search=SearchConfig(max_nodes=12),
+    stream=WHOLE,
+    data=DataConfig(context=160, val_fraction=0.3, held_out_fraction=0.1),
+    model=ModelConfig(num_layers=3, num_heads=3, width=96),
 )
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 

@@ -25,7 +25,7 @@ from hand_made import (
 )
 
 import sos.judge.evaluation as evaluation_module
-from sos.config import DataConfig, EvalConfig, StreamConfig
+from sos.config import DataConfig, EvalConfig
 from sos.data.splits import sample_problems
 from sos.envs.countdown.config import CountdownConfig
 from sos.judge.evaluation import Cost, Evaluation, evaluate, write_metrics
@@ -117,7 +117,7 @@ def test_metrics_of_hand_made_rollouts(system: System) -> None:
 
 
 def test_plans_are_counted_apart_and_only_where_streams_have_them(system: System) -> None:
-    planning = build_system(replace(CONFIG, stream=StreamConfig(plan=True)))
+    planning = build_system(replace(CONFIG, stream=replace(CONFIG.stream, plan=True)))
     plan = "plan 3 * 4 = 12 plan 2 + 12 = 14"
     texts = [f"{PERFECT} {plan}", plan, f"{FALSE_GOAL} {plan}", PERFECT, f"{PERFECT} plan 2 + 3 = 5"]
     judged = judge(planning, np.stack([PROBLEM] * 5), [stream(planning, text) for text in texts])

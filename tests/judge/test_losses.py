@@ -18,7 +18,7 @@ from sizes import plain
 
 from sos.commands.cli import call
 from sos.commands.losses import measure
-from sos.config import Config, DataConfig, to_dict
+from sos.config import Config, DataConfig, ModelConfig, SearchConfig, StreamConfig, to_dict
 from sos.datasets.source import build_source
 from sos.envs.countdown.config import CountdownConfig
 from sos.envs.countdown.rules import Countdown
@@ -34,7 +34,13 @@ main = partial(call, "losses")
 
 ENV = Countdown(num_numbers=3, max_number=30)
 SEARCHES = [strategy for _, strategy in all_searches()]
-CONFIG = Config(env=CountdownConfig(max_target=50, max_value=100), data=DataConfig(context=64))
+CONFIG = Config(
+    env=CountdownConfig(max_target=50, max_value=100),
+    search=SearchConfig(),
+    stream=StreamConfig(dialect="compact", numbers="whole"),
+    data=DataConfig(context=64),
+    model=ModelConfig(num_layers=3, num_heads=3, width=96),
+)
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 

@@ -35,7 +35,7 @@ def text_lines(system: System, rollout: Rollout) -> tuple[str, list[str]]:
 
 
 def test_texts_say_whether_the_plan_is_right(system: System) -> None:
-    planning = build_system(replace(CONFIG, stream=StreamConfig(plan=True)))
+    planning = build_system(replace(CONFIG, stream=replace(CONFIG.stream, plan=True)))
     right, wrong = "plan 3 * 4 = 12 plan 2 + 12 = 14", "plan 3 * 4 = 12"
     for written, verdict, marked in (
         (f"{PERFECT} {right}", "**solved with 15 of 28 generated tokens, the plan is right**", True),

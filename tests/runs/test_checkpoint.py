@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from sos.commands.cli import call
-from sos.config import Config, DataConfig, StreamConfig, to_dict
+from sos.config import Config, DataConfig, ModelConfig, SearchConfig, StreamConfig, to_dict
 from sos.datasets.source import dialect_hash
 from sos.envs.countdown.config import CountdownConfig
 from sos.errors import UserError
@@ -27,7 +27,13 @@ from sos.system import System, build_system, gpt_config
 
 main = partial(call, "evaluate")
 
-CONFIG = Config(env=CountdownConfig(max_target=50, max_value=100), data=DataConfig(context=64))
+CONFIG = Config(
+    env=CountdownConfig(max_target=50, max_value=100),
+    search=SearchConfig(),
+    stream=StreamConfig(dialect="compact", numbers="whole"),
+    data=DataConfig(context=64),
+    model=ModelConfig(num_layers=3, num_heads=3, width=96),
+)
 CONFIG.model.width, CONFIG.model.num_heads, CONFIG.model.num_layers = 16, 1, 1
 
 
@@ -136,7 +142,7 @@ def test_no_weights(content: dict[str, Any], path: Path) -> None:
 def test_another_vocabulary_is_refused(system: System, content: dict[str, Any], path: Path) -> None:
     torch.save(content, path)
     loaded = load_checkpoint(path)
-    digits = build_system(replace(CONFIG, stream=StreamConfig(numbers="digits")))
+    digits = build_system(replace(CONFIG, stream=replace(CONFIG.stream, numbers="digits")))
     with pytest.raises(ValueError, match=r"another vocabulary: its token 13 is '10', and '>' in dialect compact"):
         load_model(loaded, digits)
     symbols = json.loads(loaded.vocabulary) | {"symbols": [*system.dialect.vocab.symbols, "extra"]}
