@@ -113,3 +113,24 @@ def test_every_task_has_a_folder_and_all_have_a_page_and_a_figure(
     assert [row.get_text() for row in rows] == [FULL, PATHS] * 2
     one = write_tasks(tasks[:1], tmp_path / "one")
     assert tmp_path / "one" / "comparison.md" in one
+
+
+def test_the_doctor_looks_at_each_task(several: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", str(several)])
+    said = capsys.readouterr().out.splitlines()
+    heads = [line for line in said if not line.startswith("- ")]
+    assert [head.partition(": ")[2] for head in heads] == [
+        "maze, 2 arms, 6 runs, solve/val",
+        "path_star, 2 arms, 6 runs, solve/val",
+    ]
+    assert not any("different tasks" in line for line in said)
+
+
+def test_the_doctor_refuses_arms_of_different_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2, 3):
+        made(tmp_path, STARS, "full", seed, 150)
+        made(tmp_path, MAZE, "paths", seed, 100)
+    assert main(["doctor", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("not sound: 2 arms, 6 runs")
+    assert "different tasks: maze (view=solution_path) and path_star (view=full)" in said
