@@ -48,13 +48,19 @@ def build_env(config: Config) -> Any:
     return environment_named(config.env.name).build(config.env)
 
 
+def build_splits(config: Config, env: Any) -> Splits:
+    """Return the rule of the splits. Raises UserError for groups to hold out that are none."""
+    data = config.data
+    return make_splits(env, data.val_fraction, data.held_out_fraction, data.held_out)
+
+
 def build_system(config: Config) -> System:
     """Build and check the symbolic side. Raises ValueError that names the key and the value."""
     env = build_env(config)
     strategy, names = build_strategy(config.search, env)
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
-    splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
+    splits = build_splits(config, env)
     if config.eval.splits == ["val_target"] and not len(splits.held_out):
         raise UserError(
             f"eval.splits=[val_target]: no group of problems is held out (data.held_out_fraction="

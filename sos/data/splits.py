@@ -9,6 +9,7 @@ of one environment are evaluated on the same problems. Where all problems make o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,18 +34,39 @@ class Splits(NamedTuple):
     key: np.uint64
 
 
-def make_splits(env: Any, val_fraction: float, held_out_fraction: float) -> Splits:
+def make_splits(env: Any, val_fraction: float, held_out_fraction: float, held_out: Sequence[int] = ()) -> Splits:
     """Choose the held-out groups and the share of `val`.
 
-    If the fraction is above 0, at least one group is held out, but never all.
+    If the fraction is above 0, at least one group is held out, but never all. Groups that `held_out` names are held
+    out in place of a share. Raises UserError for one that is none, is named twice, or leaves no other.
     """
     groups = env.groups
+    if held_out:
+        named = _named(env, held_out)
+        return Splits(groups[~named], groups[named], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
     num = min(len(groups) - 1, max(1, round(held_out_fraction * len(groups)))) if held_out_fraction > 0 else 0
     key = stream_key(SPLIT_SEED, "held-out targets")
     held = np.array([permute(key, k, len(groups)) for k in range(num)], np.int64)
     mask = np.zeros(len(groups), bool)
     mask[held] = True
     return Splits(groups[~mask], groups[mask], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
+
+
+def _named(env: Any, held_out: Sequence[int]) -> np.ndarray:
+    """Return bool (G,): which groups of problems are named."""
+    groups, text = env.groups, "data.held_out=[" + ",".join(map(str, held_out)) + "]"
+    for number in held_out:
+        if number not in groups:
+            among = (
+                f"the groups of problems are {groups[0]} to {groups[-1]}" if len(groups) > 1 else "there is one group"
+            )
+            raise UserError(f"{text}: {number} is no group of problems that can be held out; {among}")
+    if len(set(held_out)) < len(held_out):
+        raise UserError(f"{text} names a group twice")
+    if len(held_out) == len(groups):
+        raise UserError(f"{text} leaves no group of problems to train on")
+    named: np.ndarray = np.isin(groups, held_out)
+    return named
 
 
 @kernel
