@@ -148,7 +148,7 @@ class TrainerConfig:
             raise UserError(f"trainer.probe_every must be 0 or at least 0.0001, got {self.probe_every}")
 
 
-EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved")
+EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved", "listed")
 WHOLE_SEARCH_SPLITS = ("difficult", "unsolved")
 
 
@@ -157,6 +157,9 @@ class EvalConfig:
     """The final evaluation. The headline is greedy; `temperature` is that of the pass@k samples."""
 
     splits: list[str] = key(["val", "val_target"], f"The splits to solve: any of {', '.join(EVAL_SPLITS)}.")
+    problems: str | None = key(
+        None, "A file of problems, as of data.problems, which are the split listed.", path=True, later=True
+    )
     legacy: bool = key(False, "The published metric is measured, too.")
     num_problems: int = key(1000, "The problems of a split.", low=1, high=10_000_000)
     batch_size: int = key(256, "The rollouts that are decoded together.", low=1, high=65_536)
@@ -183,6 +186,10 @@ class EvalConfig:
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(EVAL_SPLITS):
             known = ", ".join(EVAL_SPLITS)
             raise UserError(f"eval.splits must name some of {known}, each once, got {list(self.splits)}")
+        if self.problems is None and "listed" in self.splits:
+            raise UserError("eval.splits: listed needs a file of problems, eval.problems=FILE")
+        if self.problems is not None and "listed" not in self.splits:
+            raise UserError(f"eval.problems={self.problems} has no use without listed among eval.splits")
         most = max(self.pass_k, default=0)
         if self.max_seconds is not None and self.batch_size < most:
             raise UserError(
@@ -332,13 +339,13 @@ def _schemas(config: Config | dict[str, Any]) -> dict[str, type]:
 
 
 def config_hash(config: Config | dict[str, Any]) -> str:
-    """Return 16 hex digits over everything that decides a run's result; `resume`, `data.shards` and
-    `trainer.num_threads` do not.
+    """Return 16 hex digits over everything that decides a run's result; `resume`, the paths `data.shards` and
+    `data.problems`, and `trainer.num_threads` do not.
 
     `config` may be the plain one of a file, whose hash does not know the keys that came later.
     """
     values = dict(to_dict(config) if isinstance(config, Config) else config)
-    values["data"] = {key: value for key, value in values.get("data", {}).items() if key != "shards"}
+    values["data"] = {key: value for key, value in values.get("data", {}).items() if key not in ("shards", "problems")}
     for group, schema in _schemas(config).items():
         if isinstance(values.get(group), dict):
             values[group] = without_later(schema, values[group])

@@ -104,10 +104,7 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
     """
     values = to_dict(config)
     data = (
-        "num_problems",
-        "val_fraction",
-        "held_out_fraction",
-        "held_out",
+        *("num_problems", "val_fraction", "held_out_fraction", "held_out", "problems_sha256"),
         *(("context",) if kind == "tokens" else ()),
     )
     result = {

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
+from sos.errors import UserError
 from sos.schema.keys import check_keys, key
 
 BILLION = 10**9
+
+
+def checksum(path: str, name: str) -> str:
+    """Return the SHA-256 of a file as hex digits. Raises UserError with the key `name` where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{name}={path}: {error.strerror or error}") from error
 
 
 @dataclass
@@ -45,13 +56,26 @@ class DataConfig:
         "The share of the groups of problems (targets) that is kept for val_target.",
         low=0,
         high=1,
-        only={"held_out": ([],)},
+        only={"held_out": ([],), "problems": (None,)},
     )
     held_out: list[int] = key(
         [],
         "The groups of problems (targets) that are kept for val_target, in place of a share of them.",
         low=0,
         high=BILLION,
+        only={"problems": (None,)},
+        later=True,
+    )
+    problems: str | None = key(
+        None,
+        "A file of problems to draw train and val from: one a line, a .csv with a column of them, or a .npy.",
+        path=True,
+        later=True,
+    )
+    problems_sha256: str | None = key(
+        None,
+        "The checksum of this file; null takes it as it is. Another content is refused.",
+        only={"problems": None},
         later=True,
     )
     prompt_loss: bool = key(False, "The loss counts the tokens of the problem, too.")
@@ -71,3 +95,5 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_keys(self, "data")
+        if self.problems is not None and self.problems_sha256 is None:
+            self.problems_sha256 = checksum(self.problems, "data.problems")
