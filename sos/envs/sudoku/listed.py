@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.envs.protocol import can_pose
+from sos.envs.problems import wrong_rows
 from sos.envs.sudoku.grid import box_of
 from sos.envs.sudoku.memory import memory
 from sos.envs.sudoku.solver import FIRST, SOLUTION, count_solutions
@@ -27,17 +27,15 @@ def _solve_all(size, puzzles, counts, solutions):
 
 
 def puzzle_row(env: Any, digits: Sequence[int]) -> np.ndarray:
-    """Return the digits of a puzzle as its row. Raises UserError that says why there is no such puzzle."""
+    """Return the digits of a puzzle as its row, which `first_wrong` is to see. Raises UserError for another number of
+    cells, and for what is no digit."""
     size = env.size
     if len(digits) != env.num_cells:
         raise UserError(f"a grid of {size}x{size} has {env.num_cells} cells, got {len(digits)}")
     for cell, digit in enumerate(digits):
         if not 0 <= digit <= size:
             raise UserError(f"{_place(size, cell)} is {digit}, which is no digit of a grid of {size}x{size}")
-    row = np.array(digits, np.int32)
-    if not can_pose(env, row):
-        raise UserError(_clash(size, digits) or "no cell is empty")
-    return row
+    return np.array(digits, np.int32)
 
 
 def _place(size: int, cell: int) -> str:
@@ -59,8 +57,11 @@ def _clash(size: int, digits: Sequence[int]) -> str:
 
 
 def first_wrong(env: Any, puzzles: np.ndarray, solutions: Sequence[str | None]) -> tuple[int, str] | None:
-    """Return the first of the puzzles (N, P), which do not clash, that is not proper or has another solution than is
-    said, and why; None where all are right."""
+    """Return the first of the puzzles (N, P) with givens that clash, or else the first one that is not proper or has
+    another solution than is said, and why; None where all are right."""
+    clashing = np.flatnonzero(wrong_rows(env, puzzles))
+    if len(clashing):
+        return int(clashing[0]), _clash(env.size, puzzles[clashing[0]].tolist()) or "no cell is empty"
     counts, found = np.zeros(len(puzzles), np.int64), np.zeros(puzzles.shape, np.int32)
     _solve_all(env.size, puzzles, counts, found)
     for k, said in enumerate(solutions):
