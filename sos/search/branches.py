@@ -3,8 +3,8 @@
 A branch is a move from a state that was reached. One is drawn in every step, with weight exp(-eta * layer), where the
 layer is the depth of the state's cheapest node, and followed from that node. Where it leads to a new state, or to one
 at a lower cost, that state's moves are open, those of before as well. A higher cost changes nothing, and at an equal
-one the later node stands for the state, so that a stream can name it by its state. The search goes on until no branch is
-open: it does not know when it has found the best.
+one the later node stands for the state, so that a stream can name it by its state. The search goes on until no branch
+is open: it does not know when it has found the best.
 
 With a large eta every layer is done before the next, and each branch is followed once; with one below 0 the search runs
 ahead, and has to come back for what turns out to be cheaper. In the published code a step is told with the path that

@@ -15,7 +15,7 @@ class BranchesConfig(StrategyConfig):
     name: str = key("branches", "The strategy.")
     eta: float = key(
         5.0,
-        "How strongly branches near the start come first: their weight is exp(-eta * layer); below 0 the last come first.",
+        "How strongly branches near the start come first: a weight is exp(-eta * layer); below 0 the last come first.",
         low=-20.0,
         high=20.0,
     )
