@@ -91,10 +91,10 @@ def test_all_of_them_are_tested_and_none_is_trained_on() -> None:
         ),
         (["data.held_out=[24,24]"], "data.held_out=[24,24] names a group twice"),
         (
-            ["env=sudoku", "search.heuristic=none", "data.held_out=[1]"],
+            ["experiment=sudoku", "data.held_out=[1]"],
             "1 is no group of problems that can be held out",
         ),
-        (["env=sudoku", "search.heuristic=none", "data.held_out=[0]"], "data.held_out=[0] leaves no group of problems"),
+        (["experiment=sudoku", "data.held_out=[0]"], "data.held_out=[0] leaves no group of problems"),
         (["data.held_out=[24]", "data.held_out_fraction=0.2"], "has no use with data.held_out=[24]"),
         (["data.held_out=24"], "data.held_out must be a list of whole numbers, such as [24], got 24"),
     ],
