@@ -18,6 +18,7 @@ from typing import Any
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS, UNNAMED, environment_named
 from sos.errors import UserError
+from sos.schema.data import DataConfig
 from sos.schema.keys import (
     INT64,
     check_keys,
@@ -29,12 +30,13 @@ from sos.schema.keys import (
     nearest,
     nested,
     refuse_unused,
+    without_later,
 )
 from sos.schema.registry import Registry
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
 
-__all__ = ["BuiltInConfig", "SearchConfig", "StrategyConfig"]
+__all__ = ["BuiltInConfig", "DataConfig", "SearchConfig", "StrategyConfig"]
 
 BILLION = 10**9
 DEFAULT_SEARCH = SearchConfig().name
@@ -63,59 +65,6 @@ class StreamConfig:
             ADDED_VIEWS.named(self.view, besides=VIEWS)
         if self.view in NEED_PLAN and not self.plan:
             raise UserError(f"stream.view={self.view} needs stream.plan=true: without its plan a stream has no answer")
-
-
-@dataclass
-class DataConfig:
-    """Which problems, how many, and how rows are packed."""
-
-    context: int = key(320, "The tokens of a row.", low=16, high=131_072)
-    match: str = key(
-        "tokens",
-        "What a run spends its budget of: tokens, problems, or seconds, which no run repeats bit by bit.",
-        choices=("tokens", "problems", "seconds"),
-    )
-    train_tokens: int = key(
-        3_000_000, "The training tokens, for match=tokens.", low=1, high=10**15, only={"match": ("tokens",)}
-    )
-    train_problems: int = key(
-        19_000,
-        "The visits of problems, for match=problems; epochs count.",
-        low=1,
-        high=10**12,
-        only={"match": ("problems",)},
-    )
-    train_seconds: float = key(
-        300.0,
-        "The seconds of training, for match=seconds, with its probes and checkpoints; the first step does not count.",
-        above=0,
-        high=1e9,
-        only={"match": ("seconds",)},
-    )
-    num_problems: int = key(
-        0, "The size of a fixed set of problems; 0 makes every visit a new problem.", low=0, high=10**12
-    )
-    val_fraction: float = key(0.1, "The share of the problems that is kept for val.", above=0, below=1)
-    held_out_fraction: float = key(
-        0.12, "The share of the groups of problems (targets) that is kept for val_target.", low=0, high=1
-    )
-    prompt_loss: bool = key(False, "The loss counts the tokens of the problem, too.")
-    length_warmup: float = key(
-        0.0, "The share of the budget over which the longest stream grows to the context.", low=0, high=1
-    )
-    length_start: float = key(
-        0.25, "Its length at the start, as a share of the context.", low=0, high=1, only={"length_warmup": None}
-    )
-    block: int = key(2048, "The visits that are packed together.", low=1, high=65_536)
-    shards: str | None = key(None, "A folder of token shards; null makes the same streams on the fly.", path=True)
-
-    @property
-    def budget(self) -> float:
-        """What `match` counts to."""
-        return {"tokens": self.train_tokens, "problems": self.train_problems, "seconds": self.train_seconds}[self.match]
-
-    def __post_init__(self) -> None:
-        check_keys(self, "data")
 
 
 @dataclass
@@ -199,7 +148,7 @@ class TrainerConfig:
             raise UserError(f"trainer.probe_every must be 0 or at least 0.0001, got {self.probe_every}")
 
 
-EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved")
+EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved", "listed")
 WHOLE_SEARCH_SPLITS = ("difficult", "unsolved")
 
 
@@ -208,6 +157,9 @@ class EvalConfig:
     """The final evaluation. The headline is greedy; `temperature` is that of the pass@k samples."""
 
     splits: list[str] = key(["val", "val_target"], f"The splits to solve: any of {', '.join(EVAL_SPLITS)}.")
+    problems: str | None = key(
+        None, "A file of problems, as of data.problems, which are the split listed.", path=True, later=True
+    )
     legacy: bool = key(False, "The published metric is measured, too.")
     num_problems: int = key(1000, "The problems of a split.", low=1, high=10_000_000)
     batch_size: int = key(256, "The rollouts that are decoded together.", low=1, high=65_536)
@@ -234,6 +186,10 @@ class EvalConfig:
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(EVAL_SPLITS):
             known = ", ".join(EVAL_SPLITS)
             raise UserError(f"eval.splits must name some of {known}, each once, got {list(self.splits)}")
+        if self.problems is None and "listed" in self.splits:
+            raise UserError("eval.splits: listed needs a file of problems, eval.problems=FILE")
+        if self.problems is not None and "listed" not in self.splits:
+            raise UserError(f"eval.problems={self.problems} has no use without listed among eval.splits")
         most = max(self.pass_k, default=0)
         if self.max_seconds is not None and self.batch_size < most:
             raise UserError(
@@ -373,14 +329,26 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def _schemas(config: Config | dict[str, Any]) -> dict[str, type]:
+    """Return the schema of each group; of a plain config, which may name what is not there, none for such a one."""
+    if isinstance(config, Config):
+        return {group: type(getattr(config, group)) for group in GROUPS}
+    env = config.get("env")
+    found = ENVIRONMENTS.get(str(env.get("name", UNNAMED)).rpartition(":")[2]) if isinstance(env, dict) else None
+    return GROUPS | {"env": found.schema if found else EnvConfig}
+
+
 def config_hash(config: Config | dict[str, Any]) -> str:
-    """Return 16 hex digits over everything that decides a run's result; `resume`, `data.shards` and
-    `trainer.num_threads` do not.
+    """Return 16 hex digits over everything that decides a run's result; `resume`, the paths `data.shards` and
+    `data.problems`, and `trainer.num_threads` do not.
 
     `config` may be the plain one of a file, whose hash does not know the keys that came later.
     """
     values = dict(to_dict(config) if isinstance(config, Config) else config)
-    values["data"] = {key: value for key, value in values.get("data", {}).items() if key != "shards"}
+    values["data"] = {key: value for key, value in values.get("data", {}).items() if key not in ("shards", "problems")}
+    for group, schema in _schemas(config).items():
+        if isinstance(values.get(group), dict):
+            values[group] = without_later(schema, values[group])
     if "num_threads" in values.get("trainer", {}):
         values["trainer"] = values["trainer"] | {"num_threads": 1}  # which runs had when it decided something
     values.pop("resume", None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from sos.config import Config, SearchConfig, StrategyConfig
-from sos.data.splits import Splits, make_splits
+from sos.data.listed import check_splits, read_problems
+from sos.data.splits import NO_LIST, Splits, make_splits
 from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
@@ -33,6 +36,7 @@ class System:
     splits: Splits
     context: int
     max_nodes: int
+    listed: np.ndarray = field(default_factory=lambda: NO_LIST)  # int32 (N, P): the problems of eval.problems
 
 
 def build_strategy(config: StrategyConfig, env: Any) -> tuple[Any, tuple[str, ...]]:
@@ -48,13 +52,25 @@ def build_env(config: Config) -> Any:
     return environment_named(config.env.name).build(config.env)
 
 
+def build_splits(config: Config, env: Any) -> Splits:
+    """Return the rule of the splits. Raises UserError for groups to hold out that are none, and for a list of problems
+    that is another one, holds a line that is no problem, or leaves a split empty."""
+    data = config.data
+    if data.problems is None:
+        return make_splits(env, data.val_fraction, data.held_out_fraction, data.held_out)
+    listed = read_problems(data.problems, env, "data.problems", data.problems_sha256)
+    splits = make_splits(env, data.val_fraction, 0.0)._replace(listed=listed)
+    check_splits(env, splits, f"data.problems={data.problems}", f"data.val_fraction={data.val_fraction:g}")
+    return splits
+
+
 def build_system(config: Config) -> System:
     """Build and check the symbolic side. Raises ValueError that names the key and the value."""
     env = build_env(config)
     strategy, names = build_strategy(config.search, env)
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
-    splits = make_splits(env, config.data.val_fraction, config.data.held_out_fraction)
+    splits = build_splits(config, env)
     if config.eval.splits == ["val_target"] and not len(splits.held_out):
         raise UserError(
             f"eval.splits=[val_target]: no group of problems is held out (data.held_out_fraction="
@@ -83,6 +99,7 @@ def build_system(config: Config) -> System:
         splits=splits,
         context=context,
         max_nodes=max_nodes,
+        listed=NO_LIST if config.eval.problems is None else read_problems(config.eval.problems, env, "eval.problems"),
     )
 
 

@@ -55,7 +55,7 @@ def test_controls_say_what_is_matched() -> None:
 @pytest.mark.parametrize("search", sorted(path.stem for path in (CONF / "search").glob("*.yaml")))
 def test_every_search_composes_and_builds(search: str) -> None:
     task = (
-        ["experiment=layered"] if search == "a_star" else ["stream=sos", "data.context=4096"]
+        ["experiment=layered"] if search in ("a_star", "branches") else ["stream=sos", "data.context=4096"]
     )  # what goes with costs alone
     assert build_system(composed(*task, f"search={search}")).strategy_names
 

@@ -5,23 +5,27 @@ An environment has groups of problems, such as those of one target. A share of t
 not by a hash, so that none of `val` occurs in `train` in any group. The hash does not depend on a run's seed: all runs
 of one environment are evaluated on the same problems. Where all problems make one group, none is held out, and
 `val_target` is empty.
+
+In place of what an environment draws, problems can be those of a list, see `sos.data.listed`; they make one group.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sos.envs import protocol as environment
 from sos.errors import UserError
-from sos.kernels import kernel
+from sos.kernels import inner, kernel
 from sos.rng import below, fold, permute, stream_key
 
 SPLITS = ("train", "val", "val_target")
 TRAIN, VAL, VAL_TARGET = range(3)
 MAX_DRAWS = 1_000_000
 SPLIT_SEED = 0
+NO_LIST = np.zeros((0, 0), np.int32)
 
 
 class Splits(NamedTuple):
@@ -31,14 +35,19 @@ class Splits(NamedTuple):
     held_out: np.ndarray  # of val_target
     val_threshold: int
     key: np.uint64
+    listed: np.ndarray = NO_LIST  # int32 (N, P): the problems to draw from; none: those of the environment
 
 
-def make_splits(env: Any, val_fraction: float, held_out_fraction: float) -> Splits:
+def make_splits(env: Any, val_fraction: float, held_out_fraction: float, held_out: Sequence[int] = ()) -> Splits:
     """Choose the held-out groups and the share of `val`.
 
-    If the fraction is above 0, at least one group is held out, but never all.
+    If the fraction is above 0, at least one group is held out, but never all. Groups that `held_out` names are held
+    out in place of a share. Raises UserError for one that is none, is named twice, or leaves no other.
     """
     groups = env.groups
+    if held_out:
+        named = _named(env, held_out)
+        return Splits(groups[~named], groups[named], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
     num = min(len(groups) - 1, max(1, round(held_out_fraction * len(groups)))) if held_out_fraction > 0 else 0
     key = stream_key(SPLIT_SEED, "held-out targets")
     held = np.array([permute(key, k, len(groups)) for k in range(num)], np.int64)
@@ -47,10 +56,33 @@ def make_splits(env: Any, val_fraction: float, held_out_fraction: float) -> Spli
     return Splits(groups[~mask], groups[mask], round(val_fraction * 2**32), stream_key(SPLIT_SEED, "split"))
 
 
+def _named(env: Any, held_out: Sequence[int]) -> np.ndarray:
+    """Return bool (G,): which groups of problems are named."""
+    groups, text = env.groups, "data.held_out=[" + ",".join(map(str, held_out)) + "]"
+    for number in held_out:
+        if number not in groups:
+            among = (
+                f"the groups of problems are {groups[0]} to {groups[-1]}" if len(groups) > 1 else "there is one group"
+            )
+            raise UserError(f"{text}: {number} is no group of problems that can be held out; {among}")
+    if len(set(held_out)) < len(held_out):
+        raise UserError(f"{text} names a group twice")
+    if len(held_out) == len(groups):
+        raise UserError(f"{text} leaves no group of problems to train on")
+    named: np.ndarray = np.isin(groups, held_out)
+    return named
+
+
 @kernel
 def in_val(env, splits, problem):
     """Say whether `problem`, whatever its group, belongs to `val`."""
     return (environment.hash_key(env, splits.key, problem) >> np.uint64(32)) < np.uint64(splits.val_threshold)
+
+
+@inner
+def _copy(listed, line, problem):
+    for k in range(len(problem)):
+        problem[k] = listed[line, k]
 
 
 @kernel
@@ -65,14 +97,19 @@ def sample(env, splits, split, solvable, key, index, problem, work):
     problem_key = fold(key, index)
     groups = splits.held_out if split == VAL_TARGET else splits.groups
     group = groups[below(problem_key, 0, len(groups))]
+    num_listed = len(splits.listed)
+    asks = solvable == 0 or (solvable == 1 and num_listed == 0)  # what is listed is solvable
     for attempt in range(1, MAX_DRAWS + 1):
-        environment.draw(env, problem_key, group, attempt, problem)
+        if num_listed > 0:
+            _copy(splits.listed, below(problem_key, attempt, num_listed), problem)
+        else:
+            environment.draw(env, problem_key, group, attempt, problem)
         if split != TRAIN and environment.practice(env, problem):
             continue
         # The test that fewer draws pass comes first.
         if split == VAL and not in_val(env, splits, problem):
             continue
-        if solvable >= 0 and environment.solvable(env, problem, work) != (solvable == 1):
+        if asks and environment.solvable(env, problem, work) != (solvable == 1):
             continue
         if split == TRAIN and in_val(env, splits, problem):
             continue
@@ -107,6 +144,8 @@ def sample_problems(
     done = _sample_many(env, splits, SPLITS.index(split), wanted, key, start, problems, env.proof_work())
     if done < num:
         kind = {1: "solvable ", 0: "unsolvable ", -1: ""}[wanted]
+        if len(splits.listed):
+            raise UserError(f"data.problems: {MAX_DRAWS} draws brought no {kind}problem of split {split}")
         raise UserError(
             f"env: no {kind}problem of split {split}{with_group(env, problems[done])} in {MAX_DRAWS} draws from "
             f"{env.describe()}"

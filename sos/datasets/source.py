@@ -7,14 +7,14 @@ import hashlib
 import json
 from typing import Any
 
-from sos.config import VIEWS, Config, config_from_dict, to_dict
-from sos.data.splits import make_splits
+from sos.config import VIEWS, Config, DataConfig, config_from_dict, to_dict
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
+from sos.schema.keys import without_later
 from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
-from sos.system import MAX_TRACE_NODES, System, build_env, build_strategy
+from sos.system import MAX_TRACE_NODES, System, build_env, build_splits, build_strategy
 
 
 def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource:
@@ -75,7 +75,7 @@ def build_trace_source(config: Config, split: str = "train") -> TraceSource:
     return TraceSource(
         env,
         build_strategy(config.search, env)[0],
-        make_splits(env, config.data.val_fraction, config.data.held_out_fraction),
+        build_splits(config, env),
         config.seed,
         split=split,
         num_problems=config.data.num_problems,
@@ -103,14 +103,17 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
     The numbers of views and heuristics of packages are no keys of the config; they stand in `parts`.
     """
     values = to_dict(config)
-    data = ("num_problems", "val_fraction", "held_out_fraction", *(("context",) if kind == "tokens" else ()))
+    data = (
+        *("num_problems", "val_fraction", "held_out_fraction", "held_out", "problems_sha256"),
+        *(("context",) if kind == "tokens" else ()),
+    )
     result = {
         "kind": kind,
         "split": split,
         "seed": config.seed,
-        "env": values["env"],
+        "env": without_later(type(config.env), values["env"]),
         "search": values["search"],
-        "data": {key: values["data"][key] for key in data},
+        "data": without_later(DataConfig, {key: values["data"][key] for key in data}),
     }
     if kind == "tokens":
         assert dialect is not None

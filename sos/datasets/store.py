@@ -87,9 +87,10 @@ def first_difference(old: Any, new: Any, prefix: str = "") -> tuple[str, Any, An
 def recipe_difference(stored: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Return the first difference of a recipe from a file and the recipe of a run, or None.
 
-    What the file lacks since it was written before there was such a key has the key's default there.
+    What one of them lacks, such as the file since it was written before there was such a key, has the key's default
+    there.
     """
-    return first_difference(with_later_keys(stored, current), current)
+    return first_difference(with_later_keys(stored, current), with_later_keys(current, stored))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -218,7 +219,8 @@ def begin(folder: Path, plan: Plan) -> Plan:
     old = read_json(path)
     keys = ("format", "recipe", "visits", "shard_size", "code_hash")
     stored = {k: old.get(k) for k in keys} | {"recipe": with_later_keys(old.get("recipe"), plan.recipe)}
-    found = first_difference(stored, {k: content[k] for k in keys})
+    current = {k: content[k] for k in keys} | {"recipe": with_later_keys(plan.recipe, old.get("recipe"))}
+    found = first_difference(stored, current)
     if found:
         key, before, now = found
         name = key.removeprefix("recipe.")

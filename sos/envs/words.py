@@ -7,13 +7,13 @@ compiled, and a row is an int32 array as in the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from sos.envs.protocol import can_pose
+from sos.envs.protocol import can_pose, solvable
 from sos.envs.registry import ENVIRONMENTS
 from sos.errors import UserError
 
@@ -87,6 +87,20 @@ class Words(Protocol):
         if not fits or not can_pose(self.env, row):
             raise UserError(f"{where} is none of {self.env.describe()}: {self.problem_form}")
         return row
+
+    def listed_problem(self, given: str | list[int]) -> np.ndarray:
+        """Return the row of a problem of a list (`sos.data.listed`), a text or numbers. Raises UserError that says what
+        is wrong with it."""
+        return self.parse_problem(given) if isinstance(given, str) else self.checked_row(given, "what stands there")
+
+    def wrong_listed(self, problems: np.ndarray, solutions: Sequence[str | None]) -> tuple[int, str] | None:
+        """Return the first of the problems (N, P) of a list that should not be posed, and why: one without a solution,
+        or another one than the list says, where the environment can tell. None where all are right."""
+        work = self.env.proof_work()
+        for k, problem in enumerate(problems):
+            if not solvable(self.env, problem, work):
+                return k, "it has no solution"
+        return None
 
     def problem_parts(self, problem: np.ndarray) -> tuple[list[Part], Part]:
         """Return what is given, and what is to be reached."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from sos.config import EvalConfig
 from sos.data.coverage import view_ceiling
+from sos.data.listed import num_in_val
 from sos.files import written_whole
 from sos.judge.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.optima import optima
@@ -247,6 +248,9 @@ def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.nd
             eval_config.num_problems,
             len(problems),
         )
+    seen = len(problems) - num_in_val(system.env, system.splits, problems) if split == "listed" else 0
+    if seen:
+        log.warning("split listed: %d of %d problems, or their twins, may have been trained on", seen, len(problems))
     return problems
 
 

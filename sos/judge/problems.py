@@ -1,11 +1,12 @@
-"""The problems of a split by name: the held-out splits, and two hard parts of `val`.
+"""The problems of a split by name: the held-out splits, two hard parts of `val`, and a list.
 
 - `difficult`: problems of `val` that none of the published twelve strategies solves (registered by `sos.published`).
 - `unsolved`: problems of `val` that the run's own teacher does not solve when it searches them; of a mixture the
   strategy is drawn as for training data. A teacher that solves everything leaves none.
+- `listed`: those of the file `eval.problems`, in its order, each once.
 
-Both are about whole searches, whatever their streams' length, and are distinct problems in the order of the `val`
-stream.
+The hard parts are about whole searches, whatever their streams' length, and are distinct problems in the order of the
+`val` stream.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sos.data.coverage import outcomes
+from sos.data.listed import distinct
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.errors import UserError
 from sos.judge.registry import UNSOLVED_BY, registered
@@ -34,6 +36,8 @@ def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np
     """
     if split in SPLITS:
         return evaluation_problems(system.env, system.splits, split, num, seed=seed)
+    if split == "listed":
+        return distinct(system.env, system.listed)[:num]
     strategies = registered(UNSOLVED_BY, split)(system)
     max_nodes = system.env.tree_nodes
     if max_nodes > MAX_TRACE_NODES:

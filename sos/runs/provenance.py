@@ -95,6 +95,8 @@ def data_hashes(config: Config, system: System, first: Chunk) -> dict[str, str]:
             system.env, system.splits, split, config.eval.num_problems, seed=config.eval.seed
         )
         hashes[split] = hashlib.sha256(problems.astype("<i4").tobytes()).hexdigest()
+    if len(system.listed):
+        hashes["listed"] = hashlib.sha256(system.listed.astype("<i4").tobytes()).hexdigest()
     return hashes
 
 

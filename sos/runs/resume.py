@@ -12,10 +12,10 @@ from sos.runs.folder import LAST, RunFolder
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from sos.runs.checkpoint import LoadedCheckpoint
 
-# What may change when a run goes on. The first two do not decide what is trained; how rows are shared out does not,
+# What may change when a run goes on. The first three do not decide what is trained; how rows are shared out does not,
 # either.
-FREE = ("resume", "data.shards", "eval.", "trainer.")
-BOUND = ("trainer.batch_tokens",)
+FREE = ("resume", "data.shards", "data.problems", "eval.", "trainer.")
+BOUND = ("trainer.batch_tokens", "data.problems_sha256")
 
 
 def find_checkpoint(path: str | Path) -> Path:

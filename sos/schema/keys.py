@@ -41,13 +41,15 @@ def key(
     choices: Collection[Any] | None = None,
     only: Mapping[str, Collection[Any] | None] | None = None,
     path: bool = False,
+    later: bool = False,
 ) -> Any:
     """Return the dataclass field of a key.
 
     A number lies from `low` to `high`, both inclusive, above `above` and below `below`; what a list holds, too.
     `choices` are the values allowed. `only` names another key of the schema and the values of it with which this key
     has a use; None stands for any value but zero, the empty one and false. `path` marks a value that is the path of a
-    file or a folder.
+    file or a folder. `later`: there were records before this key came; at its default it is left out of their hashes
+    and recipes, so that they stay what they were.
     """
     metadata = {
         "sentence": sentence,
@@ -58,6 +60,7 @@ def key(
         "choices": choices,
         "only": dict(only or {}),
         "path": path,
+        "later": later,
     }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -89,6 +92,12 @@ def default_of(field: dataclasses.Field) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def without_later(schema: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of a group without the keys that came later and have their defaults."""
+    later = {f.name: default_of(f) for f in dataclasses.fields(schema) if f.metadata.get("later")}
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
 def describe_keys(schema: type, prefix: str = "", groups: Mapping[str, type] | None = None) -> list[Key]:

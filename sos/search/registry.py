@@ -19,6 +19,7 @@ from sos.schema.registry import Registry, Unfit
 from sos.search.a_star_config import AStarConfig
 from sos.search.beam_config import BeamConfig
 from sos.search.best_first_config import BestFirstConfig
+from sos.search.branches_config import BranchesConfig
 from sos.search.depth_first_config import DepthFirstConfig
 from sos.search.keys import StrategyConfig
 from sos.search.widening_config import WideningConfig
@@ -115,3 +116,4 @@ register_search("widening", WideningConfig, "sos.search.widening:Widening")
 OWN = {name: search.schema for name, search in SEARCHES.items()}  # whose keys stand in one schema, BuiltInConfig
 # Those with a schema to themselves, as a package's have: their keys are in no other run's record.
 register_search("a_star", AStarConfig, "sos.search.a_star:AStar")
+register_search("branches", BranchesConfig, "sos.search.branches:Branches")

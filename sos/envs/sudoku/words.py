@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sos.envs.sudoku.grid import WORD_CELLS
+from sos.envs.sudoku.listed import first_wrong, puzzle_row
 from sos.envs.sudoku.rules import CELL, DIGIT, SIZES, Sudoku
 from sos.envs.words import Mistake, Part, Words, words_for
 from sos.errors import UserError
@@ -47,6 +49,18 @@ class SudokuWords(Words):
         if len(cells) != self.env.num_cells or not (cells.isascii() and cells.isdigit()):
             raise UserError(f"problem must be {self.problem_form}, {self.env.num_cells} of them, got {text[:100]}")
         return self.checked_row([int(cell) for cell in cells], f"problem={text}")
+
+    def listed_problem(self, given: str | list[int]) -> np.ndarray:
+        if isinstance(given, str):
+            cells = given.translate({ord(blank): None for blank in BLANK}).replace(".", "0")
+            odd = next((cell for cell in cells if not (cell.isascii() and cell.isdigit())), None)
+            if odd is not None:
+                raise UserError(f"{odd!r} is no digit, nor 0 or . for an empty cell")
+            given = [int(cell) for cell in cells]
+        return puzzle_row(self.env, given)
+
+    def wrong_listed(self, problems: np.ndarray, solutions: Sequence[str | None]) -> tuple[int, str] | None:
+        return first_wrong(self.env, problems, solutions)
 
     def problem_parts(self, problem: np.ndarray) -> tuple[list[Part], Part]:
         return list(self._rows([int(digit) for digit in problem])), "full"
