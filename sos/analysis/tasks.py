@@ -51,8 +51,8 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 def _belongs(run: Run, others: Sequence[Run]) -> bool:
-    """Say whether a run is of the task of the others: of the same environment, and evaluated on the same problems or, by
-    its keys, meant to be."""
+    """Say whether a run is of the task of the others: of the same environment, and evaluated on the same problems or,
+    by its keys, meant to be."""
     if _environment(run).get("name") != _environment(others[0]).get("name"):
         return False
     for other in others:
@@ -163,8 +163,8 @@ def write_tasks(tasks: Sequence[Task], folder: Path) -> list[Path]:
 
 
 def tasks_figure(tasks: Sequence[Task]) -> Figure:
-    """Return how often every arm of every task is right: a band of rows for each task, a row for each arm, the mean over
-    seeds and a ring for each seed."""
+    """Return how often every arm of every task is right: a band of rows for each task, a row for each arm, the mean
+    over seeds and a ring for each seed."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,9 +1,9 @@
 """Compiles the kernels of a run in processes beside it, while the run compiles those that it needs first.
 
 On a machine that has not made such a run before, about a hundred seconds of compiling lie before the first step, one
-kernel after the other. `compiling_ahead` has others compiled at the same time, in the reverse order of their need, as far
-as there are cores; `sos.kernels.claims` sees to it that no kernel is compiled twice. A process that fails costs nothing
-but time: the run compiles what is missing.
+kernel after the other. `compiling_ahead` has those that are needed last compiled at the same time, as far as there are
+cores; `sos.kernels.claims` sees to it that no kernel is compiled twice. A process that fails costs nothing but time:
+the run compiles what is missing.
 """
 
 from __future__ import annotations
