@@ -17,9 +17,9 @@ from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
-from sos.schema.keys import describe_keys, nearest, path_keys, unused
+from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.typed import first_foreign, typed_node, wrong_value
-from sos.schema.words import refuse_nameless
+from sos.schema.words import drop_untyped, refuse_nameless
 from sos.search.config import SearchConfig, member_schema
 from sos.search.keys import StrategyConfig
 
@@ -77,35 +77,41 @@ def store_schema(name: str, schema: type, groups: Mapping[str, Any] | None = Non
     ConfigStore.instance().store(name=name, node=node)
 
 
-def show_whole(name: str, schema: type, words: Sequence[str]) -> None:
-    """Let Hydra compose the config `name` of conf/ with all keys of the environment and the search that the words name.
+def show_whole(name: str, schema: type, words: Sequence[str]) -> list[str]:
+    """Let Hydra compose the config `name` of conf/ with all keys of the environment and the search that the words name;
+    return further words for what it would take from the default run.
 
     Hydra prints a config itself, before `choose_schemas` could give them their defaults.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
 
     with explained(schema), initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = hydra_compose(name, overrides=plain_paths(words, path_keys(schema)))
-        choose_schemas(composed)
+        dropped = choose_schemas(composed, words)
     store_schema(SCHEMAS[name], schema, {group: composed._get_node(group) for group in NAMES_ALONE})
+    values = {key: OmegaConf.select(composed, key) for key in dropped}
+    return [f"~{key}" if value is None else as_word(key, as_typed(value)) for key, value in values.items()]
 
 
-def choose_schemas(composed: Any) -> None:
+def choose_schemas(composed: Any, words: Sequence[str] = ()) -> list[str]:
     """Give the groups `env` and `search` of a composed config, and the members of a mixture, the schemas of what they
-    name.
+    name. Where `words` choose another by its name alone, such as `search.name=beam`, it has its own defaults, and the
+    keys that the default run had set are returned.
 
     Raises UserError for an unknown name, and for a key that a schema lacks, such as one of another.
     """
     from omegaconf import OmegaConf, open_dict
 
-    root = OmegaConf.get_type(composed) or Config
+    root, dropped = OmegaConf.get_type(composed) or Config, []
     for group, schema_of in CHOSEN.items():
         node = composed._get_node(group)
         if OmegaConf.is_missing(node, "name"):
             raise UserError(f"{group}.name is missing: say {group}.name=...")
         if "name" not in node:
             raise UserError(f"{group}.name cannot be removed: every key of the config has a value")
+        dropped += [f"{group}.{key}" for key in drop_untyped(composed, group, Config(), words)]
         schema = schema_of(node.name)
         if OmegaConf.get_type(node) is schema:
             continue
@@ -118,6 +124,7 @@ def choose_schemas(composed: Any) -> None:
             typed.strategies[name] = member
         with open_dict(composed):
             composed[group] = typed
+    return dropped
 
 
 def _members(node: Any, prefix: str) -> dict[str, Any]:
@@ -259,16 +266,16 @@ def plainly() -> Iterator[None]:
         raise UserError(f"{key}: {text}" if key and key not in text else text) from error
 
 
-def to_object(composed: Any, words: Sequence[str] = ()) -> Any:
+def to_object(composed: Any, words: Sequence[str] = (), others: Sequence[str] = ()) -> Any:
     """Turn Hydra's composed config into the object of its schema, a `Config`.
 
-    `words` are the overrides that were typed for it. Raises UserError in one line for a missing, impossible, unknown or
-    useless value.
+    `words` are the overrides that were typed for it, and must have a use; `others` are those that need have none.
+    Raises UserError in one line for a missing, impossible, unknown or useless value.
     """
     from omegaconf import OmegaConf
 
     with plainly():
-        choose_schemas(composed)
+        choose_schemas(composed, [*words, *others])
     refuse_foreign(composed)
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:

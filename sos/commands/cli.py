@@ -230,8 +230,8 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
     for register in registered:
         register()
     if {"-c", "--cfg"} & set(sys.argv[1:]):  # what it prints is the whole config, with the keys of one environment
-        show_whole(
-            name, schema, [word for word in sys.argv[1:] if word[:1] == "~" or ("=" in word[1:] and word[:1] != "-")]
-        )
+        typed = [word for word in sys.argv[1:] if word[:1] == "~" or ("=" in word[1:] and word[:1] != "-")]
+        place = sys.argv.index(typed[0]) if typed else len(sys.argv)  # beside the others: they come in one piece
+        sys.argv[place:place] = show_whole(name, schema, typed)
     with explained(schema):
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()

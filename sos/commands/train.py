@@ -47,7 +47,8 @@ def _job(composed: Any) -> float:
     refuse_foreign(asked, "hydra.")
     # Of a job of a sweep, and of one that runs again by itself, the sweeper has looked at the words.
     in_sweep = is_sweep_job() or asked.sweeper.get("arm") is not None
-    config = to_object(composed, () if in_sweep else asked.overrides.task)
+    typed = asked.overrides.task
+    config = to_object(composed, *((), typed) if in_sweep else (typed,))
     folder, origin = describe_run()
     # Torch and Lightning take seconds to import: --help and --cfg do without them.
     from sos.train.pretrain import AlreadyFinished, pretrain

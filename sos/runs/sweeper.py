@@ -149,7 +149,7 @@ class ArmSweeper(BasicSweeper):
         with read_write(composed), open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         try:
-            config = to_object(_without_hydra(composed), checked)
+            config = to_object(_without_hydra(composed), checked, words)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
         return Job(words, arm, Path(self.config.hydra.sweep.dir) / name, config)

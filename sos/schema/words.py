@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,29 @@ def _values(word: str) -> Iterator[Any]:
         for name in value if isinstance(value, list) else [value]:
             if not isinstance(name, dict):
                 yield name.text if isinstance(name, QuotedString) else name
+
+
+def drop_untyped(composed: Any, group: str, default: Any, words: Sequence[str]) -> list[str]:
+    """Remove from a group of a composed config what the default run chose for its own task and search; return the keys.
+
+    `default` is the default run. Its values go where `words` say GROUP.name=OTHER, and for `search` where the
+    environment is another; what was typed stays, and so does a preset that was typed, such as `search=by_operator`.
+    """
+    from omegaconf import open_dict
+
+    typed = {word.partition("=")[0].lstrip("+") for word in words}
+    chosen = getattr(default, group)
+    node = composed._get_node(group)
+    renamed = f"{group}.name" in typed and node.name != chosen.name
+    elsewhere = group == "search" and composed.env.get("name") != default.env.name and node.name == chosen.name
+    if group in typed or not (renamed or elsewhere):
+        return []
+    plain, dropped = type(chosen)(), []
+    for field in dataclasses.fields(chosen):
+        value = getattr(chosen, field.name)
+        preset = value != getattr(plain, field.name) and node.get(field.name) == value
+        if preset and f"{group}.{field.name}" not in typed:
+            with open_dict(node):
+                del node[field.name]
+            dropped.append(field.name)
+    return dropped
