@@ -73,7 +73,7 @@ def store_schema(name: str, schema: type, groups: Mapping[str, Any] | None = Non
     node = OmegaConf.structured(schema)
     for group, (name_alone, default) in NAMES_ALONE.items():
         node[group] = groups[group] if groups else OmegaConf.structured(name_alone(default))
-        OmegaConf.set_struct(node[group], None if groups else False)
+        OmegaConf.set_struct(node[group], False)  # `choose_schemas` says what is foreign
     ConfigStore.instance().store(name=name, node=node)
 
 
@@ -105,6 +105,7 @@ def choose_schemas(composed: Any, words: Sequence[str] = ()) -> list[str]:
     from omegaconf import OmegaConf, open_dict
 
     root, dropped = OmegaConf.get_type(composed) or Config, []
+    dropped += [f"stream.{key}" for key in drop_untyped(composed, "stream", Config(), words)]
     for group, schema_of in CHOSEN.items():
         node = composed._get_node(group)
         if OmegaConf.is_missing(node, "name"):

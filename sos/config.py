@@ -55,8 +55,8 @@ class StreamConfig:
         0.5, "The probability that a dead branch stays, for view=dose.", low=0, high=1, only={"view": ("dose",)}
     )
     plan: bool = key(False, "The plan, the actions from the problem to its goal, follows the search.")
-    dialect: str = key("checked_dense", "The wording: the name of a dialect or the path of a YAML file.", path=True)
-    numbers: str = key("digits", "One token for a number, or one for each digit.", choices=("whole", "digits"))
+    dialect: str = key("compact", "The wording: the name of a dialect or the path of a YAML file.", path=True)
+    numbers: str = key("whole", "One token for a number, or one for each digit.", choices=("whole", "digits"))
     whole_max: int = key(120, "Larger numbers are written in digits.", low=9, high=30_000, only={"numbers": ("whole",)})
 
     def __post_init__(self) -> None:
@@ -206,7 +206,7 @@ class Config:
     resume: str | None = key(None, "A run folder or a checkpoint to continue.", path=True)
     env: EnvConfig = chosen(ENVIRONMENTS[DEFAULT].schema, descending=True)
     search: StrategyConfig = chosen(SearchConfig, heuristic="operator", skip_out_of_range=True)
-    stream: StreamConfig = field(default_factory=StreamConfig)
+    stream: StreamConfig = field(default_factory=lambda: StreamConfig(dialect="checked_dense", numbers="digits"))
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

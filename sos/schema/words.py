@@ -43,26 +43,32 @@ def _values(word: str) -> Iterator[Any]:
 
 
 def drop_untyped(composed: Any, group: str, default: Any, words: Sequence[str]) -> list[str]:
-    """Remove from a group of a composed config what the default run chose for its own task and search; return the keys.
+    """Take back in a group of a composed config what the default run chose for its own task; return the keys.
 
-    `default` is the default run. Its values go where `words` say GROUP.name=OTHER, and for `search` where the
-    environment is another; what was typed stays, and so does a preset that was typed, such as `search=by_operator`.
+    `default` is the default run. Its choices go where `words` say GROUP.name=OTHER and, but for those of `env`, where
+    the environment is another: in favour of the schema's own defaults. What was typed stays, and so does a preset that
+    was typed, such as `search=by_operator`, or that another preset changed in part.
     """
     from omegaconf import open_dict
 
     typed = {word.partition("=")[0].lstrip("+") for word in words}
-    chosen = getattr(default, group)
-    node = composed._get_node(group)
-    renamed = f"{group}.name" in typed and node.name != chosen.name
-    elsewhere = group == "search" and composed.env.get("name") != default.env.name and node.name == chosen.name
+    chosen, node = getattr(default, group), composed._get_node(group)
+    own = getattr(chosen, "name", None)
+    same = own is None or node.name == own
+    renamed = f"{group}.name" in typed and not same
+    elsewhere = group != "env" and same and composed.env.get("name") != default.env.name
     if group in typed or not (renamed or elsewhere):
         return []
-    plain, dropped = type(chosen)(), []
-    for field in dataclasses.fields(chosen):
-        value = getattr(chosen, field.name)
-        preset = value != getattr(plain, field.name) and node.get(field.name) == value
-        if preset and f"{group}.{field.name}" not in typed:
-            with open_dict(node):
-                del node[field.name]
-            dropped.append(field.name)
-    return dropped
+    plain = type(chosen)()
+    presets = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
+    presets = {name: value for name, value in presets.items() if value != getattr(plain, name)}
+    untyped = [name for name in presets if f"{group}.{name}" not in typed]
+    if any(node.get(name) != presets[name] for name in untyped):
+        return []
+    with open_dict(node):
+        for name in untyped:
+            if own is None:
+                node[name] = getattr(plain, name)
+            else:  # of another schema, perhaps
+                del node[name]
+    return untyped

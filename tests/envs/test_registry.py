@@ -78,7 +78,7 @@ def test_the_name_chooses_the_keys(words: list[str]) -> None:
     assert to_dict(config)["env"] == {"name": "toy", "num_nodes": 12, "directed": True}
     assert config_from_dict(to_dict(config)) == config
     assert config_hash(config) != config_hash(compose(words)) != config_hash(Config())
-    assert compose([]).env == CountdownConfig()
+    assert compose([]).env == CountdownConfig(descending=True)
 
 
 @pytest.mark.usefixtures("toy")
