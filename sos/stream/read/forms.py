@@ -24,6 +24,7 @@ from sos.stream.dialect.program import (
     STATE_LIST,
     STATE_NUMBER,
     STATE_RECORDS,
+    STATE_SYMBOL,
     SYMBOL,
     VALUE_NUMBER,
 )
@@ -32,10 +33,11 @@ from sos.stream.dialect.vocab import FIRST_NUMBER
 INT32_MAX = 2**31 - 1
 # Scalars of a reading: what the fields of the form at hand said.
 DEPTH_SLOT, VALUE_SLOT, STATED, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST, LEVEL_SLOT = range(9)
+HEADING_QUOTES = 9  # whether what stands in front of the form repeats something wrongly
 
 
 class Reading(NamedTuple):
-    """Registers of the form being read (int64): scalars (9,), the state, path, action and history it stated."""
+    """Registers of the form being read (int64): scalars (10,), the state, path, action and history it stated."""
 
     scalars: np.ndarray
     state: np.ndarray  # (W,)
@@ -49,7 +51,7 @@ class Reading(NamedTuple):
 def new_reading(path_capacity, problem_width, state_width, action_width):
     """Allocate registers."""
     return Reading(
-        np.zeros(9, np.int64),
+        np.zeros(10, np.int64),
         np.zeros(state_width, np.int64),
         np.zeros(path_capacity, np.int64),
         np.zeros(problem_width, np.int64),
@@ -105,16 +107,23 @@ def _matches(separator, tokens, pos, scalars):
 
 
 @inner
+def _find_symbol(program, row, tokens, pos):
+    """Return the number whose symbol, in a row of the program's, is the token at `pos`, -1 for none."""
+    value = -1
+    if pos < len(tokens):
+        for k in range(program.symbols.shape[1]):
+            if tokens[pos] == program.symbols[row, k]:
+                value = k
+    return value
+
+
+@inner
 def _read_action_piece(program, piece, tokens, pos, action, seen, scalars):
     """Read one number or operator of an action, `piece` of the program's code, into `action`; the second reading of a
     column is compared."""
     kind, column = piece[0], piece[1]
     if kind == SYMBOL:
-        value = -1
-        if pos < len(tokens):
-            for k in range(program.symbols.shape[1]):
-                if tokens[pos] == program.symbols[column, k]:
-                    value = k
+        value = _find_symbol(program, column, tokens, pos)
         if value < 0:
             return _fail(scalars, pos), seen
         after = pos + 1
@@ -288,6 +297,13 @@ def read_form(program, form, problem, tokens, pos, reading):
             pos = _read_path(program, tokens, pos, reading)
         elif kind == HISTORY:
             pos = _read_history(program, tokens, pos, reading)
+        elif kind == STATE_SYMBOL:
+            value = _find_symbol(program, argument, tokens, pos)
+            if value < 0:
+                return _fail(reading.scalars, pos)
+            reading.state[program.columns[argument]] = value
+            scalars[STATED] = 1
+            pos += 1
         else:
             value, after = _read_number(program.whole_max, program.runs, tokens, pos)
             if value < 0:

@@ -23,6 +23,7 @@ from sos.stream.dialect.program import (
     PROBLEM_LIST,
     STATE_LIST,
     STATE_NUMBER,
+    STATE_SYMBOL,
     VALUE_NUMBER,
 )
 from sos.stream.write.fields import depth, put_action, put_history, put_path, put_phrase, put_records, put_state
@@ -73,7 +74,8 @@ FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED, d.PLAN)
 
 OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN, TWINS = 0, -1, -2, -3, -4, -5, -6, -7
-NO_CHOICE = -8
+NO_CHOICE, NOT_VISITED = -8, -9
+NO_FORM = -1
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
@@ -85,6 +87,8 @@ ENCODE_ERRORS = {
     "and the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
     TWINS: "it names nodes by their states, and one that was generated later is in the same state",
+    NOT_VISITED: "it has no form 'goal', so that a reader takes a goal to be one when it is visited, and the trace calls "
+    "one a goal before that",
     NO_PLAN: "it was compiled without its form 'plan', and the trace has a plan",
 }
 
@@ -106,6 +110,7 @@ class Said(NamedTuple):
     state: int  # the first where the event has none
     value: int
     level: int  # of the node, or of the parent of one that is generated
+    heading: int  # the form that stands in front of the event's, `NO_FORM` for none
 
 
 @inner
@@ -129,6 +134,10 @@ def _put_rare(program, field, argument, said, trace, writing, tokens, t):
     """Write a field that most forms do not have."""
     if field == LEVEL:
         return put_number(said.level, program, writing, tokens, t)
+    if field == STATE_SYMBOL:
+        number = np.int64(trace.states[said.state, program.columns[argument]])
+        tokens[t] = program.symbols[argument, max(0, min(number, program.symbols.shape[1] - 1))]
+        return t + 1
     if field == STATE_NUMBER:
         return put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
     row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
@@ -246,29 +255,42 @@ def _form_of(program, has_levels, trace, e, node, current, told):
         return form if program.present[form] else NO_END
     if kind == PLAN and not program.present[d.PLAN]:
         return NO_PLAN
+    if kind == GOAL and program.silent_goal and (events[e - 1, KIND] != EXPAND or events[e - 1, NODE] != node):
+        return NOT_VISITED
     if has_levels and kind == GENERATE and trace.events[e, FLAGS] & FORCED_FLAG:
         return d.FORCED
     return FORM_OF_KIND[kind]
 
 
 @inlined
+def _heading(program, events, e, kind):
+    """Return the form that stands in front of that of event `e`, or `NO_FORM`."""
+    if kind == PLAN:
+        return d.BEGIN_PLAN if program.present[d.BEGIN_PLAN] and events[e - 1, KIND] != PLAN else NO_FORM
+    return d.BEGIN_SEARCH if e == 1 and program.present[d.BEGIN_SEARCH] else NO_FORM
+
+
+@inlined
 def _put_event(program, form, kind, said, trace, writing, tokens, t):
     """Write an event in its form; return the position behind it."""
-    row = writing.told[said.node]
-    if form == FORM_BACKTRACK and row[STATE_TOLD] == said.state + 1:
+    row, headed = writing.told[said.node], said.heading != NO_FORM
+    if form == FORM_BACKTRACK and row[STATE_TOLD] == said.state + 1 and not headed:
         # The same words again: a return says nothing but its node and state.
         start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
         return copy_longer_run(tokens, start, size, tokens, t)
-    begin = t
     # An inner node has a second form where the dialect labels nodes.
     num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and row[IS_LEAF] == 0 else 1
-    for _ in range(num_forms):  # one call site: `_put_form` is compiled into each
-        t = _put_form(program, form, said, trace, writing, tokens, t)
+    following = np.int64(form if headed else FORM_LABEL)
+    form = np.int64(said.heading if headed else form)
+    for _ in range(num_forms + headed):  # one call site: `_put_form` is compiled into each
+        begin = t
+        about = Said(np.int64(0), np.int64(0), said.value, said.level, said.heading) if form == d.BEGIN_SEARCH else said
+        t = _put_form(program, form, about, trace, writing, tokens, t)
         if form == FORM_BACKTRACK:
             row[STATE_TOLD] = said.state + 1
             row[VISIT_START] = begin
             row[VISIT_STOP] = t
-        form = np.int64(FORM_LABEL)
+        form, following = following, np.int64(FORM_LABEL)
     return t
 
 
@@ -302,7 +324,8 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
         level = np.int64(0)
         if has_levels:
             level = np.int64(writing.told[max(current, 0) if kind == GENERATE else node, LEVEL_TOLD])
-        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level)
+        heading = np.int64(_heading(program, events, e, kind))
+        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level, heading)
         begin = t
         t = _put_event(program, form, kind, said, trace, writing, tokens, t)
         if e == 0:
