@@ -234,9 +234,7 @@ def draw_maze(env, key, problem):
             draws = _draw_pair(env, pairs, draws, problem, work)
             if _flood(env, problem, work) + 1 >= max(env.width, env.height):
                 return
-    put_place(
-        env, problem, goal_column(env), x_of(env, problem, np.int64(START)), y_of(env, problem, np.int64(START))
-    )
+    put_place(env, problem, goal_column(env), x_of(env, problem, np.int64(START)), y_of(env, problem, np.int64(START)))
 
 
 @inner

@@ -354,6 +354,8 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
             generates = form == FORM_GENERATE or form == FORM_FORCED
             label_due = program.present[FORM_LABEL] and generates and told.inner[counts[1] - 1]
         event = counts[0] - 1  # not read anew for each token
+        if program.silent_goal and buffer.events[event, KIND] == GOAL:
+            event -= 1  # the tokens say the visit
         for k in range(pos, after):
             align[k] = event
         pos = after

@@ -261,6 +261,17 @@ def _read_path(program, tokens, pos, reading):
     return pos
 
 
+@inner
+def _take_number(reading, column, value):
+    """Take a number of the state; the second one of a column is compared."""
+    scalars, bit = reading.scalars, np.int64(2) << min(column, 61)
+    if scalars[STATED] & bit and column < 61 and reading.state[column] != value:
+        scalars[QUOTES] = 1
+        return
+    scalars[STATED] |= 1 | bit
+    reading.state[column] = value
+
+
 @inlined
 def read_form(program, form, problem, tokens, pos, reading):
     """Try to read `form` at `pos` into the registers; return the position behind it or -1."""
@@ -301,8 +312,7 @@ def read_form(program, form, problem, tokens, pos, reading):
             value = _find_symbol(program, argument, tokens, pos)
             if value < 0:
                 return _fail(reading.scalars, pos)
-            reading.state[program.columns[argument]] = value
-            scalars[STATED] = 1
+            _take_number(reading, np.int64(program.columns[argument]), value)
             pos += 1
         else:
             value, after = _read_number(program.whole_max, program.runs, tokens, pos)
@@ -314,8 +324,7 @@ def read_form(program, form, problem, tokens, pos, reading):
             elif kind == VALUE_NUMBER:
                 scalars[VALUE_SLOT] = value
             elif kind == STATE_NUMBER:
-                reading.state[argument] = value
-                scalars[STATED] = 1
+                _take_number(reading, np.int64(argument), value)
             elif kind == LEVEL:
                 scalars[LEVEL_SLOT] = value
             elif form == ROOT:
