@@ -24,7 +24,7 @@ from sos.envs.maze.rules import Maze
 from sos.envs.problems import wrong_rows
 from sos.errors import UserError
 from sos.judge.optima import optima
-from sos.search import AStar, BestFirst, DepthFirst
+from sos.search import AStar, DepthFirst
 from sos.search.depth_first_config import DepthFirstConfig
 from sos.search.run import run_search
 from sos.trace import KIND, NODE, VALUE, Outcome
@@ -283,7 +283,7 @@ def test_mazes_without_a_way_are_searched_to_the_end() -> None:
     assert protocol.can_pose(env, row)
     assert not protocol.solvable(env, row, env.proof_work())
     assert protocol.optimum(env, row, env.proof_work()) == -1
-    for strategy in (AStar(1), DepthFirst(heuristic=0, skip_seen=True), BestFirst(heuristic=1, skip_seen=True)):
+    for strategy in (AStar(1), DepthFirst(heuristic=0, skip_seen=True)):
         trace = run_search(strategy, env, row, 200)
         assert trace.outcome == Outcome.EXHAUSTED
         assert {naive.place((s[0] % 5, s[0] // 5)) for s in trace.states.tolist()} == {

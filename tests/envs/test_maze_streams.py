@@ -19,7 +19,7 @@ from sizes import plain
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.maze.rules import Maze
 from sos.errors import UserError
-from sos.search import AStar, BestFirst, DepthFirst
+from sos.search import AStar, DepthFirst
 from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect, load_dialect
@@ -36,7 +36,6 @@ SEARCHES = [
     AStar(0),
     AStar(1, cost_weight=0),
     DepthFirst(heuristic=1, skip_seen=True, announce_leaves=False),
-    BestFirst(heuristic=1),
 ]
 
 
@@ -87,19 +86,19 @@ def test_streams_of_all_searches_and_views_read_back(name: str, env: Maze) -> No
                 assert np.array_equal(found.align, align)
                 assert tokenize(dialect.vocab.tokenizer(), dialect.text(tokens)).tolist() == tokens.tolist()
                 verdict = judged(env, shown)
-                assert not verdict.errors.any()
+                assert set(verdict.errors.tolist()) <= {0, Error.UNANNOUNCED if VIEWS[view] == "no_backtrack" else 0}
                 assert verdict.planned
                 assert verdict.plan_cost == (verdict.cost if verdict.solved else shown.states[-1, env.span])
                 assert len(places(dialect, env, tokens)) == len(tokens)
                 kinds |= set(shown.events[:, KIND].tolist())
                 tried += 1
-    assert tried == plain(12, 1) * (4 if name == "published" else 6) * (len(VIEWS) - 1)
+    assert tried == plain(12, 1) * (4 if name == "published" else 5) * (len(VIEWS) - 1)
     assert set(Event) - kinds == {Event.DEAD_END}
 
 
 def test_a_dialect_without_a_goal_cannot_tell_one_that_was_not_visited() -> None:
     env = Maze(5, 5, coordinates=True)
-    trace = run_search(BestFirst(heuristic=1), env, problems_of(env, 1)[0], 200)
+    trace = run_search(SEARCHES[-1], env, problems_of(env, 1)[0], 200)
     with pytest.raises(UserError, match="it has no form 'goal', so that a reader takes a goal to be one when it is"):
         encode(dialect_of("published", env), trace)
 
@@ -159,11 +158,13 @@ def test_published_traces_are_equal(reference: Path) -> None:
         assert kinds[Event.EXPAND] == record["closes"]
         assert kinds[Event.GENERATE] + 1 == record["creates"]
         assert trace.events[-2, 3] + 1 == record["plan_cells"]
-        counts.update({name: record[name] for name in ("decrease_keys", "reopened")})
+        again = len(trace.states) - len({tuple(state) for state in trace.states[:, :2].tolist()})
+        assert again == record["decrease_keys"] + record["reopened"]
+        counts["again"] += again
         sizes.add((env.width, env.height))
         tried += 1
     assert tried >= plain(60, 5)
-    assert counts["decrease_keys"] > plain(20, -1)
+    assert counts["again"] > plain(10, -1)
     assert sizes >= ({(7, 4), (4, 7), (20, 20)} if plain(True, False) else set())
 
 
@@ -205,11 +206,13 @@ def test_a_search_or_a_plan_that_begins_elsewhere_is_seen() -> None:
             assert judged(env, trace).errors.tolist() == verdict.errors.tolist()
             tried += 1
         start = len(naive.prompt(maze).split())
-        for gone in (slice(start, start + 10), slice(words.index("plan"), words.index("plan") + 3)):
-            headless = [word for k, word in enumerate(words) if not gone.start <= k < gone.stop]
+        plan = words.index("plan")
+        for headless in (words[:start] + words[start + 10 :], words[:plan] + words[plan + 3 :]):
             found = decode(dialect, env, tokenize(dialect.vocab.tokenizer(), " ".join(headless)))
-            # Without its heading a first step is taken for one.
-            assert found.status == DecodeStatus.MALFORMED or not verify(env, found.trace).planned
+            # What comes first is taken for the heading.
+            verdict = judged(env, found.trace)
+            assert found.status == DecodeStatus.MALFORMED or verdict.errors.any()
+            assert not (verdict.planned and verdict.solved)
             tried += 1
     assert tried == 4 * plain(20, 2)
 
