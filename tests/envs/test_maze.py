@@ -195,13 +195,14 @@ def place_of(env: Maze, name: list[int]) -> naive.Cell:
 def test_children_are_the_free_neighbours_in_the_published_order(env: Maze) -> None:
     moves, values, tried = np.zeros(4, np.int64), np.zeros(4, np.int64), 0
     action, child, scratch = (
-        np.zeros(width, kind) for width, kind in ((env.action_width, np.int32),) * 2 + ((1, int),)
+        np.zeros(width, kind) for width, kind in ((env.action_width, np.int32),) * 2 + ((env.scratch_size, int),)
     )
     for row in problems_of(env, plain(10, 1)):
         maze = read(env, row)
         for cell in maze.cells():
             state = np.array([*env.named(cell[0] + env.width * cell[1]), 7, 1], np.int32)
             for kind in (0, 1):
+                protocol.prepare(env, kind, row, scratch)
                 num = protocol.successors(env, kind, row, scratch, state, moves, values)
                 found = []
                 for k in range(num):

@@ -50,15 +50,12 @@ def most_walls(env):
 
 
 @inlined
-def x_of(env, row, column):
-    """Return the x of the cell that a row names from `column` on."""
-    return np.int64(row[column]) if env.coordinates else np.int64(row[column]) % env.width
-
-
-@inlined
-def y_of(env, row, column):
-    """Return the y of the cell that a row names from `column` on."""
-    return np.int64(row[column + 1]) if env.coordinates else np.int64(row[column]) // env.width
+def place_of(env, row, column):
+    """Return x and y of the cell that a row names from `column` on."""
+    if env.coordinates:
+        return np.int64(row[column]), np.int64(row[column + 1])
+    y = np.int64(row[column]) // env.width
+    return np.int64(row[column]) - env.width * y, y
 
 
 @inlined
@@ -74,10 +71,9 @@ def put_place(env, row, column, x, y):
 @inner
 def distance(env, row, column, problem):
     """Return the steps from the cell that a row names to the goal, as if there were no walls."""
-    goal = goal_column(env)
-    return abs(x_of(env, row, column) - x_of(env, problem, goal)) + abs(
-        y_of(env, row, column) - y_of(env, problem, goal)
-    )
+    x, y = place_of(env, row, column)
+    goal_x, goal_y = place_of(env, problem, goal_column(env))
+    return abs(x - goal_x) + abs(y - goal_y)
 
 
 # Walls
@@ -87,7 +83,7 @@ def distance(env, row, column, problem):
 def wall(env, problem, k):
     """Return the number of the cell that is wall `k`."""
     column = wall_column(env) + span(env) * k
-    return x_of(env, problem, column) + env.width * y_of(env, problem, column)
+    return problem[column] + env.width * problem[column + 1] if env.coordinates else np.int64(problem[column])
 
 
 @inner
@@ -95,15 +91,15 @@ def is_free(env, problem, x, y):
     """Say whether (x, y) is a cell without a wall. O(log walls): walls are in the order of their numbers."""
     if x < 0 or x >= env.width or y < 0 or y >= env.height:
         return False
-    cell = x + env.width * y
-    low, high = np.int64(0), np.int64(problem[count_column(env)])
+    cell, num = x + env.width * y, np.int64(problem[count_column(env)])
+    low, high = np.int64(0), num
     while low < high:
         middle = (low + high) // 2
         if wall(env, problem, middle) < cell:
             low = middle + 1
         else:
             high = middle
-    return low == problem[count_column(env)] or wall(env, problem, low) != cell
+    return low == num or wall(env, problem, low) != cell
 
 
 @inlined
@@ -122,26 +118,22 @@ def is_maze(env, problem):
         if problem[k] != 0:
             return False
     for k in range(START, columns + span(env) * num, span(env)):
-        x, y = x_of(env, problem, k), y_of(env, problem, k)
+        x, y = place_of(env, problem, k)
         if x < 0 or x >= env.width or y < 0 or y >= env.height:
             return False
     for k in range(1, num):
         if wall(env, problem, k) <= wall(env, problem, k - 1):
             return False
-    start, goal = np.int64(START), goal_column(env)
-    if not is_free(env, problem, x_of(env, problem, start), y_of(env, problem, start)):
-        return False
-    if not is_free(env, problem, x_of(env, problem, goal), y_of(env, problem, goal)):
-        return False
-    return distance(env, problem, start, problem) > 0
-
-
-# Ways
+    for k in (np.int64(START), goal_column(env)):
+        x, y = place_of(env, problem, k)
+        if not is_free(env, problem, x, y):
+            return False
+    return distance(env, problem, np.int64(START), problem) > 0
 
 
 @inner
-def _load(env, problem, work):
-    """Write the free cells into `work`."""
+def load_free(env, problem, work):
+    """Write the free cells into `work`, a number for each row with a bit for each cell."""
     for y in range(env.height):
         work[FREE + y] = (1 << env.width) - 1
     for k in range(problem[count_column(env)]):
@@ -149,16 +141,21 @@ def _load(env, problem, work):
         work[FREE + cell // env.width] &= ~(1 << (cell % env.width))
 
 
+# Ways
+
+
 @inner
 def _flood(env, problem, work):
     """Return the fewest steps from start to goal through the free cells of `work`, -1 where there is no way.
     O(steps x rows)."""
-    goal, steps = goal_column(env), np.int64(0)
+    start_x, start_y = place_of(env, problem, np.int64(START))
+    goal_x, goal_y = place_of(env, problem, goal_column(env))
+    steps = np.int64(0)
     for y in range(env.height):
         work[SEEN + y] = 0
         work[EDGE + y] = 0
-    work[EDGE + y_of(env, problem, START)] = np.int64(1) << x_of(env, problem, START)
-    while work[EDGE + y_of(env, problem, goal)] >> x_of(env, problem, goal) & 1 == 0:
+    work[EDGE + start_y] = np.int64(1) << start_x
+    while work[EDGE + goal_y] >> goal_x & 1 == 0:
         found = np.int64(0)
         for y in range(env.height):
             work[SEEN + y] |= work[EDGE + y]
@@ -182,7 +179,7 @@ def _flood(env, problem, work):
 def shortest(env, problem):
     """Return the fewest steps from start to goal, -1 where there is no way."""
     work = memory()
-    _load(env, problem, work)
+    load_free(env, problem, work)
     return _flood(env, problem, work)
 
 
@@ -209,14 +206,15 @@ def _draw_walls(env, key, problem):
 def _draw_pair(env, key, draws, problem, work):
     """Draw a start and another cell as the goal from number `draws` of `key` on; return the number behind the last."""
     cells = env.width * env.height
-    for column in (START, goal_column(env)):
+    start = np.int64(-1)
+    for column in (np.int64(START), goal_column(env)):
         while True:
             cell = below(key, draws, cells)
             draws += 1
-            put_place(env, problem, column, cell % env.width, cell // env.width)
-            other = column == START or distance(env, problem, START, problem) > 0
-            if other and work[FREE + cell // env.width] >> (cell % env.width) & 1:
+            if cell != start and work[FREE + cell // env.width] >> (cell % env.width) & 1:
                 break
+        put_place(env, problem, column, cell % env.width, cell // env.width)
+        start = cell
     return draws
 
 
@@ -228,13 +226,14 @@ def draw_maze(env, key, problem):
     for layout in range(MOST_LAYOUTS):
         layout_key = fold(key, layout)
         _draw_walls(env, layout_key, problem)
-        _load(env, problem, work)
+        load_free(env, problem, work)
         pairs, draws = fold(layout_key, PAIRS), np.int64(0)
         for _ in range(MOST_PAIRS):
             draws = _draw_pair(env, pairs, draws, problem, work)
             if _flood(env, problem, work) + 1 >= max(env.width, env.height):
                 return
-    put_place(env, problem, goal_column(env), x_of(env, problem, np.int64(START)), y_of(env, problem, np.int64(START)))
+    x, y = place_of(env, problem, np.int64(START))
+    put_place(env, problem, goal_column(env), x, y)
 
 
 @inner

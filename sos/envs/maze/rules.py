@@ -1,15 +1,15 @@
 """Mazes: a shortest way from a start to a goal through a grid with walls (Lehnert et al. 2024, arXiv 2402.14083).
 
-Steps go to one of four neighbours, and each costs 1. Walls are drawn as published: for every full ten cells of the grid
-3 to 5 of them, as many as any number in between, in any cells; and the way from start to goal has, both included, as
-many cells as the longer side of the grid or more. A layout of walls, with all its turns and reflections, is in one split
-with every start and goal in it.
+Steps go to one of four neighbours, and each costs 1. Walls are drawn as published: from 3 to 5 for every full ten cells
+of the grid, any number in between as often as any other, in any cells; and the way from start to goal has, both
+included, as many cells as the longer side of the grid or more. A layout of walls, with all its turns and reflections,
+is in one split with every start and goal in it.
 
 Rows: problem = [shape, start, goal, wall, wall, ..., number of walls] with the walls in order and zeros behind them,
-state = [cell, cost, estimate], action = the same of the cell that is gone to. A cell is a number, x + width * y, or with
-`coordinates` two, x and y. The cost is that of the way to the cell, the estimate its Manhattan distance from the goal.
-Both are claims of an action, which are true where its cost is that of its state and 1 together, and its estimate that of
-its cell. The shape says the size of the grid; no dialect does.
+state = [cell, cost, estimate], action = the same of the cell that is gone to. A cell is a number, x + width * y, or
+with `coordinates` two, x and y. The cost is that of the way to the cell, the estimate its Manhattan distance from the
+goal. Both are claims of an action, which are true where its cost is that of its state and 1 together, and its estimate
+that of its cell. The shape says the size of the grid; no dialect does.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from sos.envs.maze.grid import (
     hash_layout,
     is_free,
     is_maze,
+    load_free,
+    place_of,
     put_place,
     shape,
     shortest,
     span,
-    x_of,
-    y_of,
 )
 from sos.envs.protocol import Field, implements
 from sos.kernels import inlined
@@ -103,7 +103,7 @@ class Maze(NamedTuple):
 
     @property
     def scratch_size(self) -> int:
-        return 1
+        return self.height
 
     @property
     def largest_number(self) -> int:
@@ -264,6 +264,12 @@ def _statement(env, problem, state, out):
 # Actions
 
 
+@implements(protocol.prepare, Maze)
+def _prepare(env, kind, problem, scratch):
+    """Write the free cells of each row as bits."""
+    load_free(env, problem, scratch)
+
+
 @inlined
 def _along(move, back, on):
     """Return the step of a move along an axis, on which the moves `back` and `on` lead."""
@@ -272,12 +278,13 @@ def _along(move, back, on):
 
 @implements(protocol.successors, Maze)
 def _successors(env, kind, problem, scratch, state, moves, values):
-    x, y = x_of(env, state, np.int64(0)), y_of(env, state, np.int64(0))
-    goal, num = goal_column(env), np.int64(0)
-    goal_x, goal_y = x_of(env, problem, goal), y_of(env, problem, goal)
+    x, y = place_of(env, state, np.int64(0))
+    goal_x, goal_y = place_of(env, problem, goal_column(env))
+    num = np.int64(0)
     for move in range(4):
         to_x, to_y = x + _along(move, LEFT, RIGHT), y + _along(move, DOWN, UP)
-        if is_free(env, problem, to_x, to_y):
+        inside = 0 <= to_x < env.width and 0 <= to_y < env.height
+        if inside and scratch[to_y] >> to_x & 1:
             moves[num] = move
             values[num] = abs(to_x - goal_x) + abs(to_y - goal_y) if kind == MANHATTAN else 0
             num += 1
@@ -286,7 +293,7 @@ def _successors(env, kind, problem, scratch, state, moves, values):
 
 @implements(protocol.make_child, Maze)
 def _make_child(env, problem, state, move, action, child):
-    x, y = x_of(env, state, np.int64(0)), y_of(env, state, np.int64(0))
+    x, y = place_of(env, state, np.int64(0))
     put_place(env, action, np.int64(0), x + _along(move, LEFT, RIGHT), y + _along(move, DOWN, UP))
     action[span(env)] = state[span(env)] + 1
     action[span(env) + 1] = distance(env, action, np.int64(0), problem)
@@ -305,9 +312,9 @@ def _judge(env, problem, state, action, child):
     """A cell that is no neighbour is not held; a wall, or what is outside of the grid, is illegal."""
     for k in range(len(state)):
         child[k] = action[k]
-    x, y = x_of(env, action, np.int64(0)), y_of(env, action, np.int64(0))
-    steps = abs(x - x_of(env, state, np.int64(0))) + abs(y - y_of(env, state, np.int64(0)))
-    if steps != 1:
+    x, y = place_of(env, action, np.int64(0))
+    before_x, before_y = place_of(env, state, np.int64(0))
+    if abs(x - before_x) + abs(y - before_y) != 1:
         return protocol.NOT_HELD
     if not is_free(env, problem, x, y):
         return protocol.ILLEGAL

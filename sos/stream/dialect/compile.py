@@ -18,9 +18,9 @@ that names its node by a path or by the state, that is how any node is visited, 
 The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
 action, as `generate` does.
 
-`begin_search` and `begin_plan` are optional, too. The one is what a search begins with, right behind the problem: it may
-say the root's state. The other stands in front of the first action of a plan, and may quote the problem. A plan may
-leave out what an environment calls `facts` of an action, which follow from the rest. Where actions cost something,
+`begin_search` and `begin_plan` are optional, too. The one is what a search begins with, right behind the problem: it
+may say the root's state. The other stands in front of the first action of a plan, and may quote the problem. A plan
+may leave out what an environment calls `facts` of an action, which follow from the rest. Where actions cost something,
 `goal` may be left out: a goal is one as soon as it is visited.
 
 The optional `forced` is a generation that the rules of deduction leave no choice about, in an environment that has

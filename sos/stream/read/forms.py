@@ -220,6 +220,7 @@ def _read_records(program, which, tokens, pos, row, scalars):
 @inlined
 def _read_state(program, which, tokens, pos, reading):
     """Read list `which` of the program, of numbers, into the state; return as `_read_records` does."""
+    reading.scalars[STATED] |= 1
     about, row = program.lists[which], reading.state
     column, size = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_SIZE])
     num = np.int64(0)
@@ -299,11 +300,10 @@ def read_form(program, form, problem, tokens, pos, reading):
             scalars[ACTION_SEEN] = seen
         elif kind == STATE_LIST:
             pos = _read_state(program, argument, tokens, pos, reading)
-            scalars[STATED] = 1
         elif kind == PROBLEM_LIST or kind == STATE_RECORDS:
             row = reading.problem if kind == PROBLEM_LIST else reading.state
             pos = _read_records(program, argument, tokens, pos, row, scalars)
-            scalars[STATED] = 1
+            scalars[STATED] |= 1
         elif kind == PATH:
             pos = _read_path(program, tokens, pos, reading)
         elif kind == HISTORY:

@@ -87,8 +87,8 @@ ENCODE_ERRORS = {
     "and the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
     TWINS: "it names nodes by their states, and one that was generated later is in the same state",
-    NOT_VISITED: "it has no form 'goal', so that a reader takes a goal to be one when it is visited, and the trace calls "
-    "one a goal before that",
+    NOT_VISITED: "it has no form 'goal', so that a reader takes a goal to be one when it is visited, and the trace "
+    "calls one a goal before that",
     NO_PLAN: "it was compiled without its form 'plan', and the trace has a plan",
 }
 
@@ -206,8 +206,10 @@ def _has_twin(trace, e, node):
     state = trace.states[trace.events[e, STATE]]
     for before in range(e - 1, -1, -1):
         other = np.int64(trace.events[before, NODE])
-        if trace.events[before, KIND] != GENERATE or other <= node:
+        if trace.events[before, KIND] != GENERATE:
             continue
+        if other <= node:
+            break  # those before were generated earlier
         same = True
         for k in range(len(state)):
             if trace.states[trace.events[before, STATE], k] != state[k]:
