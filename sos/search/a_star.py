@@ -18,7 +18,7 @@ from sos.rng import below, fold, stream_key
 from sos.search.a_star_config import WEIGHT_SCALE
 from sos.search.open_list import TieRule, pop_open, push_open
 from sos.search.protocol import search
-from sos.search.work import add_seen, add_verdict, add_visit, begin, count_child, find_seen
+from sos.search.work import add_seen_at, add_verdict, add_visit, begin, count_child, find_seen
 from sos.trace import ACTION, BUDGET, BUFFER_FULL, END, EXHAUSTED, GENERATE, OK, PARENT, RANK, add_event
 
 PROBLEM_KEY = stream_key(0, "a_star")
@@ -74,10 +74,10 @@ def _value(strategy, cost, estimate):
 
 
 @inlined
-def _improves(env, problem, work, states):
-    """Say whether the state in `work.child` is new, or cheaper than every node in it; its row is then `work.row`."""
-    environment.canonical(env, problem, work.child, work.row)
-    known = np.int64(work.seen[find_seen(work)]) - 1
+def _improves(env, problem, work, slot, states):
+    """Say whether the state in `work.child`, whose canonical form belongs to `slot`, is new, or cheaper than every node
+    in it."""
+    known = np.int64(work.seen[slot]) - 1
     if known < 0:
         return True
     other = states[work.cheapest[known]]
@@ -85,10 +85,10 @@ def _improves(env, problem, work, states):
 
 
 @inlined
-def _hold(work, node):
-    """Make `node` the cheapest of the state whose canonical form is `work.row`."""
-    add_seen(work)
-    row = work.seen[find_seen(work)] - 1
+def _hold(work, slot, node):
+    """Make `node` the cheapest of the state whose canonical form is `work.row` and belongs to `slot`."""
+    add_seen_at(work, slot)
+    row = work.seen[slot] - 1
     work.cheapest[row] = node
     work.row_of[node] = row
 
@@ -114,7 +114,7 @@ def _a_star(strategy, env, problem, work, trace):
     rule = TieRule(strategy.ties, fold(problem_key, 0))
     moves, values = work.moves[0], work.values
     environment.canonical(env, problem, states[0], work.row)
-    _hold(work, np.int64(0))
+    _hold(work, find_seen(work), np.int64(0))
     size = push_open(rule, work, np.int64(0), np.int64(0), np.int64(0))
     expanded = 0
     while size > 0:
@@ -142,11 +142,13 @@ def _a_star(strategy, env, problem, work, trace):
         for k in range(num):
             move = np.int64(work.ranks[k])
             environment.make_child(env, problem, states[node], moves[move], work.action, work.child)
-            if not _improves(env, problem, work, states):
+            environment.canonical(env, problem, work.child, work.row)
+            slot = find_seen(work)
+            if not _improves(env, problem, work, slot, states):
                 continue
             child = _write_node(env, problem, node, moves[move], rank, trace)
             rank += 1
-            _hold(work, child)
+            _hold(work, slot, child)
             status = environment.status(env, problem, states[child])
             if status == environment.DEAD:
                 add_verdict(env, problem, status, child, trace)

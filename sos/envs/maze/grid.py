@@ -17,7 +17,9 @@ WIDTH_UNIT, COORDINATES_UNIT = 100, 10_000  # of the number `SHAPE`, beside the 
 NUM_WALLS, ORDER, PAIRS = range(3)  # what a draw takes from its key
 MOST_LAYOUTS, MOST_PAIRS = 10_000, 100  # layouts that are drawn, and pairs of start and goal for each, before giving up
 LARGEST = 32  # more than the cells of a row or column
-FREE, SEEN, EDGE, NEXT = range(0, 4 * LARGEST, LARGEST)  # parts of the memory: a bit for each cell of a row
+# Parts of the memory, a bit for each cell of a row: free cells, those that are not reached yet, and those that were
+# reached last and are reached next.
+FREE, LEFT, EDGE, NEXT = range(0, 4 * LARGEST, LARGEST)
 
 
 # Places
@@ -150,27 +152,26 @@ def _flood(env, problem, work):
     O(steps x rows)."""
     start_x, start_y = place_of(env, problem, np.int64(START))
     goal_x, goal_y = place_of(env, problem, goal_column(env))
-    steps = np.int64(0)
     for y in range(env.height):
-        work[SEEN + y] = 0
+        work[LEFT + y] = work[FREE + y]
         work[EDGE + y] = 0
-    work[EDGE + start_y] = np.int64(1) << start_x
-    while work[EDGE + goal_y] >> goal_x & 1 == 0:
-        found = np.int64(0)
+    edge, following, steps = np.int64(EDGE), np.int64(NEXT), np.int64(0)
+    work[edge + env.height] = 0  # what is above the last row
+    work[following + env.height] = 0
+    work[edge + start_y] = np.int64(1) << start_x
+    work[LEFT + start_y] &= ~(np.int64(1) << start_x)
+    while work[edge + goal_y] >> goal_x & 1 == 0:
+        found, below_it, here = np.int64(0), np.int64(0), work[edge]
         for y in range(env.height):
-            work[SEEN + y] |= work[EDGE + y]
-        for y in range(env.height):
-            near = work[EDGE + y] << 1 | work[EDGE + y] >> 1
-            if y > 0:
-                near |= work[EDGE + y - 1]
-            if y + 1 < env.height:
-                near |= work[EDGE + y + 1]
-            work[NEXT + y] = near & work[FREE + y] & ~work[SEEN + y]
-            found |= work[NEXT + y]
+            above = work[edge + y + 1]
+            near = (here << 1 | here >> 1 | below_it | above) & work[LEFT + y]
+            work[LEFT + y] ^= near
+            work[following + y] = near
+            found |= near
+            below_it, here = here, above
         if found == 0:
             return np.int64(-1)
-        for y in range(env.height):
-            work[EDGE + y] = work[NEXT + y]
+        edge, following = following, edge
         steps += 1
     return steps
 
