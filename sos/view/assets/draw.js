@@ -52,7 +52,7 @@ function drawMaze({ width, height, start, goal, walls, cell: current }, told) {
   const left = (SIDE - size * width) / 2;
   const top = (SIDE - size * height) / 2;
   const words = new Map(told.map((one) => [one.cell, one]));
-  const closed = [...words.values()].filter(({ mark }) => mark === "closed").length;
+  const closed = new Set(told.filter(({ mark }) => mark === "closed").map((one) => one.cell)).size;
   const blocked = new Set(walls);
   const cells = [...Array(width * height).keys()].map((cell) => {
     const [x, y] = [left + size * (cell % width), top + size * (height - 1 - Math.floor(cell / width))];
