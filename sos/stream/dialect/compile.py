@@ -19,9 +19,9 @@ The optional `plan` is one action of the answer behind the search, where streams
 action, as `generate` does.
 
 `begin_search` and `begin_plan` are optional, too. The one is what a search begins with, right behind the problem: it
-may say the root's state. The other stands in front of the first action of a plan, and may quote the problem. A plan
-may leave out what an environment calls `facts` of an action, which follow from the rest. Where actions cost something,
-`goal` may be left out: a goal is one as soon as it is visited.
+may say the root's state, where that is numbers. The other stands in front of the first action of a plan, and may quote
+the problem. A plan may leave out what an environment calls `facts` of an action, which follow from the rest. Where
+actions cost something, `goal` may be left out: a goal is one as soon as it is visited.
 
 The optional `forced` is a generation that the rules of deduction leave no choice about, in an environment that has
 such moves; without it, forced moves are written as `generate`, and read back as any other. Where there is one, `level`
@@ -295,7 +295,7 @@ _ALLOWED = {
     "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "operation": {LITERAL} | _ACTION_KINDS,
-    "begin_search": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS,
+    "begin_search": {LITERAL, PROBLEM_NUMBER, STATE_NUMBER, STATE_SYMBOL},
     "begin_plan": {LITERAL, PROBLEM_NUMBER},
 }
 _NEEDED = {
@@ -354,8 +354,8 @@ def _assemble(
         runs,
         pieces.get("expand") == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
-        "expand" not in pieces,
-        "goal" not in pieces,
+        *(form not in pieces for form in ("expand", "goal")),
+        "begin_search" in pieces or "begin_plan" in pieces,
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         _names_itself(pieces),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),

@@ -63,6 +63,7 @@ class Program(NamedTuple):
     shared_end: bool  # so have a solved and an exhausted end
     silent_expand: bool  # there is no form for the visit of the node generated last
     silent_goal: bool  # there is none for a goal: it is one as soon as it is visited
+    headed: bool  # a search or a plan begins with a form of its own
     unnamed_leaves: bool  # the path of a leaf ends in 0
     names_expanded: bool  # expand names its node: by a path, or as backtrack does, by the state
     returns_by_depth: bool  # backtrack has a depth

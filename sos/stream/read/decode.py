@@ -18,7 +18,7 @@ from sos.stream.read.forms import (
     VALUE_SLOT,
     new_reading,
 )
-from sos.stream.read.headings import next_form, state_differs
+from sos.stream.read.headings import next_form
 from sos.stream.read.names import (
     UNNAMED,
     Told,
@@ -77,6 +77,14 @@ def _add_node(buffer, told, parent, row):
 
 
 @inner
+def _state_differs(states, row, state):
+    for k in range(states.shape[1]):
+        if states[row, k] != state[k]:
+            return True
+    return False
+
+
+@inner
 def _copy_state(states, row, state):
     for k in range(states.shape[1]):
         states[row, k] = state[k]
@@ -88,7 +96,7 @@ def _label(buffer, told, node, reading):
     events, nodes, states, counts = buffer
     scalars = reading.scalars
     flags = QUOTE_FLAG if scalars[QUOTES] else 0
-    if scalars[STATED] and state_differs(states, told.state_of[node], reading.state):
+    if scalars[STATED] and _state_differs(states, told.state_of[node], reading.state):
         flags |= QUOTE_FLAG
     for k in range(nodes.shape[1] - ACTION):
         if scalars[ACTION_SEEN] & (1 << k) and reading.action[k] != nodes[node, ACTION + k]:
@@ -205,7 +213,7 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
     if node >= 0 and not level_is_true(told, node, reading):
         flags |= QUOTE_FLAG
     row = told.state_of[node] if node >= 0 else np.int32(-1)
-    if scalars[STATED] and (row < 0 or state_differs(states, row, reading.state)):
+    if scalars[STATED] and (row < 0 or _state_differs(states, row, reading.state)):
         # An unstated state was derived; of equal numbers it cannot know which was taken, so the first statement
         # may reorder it. Any other difference is a claim of its own.
         said = counts[2]

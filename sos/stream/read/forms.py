@@ -106,7 +106,7 @@ def _matches(separator, tokens, pos, scalars):
     return True
 
 
-@inner
+@inlined
 def _find_symbol(program, row, tokens, pos):
     """Return the number whose symbol, in a row of the program's, is the token at `pos`, -1 for none."""
     value = -1
@@ -220,7 +220,6 @@ def _read_records(program, which, tokens, pos, row, scalars):
 @inlined
 def _read_state(program, which, tokens, pos, reading):
     """Read list `which` of the program, of numbers, into the state; return as `_read_records` does."""
-    reading.scalars[STATED] |= 1
     about, row = program.lists[which], reading.state
     column, size = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_SIZE])
     num = np.int64(0)
@@ -263,14 +262,41 @@ def _read_path(program, tokens, pos, reading):
 
 
 @inner
-def _take_number(reading, column, value):
-    """Take a number of the state; the second one of a column is compared."""
-    scalars, bit = reading.scalars, np.int64(2) << min(column, 61)
-    if scalars[STATED] & bit and column < 61 and reading.state[column] != value:
-        scalars[QUOTES] = 1
-        return
-    scalars[STATED] |= 1 | bit
-    reading.state[column] = value
+def _read_state_symbol(program, row, tokens, pos, reading):
+    """Read a number of the state that has a text; return the position behind it or -1."""
+    value = _find_symbol(program, row, tokens, pos)
+    if value < 0:
+        return _fail(reading.scalars, pos)
+    reading.state[program.columns[row]] = value
+    reading.scalars[STATED] = 1
+    return pos + 1
+
+
+@inner
+def read_heading(program, form, root, problem, tokens, pos, reading):
+    """Read what a search or a plan begins with; return the position behind it or -1, and whether it repeats a number of
+    the problem, or of the `root` state, wrongly."""
+    misquotes = False
+    if program.start[form] == program.start[form + 1]:
+        return np.int64(-1), misquotes
+    for pc in range(program.start[form], program.start[form + 1]):
+        kind, argument = program.code[pc, 0], program.code[pc, 1]
+        if kind == LITERAL:
+            if pos >= len(tokens) or tokens[pos] != argument:
+                return np.int64(_fail(reading.scalars, pos)), misquotes
+            pos += 1
+            continue
+        if kind == STATE_SYMBOL:
+            value, after = np.int64(_find_symbol(program, argument, tokens, pos)), pos + 1
+            expected = root[program.columns[argument]]
+        else:
+            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+            expected = root[argument] if kind == STATE_NUMBER else problem[argument]
+        if value < 0:
+            return np.int64(_fail(reading.scalars, pos if kind == STATE_SYMBOL else after)), misquotes
+        misquotes |= value != expected
+        pos = after
+    return np.int64(pos), misquotes
 
 
 @inlined
@@ -300,20 +326,17 @@ def read_form(program, form, problem, tokens, pos, reading):
             scalars[ACTION_SEEN] = seen
         elif kind == STATE_LIST:
             pos = _read_state(program, argument, tokens, pos, reading)
+            scalars[STATED] = 1
         elif kind == PROBLEM_LIST or kind == STATE_RECORDS:
             row = reading.problem if kind == PROBLEM_LIST else reading.state
             pos = _read_records(program, argument, tokens, pos, row, scalars)
-            scalars[STATED] |= 1
+            scalars[STATED] = 1
         elif kind == PATH:
             pos = _read_path(program, tokens, pos, reading)
         elif kind == HISTORY:
             pos = _read_history(program, tokens, pos, reading)
         elif kind == STATE_SYMBOL:
-            value = _find_symbol(program, argument, tokens, pos)
-            if value < 0:
-                return _fail(reading.scalars, pos)
-            _take_number(reading, np.int64(program.columns[argument]), value)
-            pos += 1
+            pos = _read_state_symbol(program, argument, tokens, pos, reading)
         else:
             value, after = _read_number(program.whole_max, program.runs, tokens, pos)
             if value < 0:
@@ -324,7 +347,8 @@ def read_form(program, form, problem, tokens, pos, reading):
             elif kind == VALUE_NUMBER:
                 scalars[VALUE_SLOT] = value
             elif kind == STATE_NUMBER:
-                _take_number(reading, np.int64(argument), value)
+                reading.state[argument] = value
+                scalars[STATED] = 1
             elif kind == LEVEL:
                 scalars[LEVEL_SLOT] = value
             elif form == ROOT:

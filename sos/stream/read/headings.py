@@ -6,71 +6,49 @@ import numpy as np
 
 from sos.kernels import inlined, inner
 from sos.stream.dialect import program as d
-from sos.stream.read.forms import FURTHEST, HEADING_QUOTES, QUOTES, STATED, read_form
+from sos.stream.read.forms import FURTHEST, HEADING_QUOTES, read_form, read_heading
 from sos.trace import KIND, PLAN
 
 FORM_ROOT, FORM_EXPAND, FORM_PLAN, FORM_LAST_END = d.ROOT, d.EXPAND, d.PLAN, d.END_EMPTY
-BEGIN_SEARCH, BEGIN_PLAN, NOTHING = d.BEGIN_SEARCH, d.BEGIN_PLAN, -1
+BEGIN_SEARCH, BEGIN_PLAN = d.BEGIN_SEARCH, d.BEGIN_PLAN
 
 
 @inner
-def state_differs(states, row, state):
-    for k in range(states.shape[1]):
-        if states[row, k] != state[k]:
-            return True
-    return False
-
-
-@inlined
-def _due(program, buffer):
-    """Return whether a search has to begin with its heading here, and whether a plan has to begin with its own."""
-    num = buffer.counts[0]
-    search = program.present[BEGIN_SEARCH] and num == 1
-    return search, num > 0 and program.present[BEGIN_PLAN] and buffer.events[num - 1, KIND] != PLAN
-
-
-@inlined
-def _fits(form, heading, due):
-    """Say whether a form may stand behind a heading, or without one, where what is `due` has to begin with its own."""
-    if form == FORM_PLAN:
-        return heading == BEGIN_PLAN or (heading == NOTHING and not due[1])
-    return heading == BEGIN_SEARCH or (heading == NOTHING and not due[0])
-
-
-@inlined
-def _misquotes(buffer, reading):
-    """Say whether the heading that was just read repeats anything of the problem wrongly: a number, or the root."""
-    scalars = reading.scalars
-    return scalars[QUOTES] > 0 or (scalars[STATED] > 0 and state_differs(buffer.states, 0, reading.state))
+def _pass_heading(program, buffer, problem, tokens, pos, reading):
+    """Read the heading that is due, if there is any. Return the position behind it, the first and the last form that
+    may follow, and whether a plan's action may."""
+    num, before = buffer.counts[0], np.int64(pos)
+    in_plan = buffer.events[num - 1, KIND] == PLAN
+    plan_due = program.present[BEGIN_PLAN] and not in_plan
+    reading.scalars[HEADING_QUOTES] = 0
+    if program.present[BEGIN_SEARCH] and num == 1:
+        after, wrong = read_heading(program, BEGIN_SEARCH, buffer.states[0], problem, tokens, before, reading)
+        if after >= 0:
+            reading.scalars[HEADING_QUOTES] = wrong
+            return after, FORM_EXPAND, FORM_LAST_END, False
+    if plan_due:
+        after, wrong = read_heading(program, BEGIN_PLAN, buffer.states[0], problem, tokens, before, reading)
+        if after >= 0:
+            reading.scalars[HEADING_QUOTES] = wrong
+            return after, FORM_PLAN, FORM_PLAN, True
+    if program.present[BEGIN_SEARCH] and num == 1:  # there may be no search, but for a plan's sake
+        return before, FORM_PLAN, FORM_PLAN, not plan_due
+    return before, FORM_EXPAND, FORM_LAST_END, not plan_due
 
 
 @inlined
 def next_form(program, buffer, problem, tokens, pos, reading):
     """Return the first form that reads the tokens at `pos`, behind its heading, and the position behind it, -1 if there
     is none."""
-    scalars, due = reading.scalars, _due(program, buffer)
-    scalars[FURTHEST] = pos
-    scalars[HEADING_QUOTES] = 0
-    begun = buffer.counts[0] > 0
-    form, last = (FORM_EXPAND, FORM_LAST_END) if begun else (FORM_ROOT, FORM_ROOT)
-    headings = 2 if due[0] or due[1] else 0  # to be tried yet
-    heading = NOTHING
-    while form <= last:
-        tried = form
-        if headings > 0:
-            tried = BEGIN_SEARCH if headings == 2 else BEGIN_PLAN
-            fits = due[2 - headings]
-        else:
-            fits = _fits(form, heading, due)
-        # One call site, because the reader is compiled into it.
-        after = np.int64(read_form(program, tried, problem, tokens, pos, reading)) if fits else np.int64(-1)
-        if headings > 0:
-            headings -= 1
-            if after >= 0:
-                heading, headings, pos = tried, 0, after
-                scalars[HEADING_QUOTES] = _misquotes(buffer, reading)
-        elif after >= 0:
-            return form, after
-        else:
-            form += 1
+    reading.scalars[FURTHEST] = pos
+    first, last, plans = FORM_EXPAND, FORM_LAST_END, True
+    if buffer.counts[0] == 0:
+        first, last = FORM_ROOT, FORM_ROOT
+    elif program.headed:
+        pos, first, last, plans = _pass_heading(program, buffer, problem, tokens, pos, reading)
+    # One call site, because the reader is compiled into it.
+    for form in range(first, last + 1):
+        after = np.int64(read_form(program, form, problem, tokens, pos, reading))
+        if after >= 0:
+            return (form, after) if plans or form != FORM_PLAN else (0, np.int64(-1))
     return 0, np.int64(-1)

@@ -21,6 +21,7 @@ from sos.stream.dialect.program import (
     NUM_KINDS,
     PATH,
     PROBLEM_LIST,
+    PROBLEM_NUMBER,
     STATE_LIST,
     STATE_NUMBER,
     STATE_SYMBOL,
@@ -75,7 +76,6 @@ FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOL
 
 OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN, TWINS = 0, -1, -2, -3, -4, -5, -6, -7
 NO_CHOICE, NOT_VISITED = -8, -9
-NO_FORM = -1
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
@@ -110,7 +110,6 @@ class Said(NamedTuple):
     state: int  # the first where the event has none
     value: int
     level: int  # of the node, or of the parent of one that is generated
-    heading: int  # the form that stands in front of the event's, `NO_FORM` for none
 
 
 @inner
@@ -264,35 +263,45 @@ def _form_of(program, has_levels, trace, e, node, current, told):
     return FORM_OF_KIND[kind]
 
 
-@inlined
-def _heading(program, events, e, kind):
-    """Return the form that stands in front of that of event `e`, or `NO_FORM`."""
+@inner
+def _put_heading(program, trace, e, writing, tokens, t):
+    """Write what stands in front of event `e`, if it begins the search or the plan; return the position behind it."""
+    kind, form = trace.events[e, KIND], np.int64(d.BEGIN_SEARCH)
     if kind == PLAN:
-        return d.BEGIN_PLAN if program.present[d.BEGIN_PLAN] and events[e - 1, KIND] != PLAN else NO_FORM
-    return d.BEGIN_SEARCH if e == 1 and program.present[d.BEGIN_SEARCH] else NO_FORM
+        form = np.int64(d.BEGIN_PLAN)
+    if (trace.events[e - 1, KIND] == PLAN) if kind == PLAN else e != 1:
+        return t
+    root = Said(np.int64(0), np.int64(0), np.int64(0), np.int64(0))
+    for pc in range(program.start[form], program.start[form + 1]):
+        piece, argument = np.int64(program.code[pc, 0]), np.int64(program.code[pc, 1])
+        if piece == LITERAL:
+            tokens[t] = argument
+            t += 1
+        elif piece == PROBLEM_NUMBER:
+            t = put_number(np.int64(trace.problem[argument]), program, writing, tokens, t)
+        else:
+            t = np.int64(_put_rare(program, piece, argument, root, trace, writing, tokens, t))
+    return t
 
 
 @inlined
 def _put_event(program, form, kind, said, trace, writing, tokens, t):
     """Write an event in its form; return the position behind it."""
-    row, headed = writing.told[said.node], said.heading != NO_FORM
-    if form == FORM_BACKTRACK and row[STATE_TOLD] == said.state + 1 and not headed:
+    row = writing.told[said.node]
+    if form == FORM_BACKTRACK and row[STATE_TOLD] == said.state + 1:
         # The same words again: a return says nothing but its node and state.
         start, size = np.int64(row[VISIT_START]), np.int64(row[VISIT_STOP] - row[VISIT_START])
         return copy_longer_run(tokens, start, size, tokens, t)
+    begin = t
     # An inner node has a second form where the dialect labels nodes.
     num_forms = 2 if kind == GENERATE and program.present[FORM_LABEL] and row[IS_LEAF] == 0 else 1
-    following = np.int64(form if headed else FORM_LABEL)
-    form = np.int64(said.heading if headed else form)
-    for _ in range(num_forms + headed):  # one call site: `_put_form` is compiled into each
-        begin = t
-        about = Said(np.int64(0), np.int64(0), said.value, said.level, said.heading) if form == d.BEGIN_SEARCH else said
-        t = _put_form(program, form, about, trace, writing, tokens, t)
+    for _ in range(num_forms):  # one call site: `_put_form` is compiled into each
+        t = _put_form(program, form, said, trace, writing, tokens, t)
         if form == FORM_BACKTRACK:
             row[STATE_TOLD] = said.state + 1
             row[VISIT_START] = begin
             row[VISIT_STOP] = t
-        form, following = following, np.int64(FORM_LABEL)
+        form = np.int64(FORM_LABEL)
     return t
 
 
@@ -326,9 +335,10 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
         level = np.int64(0)
         if has_levels:
             level = np.int64(writing.told[max(current, 0) if kind == GENERATE else node, LEVEL_TOLD])
-        heading = np.int64(_heading(program, events, e, kind))
-        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level, heading)
+        said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level)
         begin = t
+        if program.headed and e > 0:
+            t = np.int64(_put_heading(program, trace, e, writing, tokens, t))
         t = _put_event(program, form, kind, said, trace, writing, tokens, t)
         if e == 0:
             prompt = t
