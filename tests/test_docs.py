@@ -60,7 +60,8 @@ def test_the_search_with_costs_is_what_the_code_writes() -> None:
 
 def test_the_maze_is_what_the_code_writes() -> None:
     page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
-    compact, published = (block.strip() for block in re.findall(r"^```\n(.*?)^```$", page, re.M | re.S))
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S)
+    compact, published = (text.strip() for language, text in blocks if not language)
     prompt = published[: published.index(" create")]
     numbers = [int(word) for word in prompt.split() if word.isdigit()]
     cells = [x + 5 * y for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
