@@ -58,6 +58,21 @@ def test_the_search_with_costs_is_what_the_code_writes() -> None:
     assert system.dialect.text(encode(system.dialect, trace)[0]) == BLOCKS[6].strip()
 
 
+def test_the_maze_is_what_the_code_writes() -> None:
+    page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S)
+    compact, published = (text.strip() for language, text in blocks if not language)
+    prompt = published[: published.index(" create")]
+    numbers = [int(word) for word in prompt.split() if word.isdigit()]
+    cells = [x + 5 * y for x, y in zip(numbers[::2], numbers[1::2], strict=True)]
+    apart = ["env.coordinates=true", "stream.dialect=published"]
+    for text, overrides in ((compact, []), (published, apart)):
+        system = build_system(compose(["experiment=maze", "env.width=5", "env.height=5", *overrides]))
+        problem = np.array(system.env.row(cells), np.int32)
+        trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 200))
+        assert system.dialect.text(encode(system.dialect, trace)[0]) == text
+
+
 def test_every_kind_of_event_is_explained() -> None:
     for event in Event:
         assert f"\n| {event.name.lower().replace('_', ' ')} | " in CONCEPTS

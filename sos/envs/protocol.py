@@ -160,6 +160,16 @@ def can_pose(env, problem):
     return implementation_of("can_pose", type(env))(env, problem)
 
 
+def _all_said(env, problem):
+    return None
+
+
+@capability(_all_said)
+def complete_problem(env, problem):
+    """Write into `problem`, which was read from tokens, what no dialect says of it, such as the size of a grid."""
+    return implementation_of("complete_problem", type(env))(env, problem)
+
+
 def _no_practice(env, problem):
     return False
 
@@ -329,6 +339,17 @@ def statement(env, problem, state, out):
     """Write a form of `state` that is equal for states that say the same, their costs included; by default the
     canonical one."""
     return implementation_of("statement", type(env))(env, problem, state, out)
+
+
+def _no_facts(env, problem, state, action):
+    return None
+
+
+@capability(_no_facts)
+def complete(env, problem, state, action):
+    """Write into `action` the facts, such as costs, that follow from `state` and from the rest of the action, whatever
+    that is. The environment's `facts` are the names of their fields, which a plan may leave out."""
+    return implementation_of("complete", type(env))(env, problem, state, action)
 
 
 def _unknown_optimum(env, problem, work):

@@ -19,6 +19,7 @@ from typing import Any
 from sos.envs.config import EnvConfig
 from sos.envs.countdown.config import CountdownConfig
 from sos.envs.layered.config import LayeredConfig
+from sos.envs.maze.config import MazeConfig
 from sos.envs.path_star.config import PathStarConfig
 from sos.envs.sudoku.config import SudokuConfig
 from sos.schema.registry import Registry, Unfit
@@ -131,3 +132,4 @@ register_environment("countdown", CountdownConfig, "sos.envs.countdown.rules:Cou
 register_environment("path_star", PathStarConfig, "sos.envs.path_star.rules:PathStar")
 register_environment("layered", LayeredConfig, "sos.envs.layered.rules:Layered")
 register_environment("sudoku", SudokuConfig, "sos.envs.sudoku.rules:Sudoku")
+register_environment("maze", MazeConfig, "sos.envs.maze.rules:Maze")

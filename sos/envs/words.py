@@ -165,8 +165,10 @@ class Words(Protocol):
         A graph is `{"kind": "graph", "nodes": [{"id": 3, "x": 0.5, "y": 0.1}, ...], "edges": [[3, 4], ...],
         "current": 3, "target": 4, "visited": [...]}`, x and y from 0 to 1, `visited` in the order of the way that was
         taken; an edge of a node without a place is left out. A grid of digits, row by row, 0 for an empty cell, is
-        `{"kind": "grid", "box": [2, 3], "given": [...], "digits": [...]}` with the rows and columns of a box. What is
-        equal in all drawings of a trace is stored once.
+        `{"kind": "grid", "box": [2, 3], "given": [...], "digits": [...]}` with the rows and columns of a box.
+        A maze is `{"kind": "maze", "width": 8, "height": 8, "start": 3, "goal": 9, "walls": [...], "cell": 4, "cost":
+        1, "estimate": 2}` with cells as numbers, row by row from below; the viewer adds what was said of other cells up
+        to the event that is shown. What is equal in all drawings of a trace is stored once.
         """
         return None
 

@@ -19,7 +19,7 @@ from sos.search.a_star_config import WEIGHT_SCALE
 from sos.search.cheapest import hold, improves
 from sos.search.open_list import TieRule, pop_open, push_open
 from sos.search.protocol import search
-from sos.search.work import add_verdict, add_visit, begin, count_child
+from sos.search.work import add_verdict, add_visit, begin, count_child, find_seen
 from sos.trace import ACTION, BUDGET, BUFFER_FULL, END, EXHAUSTED, GENERATE, OK, PARENT, RANK, add_event
 
 PROBLEM_KEY = stream_key(0, "a_star")
@@ -95,7 +95,7 @@ def _a_star(strategy, env, problem, work, trace):
     rule = TieRule(strategy.ties, fold(problem_key, 0))
     moves, values = work.moves[0], work.values
     environment.canonical(env, problem, states[0], work.row)
-    hold(work, np.int64(0))
+    hold(work, find_seen(work), np.int64(0))
     size = push_open(rule, work, np.int64(0), np.int64(0), np.int64(0))
     expanded = 0
     while size > 0:
@@ -123,11 +123,13 @@ def _a_star(strategy, env, problem, work, trace):
         for k in range(num):
             move = np.int64(work.ranks[k])
             environment.make_child(env, problem, states[node], moves[move], work.action, work.child)
-            if not improves(env, problem, work, states):
+            environment.canonical(env, problem, work.child, work.row)
+            slot = find_seen(work)
+            if not improves(env, problem, work, slot, states):
                 continue
             child = _write_node(env, problem, node, moves[move], rank, trace)
             rank += 1
-            hold(work, child)
+            hold(work, slot, child)
             status = environment.status(env, problem, states[child])
             if status == environment.DEAD:
                 add_verdict(env, problem, status, child, trace)

@@ -137,7 +137,7 @@ def _branches(strategy, env, problem, work, trace):
     begin(env, 0, problem, work, trace)
     key = _problem_key(problem)
     environment.canonical(env, problem, states[0], work.row)
-    hold(work, np.int64(0))
+    hold(work, find_seen(work), np.int64(0))
     work.heap_nodes[0] = 0  # the children of a node: it was visited where it has some
     work.batch[0] = 0
     _open(env, problem, work, np.int64(0), states)
@@ -164,9 +164,11 @@ def _branches(strategy, env, problem, work, trace):
         if status == environment.DEAD:
             add_verdict(env, problem, status, child, trace)
             continue
-        opens = improves(env, problem, work, states)
+        environment.canonical(env, problem, work.child, work.row)
+        slot = find_seen(work)
+        opens = improves(env, problem, work, slot, states)
         if opens or _is_as_cheap(env, problem, work, states):
-            hold(work, child)
+            hold(work, slot, child)
             if status == environment.GOAL:
                 work.heap_values[work.row_of[child]] = 0
                 best = _cheapest(env, problem, best, child, states)

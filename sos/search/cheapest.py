@@ -6,14 +6,14 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.kernels import inlined
-from sos.search.work import add_seen, find_seen
+from sos.search.work import add_seen_at
 
 
 @inlined
-def improves(env, problem, work, states):
-    """Say whether the state in `work.child` is new, or cheaper than every node in it; its row is then `work.row`."""
-    environment.canonical(env, problem, work.child, work.row)
-    known = np.int64(work.seen[find_seen(work)]) - 1
+def improves(env, problem, work, slot, states):
+    """Say whether the state in `work.child`, whose canonical form belongs to `slot`, is new, or cheaper than every node
+    in it."""
+    known = np.int64(work.seen[slot]) - 1
     if known < 0:
         return True
     other = states[work.cheapest[known]]
@@ -21,9 +21,9 @@ def improves(env, problem, work, states):
 
 
 @inlined
-def hold(work, node):
-    """Make `node` the cheapest of the state whose canonical form is `work.row`."""
-    add_seen(work)
-    row = work.seen[find_seen(work)] - 1
+def hold(work, slot, node):
+    """Make `node` the cheapest of the state whose canonical form is `work.row` and belongs to `slot`."""
+    add_seen_at(work, slot)
+    row = work.seen[slot] - 1
     work.cheapest[row] = node
     work.row_of[node] = row

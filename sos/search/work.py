@@ -119,7 +119,12 @@ def find_seen(work):
 @inlined
 def add_seen(work):
     """Add the canonical state in `work.row`: 1 if it is new, 0 if it was there, -1 if full."""
-    slot = find_seen(work)
+    return add_seen_at(work, find_seen(work))
+
+
+@inlined
+def add_seen_at(work, slot):
+    """Like `add_seen`, where `slot` is what `find_seen` returns."""
     if work.seen[slot] != 0:
         return 0
     n = work.num_seen[0]

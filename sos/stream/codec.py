@@ -79,9 +79,10 @@ def decode(dialect: Dialect, env: Any, tokens: Any) -> Decoded:
     stopped.
     """
     tokens = np.ascontiguousarray(tokens, np.int64).reshape(-1)
-    # Every event takes at least one token, but for a visit that is not written; a node takes an event.
+    # Every event takes at least one token, but for a visit or a goal that is not written; a node takes an event.
     size = len(tokens) + 2
-    buffer = new_buffer(size + dialect.program.silent_expand * size, size, ACTION + env.action_width, env.state_width)
+    silent = dialect.program.silent_expand or dialect.program.silent_goal
+    buffer = new_buffer(size + silent * size, size, ACTION + env.action_width, env.state_width)
     align = np.full(len(tokens), -1, np.int32)
     problem = np.zeros(env.problem_width, np.int32)
     status, position = decode_kernel(dialect.program, env, tokens, problem, buffer, align)

@@ -16,8 +16,8 @@ from sizes import plain
 from sudoku_grids import SIZES, WHOLE_MAX, grid_of, name, problems_of, read_state, row_of, search_of, state_of
 
 from sos.envs import protocol
+from sos.envs.memory import memory
 from sos.envs.sudoku.config import SudokuConfig
-from sos.envs.sudoku.memory import memory
 from sos.envs.sudoku.rules import HEURISTICS, HIDDEN, NAKED, Sudoku
 from sos.envs.sudoku.solver import FIRST, SOLUTION, count_solutions
 from sos.errors import UserError

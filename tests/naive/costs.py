@@ -28,8 +28,8 @@ def judge(graph: Graph, facts: Callable[[int], list[int]], state: list[int], act
     return 0 if action[1:] == [state[1] + costs[0], *facts(action[0])] else 5
 
 
-def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any) -> Judged:
-    """Return what is to be said of a trace, codes as in `sos.stream.verify.Error`."""
+def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any, judge: Callable[..., int] = judge) -> Judged:
+    """Return what is to be said of a trace, codes as in `sos.stream.verify.Error`; `judge` knows the rules."""
     root = [graph.start, 0, *facts(graph.start)]
     said: dict[int, list[int]] = {}  # node -> the state last stated for it
     true: dict[int, list[int]] = {0: root}  # sound node -> its true state

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.envs import problems, protocol
+from sos.envs.memory import memory
 from sos.envs.protocol import Field, implements
 from sos.envs.sudoku.grid import (
     CANDIDATES,
@@ -42,7 +43,6 @@ from sos.envs.sudoku.grid import (
     put_digit,
     without_place,
 )
-from sos.envs.sudoku.memory import memory
 from sos.envs.sudoku.solver import FIRST, SOLUTION, count_solutions, draw_puzzle
 from sos.envs.sudoku.symmetry import grid_hash, puzzle_form
 from sos.kernels import inner

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sos.envs.memory import memory
 from sos.envs.sudoku.grid import (
     DIGITS,
     USED,
@@ -16,7 +17,6 @@ from sos.envs.sudoku.grid import (
     lowest,
     num_digits,
 )
-from sos.envs.sudoku.memory import memory
 from sos.kernels import inner
 from sos.rng import below, fold, permute
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from sos.errors import UserError
 from sos.stream.dialect.program import (
     BACKTRACK,
+    BEGIN_PLAN,
+    BEGIN_SEARCH,
     EXPAND,
     FORMS,
     HISTORY,
@@ -18,10 +20,12 @@ from sos.stream.dialect.program import (
     LITERAL,
     OPERATION,
     PATH,
+    PLAN,
     PROBLEM_LIST,
     ROOT,
     STATE_LIST,
     STATE_RECORDS,
+    STATE_SYMBOL,
     SYMBOL,
     Program,
 )
@@ -82,7 +86,7 @@ def _append(machine: _Automaton, program: Program, code: list[list[int]], single
     for kind, argument in code:
         if kind == LITERAL:
             machine.step([argument])
-        elif kind == SYMBOL:
+        elif kind == SYMBOL or kind == STATE_SYMBOL:
             machine.step(token for token in program.symbols[argument].tolist() if token >= 0)
         elif kind in _LISTS:
             first = machine.end
@@ -144,6 +148,15 @@ def _is_prefix(a: _Automaton, b: _Automaton, vocab: Vocabulary) -> bool:
     return False
 
 
+def _apart(program: Program, a: int, b: int) -> bool:
+    """Say whether no place of a stream can have either of two forms: a search begins once, right behind the problem,
+    and a plan where none went before."""
+    if BEGIN_SEARCH in (a, b):
+        others = {BEGIN_PLAN} if program.present[BEGIN_PLAN] else {PLAN}
+        return not others & {a, b}
+    return {a, b} == {BEGIN_PLAN, PLAN}
+
+
 def _first(machine: _Automaton) -> set[int]:
     return {symbol for symbol, _ in machine.moves(machine.closure([0]))}
 
@@ -158,7 +171,7 @@ def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabu
     machines = {f: _build(program, _code(program, f), single) for f in present}
     for a in present:
         for b in present:
-            if a == b or ({a, b} == {EXPAND, BACKTRACK} and program.shared_visit):
+            if a == b or _apart(program, a, b) or ({a, b} == {EXPAND, BACKTRACK} and program.shared_visit):
                 continue
             if {FORMS[a], FORMS[b]} == {"end_solved", "end_exhausted"} and program.shared_end:
                 continue  # one wording: an end right after the goal or the plan is the solved one
@@ -177,7 +190,7 @@ def _check_fields(
 ) -> None:
     code = _code(program, form)
     for k, (kind, argument) in enumerate(code):
-        if kind in (LITERAL, SYMBOL):
+        if kind in (LITERAL, SYMBOL, STATE_SYMBOL):
             continue
         goes_on: set[int] = set() if single else {NUMBER}
         if kind == HISTORY and not program.present[OPERATION]:

@@ -18,6 +18,11 @@ that names its node by a path or by the state, that is how any node is visited, 
 The optional `plan` is one action of the answer behind the search, where streams are to have one; it says the whole
 action, as `generate` does.
 
+`begin_search` and `begin_plan` are optional, too. The one is what a search begins with, right behind the problem: it
+may say the root's state, where that is numbers. The other stands in front of the first action of a plan, and may quote
+the problem. A plan may leave out what an environment calls `facts` of an action, which follow from the rest. Where
+actions cost something, `goal` may be left out: a goal is one as soon as it is visited.
+
 The optional `forced` is a generation that the rules of deduction leave no choice about, in an environment that has
 such moves; without it, forced moves are written as `generate`, and read back as any other. Where there is one, `level`
 counts the choices: a node's level is the number of nodes on the way to it that were not forced, the root and itself
@@ -59,6 +64,7 @@ from sos.stream.dialect.program import (
     STATE_LIST,
     STATE_NUMBER,
     STATE_RECORDS,
+    STATE_SYMBOL,
     SYMBOL,
     VALUE_NUMBER,
     Program,
@@ -116,6 +122,8 @@ def compile_dialect(
     templates = checked_templates(source, plan, where)
     if "forced" in templates and not has("forced", type(env)):
         raise UserError(f"{where}: form 'forced' is for moves that are forced, and {type(env).__name__} has none")
+    if "goal" not in templates and ("expand" not in templates or not has("path_cost", type(env))):
+        raise UserError(f"{where}: form 'goal' is missing")  # nothing else says that a goal is one
     late = [name for name in ("path_cost", "status_by") if has(name, type(env))]
     if "label" in templates and late:
         # A label stands where no verdict follows, and what follows is not known from the rules alone.
@@ -167,7 +175,14 @@ def piece_of(env: Any, field: Field) -> tuple[int, int]:
     if field.size:
         kind = STATE_RECORDS if field.row == "state" and field.width > 1 else _LIST_KINDS[field.row]
         return kind, _lists(env).index(field)
+    if field.symbols and field.row == "state":
+        return STATE_SYMBOL, env.action_width + _told_symbols(env).index(field)
     return SYMBOL if field.symbols else _NUMBER_KINDS[field.row], field.column
+
+
+def _told_symbols(env: Any) -> list[Field]:
+    """Return the numbers of a state that have symbols, in the order of their rows behind those of the actions."""
+    return [field for field in _all_fields(env) if field.symbols and field.row == "state"]
 
 
 class _Compiler:
@@ -253,7 +268,10 @@ class _Compiler:
                 )
 
     def _check_row(self, form: str, template: str, pieces: list[tuple[int, Any]], row: str) -> None:
+        facts = self.env.facts if form == "plan" and has("complete", type(self.env)) else ()
         for name, fields in self.env.fields.items():
+            if name in facts:
+                continue
             if any(field.row == row and piece_of(self.env, field) not in pieces for field in fields):
                 raise UserError(f"{self.where}: form {form!r} needs {{{name}}}: {template!r}")
 
@@ -261,7 +279,7 @@ class _Compiler:
 _OF_ACTIONS = ("generate", "forced", "plan", "operation")  # the forms that say an action
 _LIST_KINDS = {"problem": PROBLEM_LIST, "state": STATE_LIST}
 _NUMBER_KINDS = {"problem": PROBLEM_NUMBER, "state": STATE_NUMBER, "action": ACTION_NUMBER}
-_STATE_KINDS = {STATE_NUMBER, STATE_LIST, STATE_RECORDS}
+_STATE_KINDS = {STATE_NUMBER, STATE_LIST, STATE_RECORDS, STATE_SYMBOL}
 _ACTION_KINDS = {ACTION_NUMBER, SYMBOL}
 _VISIT = {LITERAL, PROBLEM_NUMBER, PATH, DEPTH, HISTORY} | _STATE_KINDS
 _ALLOWED_ELSEWHERE: set[int] = {LITERAL}
@@ -277,6 +295,8 @@ _ALLOWED = {
     "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "operation": {LITERAL} | _ACTION_KINDS,
+    "begin_search": {LITERAL, PROBLEM_NUMBER, STATE_NUMBER, STATE_SYMBOL},
+    "begin_plan": {LITERAL, PROBLEM_NUMBER},
 }
 _NEEDED = {
     "backtrack": (({PATH, DEPTH, LEVEL} | _STATE_KINDS, "{path}, {depth}, {level} or the state"),),
@@ -324,7 +344,7 @@ def _assemble(
         np.array(code, np.int32).reshape(-1, 2),
         np.array(start, np.int32),
         np.array([f in pieces for f in FORMS]),
-        _symbols(env, vocab),
+        *_symbols(env, vocab),
         np.array([(f.column, f.size, f.counted, f.width) for f in lists], np.int32).reshape(-1, 4),
         separator,
         record_separator,
@@ -334,7 +354,8 @@ def _assemble(
         runs,
         pieces.get("expand") == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
-        "expand" not in pieces,
+        *(form not in pieces for form in ("expand", "goal")),
+        "begin_search" in pieces or "begin_plan" in pieces,
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         _names_itself(pieces),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),
@@ -357,11 +378,13 @@ def _names_itself(pieces: dict[str, list[tuple[int, Any]]]) -> bool:
     return any(kind == PATH for kind, _ in form) or (form == pieces["backtrack"] and _names_by_state(form))
 
 
-def _symbols(env: Any, vocab: Vocabulary) -> np.ndarray:
-    """Return the token of each symbol of each column of an action, int32 (A, S), -1 behind the last."""
-    fields = [field for field in _all_fields(env) if field.row == "action"]
-    most = max((len(field.symbols) for field in fields), default=0)
-    table = np.full((env.action_width, most), -1, np.int32)
-    for field in fields:
-        table[field.column, : len(field.symbols)] = [vocab.ids[symbol] for symbol in field.symbols]
-    return table
+def _symbols(env: Any, vocab: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+    """Return `Program.symbols` and `Program.columns`."""
+    told = _told_symbols(env)
+    rows = [(field.column, field) for field in _all_fields(env) if field.row == "action"]
+    rows += [(env.action_width + k, field) for k, field in enumerate(told)]
+    most = max((len(field.symbols) for _, field in rows), default=0)
+    table = np.full((env.action_width + len(told), most), -1, np.int32)
+    for row, field in rows:
+        table[row, : len(field.symbols)] = [vocab.ids[symbol] for symbol in field.symbols]
+    return table, np.array([*range(env.action_width), *(field.column for field in told)], np.int32)

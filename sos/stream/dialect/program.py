@@ -23,14 +23,16 @@ FORMS = (
     "end_budget",
     "end_empty",
     "operation",
+    "begin_search",
+    "begin_plan",
 )
 ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN, FORCED = range(10)
-END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(10, 15)
+END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION, BEGIN_SEARCH, BEGIN_PLAN = range(10, 17)
 # Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
-# the action that has a text), a row of `Program.lists` for a list.
+# the action that has a text), a row of `Program.lists` for a list, one of `Program.symbols` for a symbol of a state.
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
-STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS, LEVEL = 9, 10, 11, 12
-NUM_KINDS = 13
+STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS, LEVEL, STATE_SYMBOL = 9, 10, 11, 12, 13
+NUM_KINDS = 14
 LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH = range(4)  # columns of `Program.lists`; see `sos.envs.protocol.Field`
 MAX_TOKENS_PER_NUMBER = 10
 LEAST_PATH = 16  # child indices of a path, and operations of a history, that the reader holds at least
@@ -39,15 +41,17 @@ LEAST_PATH = 16  # child indices of a path, and operations of a history, that th
 class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (16,): form f is `code[start[f]:start[f + 1]]`;
-    `present` bool (15,); `symbols` int32 (A, S): token id of each symbol of an action's column, -1 behind the last;
-    `lists` int32 (L, 4); the separators are int32 token ids.
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (18,): form f is `code[start[f]:start[f + 1]]`;
+    `present` bool (17,); `symbols` int32 (A + K, S): token id of each symbol of an action's column, then of each number
+    of a state that has symbols, -1 behind the last; `columns` int32 (A + K,): the column of each; `lists` int32 (L, 4);
+    the separators are int32 token ids.
     """
 
     code: np.ndarray
     start: np.ndarray
     present: np.ndarray
     symbols: np.ndarray
+    columns: np.ndarray
     lists: np.ndarray
     separator: np.ndarray  # between the numbers of a list or of a record
     record_separator: np.ndarray
@@ -58,6 +62,8 @@ class Program(NamedTuple):
     shared_visit: bool  # expand and backtrack have one wording
     shared_end: bool  # so have a solved and an exhausted end
     silent_expand: bool  # there is no form for the visit of the node generated last
+    silent_goal: bool  # there is none for a goal: it is one as soon as it is visited
+    headed: bool  # a search or a plan begins with a form of its own
     unnamed_leaves: bool  # the path of a leaf ends in 0
     names_expanded: bool  # expand names its node: by a path, or as backtrack does, by the state
     returns_by_depth: bool  # backtrack has a depth

@@ -13,7 +13,19 @@ from sos.files import parse_yaml, read_text
 from sos.schema.registry import Registry
 from sos.stream.dialect.program import FORMS
 
-REQUIRED = tuple(f for f in FORMS if f not in ("expand", "label", "jump", "plan", "forced", "end_empty", "operation"))
+_OPTIONAL = (
+    "expand",
+    "label",
+    "goal",
+    "jump",
+    "plan",
+    "forced",
+    "end_empty",
+    "operation",
+    "begin_search",
+    "begin_plan",
+)
+REQUIRED = tuple(form for form in FORMS if form not in _OPTIONAL)
 _KEYS = (
     "name",
     "spacing",
@@ -113,4 +125,5 @@ def checked_templates(source: Mapping[str, Any], plan: bool, where: str) -> dict
         raise UserError(f"{where}: stream.plan=true needs the form 'plan', one action of the answer, which is missing")
     if not plan:  # its words would be tokens that no stream has
         templates.pop("plan", None)
+        templates.pop("begin_plan", None)
     return templates

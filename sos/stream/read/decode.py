@@ -10,14 +10,15 @@ from sos.stream.dialect import program as d
 from sos.stream.read.forms import (
     ACTION_SEEN,
     FURTHEST,
+    HEADING_QUOTES,
     HISTORY_SLOT,
     PATH_SLOT,
     QUOTES,
     STATED,
     VALUE_SLOT,
     new_reading,
-    read_form,
 )
+from sos.stream.read.headings import next_form
 from sos.stream.read.names import (
     UNNAMED,
     Told,
@@ -50,9 +51,9 @@ from sos.trace import (
     add_event,
 )
 
-FORM_ROOT, FORM_EXPAND, FORM_GENERATE, FORM_LABEL = d.ROOT, d.EXPAND, d.GENERATE, d.LABEL
+FORM_GENERATE, FORM_LABEL = d.GENERATE, d.LABEL
 FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = d.DEAD_END, d.GOAL, d.BACKTRACK, d.JUMP
-FORM_PLAN, FORM_FORCED, FORM_END, FORM_LAST_END = d.PLAN, d.FORCED, d.END_SOLVED, d.END_EMPTY
+FORM_PLAN, FORM_FORCED, FORM_END = d.PLAN, d.FORCED, d.END_SOLVED
 OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)  # as `DecodeStatus`
 
 
@@ -147,18 +148,35 @@ def _generate(env, problem, buffer, told, form, current, reading):
     return parent
 
 
+@inner
+def _complete(env, problem, state, action, reading):
+    """Write what was read of an action into `action`, and the facts that were not said."""
+    seen = reading.scalars[ACTION_SEEN]
+    for k in range(len(action)):
+        action[k] = reading.action[k]
+    if seen + 1 < 1 << len(action):
+        environment.complete(env, problem, state, action)
+        for k in range(len(action)):
+            if seen & (1 << k):
+                action[k] = reading.action[k]
+
+
 @inlined
-def _plan(env, problem, buffer, told, reading):
-    """Take an action of the plan: it acts on what the one before led to, the first on the root."""
+def _plan(env, problem, buffer, told, begins_elsewhere, reading):
+    """Take an action of the plan: it acts on what the one before led to, the first on the root. One that is said to
+    begin elsewhere has no parent."""
     nodes, states, counts = buffer.nodes, buffer.states, buffer.counts
     last = counts[0] - 1
     parent = np.int64(buffer.events[last, NODE]) if buffer.events[last, KIND] == PLAN else np.int64(0)
     row = counts[2]
     action = nodes[counts[1], ACTION:]
-    for k in range(len(action)):
-        action[k] = reading.action[k]
     # The root's first row is the problem's own; a search may have stated it again.
     before = states[told.state_of[parent] if parent > 0 else 0]
+    if begins_elsewhere:
+        parent, before = np.int64(-1), told.rows[0]
+        for k in range(states.shape[1]):
+            before[k] = 0
+    _complete(env, problem, before, action, reading)
     environment.judge(env, problem, before, action, states[row])
     if reading.scalars[STATED]:
         _copy_state(states, row, reading.state)
@@ -166,6 +184,14 @@ def _plan(env, problem, buffer, told, reading):
     told.inner[node] = environment.status(env, problem, states[row]) == environment.OPEN
     counts[2] = row + 1
     add_event(buffer, PLAN, node, row, 0, QUOTE_FLAG if reading.scalars[QUOTES] else 0)
+
+
+@inner
+def _judge_silently(env, problem, buffer, node, row):
+    """Call `node` a goal, if the state that is said of it is one: the dialect has no form that says so."""
+    state = buffer.states[row]
+    if environment.status(env, problem, state) == environment.GOAL:
+        add_event(buffer, GOAL, node, row, environment.witness(env, problem, state), 0)
 
 
 @inlined
@@ -210,6 +236,8 @@ def _visit(program, env, problem, buffer, told, form, current, reading):
     if node >= 0:
         told.visited[node] = True
     add_event(buffer, kind, node, row, 0, flags)
+    if program.silent_goal and kind == EXPAND and node >= 0:
+        _judge_silently(env, problem, buffer, node, row)
     return node
 
 
@@ -268,7 +296,10 @@ def _expand_silently(buffer, told, current):
 
 @inlined
 def _claim(program, env, problem, buffer, told, form, current, reading):
-    """Take what a form claims; return the current node behind it."""
+    """Take what a form claims, with what stands in front of it; return the current node behind it."""
+    misquotes = reading.scalars[HEADING_QUOTES] > 0
+    if misquotes and form != FORM_PLAN:
+        reading.scalars[QUOTES] = 1
     if program.silent_expand and form != FORM_DEAD_END and form != FORM_GOAL and form != FORM_LABEL:
         current = np.int64(_expand_silently(buffer, told, current))
     if form == FORM_LABEL:
@@ -280,24 +311,12 @@ def _claim(program, env, problem, buffer, told, form, current, reading):
         kind = DEAD_END if form == FORM_DEAD_END else GOAL
         _leaf_event(env, problem, buffer, told, kind, generated if generated >= 0 else current, reading)
     elif form == FORM_PLAN:
-        _plan(env, problem, buffer, told, reading)
+        _plan(env, problem, buffer, told, misquotes, reading)
     elif form >= FORM_END:
         _end(program, buffer, form, reading)
     else:
         current = np.int64(_visit(program, env, problem, buffer, told, form, current, reading))
     return current
-
-
-@inlined
-def _next_form(program, begun, problem, tokens, pos, reading):
-    """Return the first form that reads the tokens at `pos`, and the position behind it, -1 if there is none."""
-    reading.scalars[FURTHEST] = pos
-    # One call site, because the reader is compiled into it.
-    for form in range(FORM_EXPAND if begun else FORM_ROOT, FORM_LAST_END + 1 if begun else FORM_ROOT + 1):
-        after = np.int64(read_form(program, form, problem, tokens, pos, reading))
-        if after >= 0:
-            return form, after
-    return 0, np.int64(-1)
 
 
 @inner
@@ -322,10 +341,12 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
         if begun:
             if pos >= len(tokens):
                 return TRUNCATED, pos
-            if _is_full(buffer, program.silent_expand):
+            if _is_full(buffer, program.silent_expand or program.silent_goal):
                 return BUFFER_FULL, pos
-        form, after = _next_form(program, begun, problem, tokens, pos, reading)
+        form, after = next_form(program, buffer, problem, tokens, pos, reading)
         if not begun:
+            if after >= 0:
+                environment.complete_problem(env, reading.problem)
             if after < 0 or not environment.can_pose(env, reading.problem):
                 return NO_PROMPT, scalars[FURTHEST]
             for k in range(len(problem)):
@@ -341,6 +362,8 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
             generates = form == FORM_GENERATE or form == FORM_FORCED
             label_due = program.present[FORM_LABEL] and generates and told.inner[counts[1] - 1]
         event = counts[0] - 1  # not read anew for each token
+        if program.silent_goal and buffer.events[event, KIND] == GOAL:
+            event -= 1  # the tokens say the visit
         for k in range(pos, after):
             align[k] = event
         pos = after

@@ -24,6 +24,7 @@ from sos.stream.dialect.program import (
     STATE_LIST,
     STATE_NUMBER,
     STATE_RECORDS,
+    STATE_SYMBOL,
     SYMBOL,
     VALUE_NUMBER,
 )
@@ -32,10 +33,11 @@ from sos.stream.dialect.vocab import FIRST_NUMBER
 INT32_MAX = 2**31 - 1
 # Scalars of a reading: what the fields of the form at hand said.
 DEPTH_SLOT, VALUE_SLOT, STATED, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST, LEVEL_SLOT = range(9)
+HEADING_QUOTES = 9  # whether what stands in front of the form repeats something wrongly
 
 
 class Reading(NamedTuple):
-    """Registers of the form being read (int64): scalars (9,), the state, path, action and history it stated."""
+    """Registers of the form being read (int64): scalars (10,), the state, path, action and history it stated."""
 
     scalars: np.ndarray
     state: np.ndarray  # (W,)
@@ -49,7 +51,7 @@ class Reading(NamedTuple):
 def new_reading(path_capacity, problem_width, state_width, action_width):
     """Allocate registers."""
     return Reading(
-        np.zeros(9, np.int64),
+        np.zeros(10, np.int64),
         np.zeros(state_width, np.int64),
         np.zeros(path_capacity, np.int64),
         np.zeros(problem_width, np.int64),
@@ -104,17 +106,24 @@ def _matches(separator, tokens, pos, scalars):
     return True
 
 
+@inlined
+def _find_symbol(program, row, tokens, pos):
+    """Return the number whose symbol, in a row of the program's, is the token at `pos`, -1 for none."""
+    value = -1
+    if pos < len(tokens):
+        for k in range(program.symbols.shape[1]):
+            if tokens[pos] == program.symbols[row, k]:
+                value = k
+    return value
+
+
 @inner
 def _read_action_piece(program, piece, tokens, pos, action, seen, scalars):
     """Read one number or operator of an action, `piece` of the program's code, into `action`; the second reading of a
     column is compared."""
     kind, column = piece[0], piece[1]
     if kind == SYMBOL:
-        value = -1
-        if pos < len(tokens):
-            for k in range(program.symbols.shape[1]):
-                if tokens[pos] == program.symbols[column, k]:
-                    value = k
+        value = _find_symbol(program, column, tokens, pos)
         if value < 0:
             return _fail(scalars, pos), seen
         after = pos + 1
@@ -252,6 +261,44 @@ def _read_path(program, tokens, pos, reading):
     return pos
 
 
+@inner
+def _read_state_symbol(program, row, tokens, pos, reading):
+    """Read a number of the state that has a text; return the position behind it or -1."""
+    value = _find_symbol(program, row, tokens, pos)
+    if value < 0:
+        return _fail(reading.scalars, pos)
+    reading.state[program.columns[row]] = value
+    reading.scalars[STATED] = 1
+    return pos + 1
+
+
+@inner
+def read_heading(program, form, root, problem, tokens, pos, reading):
+    """Read what a search or a plan begins with; return the position behind it or -1, and whether it repeats a number of
+    the problem, or of the `root` state, wrongly."""
+    misquotes = False
+    if program.start[form] == program.start[form + 1]:
+        return np.int64(-1), misquotes
+    for pc in range(program.start[form], program.start[form + 1]):
+        kind, argument = program.code[pc, 0], program.code[pc, 1]
+        if kind == LITERAL:
+            if pos >= len(tokens) or tokens[pos] != argument:
+                return np.int64(_fail(reading.scalars, pos)), misquotes
+            pos += 1
+            continue
+        if kind == STATE_SYMBOL:
+            value, after = np.int64(_find_symbol(program, argument, tokens, pos)), pos + 1
+            expected = root[program.columns[argument]]
+        else:
+            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+            expected = root[argument] if kind == STATE_NUMBER else problem[argument]
+        if value < 0:
+            return np.int64(_fail(reading.scalars, pos if kind == STATE_SYMBOL else after)), misquotes
+        misquotes |= value != expected
+        pos = after
+    return np.int64(pos), misquotes
+
+
 @inlined
 def read_form(program, form, problem, tokens, pos, reading):
     """Try to read `form` at `pos` into the registers; return the position behind it or -1."""
@@ -288,6 +335,8 @@ def read_form(program, form, problem, tokens, pos, reading):
             pos = _read_path(program, tokens, pos, reading)
         elif kind == HISTORY:
             pos = _read_history(program, tokens, pos, reading)
+        elif kind == STATE_SYMBOL:
+            pos = _read_state_symbol(program, argument, tokens, pos, reading)
         else:
             value, after = _read_number(program.whole_max, program.runs, tokens, pos)
             if value < 0:

@@ -3,6 +3,7 @@ a state."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,10 +69,10 @@ def _depths(trace: Trace) -> list[int]:
 
 def _fields(dialect: Dialect, names: dict[tuple[int, int], str], event: Event, tokens: list[int]) -> list[str]:
     """Return the field of each token of one event: of the first form that reads all of them."""
-    for form in FORMS_OF[event]:
+    for form, head in product(FORMS_OF[event], ((), (p.BEGIN_SEARCH,), (p.BEGIN_PLAN,))):
         reader = _Reader(dialect, names, tokens)
         # A generated inner node has a second form where the dialect labels nodes.
-        for part in (form, p.LABEL) if event == Event.GENERATE else (form,):
+        for part in (*head, form, p.LABEL) if event == Event.GENERATE else (*head, form):
             if not reader.read(part):
                 break
             if len(reader.fields) == len(tokens):
@@ -96,7 +97,7 @@ class _Reader:
     def _piece(self, kind: int, argument: int) -> bool:
         if kind == p.LITERAL:
             return self._words([argument], TEXT)
-        if kind == p.SYMBOL:
+        if kind in (p.SYMBOL, p.STATE_SYMBOL):
             rest = self.tokens[len(self.fields) : len(self.fields) + 1]
             found = bool(rest) and rest[0] in self.program.symbols[argument]
             return found and self._take(1, self.names[kind, argument])

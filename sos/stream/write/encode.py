@@ -21,8 +21,10 @@ from sos.stream.dialect.program import (
     NUM_KINDS,
     PATH,
     PROBLEM_LIST,
+    PROBLEM_NUMBER,
     STATE_LIST,
     STATE_NUMBER,
+    STATE_SYMBOL,
     VALUE_NUMBER,
 )
 from sos.stream.write.fields import depth, put_action, put_history, put_path, put_phrase, put_records, put_state
@@ -73,7 +75,7 @@ FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED, d.PLAN)
 
 OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN, TWINS = 0, -1, -2, -3, -4, -5, -6, -7
-NO_CHOICE = -8
+NO_CHOICE, NOT_VISITED = -8, -9
 ENCODE_ERRORS = {
     NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
     "ancestor of the current one",
@@ -85,6 +87,8 @@ ENCODE_ERRORS = {
     "and the trace leaves one for later",
     NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
     TWINS: "it names nodes by their states, and one that was generated later is in the same state",
+    NOT_VISITED: "it has no form 'goal', so that a reader takes a goal to be one when it is visited, and the trace "
+    "calls one a goal before that",
     NO_PLAN: "it was compiled without its form 'plan', and the trace has a plan",
 }
 
@@ -129,6 +133,10 @@ def _put_rare(program, field, argument, said, trace, writing, tokens, t):
     """Write a field that most forms do not have."""
     if field == LEVEL:
         return put_number(said.level, program, writing, tokens, t)
+    if field == STATE_SYMBOL:
+        number = np.int64(trace.states[said.state, program.columns[argument]])
+        tokens[t] = program.symbols[argument, max(0, min(number, program.symbols.shape[1] - 1))]
+        return t + 1
     if field == STATE_NUMBER:
         return put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
     row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
@@ -197,8 +205,10 @@ def _has_twin(trace, e, node):
     state = trace.states[trace.events[e, STATE]]
     for before in range(e - 1, -1, -1):
         other = np.int64(trace.events[before, NODE])
-        if trace.events[before, KIND] != GENERATE or other <= node:
+        if trace.events[before, KIND] != GENERATE:
             continue
+        if other <= node:
+            break  # those before were generated earlier
         same = True
         for k in range(len(state)):
             if trace.states[trace.events[before, STATE], k] != state[k]:
@@ -246,9 +256,32 @@ def _form_of(program, has_levels, trace, e, node, current, told):
         return form if program.present[form] else NO_END
     if kind == PLAN and not program.present[d.PLAN]:
         return NO_PLAN
+    if kind == GOAL and program.silent_goal and (events[e - 1, KIND] != EXPAND or events[e - 1, NODE] != node):
+        return NOT_VISITED
     if has_levels and kind == GENERATE and trace.events[e, FLAGS] & FORCED_FLAG:
         return d.FORCED
     return FORM_OF_KIND[kind]
+
+
+@inner
+def _put_heading(program, trace, e, writing, tokens, t):
+    """Write what stands in front of event `e`, if it begins the search or the plan; return the position behind it."""
+    kind, form = trace.events[e, KIND], np.int64(d.BEGIN_SEARCH)
+    if kind == PLAN:
+        form = np.int64(d.BEGIN_PLAN)
+    if (trace.events[e - 1, KIND] == PLAN) if kind == PLAN else e != 1:
+        return t
+    root = Said(np.int64(0), np.int64(0), np.int64(0), np.int64(0))
+    for pc in range(program.start[form], program.start[form + 1]):
+        piece, argument = np.int64(program.code[pc, 0]), np.int64(program.code[pc, 1])
+        if piece == LITERAL:
+            tokens[t] = argument
+            t += 1
+        elif piece == PROBLEM_NUMBER:
+            t = put_number(np.int64(trace.problem[argument]), program, writing, tokens, t)
+        else:
+            t = np.int64(_put_rare(program, piece, argument, root, trace, writing, tokens, t))
+    return t
 
 
 @inlined
@@ -304,6 +337,8 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
             level = np.int64(writing.told[max(current, 0) if kind == GENERATE else node, LEVEL_TOLD])
         said = Said(node, max(np.int64(events[e, STATE]), 0), np.int64(events[e, VALUE]), level)
         begin = t
+        if program.headed and e > 0:
+            t = np.int64(_put_heading(program, trace, e, writing, tokens, t))
         t = _put_event(program, form, kind, said, trace, writing, tokens, t)
         if e == 0:
             prompt = t

@@ -1,5 +1,5 @@
 // Drawings of states, as data from the environment. A graph: nodes with their places from 0 to 1, edges, and what is marked.
-// A grid of digits in boxes.
+// A grid of digits in boxes. A maze, with what the search has said of its cells so far.
 const SIDE = 100;
 const RADIUS = 6;
 const SVG = document.getElementById("view").content.querySelector("svg").namespaceURI;
@@ -46,6 +46,28 @@ function drawGrid({ box, given, digits }) {
   return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": words }, ...lines, ...texts);
 }
 
-function draw(drawing) {
-  return { graph: drawGraph, grid: drawGrid }[drawing.kind](drawing);
+/** `told` holds {cell, cost, estimate, mark} in the order in which they were said; the last word on a cell stays. */
+function drawMaze({ width, height, start, goal, walls, cell: current }, told) {
+  const size = (SIDE - 2) / Math.max(width, height);
+  const left = (SIDE - size * width) / 2;
+  const top = (SIDE - size * height) / 2;
+  const words = new Map(told.map((one) => [one.cell, one]));
+  const closed = new Set(told.filter(({ mark }) => mark === "closed").map((one) => one.cell)).size;
+  const blocked = new Set(walls);
+  const cells = [...Array(width * height).keys()].map((cell) => {
+    const [x, y] = [left + size * (cell % width), top + size * (height - 1 - Math.floor(cell / width))];
+    const said = words.get(cell);
+    const marks = [blocked.has(cell) ? "wall" : said?.mark, cell === start && "start", cell === goal && "target"];
+    const square = svgElement("rect", { x: x.toFixed(1), y: y.toFixed(1), width: size.toFixed(1), height: size.toFixed(1) });
+    const made = svgElement("g", { class: [...marks, cell === current && "current"].filter(Boolean).join(" ") }, square);
+    const place = { x: (x + size / 2).toFixed(1), y: (y + size / 2).toFixed(1), style: `font-size: ${(size / 3).toFixed(1)}px` };
+    if (said && size > 6) made.append(svgElement("text", place, `${said.cost}+${said.estimate}`));
+    return made;
+  });
+  const label = `maze: ${words.size} cells were reached, ${closed} are closed`;
+  return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": label }, ...cells);
+}
+
+function draw(drawing, told) {
+  return { graph: drawGraph, grid: drawGrid, maze: drawMaze }[drawing.kind](drawing, told);
 }

@@ -56,6 +56,17 @@ class Trace {
     return line;
   }
 
+  /** What was said up to an event, as drawings: each node's last mark is open, closed, or that it is of a plan. */
+  toldUpTo(event) {
+    const marks = { [GENERATE]: "open", [EXPAND]: "closed", [BACKTRACK]: "closed", [PLAN]: "plan" };
+    const told = [];
+    for (let e = 0; e <= event; e++) {
+      const drawing = this.kinds[e] in marks ? this.drawing(this.nodes[e]) : null;
+      if (drawing) told.push({ ...drawing, mark: marks[this.kinds[e]] });
+    }
+    return told;
+  }
+
   /** The drawing of a node's state, or null. */
   drawing(node) {
     const own = node >= 0 && this.drawings ? this.drawings.of[node] : null;

@@ -116,7 +116,8 @@ class View {
     this.figure.hidden = !drawing;
     if (!drawing) return;
     const state = this.trace.tree.states[node].join(", ");
-    this.figure.replaceChildren(draw(drawing), element("figcaption", "", `node ${node}: ${state}`));
+    const told = drawing.kind === "maze" ? this.trace.toldUpTo(this.event) : [];
+    this.figure.replaceChildren(draw(drawing, told), element("figcaption", "", `node ${node}: ${state}`));
   }
 
   say(event) {
