@@ -135,8 +135,8 @@ def test_the_name_chooses_the_keys() -> None:
         (["search.name=mixture", "+search.strategies.a={name: dive, depth: x}"], "strategies.a.depth must be a whole number, got 'x'"),
         (
             ["search.name=jump"],
-            "search.name must be one of dfs, beam, best_first, widening, a_star, dive, mixture, or MODULE:NAME of one of your "
-            "own, got 'jump'",
+            "search.name must be one of dfs, beam, best_first, widening, a_star, branches, dive, mixture, or MODULE:NAME of one of "
+            "your own, got 'jump'",
         ),
         (["search.name=no.where:dive"], "search.name=no.where:dive: there is no module no; is its folder on PYTHONPATH?"),
         (

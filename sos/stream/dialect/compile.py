@@ -340,11 +340,13 @@ def _assemble(
     separator, path_separator, operation_separator, record_separator = (
         np.array([token(w) for w in s], np.int32) for s in separators
     )
+    symbols, columns = _symbols(env, vocab)
     return Program(
         np.array(code, np.int32).reshape(-1, 2),
         np.array(start, np.int32),
         np.array([f in pieces for f in FORMS]),
-        *_symbols(env, vocab),
+        symbols,
+        columns,
         np.array([(f.column, f.size, f.counted, f.width) for f in lists], np.int32).reshape(-1, 4),
         separator,
         record_separator,
@@ -354,7 +356,8 @@ def _assemble(
         runs,
         pieces.get("expand") == pieces["backtrack"],
         pieces["end_solved"] == pieces["end_exhausted"],
-        *(form not in pieces for form in ("expand", "goal")),
+        "expand" not in pieces,
+        "goal" not in pieces,
         "begin_search" in pieces or "begin_plan" in pieces,
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         _names_itself(pieces),
