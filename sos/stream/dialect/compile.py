@@ -332,14 +332,12 @@ def _assemble(
             body = [*body, (LITERAL, EOS)]
         code += body
         start.append(len(code))
-        longest = max(
-            longest, sum(1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
-        )
+        tokens = (1 if kind == LITERAL else sizes.get(kind, MAX_TOKENS_PER_NUMBER) for kind, _ in body)
+        longest = max(longest, sum(tokens))
     visits = [pieces[form] for form in ("expand", "backtrack", "jump") if form in pieces]
     with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
-    separator, path_separator, operation_separator, record_separator = (
-        np.array([token(w) for w in s], np.int32) for s in separators
-    )
+    written = [np.array([token(w) for w in s], np.int32) for s in separators]
+    separator, path_separator, operation_separator, record_separator = written
     symbols, columns = _symbols(env, vocab)
     return Program(
         np.array(code, np.int32).reshape(-1, 2),
