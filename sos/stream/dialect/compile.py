@@ -317,10 +317,9 @@ def _assemble(
     list_size = MAX_TOKENS_PER_NUMBER + max(len(s) for s in separators)
     operation_size = MAX_TOKENS_PER_NUMBER * (len(pieces.get("operation", [])) + 1)
     lists = _lists(env)
+    longest_list = max((field.size * field.width for field in lists), default=0) * list_size
     sizes = {
-        STATE_LIST: max((field.size * field.width for field in lists), default=0) * list_size,
-        STATE_RECORDS: max((field.size * field.width for field in lists), default=0) * list_size,
-        PROBLEM_LIST: max((field.size * field.width for field in lists), default=0) * list_size,
+        **dict.fromkeys((STATE_LIST, STATE_RECORDS, PROBLEM_LIST), longest_list),
         PATH: (env.max_depth + 2) * list_size,
         HISTORY: env.max_depth * (operation_size + list_size),
     }
