@@ -249,6 +249,9 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 
     A key that is missing keeps its default. Nothing is resolved: `${...}` in a file is text like any other.
     """
+    env = values.get("env")
+    if isinstance(env, dict) and env.get("name", DEFAULT) != DEFAULT:
+        values = {"search": {}, "stream": {}} | values  # the default run's are those of its own task
     return from_plain(Config, values)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sos.compose import combinations, compose
+from sos.compose import as_word, combinations, compose
 from sos.config import Config
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import config_of, dialect_hash
@@ -67,12 +67,13 @@ def _name(shards: Shards, columns: Any, row: int, title: str) -> tuple[str, str]
 
 
 def _trace(shards: Shards, shard: int, row: int, title: str, overrides: Sequence[str]) -> list[Shown]:
-    columns, env = shards.columns(shard), build_env(_config(shards))
+    config = _config(shards)
+    columns, env = shards.columns(shard), build_env(config)
     trace = list(trace_chunk(columns, 0).traces())[row]
     title, detail = _name(shards, columns, row, title)
     shown: list[Shown] = []
     for chosen, swept in combinations(overrides):
-        stream = compose(chosen).stream
+        stream = compose([as_word("env.name", config.env.name), *chosen]).stream  # of its task by default
         dialect = load_dialect(stream.dialect, env, 9 if stream.numbers == "digits" else stream.whole_max, stream.plan)
         heading = " · ".join(filter(None, (title, swept)))
         shown.append((dialect, env, from_trace(dialect, env, trace, heading, f"{detail}, {dialect.name}")))

@@ -38,7 +38,7 @@ def test_each_part_of_this_package_has_a_line(capsys: pytest.CaptureFixture[str]
         assert line in found
     assert call("parts", ["searches"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        "searches", "dfs", "beam", "best_first", "widening", "a_star",
+        "searches", "dfs", "beam", "best_first", "widening", "a_star", "branches",
     ]  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_a_key_that_is_missing_has_its_default(words: list[str]) -> None:
             assert found[2] == _at(current, path)
             refused += 1
     assert accepted > 14
-    assert (refused > 0) == (words != WHOLE)
+    assert (refused > 1) == (words != WHOLE)  # of these, data.context
 
 
 def _at(values: Any, path: tuple[str, ...]) -> Any:

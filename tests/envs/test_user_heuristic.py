@@ -107,7 +107,7 @@ def test_members_of_a_mixture_may_have_it() -> None:
     assert names == ("a", "b")
     problem = np.array([24, 4, 3, 5, 7, 11], np.int32)
     for choice, heuristic in enumerate(("gap:gap", "mult")):
-        alone = build_strategy(compose([f"search.heuristic={heuristic}"]).search, ENV)[0]
+        alone = build_strategy(compose(["search=dfs", f"search.heuristic={heuristic}"]).search, ENV)[0]
         assert run_search(strategy, ENV, problem, 6000, choice).equals(run_search(alone, ENV, problem, 6000))
     plain_words = ["search.name=mixture", "+search.strategies.b.heuristic=mult"]
     assert isinstance(build_strategy(compose(plain_words).search, ENV)[0], Mixture)

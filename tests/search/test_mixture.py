@@ -116,7 +116,7 @@ def test_coverage_of_a_mixture_is_that_of_its_members(dialect_of) -> None:
 @pytest.mark.parametrize(
     ("match", "options"),
     [
-        ("search.name must be one of dfs, beam, best_first, widening, a_star, mixture, .*got 'bfs'", {"name": "bfs"}),
+        ("search.name must be one of dfs, beam, best_first, widening, a_star, branches, mixture, .*got 'bfs'", {"name": "bfs"}),
         ("search.strategies must name at least one strategy", {"name": "mixture"}),
         ("search.weights.b: no such strategy; search.strategies has a", {"weights": {"b": 1.0}}),
         ("search.weights.a must be at least 0, got -1.0", {"weights": {"a": -1.0}}),

@@ -46,7 +46,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("home")
 def test_a_module_of_the_user_names_a_dialect() -> None:
-    system = build_system(compose(["stream.dialect=loud:loud"]))
+    system = build_system(compose(["stream.dialect=loud:loud", "stream.numbers=whole"]))
     assert system.dialect.name == "loud:loud"
     trace = run_search(DepthFirst(), ENV, [11, 3, 5, 11, 17])
     tokens = encode(system.dialect, trace)[0]

@@ -153,7 +153,8 @@ WORD = re.compile(r"countdown|\btargets?\b|(?<!-)\bnum(ber)?s\b|\boperations?\b|
 # What a line may say -> why it is not about Countdown.
 ALLOWED = {
     r"(event|entry)\.target|nodeAt\(target\)|target\.closest": "an element of the page",
-    r"current, target|id === target|target: id|to \$\{target\}|\.drawing \.(current\.)?target": "the node of a drawing to be reached",
+    r"current, target|id === target|target: id|to \$\{target\}|\.drawing \.(current\.)?target": "the node to be reached",
+    r"cell === goal && .target.|\.start rect, \.drawing \.target": "the cell of a drawing to be reached",
     r"stream\.numbers|numbers as digits": "how a dialect writes numbers, a key of the configuration",
     r"index must be numbers|are numbers: node n was": "indices",
     r"whole numbers|row of numbers from": "what a file holds",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from sos.envs.memory import memory
 from sos.envs.problems import wrong_rows
 from sos.envs.sudoku.grid import box_of
-from sos.envs.sudoku.memory import memory
 from sos.envs.sudoku.solver import FIRST, SOLUTION, count_solutions
 from sos.errors import UserError
 from sos.kernels import allocating
