@@ -133,7 +133,7 @@ _worker: dict[str, Any] = {}
 _CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when its parent is gone: a killed run leaves nobody behind."""
 
     def watch() -> None:
@@ -145,7 +145,7 @@ def _end_with(parent: int) -> None:
 
 
 def _start_worker(job: Job, parent: int) -> None:
-    _end_with(parent)
+    end_with(parent)
     _worker.update(job=job, source=_make_source(job))
 
 
@@ -198,7 +198,7 @@ def _in_processes(job: Job, missing: list[int], workers: int) -> Iterator[dict[s
 
 
 def _compile(stage: Callable[[], Any], parent: int) -> None:
-    _end_with(parent)
+    end_with(parent)
     stage()
 
 

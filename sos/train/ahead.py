@@ -12,8 +12,6 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,6 +21,7 @@ import torch
 from sos.config import Config
 from sos.data.chunks import Chunk
 from sos.data.loader import Budget, PackedLoader
+from sos.datasets.make import end_with
 from sos.judge.optima import optima
 from sos.kernels import when_cold
 from sos.model.cpu.cores import usable_cores
@@ -123,15 +122,8 @@ def _start(config: Config) -> None:
                 pipe.write(pickle.dumps((os.getpid(), config, first)))
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(0)
-
-
 def main() -> None:
     """Compile for the run that is described on standard input, as long as it lasts."""
     parent, config, first = pickle.loads(sys.stdin.buffer.read())
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     compile_parts(config, first)
