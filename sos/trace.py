@@ -36,7 +36,7 @@ class Event(IntEnum):
     """What an event row says (column `KIND`)."""
 
     EXPAND = 0  # visit a node for the first time and state it; the first event visits the root
-    GENERATE = 1  # apply an action to the current node, which creates a child
+    GENERATE = 1  # apply an action to the current node, which creates a child; VALUE is the proof of a forced one, or 0
     DEAD_END = 2  # the node is a leaf and not a goal, or proven to lead to none; VALUE is its number or the proof
     GOAL = 3  # the node is a leaf and a goal; VALUE is its number
     BACKTRACK = 4  # return to a node that was visited before

@@ -13,11 +13,15 @@ and methods of the environment (see `PathStar`): `problem_width`, `state_width`,
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from numba.extending import overload
 
+from sos.envs.stubs import capability, defaults
+from sos.envs.stubs import has as has
+from sos.envs.stubs import implementation_of as implementation_of
+from sos.envs.stubs import implemented as implemented
+from sos.envs.stubs import implements as implements
 from sos.kernels import INNER
 
 # What `judge` says of an action: that it holds, or what is wrong with it. One that is not held acts on what the state
@@ -25,59 +29,6 @@ from sos.kernels import INNER
 HOLDS, NOT_HELD, ILLEGAL, WRONG_RESULT = range(4)
 OPEN, GOAL, DEAD = range(3)  # what `status` says of a state
 NO_LIMIT = 2**63 - 1
-
-_IMPLEMENTATIONS: dict[tuple[str, type], Callable[..., Any]] = {}
-_DEFAULTS: dict[str, Callable[..., Any]] = {}
-
-
-def implements(
-    stub: Callable[..., Any], kind: type, position: int = 0
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as `stub` for the NamedTuple `kind`, found at argument `position`."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        _IMPLEMENTATIONS[stub.__name__, kind] = function
-
-        @overload(stub, strict=False, jit_options=INNER)
-        def choose(*arguments: Any) -> Callable[..., Any] | None:
-            argument = arguments[position]
-            if getattr(argument, "instance_class", None) is kind:
-                return function
-            return None
-
-        return function
-
-    return register
-
-
-def capability(default: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the decorated stub optional: `default`, of the same arguments, stands in where an environment lacks it."""
-
-    def decorate(stub: Callable[..., Any]) -> Callable[..., Any]:
-        _DEFAULTS[stub.__name__] = default
-
-        @overload(stub, strict=False, jit_options=INNER)
-        def choose(*arguments: Any) -> Callable[..., Any] | None:
-            kind = getattr(arguments[0], "instance_class", None)
-            return default if kind is not None and not has(stub.__name__, kind) else None
-
-        return stub
-
-    return decorate
-
-
-def has(name: str, kind: type) -> bool:
-    """Say whether the stub `name` was registered for the NamedTuple `kind`."""
-    return (name, kind) in _IMPLEMENTATIONS
-
-
-def implementation_of(name: str, kind: type) -> Callable[..., Any]:
-    """Return what was registered as the stub `name` for the NamedTuple `kind`, or its default. Raises TypeError that
-    names both."""
-    found = _IMPLEMENTATIONS.get((name, kind)) or _DEFAULTS.get(name)
-    if found is None:
-        raise TypeError(f"{kind.__name__} does not implement {name}")
-    return found
 
 
 class Field(NamedTuple):
@@ -89,6 +40,8 @@ class Field(NamedTuple):
     counted: int = -1  # the column that holds how many items there are; -1: always `size`
     width: int = 1  # numbers of an item
     symbols: tuple[str, ...] = ()  # the texts of the numbers 0, 1, ..., where they are not written as numbers
+    item_symbols: tuple[tuple[str, ...], ...] = ()  # the same for each number of an item of a list of records
+    numbered: bool = False  # a proof may be the number of an item, from 1 on, and be told as the item
 
 
 # What every environment has
@@ -245,6 +198,62 @@ def forced(env, problem, state, action):
     return implementation_of("forced", type(env))(env, problem, state, action)
 
 
+def _no_reason(env, problem, state, action):
+    return 0
+
+
+@capability(_no_reason)
+def reason(env, problem, state, action):
+    """Return the number that a forced move quotes, which proves that deduction leaves no move but `action` in `state`;
+    0 where an environment has none."""
+    return implementation_of("reason", type(env))(env, problem, state, action)
+
+
+def _any_reason(env, problem, state, action, value):
+    return forced(env, problem, state, action)
+
+
+@capability(_any_reason)
+def proves_forced(env, problem, state, action, value):
+    """Say whether `value`, which a forced move quotes, proves that the rules of deduction leave no move but `action`;
+    any valid proof will do, of which `reason` gives one. By default none is asked for."""
+    return implementation_of("proves_forced", type(env))(env, problem, state, action, value)
+
+
+def _never_refuted(env, problem, state, actions, num):
+    return False
+
+
+@capability(_never_refuted)
+def refuted(env, problem, state, actions, num):
+    """Say whether no goal follows from `state`, where none follows from what the first `num` of `actions` (rows of
+    actions that hold) lead to.
+
+    An environment that says so poses problems without a solution, too: a search that refutes one has solved it.
+    """
+    return implementation_of("refuted", type(env))(env, problem, state, actions, num)
+
+
+def _posed_with_solution(env, key):
+    return 1
+
+
+@capability(_posed_with_solution)
+def posed(env, key):
+    """Return whether the problem whose draws have this key is to be solvable: 1, unsolvable: 0, or either: -1."""
+    return implementation_of("posed", type(env))(env, key)
+
+
+def _no_cue(env, problem):
+    return 0
+
+
+@capability(_no_cue)
+def cue(env, problem):
+    """Return a number of a problem that tells something of whether it has a solution, and that takes no search."""
+    return implementation_of("cue", type(env))(env, problem)
+
+
 def _keeps(env, problem, state, look_ahead):
     return False
 
@@ -316,18 +325,29 @@ def has_costs(env):
     return has("path_cost", type(env))
 
 
-def _with_costs(env):
+def refutable(env):
+    """Say whether problems without a solution are posed, and their refutations count as answers."""
+    return has("refuted", type(env))
+
+
+def _yes(env):
     return True
 
 
-def _without_costs(env):
+def _no(env):
     return False
+
+
+@overload(refutable, strict=False, jit_options=INNER)
+def _choose_refutable(env):
+    kind = getattr(env, "instance_class", None)
+    return None if kind is None else _yes if has("refuted", kind) else _no
 
 
 @overload(has_costs, strict=False, jit_options=INNER)
 def _choose_has_costs(env):
     kind = getattr(env, "instance_class", None)
-    return None if kind is None else _with_costs if has("path_cost", kind) else _without_costs
+    return None if kind is None else _yes if has("path_cost", kind) else _no
 
 
 def _canonical_statement(env, problem, state, out):
@@ -375,9 +395,4 @@ def needed() -> set[str]:
     """Return the names of the stubs above that every environment implements: those without a default."""
     functions = [value for name, value in globals().items() if inspect.isfunction(value) and not name.startswith("_")]
     found = {stub.__name__ for stub in functions if next(iter(inspect.signature(stub).parameters), "") == "env"}
-    return found - set(_DEFAULTS) - {has_costs.__name__}
-
-
-def implemented(kind: type) -> set[str]:
-    """Return the names of the stubs that are implemented for the NamedTuple `kind`."""
-    return {name for name, other in _IMPLEMENTATIONS if other is kind}
+    return found - defaults() - {has_costs.__name__, refutable.__name__}

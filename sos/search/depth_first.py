@@ -20,14 +20,14 @@ from sos.search.work import (
     NEXT_SLOT,
     NODE_SLOT,
     Pruning,
+    add_generation,
     add_verdict,
     begin,
     count_child,
     fill_frame,
-    flags_of,
     write_child,
 )
-from sos.trace import BACKTRACK, BUDGET, BUFFER_FULL, END, EXHAUSTED, EXPAND, GENERATE, OK, add_event
+from sos.trace import BACKTRACK, BUDGET, BUFFER_FULL, END, EXHAUSTED, EXPAND, OK, add_event
 
 
 class DepthFirst(NamedTuple):
@@ -118,7 +118,7 @@ def depth_first(strategy, env, problem, work, trace):
         if current != parent:
             add_event(trace, BACKTRACK, parent, parent, 0, 0)
             current = parent
-        add_event(trace, GENERATE, node, node, 0, flags_of(env, work, depth, slot))
+        add_generation(env, problem, work, depth, slot, node, trace)
         visits = not leaf
         if leaf and add_verdict(env, problem, status, node, trace):
             return OK

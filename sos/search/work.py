@@ -11,7 +11,7 @@ from sos.envs.protocol import NO_LIMIT
 from sos.errors import UserError
 from sos.kernels import inlined, inner
 from sos.rng import fold
-from sos.trace import ACTION, DEAD_END, END, EXPAND, FORCED_FLAG, GOAL, PARENT, RANK, SOLVED, add_event
+from sos.trace import ACTION, DEAD_END, END, EXPAND, FORCED_FLAG, GENERATE, GOAL, PARENT, RANK, SOLVED, add_event
 
 
 class SearchWork(NamedTuple):
@@ -237,10 +237,14 @@ def write_child(env, problem, work, depth, slot, parent, rank, trace):
 
 
 @inlined
-def flags_of(env, work, depth, slot):
-    """Return the flags of the generation of kept child number `slot` of the frame at `depth`."""
-    move = work.moves[depth, work.keys[depth, slot] & MOVE_MASK]
-    return np.int64(FORCED_FLAG if environment.deduced(env, move) else 0)
+def add_generation(env, problem, work, depth, slot, node, trace):
+    """Append that kept child number `slot` of the frame at `depth` is generated as `node`: forced, and why, or not."""
+    if environment.deduced(env, work.moves[depth, work.keys[depth, slot] & MOVE_MASK]):
+        parent = trace.nodes[node, PARENT]
+        value = environment.reason(env, problem, trace.states[parent], trace.nodes[node, ACTION:])
+        add_event(trace, GENERATE, node, node, value, FORCED_FLAG)
+    else:
+        add_event(trace, GENERATE, node, node, 0, 0)
 
 
 @inlined

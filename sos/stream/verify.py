@@ -10,6 +10,9 @@ goal, whatever the search before it says. A goal that is claimed behind it does 
 Where actions cost something, a goal may be judged when it is visited, as A* does, and what a visit states is compared
 whole: a path cost that differs from what was said when the node was generated is an error of the state.
 
+Where an environment poses problems without a solution, solved means too: the trace ends exhausted, claims no goal and
+refutes its problem (`sos.stream.closed`). What a true refutation and a false one look like is the environment's to say.
+
 Errors are local: actions are judged against the state last *stated* for the parent, so that one slip is counted once.
 """
 
@@ -22,6 +25,7 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.kernels import allocating, inlined, inner
+from sos.stream.closed import Closing, is_refuted
 from sos.stream.codec import DecodeStatus, decode
 from sos.stream.dialect.compile import Dialect
 from sos.trace import (
@@ -88,11 +92,13 @@ class Verdict(NamedTuple):
 
     solved: bool
     errors: np.ndarray  # int8 (E,): an Error for each event
-    goal_event: int  # index of the event that solves the problem, or -1
+    goal_event: int  # index of the event that solves the problem, the end of one that is refuted, or -1
     status: DecodeStatus  # how the tokens ended; OK for a trace that was not decoded
     plan_event: int = -1  # index of the last event of a valid plan, or -1
     cost: int = -1  # of the path to the goal of a solved trace (0 where actions cost nothing), or -1
     plan_cost: int = -1  # of a valid plan, or -1
+
+    refuted: bool = False  # solved by a proof that there is no solution
 
     @property
     def planned(self) -> bool:
@@ -226,7 +232,7 @@ def _is_forced(env, trace, e, replay):
     if trace.events[e, KIND] != GENERATE or parent < 0 or replay.state_of[parent] < 0:
         return False
     state = trace.states[replay.state_of[parent]]
-    return environment.forced(env, trace.problem, state, trace.nodes[node, ACTION:])
+    return environment.proves_forced(env, trace.problem, state, trace.nodes[node, ACTION:], trace.events[e, VALUE])
 
 
 @inlined
@@ -327,8 +333,8 @@ def _replay(env, trace, errors, replay):
 def verify_kernel(env, problem, events, nodes, states, errors):
     """Replay a trace into `errors` int8 (E,). O(E).
 
-    Returns the index of the event that solves the problem and that of the last event of a valid plan, -1 for none, and
-    what the two paths cost.
+    Returns the index of the event that solves the problem (the end of a refutation) and that of the last event of a
+    valid plan, -1 for none, and what the two paths cost.
     """
     num = len(nodes)
     replay = Replay(
@@ -340,8 +346,19 @@ def verify_kernel(env, problem, events, nodes, states, errors):
         np.zeros((3, states.shape[1]), np.int32),
         np.array([0, -1, NO_PLAN, -1, -1, -1]),
     )
-    _replay(env, Trace(problem, events, nodes, states), errors, replay)
+    trace = Trace(problem, events, nodes, states)
+    _replay(env, trace, errors, replay)
     progress = replay.progress
+    if environment.refutable(env) and progress[GOAL_SEEN] == 0 and progress[PLAN_STAGE] == NO_PLAN:
+        closing = Closing(
+            np.zeros(num, np.bool_),
+            np.zeros(num, np.int32),
+            np.zeros(num, np.int32),
+            np.zeros(num, np.int32),
+            np.zeros((num, nodes.shape[1] - ACTION), np.int32),
+        )
+        if is_refuted(env, trace, replay.true_states, replay.sound, replay.expanded, closing):
+            progress[GOAL_EVENT] = len(events) - 1
     return progress[GOAL_EVENT], progress[PLAN_EVENT], progress[GOAL_COST], progress[PLAN_COST]
 
 
@@ -351,7 +368,8 @@ def verify(env: Any, trace: Trace) -> Verdict:
     goal, plan, cost, plan_cost = -1, -1, -1, -1
     if len(errors):
         goal, plan, cost, plan_cost = verify_kernel(env, trace.problem, trace.events, trace.nodes, trace.states, errors)
-    return Verdict(goal >= 0, errors, int(goal), DecodeStatus.OK, int(plan), int(cost), int(plan_cost))
+    refuted = bool(goal >= 0 and trace.events[goal, KIND] == END)
+    return Verdict(goal >= 0, errors, int(goal), DecodeStatus.OK, int(plan), int(cost), int(plan_cost), refuted)
 
 
 def verify_tokens(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> tuple[Verdict, Trace, np.ndarray]:
@@ -363,5 +381,5 @@ def verify_tokens(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) 
     decoded = decode(dialect, env, tokens)
     verdict = verify(env, decoded.trace)
     if not np.array_equal(decoded.trace.problem, problem):
-        verdict = verdict._replace(solved=False, goal_event=-1, plan_event=-1, cost=-1, plan_cost=-1)
+        verdict = verdict._replace(solved=False, goal_event=-1, plan_event=-1, cost=-1, plan_cost=-1, refuted=False)
     return verdict._replace(status=decoded.status), decoded.trace, decoded.align

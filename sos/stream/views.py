@@ -288,7 +288,7 @@ def _write_events(view, env, problem, source, out, work, filler):
                 add_event(out, BACKTRACK, parent, parent, 0, 0)
             current = parent
             pending = False
-            add_event(out, GENERATE, node, node, 0, flags | (events[e, FLAGS] & FORCED_FLAG))
+            add_event(out, GENERATE, node, node, events[e, VALUE], flags | (events[e, FLAGS] & FORCED_FLAG))
         else:
             add_event(out, kind, node, node, events[e, VALUE], 0)
             if kind == EXPAND:

@@ -16,6 +16,7 @@ from sos.stream.dialect.program import (
     EXPAND,
     FORMS,
     HISTORY,
+    LIST_SYMBOLS,
     LIST_WIDTH,
     LITERAL,
     OPERATION,
@@ -27,6 +28,7 @@ from sos.stream.dialect.program import (
     STATE_RECORDS,
     STATE_SYMBOL,
     SYMBOL,
+    VALUE_RECORD,
     Program,
 )
 from sos.stream.dialect.vocab import Vocabulary
@@ -88,6 +90,11 @@ def _append(machine: _Automaton, program: Program, code: list[list[int]], single
             machine.step([argument])
         elif kind == SYMBOL or kind == STATE_SYMBOL:
             machine.step(token for token in program.symbols[argument].tolist() if token >= 0)
+        elif kind == VALUE_RECORD:  # or nothing
+            first = machine.end
+            _item(machine, program, PROBLEM_LIST, argument, single)
+            machine.step([None])
+            machine.edges[first].append((None, machine.end))
         elif kind in _LISTS:
             first = machine.end
             if kind == HISTORY:
@@ -112,10 +119,15 @@ def _width(program: Program, kind: int, argument: int) -> int:
 
 
 def _item(machine: _Automaton, program: Program, kind: int, argument: int, single: bool) -> None:
+    symbols = int(program.lists[argument, LIST_SYMBOLS]) if kind in _OF_ROWS else -1
     for k in range(_width(program, kind, argument)):
         for token in program.separator.tolist() if k else []:
             machine.step([token])
-        _number(machine, single)
+        texts = [token for token in program.symbols[symbols + k].tolist() if token >= 0] if symbols >= 0 else []
+        if texts:
+            machine.step(texts)
+        else:
+            _number(machine, single)
 
 
 def _separator(program: Program, kind: int, argument: int) -> list[int]:
@@ -161,6 +173,16 @@ def _first(machine: _Automaton) -> set[int]:
     return {symbol for symbol, _ in machine.moves(machine.closure([0]))}
 
 
+def _first_of_item(program: Program, kind: int, argument: int, single: bool) -> set[int]:
+    """Return what an item of a list can begin with."""
+    machine = _Automaton()
+    if kind == HISTORY:
+        _append(machine, program, _code(program, OPERATION), single)
+    else:
+        _item(machine, program, kind, argument, single)
+    return _first(machine)
+
+
 def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabulary, single: bool) -> None:
     """Raise ValueError, naming the clashing templates, unless every stream has exactly one reading.
 
@@ -193,6 +215,8 @@ def _check_fields(
         if kind in (LITERAL, SYMBOL, STATE_SYMBOL):
             continue
         goes_on: set[int] = set() if single else {NUMBER}
+        if kind == VALUE_RECORD:
+            goes_on |= _first_of_item(program, PROBLEM_LIST, argument, single)
         if kind == HISTORY and not program.present[OPERATION]:
             raise UserError(f"{where}: form {FORMS[form]!r} uses {{operations}} but the key 'operation' is missing")
         if kind in _LISTS:
@@ -207,7 +231,7 @@ def _check_fields(
                     f"{where} is ambiguous: form {FORMS[form]!r} {template!r} lists numbers of several tokens, and the "
                     f"separator starts with the number {vocab.tokens[separator[0]]}"
                 )
-            item = _first(_build(program, _code(program, OPERATION), single)) if kind == HISTORY else {NUMBER}
+            item = _first_of_item(program, kind, argument, single)
             goes_on |= {separator[0]} if separator else item
             if kind == HISTORY:
                 goes_on |= item

@@ -5,7 +5,9 @@ the problem's, elsewhere the action's where the form says one, or the state's), 
 `0,2,1`), `depth` (of an ancestor), `level` (see below), `value` (the number of a dead end or goal), `operations` (the
 actions from the root), `separator` (the separator's own text).
 
-The numbers of a list stand apart by `separator`, and the records of a list of records by `record_separator`.
+The numbers of a list stand apart by `separator`, and the records of a list of records by `record_separator`. A number
+of a record may have a text of its own, too. In `dead_end` and `forced`, a list of the problem whose items proofs number
+stands for the item that is the proof, word for word, and for nothing where the proof is none of them.
 
 `expand` is the visit of the node generated last, unless it names its node by a path. Where it is left out, a node that
 may have children counts as visited as soon as it is generated; `backtrack` returns to an
@@ -67,9 +69,11 @@ from sos.stream.dialect.program import (
     STATE_SYMBOL,
     SYMBOL,
     VALUE_NUMBER,
+    VALUE_RECORD,
     Program,
 )
 from sos.stream.dialect.source import checked_templates, load_source
+from sos.stream.dialect.tables import all_fields, list_rows, lists, symbol_rows, told_symbols
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
 
 FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY, "level": LEVEL}
@@ -143,10 +147,10 @@ def compile_dialect(
         compiler.literal(text)
         for text in (separator, str(source.get("path_separator", ",")), str(source.get("operation_separator", ",")))
     ]
-    for field in _all_fields(env):
-        for symbol in field.symbols:
+    for field in all_fields(env):
+        for symbol in (*field.symbols, *(text for texts in field.item_symbols for text in texts)):
             compiler.symbol(symbol)
-    has_records = any(field.width > 1 for field in _all_fields(env))
+    has_records = any(field.width > 1 for field in all_fields(env))
     separators.append(compiler.literal(str(source.get("record_separator", separator))) if has_records else [])
     vocab = Vocabulary(tuple(compiler.symbols), whole_max, compiler.free)
     program = _assemble(pieces, separators, env, vocab, not single)
@@ -161,28 +165,14 @@ def compile_dialect(
     return Dialect(str(source.get("name", "dialect")), program, vocab, templates, compiler.forms, env)
 
 
-def _all_fields(env: Any) -> list[Field]:
-    return [field for fields in env.fields.values() for field in fields]
-
-
-def _lists(env: Any) -> list[Field]:
-    """Return the fields that are lists, in the order of their rows in `Program.lists`."""
-    return [field for field in _all_fields(env) if field.size]
-
-
 def piece_of(env: Any, field: Field) -> tuple[int, int]:
     """Return the (kind, argument) that a field of `env` is compiled to."""
     if field.size:
         kind = STATE_RECORDS if field.row == "state" and field.width > 1 else _LIST_KINDS[field.row]
-        return kind, _lists(env).index(field)
+        return kind, lists(env).index(field)
     if field.symbols and field.row == "state":
-        return STATE_SYMBOL, env.action_width + _told_symbols(env).index(field)
+        return STATE_SYMBOL, env.action_width + told_symbols(env).index(field)
     return SYMBOL if field.symbols else _NUMBER_KINDS[field.row], field.column
-
-
-def _told_symbols(env: Any) -> list[Field]:
-    """Return the numbers of a state that have symbols, in the order of their rows behind those of the actions."""
-    return [field for field in _all_fields(env) if field.symbols and field.row == "state"]
 
 
 class _Compiler:
@@ -241,7 +231,9 @@ class _Compiler:
         wanted = [field for field in fields if (field.row == "problem") == (form == "root")]
         if form in _OF_ACTIONS:  # such as a cost, of a path that an action claims and that a state has
             wanted.sort(key=lambda field: field.row != "action")
-        return piece_of(self.env, (wanted or fields)[0])
+        field = (wanted or fields)[0]
+        kind, argument = piece_of(self.env, field)
+        return (VALUE_RECORD, argument) if form != "root" and field.numbered else (kind, argument)
 
     def _check_needs(self, form: str, template: str, pieces: list[tuple[int, Any]]) -> None:
         """Raise UserError where a form leaves out what a reader needs."""
@@ -289,10 +281,10 @@ _ALLOWED = {
     "jump": _VISIT - {DEPTH},
     "backtrack": _VISIT | {LEVEL},
     "generate": {LITERAL, PROBLEM_NUMBER, LEVEL} | _STATE_KINDS | _ACTION_KINDS,
-    "forced": {LITERAL, PROBLEM_NUMBER, LEVEL} | _STATE_KINDS | _ACTION_KINDS,
+    "forced": {LITERAL, PROBLEM_NUMBER, LEVEL, VALUE_NUMBER, VALUE_RECORD} | _STATE_KINDS | _ACTION_KINDS,
     "plan": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
     "label": {LITERAL, PROBLEM_NUMBER, PATH} | _STATE_KINDS | _ACTION_KINDS,
-    "dead_end": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
+    "dead_end": {LITERAL, VALUE_NUMBER, VALUE_RECORD, PROBLEM_NUMBER},
     "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "operation": {LITERAL} | _ACTION_KINDS,
     "begin_search": {LITERAL, PROBLEM_NUMBER, STATE_NUMBER, STATE_SYMBOL},
@@ -316,10 +308,11 @@ def _assemble(
     longest = 0
     list_size = MAX_TOKENS_PER_NUMBER + max(len(s) for s in separators)
     operation_size = MAX_TOKENS_PER_NUMBER * (len(pieces.get("operation", [])) + 1)
-    lists = _lists(env)
-    longest_list = max((field.size * field.width for field in lists), default=0) * list_size
+    all_lists = lists(env)
+    longest_list = max((field.size * field.width for field in all_lists), default=0) * list_size
     sizes = {
         **dict.fromkeys((STATE_LIST, STATE_RECORDS, PROBLEM_LIST), longest_list),
+        VALUE_RECORD: max((field.width for field in all_lists), default=0) * list_size,
         PATH: (env.max_depth + 2) * list_size,
         HISTORY: env.max_depth * (operation_size + list_size),
     }
@@ -337,14 +330,14 @@ def _assemble(
     with_path = [form for form in visits if any(kind == PATH for kind, _ in form)]
     written = [np.array([token(w) for w in s], np.int32) for s in separators]
     separator, path_separator, operation_separator, record_separator = written
-    symbols, columns = _symbols(env, vocab)
+    texts, columns = symbol_rows(env, vocab)
     return Program(
         np.array(code, np.int32).reshape(-1, 2),
         np.array(start, np.int32),
         np.array([f in pieces for f in FORMS]),
-        symbols,
+        texts,
         columns,
-        np.array([(f.column, f.size, f.counted, f.width) for f in lists], np.int32).reshape(-1, 4),
+        list_rows(env),
         separator,
         record_separator,
         path_separator,
@@ -376,15 +369,3 @@ def _names_itself(pieces: dict[str, list[tuple[int, Any]]]) -> bool:
     """Say whether a visit names its node, so that it need not be the one that was generated last."""
     form = pieces.get("expand", [])
     return any(kind == PATH for kind, _ in form) or (form == pieces["backtrack"] and _names_by_state(form))
-
-
-def _symbols(env: Any, vocab: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """Return `Program.symbols` and `Program.columns`."""
-    told = _told_symbols(env)
-    rows = [(field.column, field) for field in _all_fields(env) if field.row == "action"]
-    rows += [(env.action_width + k, field) for k, field in enumerate(told)]
-    most = max((len(field.symbols) for _, field in rows), default=0)
-    table = np.full((env.action_width + len(told), most), -1, np.int32)
-    for row, field in rows:
-        table[row, : len(field.symbols)] = [vocab.ids[symbol] for symbol in field.symbols]
-    return table, np.array([*range(env.action_width), *(field.column for field in told)], np.int32)

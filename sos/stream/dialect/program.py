@@ -29,11 +29,15 @@ FORMS = (
 ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN, FORCED = range(10)
 END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION, BEGIN_SEARCH, BEGIN_PLAN = range(10, 17)
 # Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
-# the action that has a text), a row of `Program.lists` for a list, one of `Program.symbols` for a symbol of a state.
+# the action that has a text), a row of `Program.lists` for a list, one of `Program.symbols` for a symbol of a state. A
+# record of the value is the item of a list that an event's value numbers, from 1 on; none where the value is 0.
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
-STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS, LEVEL, STATE_SYMBOL = 9, 10, 11, 12, 13
-NUM_KINDS = 14
-LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH = range(4)  # columns of `Program.lists`; see `sos.envs.protocol.Field`
+STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS, LEVEL, STATE_SYMBOL, VALUE_RECORD = range(9, 15)
+NUM_KINDS = 15
+# Columns of `Program.lists`, see `sos.envs.protocol.Field`; the last one is the first of the rows of `Program.symbols` for
+# the numbers of an item, -1 where none has a text.
+LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH, LIST_SYMBOLS = range(5)
+LIST_COLUMNS = 5
 MAX_TOKENS_PER_NUMBER = 10
 LEAST_PATH = 16  # child indices of a path, and operations of a history, that the reader holds at least
 
@@ -43,8 +47,8 @@ class Program(NamedTuple):
 
     `code` int32 (M, 2): piece kind and argument; `start` int32 (18,): form f is `code[start[f]:start[f + 1]]`;
     `present` bool (17,); `symbols` int32 (A + K, S): token id of each symbol of an action's column, then of each number
-    of a state that has symbols, -1 behind the last; `columns` int32 (A + K,): the column of each; `lists` int32 (L, 4);
-    the separators are int32 token ids.
+    of a state that has symbols, then of each number of an item of a list that has some, -1 behind the last; `columns`
+    int32 (A + K,): the column of each; `lists` int32 (L, 5); the separators are int32 token ids.
     """
 
     code: np.ndarray

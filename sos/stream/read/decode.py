@@ -7,7 +7,9 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.kernels import allocating, inlined, inner
 from sos.stream.dialect import program as d
-from sos.stream.read.forms import (
+from sos.stream.read.forms import new_reading
+from sos.stream.read.headings import next_form
+from sos.stream.read.lists import (
     ACTION_SEEN,
     FURTHEST,
     HEADING_QUOTES,
@@ -16,9 +18,7 @@ from sos.stream.read.forms import (
     QUOTES,
     STATED,
     VALUE_SLOT,
-    new_reading,
 )
-from sos.stream.read.headings import next_form
 from sos.stream.read.names import (
     UNNAMED,
     Told,
@@ -139,12 +139,16 @@ def _generate(env, problem, buffer, told, form, current, reading):
     if reading.scalars[STATED]:
         _copy_state(states, row, reading.state)
     node = _add_node(buffer, told, parent, row)
+    value = np.int64(0)
     if form == FORM_FORCED:
         flags |= FORCED_FLAG
         told.level[node] -= 1
+        value = reading.scalars[VALUE_SLOT]
+        if value < 0:  # a proof that is not said is the environment's own
+            value = np.int64(environment.reason(env, problem, state, action))
     told.inner[node] = environment.status(env, problem, states[row]) == environment.OPEN
     counts[2] = row + 1
-    add_event(buffer, GENERATE, node, row, 0, flags)
+    add_event(buffer, GENERATE, node, row, value, flags)
     return parent
 
 

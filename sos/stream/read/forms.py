@@ -13,9 +13,7 @@ from sos.stream.dialect.program import (
     HISTORY,
     LEVEL,
     LIST_COLUMN,
-    LIST_COUNT,
     LIST_SIZE,
-    LIST_WIDTH,
     LITERAL,
     OPERATION,
     PATH,
@@ -27,13 +25,25 @@ from sos.stream.dialect.program import (
     STATE_SYMBOL,
     SYMBOL,
     VALUE_NUMBER,
+    VALUE_RECORD,
 )
-from sos.stream.dialect.vocab import FIRST_NUMBER
-
-INT32_MAX = 2**31 - 1
-# Scalars of a reading: what the fields of the form at hand said.
-DEPTH_SLOT, VALUE_SLOT, STATED, PATH_SLOT, HISTORY_SLOT, ACTION_SEEN, QUOTES, FURTHEST, LEVEL_SLOT = range(9)
-HEADING_QUOTES = 9  # whether what stands in front of the form repeats something wrongly
+from sos.stream.read.lists import (
+    ACTION_SEEN,
+    DEPTH_SLOT,
+    HISTORY_SLOT,
+    LEVEL_SLOT,
+    PATH_SLOT,
+    QUOTES,
+    STATED,
+    VALUE_SLOT,
+    end_list,
+    fail,
+    find_symbol,
+    matches,
+    read_number,
+    read_records,
+    read_value_record,
+)
 
 
 class Reading(NamedTuple):
@@ -61,76 +71,19 @@ def new_reading(path_capacity, problem_width, state_width, action_width):
 
 
 @inner
-def _read_number(whole_max, runs, tokens, pos):
-    """Read the number at `pos`; return (value, position behind it), or (-1, offending position)."""
-    if pos >= len(tokens):
-        return -1, pos
-    first = tokens[pos] - FIRST_NUMBER
-    if first < 0 or first > whole_max:
-        return -1, pos
-    if not runs or first > 9 or first == 0 or pos + 1 >= len(tokens):
-        return first, pos + 1
-    second = tokens[pos + 1] - FIRST_NUMBER
-    if second < 0 or second > 9:
-        return first, pos + 1
-    value = first
-    start = pos
-    pos += 1
-    while pos < len(tokens):
-        digit = tokens[pos] - FIRST_NUMBER
-        if digit < 0 or digit > 9:
-            break
-        value = value * 10 + digit
-        if value > INT32_MAX:
-            return -1, pos
-        pos += 1
-    if value <= whole_max:
-        return -1, start + 1  # a number that has a token of its own is not written as digits
-    return value, pos
-
-
-@inner
-def _fail(scalars, pos):
-    """Note how far the best attempt came; return the mark of failure."""
-    if pos > scalars[FURTHEST]:
-        scalars[FURTHEST] = pos
-    return -1
-
-
-@inner
-def _matches(separator, tokens, pos, scalars):
-    for k in range(len(separator)):
-        if pos + k >= len(tokens) or tokens[pos + k] != separator[k]:
-            _fail(scalars, pos + k)
-            return False
-    return True
-
-
-@inlined
-def _find_symbol(program, row, tokens, pos):
-    """Return the number whose symbol, in a row of the program's, is the token at `pos`, -1 for none."""
-    value = -1
-    if pos < len(tokens):
-        for k in range(program.symbols.shape[1]):
-            if tokens[pos] == program.symbols[row, k]:
-                value = k
-    return value
-
-
-@inner
 def _read_action_piece(program, piece, tokens, pos, action, seen, scalars):
     """Read one number or operator of an action, `piece` of the program's code, into `action`; the second reading of a
     column is compared."""
     kind, column = piece[0], piece[1]
     if kind == SYMBOL:
-        value = _find_symbol(program, column, tokens, pos)
+        value = find_symbol(program, column, tokens, pos)
         if value < 0:
-            return _fail(scalars, pos), seen
+            return fail(scalars, pos), seen
         after = pos + 1
     else:
-        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+        value, after = read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
-            return _fail(scalars, after), seen
+            return fail(scalars, after), seen
     if seen & (1 << column):
         if action[column] != value:
             scalars[QUOTES] = 1
@@ -147,7 +100,7 @@ def _read_operation(program, tokens, pos, action, reading):
         kind = program.code[pc, 0]
         if kind == LITERAL:
             if pos >= len(tokens) or tokens[pos] != program.code[pc, 1]:
-                return _fail(reading.scalars, pos)
+                return fail(reading.scalars, pos)
             pos += 1
         else:
             pos, seen = _read_action_piece(program, program.code[pc], tokens, pos, action, seen, reading.scalars)
@@ -170,74 +123,34 @@ def _read_history(program, tokens, pos, reading):
             return -1
         count += 1
         pos = after
-        if not _matches(program.operation_separator, tokens, pos, reading.scalars):
+        if not matches(program.operation_separator, tokens, pos, reading.scalars):
             break
         pos += len(program.operation_separator)
     reading.scalars[HISTORY_SLOT] = count
     return pos
 
 
-@inner
-def _end_list(about, pos, num, row, scalars):
-    """Count the `num` items of a list that ends at `pos`; return `pos`, or -1 where there should be more."""
-    if about[LIST_COUNT] < 0:
-        return pos if num == about[LIST_SIZE] else _fail(scalars, pos)
-    for k in range(num * about[LIST_WIDTH], about[LIST_SIZE] * about[LIST_WIDTH]):
-        row[about[LIST_COLUMN] + k] = 0
-    row[about[LIST_COUNT]] = num
-    return pos
-
-
-@inner
-def _read_records(program, which, tokens, pos, row, scalars):
-    """Read list `which` of the program, of numbers or of records, into `row`; return the position behind it or -1. An
-    empty one, and one of more items than the row holds, do not match."""
-    about = program.lists[which]
-    column, width = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_WIDTH])
-    between = program.record_separator if width > 1 else program.separator
-    num = np.int64(0)
-    while True:
-        for m in range(width):
-            if m > 0:
-                if not _matches(program.separator, tokens, pos, scalars):
-                    return -1
-                pos += len(program.separator)
-            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
-            if value < 0:
-                if m == 0 and num > 0 and len(between) == 0:
-                    return _end_list(about, pos, num, row, scalars)
-                return _fail(scalars, after)
-            if num >= about[LIST_SIZE]:
-                return _fail(scalars, pos)
-            row[column + num * width + m] = value
-            pos = after
-        num += 1
-        if not _matches(between, tokens, pos, scalars):
-            return _end_list(about, pos, num, row, scalars)
-        pos += len(between)
-
-
 @inlined
 def _read_state(program, which, tokens, pos, reading):
-    """Read list `which` of the program, of numbers, into the state; return as `_read_records` does."""
+    """Read list `which` of the program, of numbers, into the state; return as `read_records` does."""
     about, row = program.lists[which], reading.state
     column, size = np.int64(about[LIST_COLUMN]), np.int64(about[LIST_SIZE])
     num = np.int64(0)
     while True:
-        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+        value, after = read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
             if num > 0 and len(program.separator) == 0:
                 break
-            return _fail(reading.scalars, after)
+            return fail(reading.scalars, after)
         if num >= size:
-            return _fail(reading.scalars, pos)
+            return fail(reading.scalars, pos)
         row[column + num] = value
         num += 1
         pos = after
-        if not _matches(program.separator, tokens, pos, reading.scalars):
+        if not matches(program.separator, tokens, pos, reading.scalars):
             break
         pos += len(program.separator)
-    return _end_list(about, pos, num, row, reading.scalars)
+    return end_list(about, pos, num, row, reading.scalars)
 
 
 @inlined
@@ -245,16 +158,16 @@ def _read_path(program, tokens, pos, reading):
     """Read child indices, the root's 0 first; return the position behind them or -1."""
     count = 0
     while True:
-        value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+        value, after = read_number(program.whole_max, program.runs, tokens, pos)
         if value < 0:
             if count > 0 and len(program.path_separator) == 0:
                 break
-            return _fail(reading.scalars, after)
+            return fail(reading.scalars, after)
         if count < len(reading.path):
             reading.path[count] = value
         count += 1
         pos = after
-        if not _matches(program.path_separator, tokens, pos, reading.scalars):
+        if not matches(program.path_separator, tokens, pos, reading.scalars):
             break
         pos += len(program.path_separator)
     reading.scalars[PATH_SLOT] = count
@@ -264,9 +177,9 @@ def _read_path(program, tokens, pos, reading):
 @inner
 def _read_state_symbol(program, row, tokens, pos, reading):
     """Read a number of the state that has a text; return the position behind it or -1."""
-    value = _find_symbol(program, row, tokens, pos)
+    value = find_symbol(program, row, tokens, pos)
     if value < 0:
-        return _fail(reading.scalars, pos)
+        return fail(reading.scalars, pos)
     reading.state[program.columns[row]] = value
     reading.scalars[STATED] = 1
     return pos + 1
@@ -283,17 +196,17 @@ def read_heading(program, form, root, problem, tokens, pos, reading):
         kind, argument = program.code[pc, 0], program.code[pc, 1]
         if kind == LITERAL:
             if pos >= len(tokens) or tokens[pos] != argument:
-                return np.int64(_fail(reading.scalars, pos)), misquotes
+                return np.int64(fail(reading.scalars, pos)), misquotes
             pos += 1
             continue
         if kind == STATE_SYMBOL:
-            value, after = np.int64(_find_symbol(program, argument, tokens, pos)), pos + 1
+            value, after = np.int64(find_symbol(program, argument, tokens, pos)), pos + 1
             expected = root[program.columns[argument]]
         else:
-            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+            value, after = read_number(program.whole_max, program.runs, tokens, pos)
             expected = root[argument] if kind == STATE_NUMBER else problem[argument]
         if value < 0:
-            return np.int64(_fail(reading.scalars, pos if kind == STATE_SYMBOL else after)), misquotes
+            return np.int64(fail(reading.scalars, pos if kind == STATE_SYMBOL else after)), misquotes
         misquotes |= value != expected
         pos = after
     return np.int64(pos), misquotes
@@ -318,7 +231,7 @@ def read_form(program, form, problem, tokens, pos, reading):
         argument = program.code[pc, 1]
         if kind == LITERAL:
             if pos >= len(tokens) or tokens[pos] != argument:
-                return _fail(reading.scalars, pos)
+                return fail(reading.scalars, pos)
             pos += 1
         elif kind == ACTION_NUMBER or kind == SYMBOL:
             seen = scalars[ACTION_SEEN]
@@ -329,7 +242,7 @@ def read_form(program, form, problem, tokens, pos, reading):
             scalars[STATED] = 1
         elif kind == PROBLEM_LIST or kind == STATE_RECORDS:
             row = reading.problem if kind == PROBLEM_LIST else reading.state
-            pos = _read_records(program, argument, tokens, pos, row, scalars)
+            pos = read_records(program, argument, tokens, pos, row, scalars)
             scalars[STATED] = 1
         elif kind == PATH:
             pos = _read_path(program, tokens, pos, reading)
@@ -337,10 +250,12 @@ def read_form(program, form, problem, tokens, pos, reading):
             pos = _read_history(program, tokens, pos, reading)
         elif kind == STATE_SYMBOL:
             pos = _read_state_symbol(program, argument, tokens, pos, reading)
+        elif kind == VALUE_RECORD:
+            pos = read_value_record(program, argument, problem, tokens, pos, scalars)
         else:
-            value, after = _read_number(program.whole_max, program.runs, tokens, pos)
+            value, after = read_number(program.whole_max, program.runs, tokens, pos)
             if value < 0:
-                return _fail(reading.scalars, after)
+                return fail(reading.scalars, after)
             pos = after
             if kind == DEPTH:
                 scalars[DEPTH_SLOT] = value

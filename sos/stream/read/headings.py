@@ -6,7 +6,8 @@ import numpy as np
 
 from sos.kernels import inlined, inner
 from sos.stream.dialect import program as d
-from sos.stream.read.forms import FURTHEST, HEADING_QUOTES, read_form, read_heading
+from sos.stream.read.forms import read_form, read_heading
+from sos.stream.read.lists import FURTHEST, HEADING_QUOTES
 from sos.trace import KIND, PLAN
 
 FORM_ROOT, FORM_EXPAND, FORM_PLAN, FORM_LAST_END = d.ROOT, d.EXPAND, d.PLAN, d.END_EMPTY

@@ -8,7 +8,7 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.kernels import inlined, inner
-from sos.stream.read.forms import DEPTH_SLOT, HISTORY_SLOT, LEVEL_SLOT, PATH_SLOT
+from sos.stream.read.lists import DEPTH_SLOT, HISTORY_SLOT, LEVEL_SLOT, PATH_SLOT
 from sos.trace import ACTION, PARENT, RANK
 
 UNNAMED = -2  # what a form names that names no node

@@ -105,6 +105,11 @@ class _Reader:
             return self._list(self.program.path_separator, lambda: self._number(_NAMES[kind]), _NAMES[kind])
         if kind in (p.STATE_LIST, p.STATE_RECORDS, p.PROBLEM_LIST):
             return self._items(argument, self.names[kind, argument])
+        if kind == p.VALUE_RECORD:  # or nothing
+            before = len(self.fields)
+            if not self._item(argument, self.names[p.PROBLEM_LIST, argument]):
+                del self.fields[before:]
+            return True
         if kind == p.HISTORY:
             operation = self.program.code[self.program.start[p.OPERATION] : self.program.start[p.OPERATION + 1]]
 
@@ -139,13 +144,23 @@ class _Reader:
 
     def _items(self, which: int, field: str) -> bool:
         """Read a list of numbers or of records."""
-        width = int(self.program.lists[which, p.LIST_WIDTH])
+        records = self.program.lists[which, p.LIST_WIDTH] > 1
+        separator = self.program.record_separator if records else self.program.separator
+        return self._list(separator, lambda: self._item(which, field), field)
+
+    def _item(self, which: int, field: str) -> bool:
+        """Read an item of a list."""
+        width, symbols = (int(self.program.lists[which, column]) for column in (p.LIST_WIDTH, p.LIST_SYMBOLS))
         separator = self.program.separator.tolist()
 
-        def one() -> bool:
-            return all((not k or self._words(separator, field)) and self._number(field) for k in range(width))
+        def part(k: int) -> bool:
+            texts = self.program.symbols[symbols + k] if symbols >= 0 else self.program.symbols[:0]
+            if not (texts >= 0).any():
+                return self._number(field)
+            rest = self.tokens[len(self.fields) : len(self.fields) + 1]
+            return bool(rest) and rest[0] in texts and self._take(1, field)
 
-        return self._list(self.program.record_separator if width > 1 else self.program.separator, one, field)
+        return all((not k or self._words(separator, field)) and part(k) for k in range(width))
 
     def _list(self, separator: np.ndarray, one: Any, field: str) -> bool:
         """Read items with separators between them, at least one; what an item began and did not end is given back."""

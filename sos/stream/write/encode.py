@@ -26,8 +26,18 @@ from sos.stream.dialect.program import (
     STATE_NUMBER,
     STATE_SYMBOL,
     VALUE_NUMBER,
+    VALUE_RECORD,
 )
-from sos.stream.write.fields import depth, put_action, put_history, put_path, put_phrase, put_records, put_state
+from sos.stream.write.fields import (
+    depth,
+    put_action,
+    put_history,
+    put_path,
+    put_phrase,
+    put_record,
+    put_records,
+    put_state,
+)
 from sos.stream.write.space import (
     HISTORY_START,
     HISTORY_STOP,
@@ -139,6 +149,8 @@ def _put_rare(program, field, argument, said, trace, writing, tokens, t):
         return t + 1
     if field == STATE_NUMBER:
         return put_number(np.int64(trace.states[said.state, argument]), program, writing, tokens, t)
+    if field == VALUE_RECORD:
+        return put_record(program, argument, trace.problem, said.value, writing, tokens, t)
     row = trace.problem if field == PROBLEM_LIST else trace.states[said.state]
     return put_records(program, argument, row, writing, tokens, t)
 

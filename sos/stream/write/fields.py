@@ -10,6 +10,7 @@ from sos.stream.dialect.program import (
     LIST_COLUMN,
     LIST_COUNT,
     LIST_SIZE,
+    LIST_SYMBOLS,
     LIST_WIDTH,
     LITERAL,
     OPERATION,
@@ -89,6 +90,33 @@ def put_path(program, nodes, node, leaf, writing, tokens, t):
 
 
 @inner
+def _put_item(program, about, row, place, writing, tokens, t):
+    """Write an item of a list, whose numbers stand in `row` from `place` on."""
+    symbols = np.int64(about[LIST_SYMBOLS])
+    for m in range(about[LIST_WIDTH]):
+        if m > 0:
+            t = _put_separator(program.separator, tokens, t)
+        number = np.int64(row[place + m])
+        if symbols >= 0 and program.symbols[symbols + m, 0] >= 0:
+            tokens[t] = program.symbols[symbols + m, number]
+            t += 1
+        else:
+            t = put_number(number, program, writing, tokens, t)
+    return t
+
+
+@inner
+def put_record(program, which, problem, number, writing, tokens, t):
+    """Write item `number`, from 1 on, of list `which` of the problem; nothing for another number."""
+    about = program.lists[which]
+    num = np.int64(about[LIST_SIZE] if about[LIST_COUNT] < 0 else problem[about[LIST_COUNT]])
+    if number < 1 or number > num:
+        return np.int64(t)
+    place = np.int64(about[LIST_COLUMN]) + (number - 1) * np.int64(about[LIST_WIDTH])
+    return np.int64(_put_item(program, about, problem, place, writing, tokens, t))
+
+
+@inner
 def put_records(program, which, row, writing, tokens, t):
     """Write list `which` of the program, of numbers or of records, from the row that holds it."""
     about = program.lists[which]
@@ -97,11 +125,8 @@ def put_records(program, which, row, writing, tokens, t):
     for k in range(num):
         if k > 0:
             t = _put_separator(program.record_separator if width > 1 else program.separator, tokens, t)
-        for m in range(width):
-            if m > 0:
-                t = _put_separator(program.separator, tokens, t)
-            t = put_number(np.int64(row[place]), program, writing, tokens, t)
-            place += 1
+        t = _put_item(program, about, row, place, writing, tokens, t)
+        place += width
     return t
 
 

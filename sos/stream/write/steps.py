@@ -43,7 +43,7 @@ def steps_of(program: d.Program) -> Steps:
 @cache
 def _compile(code_bytes: bytes, start_bytes: bytes, lists_bytes: bytes) -> Steps:
     code, start = np.frombuffer(code_bytes, np.int32).reshape(-1, 2), np.frombuffer(start_bytes, np.int32)
-    lists = np.frombuffer(lists_bytes, np.int32).reshape(-1, 4).tolist()
+    lists = np.frombuffer(lists_bytes, np.int32).reshape(-1, d.LIST_COLUMNS).tolist()
     forms = [[(int(kind), int(argument)) for kind, argument in code[a:b]] for a, b in pairwise(start)]
     phrase = _phrase(forms[d.GENERATE])
     steps: list[list[int]] = []
@@ -59,7 +59,9 @@ def _compile(code_bytes: bytes, start_bytes: bytes, lists_bytes: bytes) -> Steps
             if any(kind != d.LITERAL for kind, _ in run):
                 changing.append([len(steps), len(pieces), len(pieces) + len(run)])
                 pieces += run
-            steps.append([field, argument, place, len(run), *(lists[argument] if field == d.STATE_LIST else [0] * 4)])
+            steps.append(
+                [field, argument, place, len(run), *(lists[argument][:4] if field == d.STATE_LIST else [0] * 4)]
+            )
         step_start.append(len(steps))
     return Steps(
         np.array(steps, np.int32).reshape(-1),

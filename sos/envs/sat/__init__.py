@@ -1,0 +1,1 @@
+"""3-SAT, searched by DPLL."""
