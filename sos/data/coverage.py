@@ -9,17 +9,18 @@ import numpy as np
 
 from sos.data.streams import Writer
 from sos.data.traces import STRATEGY_DRAW, Drawn, Order, Searcher, choose_strategies
+from sos.envs.protocol import refutable
 from sos.rng import fold, stream_key
 from sos.stream.dialect.compile import Dialect
-from sos.stream.verify import verify_tokens
+from sos.stream.verify import verify, verify_tokens
 from sos.stream.views import FULL, SWAPPED, View
-from sos.trace import SOLVED, VALUE, TraceRows
+from sos.trace import EXHAUSTED, SOLVED, VALUE, Trace, TraceRows
 
 
 class Coverage(NamedTuple):
     """One row per problem. P = problems."""
 
-    solved: np.ndarray  # bool (P,): the search reached the goal
+    solved: np.ndarray  # bool (P,): the search reached the goal, or refutes its problem
     lengths: np.ndarray  # int32 (P,): tokens of the full stream, -1 where it is longer than the limit
     prompts: np.ndarray  # int32 (P,): prompt tokens among them; 0 where there is no stream
     nodes: np.ndarray  # int32 (P,): nodes generated, the root included
@@ -53,6 +54,24 @@ def _ends(rows: TraceRows, num: int) -> np.ndarray:
     return rows.events[rows.offsets[1 : num + 1, 0] - 1, VALUE]
 
 
+def is_answer(env: Any, outcomes: np.ndarray) -> np.ndarray:
+    """Return which `Outcome`s answer a problem, bool (P,): a goal, and a search that is through where problems without
+    a solution are posed."""
+    exhausted = (outcomes == EXHAUSTED) if refutable(env) else np.zeros(len(outcomes), bool)
+    return (outcomes == SOLVED) | exhausted
+
+
+def _answers(env: Any, rows: TraceRows, num: int) -> np.ndarray:
+    """Return which of the first `num` traces solve their problem, bool (num,): a refutation is checked."""
+    ends = _ends(rows, num)
+    solved: np.ndarray = ends == SOLVED
+    for k in np.flatnonzero(is_answer(env, ends) & ~solved):
+        spans = (slice(a, b) for a, b in zip(rows.offsets[k], rows.offsets[k + 1], strict=True))
+        parts = (array[span] for array, span in zip((rows.events, rows.nodes, rows.states), spans, strict=True))
+        solved[k] = verify(env, Trace(rows.problems[k], *parts)).solved
+    return solved
+
+
 def coverage(
     env: Any, strategy: Any, dialect: Dialect, problems: np.ndarray, *, max_tokens: int, max_nodes: int
 ) -> Coverage:
@@ -70,7 +89,7 @@ def coverage(
     writer = Writer(env, View(FULL), dialect, context=max_tokens, max_nodes=max_nodes, seed=0, order=order)
     for rows, searched in _searched(env, strategy, problems, choices, max_nodes):
         numbers = rows.visits[:searched]
-        solved[numbers] = _ends(rows, searched) == SOLVED
+        solved[numbers] = _answers(env, rows, searched)
         nodes[numbers] = np.diff(rows.offsets[: searched + 1, 1])
         chunk, _ = writer.write(rows, searched, 0)
         lengths[chunk.visits] = np.diff(chunk.offsets)

@@ -10,6 +10,7 @@ A file is read whole, and every problem in it is checked before work starts; an 
 
 - `.npy`: whole numbers, (N, P) or any shape whose first axis counts the problems.
 - `.csv`: a header, and a column called as in `COLUMNS`, or else the first one; one called as in `SOLUTIONS` is checked.
+- a format of the environment's own, by its suffix, such as `.cnf` for formulas.
 - anything else: a problem in each line, as it is typed for `problem=`; empty lines and those that begin with # hold
   none.
 """
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.splits import Splits, in_val
-from sos.envs.words import words_of
+from sos.envs.words import Words, words_of
 from sos.errors import UserError, visible
 from sos.files import read_text
 from sos.kernels import kernel
@@ -60,7 +61,7 @@ def read_problems(path: str, env: Any, name: str, sha256: str | None = None) -> 
 @lru_cache(maxsize=4)
 def _read(path: str, _content: str, env: Any, name: str) -> np.ndarray:
     words, rows, places, solutions = words_of(env), [], [], []
-    for entry in _entries(path):
+    for entry in _entries(path, words):
         place = f"{name}={path}{entry.where}"
         try:
             rows.append(words.listed_problem(entry.given))
@@ -77,7 +78,7 @@ def _read(path: str, _content: str, env: Any, name: str) -> np.ndarray:
     return problems
 
 
-def _entries(path: str) -> Iterator[Listed]:
+def _entries(path: str, words: Words) -> Iterator[Listed]:
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
         yield from _arrays(path)
@@ -85,6 +86,11 @@ def _entries(path: str) -> Iterator[Listed]:
     text = read_text(path, MOST_BYTES)
     if suffix == ".csv":
         yield from _table(path, text)
+        return
+    own = words.listed_file(suffix, text, path)
+    if own is not None:
+        for number, given in own:
+            yield Listed(f":{number}", given)
         return
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):

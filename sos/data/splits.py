@@ -25,6 +25,12 @@ SPLITS = ("train", "val", "val_target")
 TRAIN, VAL, VAL_TARGET = range(3)
 MAX_DRAWS = 1_000_000
 SPLIT_SEED = 0
+EITHER, UNSOLVABLE, SOLVABLE, POSED = (
+    -1,
+    0,
+    1,
+    2,
+)  # kinds of problems that are asked for; posed: as the environment does
 NO_LIST = np.zeros((0, 0), np.int32)
 
 
@@ -90,7 +96,8 @@ def sample(env, splits, split, solvable, key, index, problem, work):
     """Write problem `index` of the stream `key` and the split (index into `SPLITS`) into `problem` int32 (P,).
 
     The group is uniform on the split's groups, then the problem is drawn from those of it that belong to the split
-    and are solvable (`solvable` 1), proven unsolvable (0) or either (-1): the published distribution, by rejection.
+    and are `solvable`: `SOLVABLE`, `UNSOLVABLE` or `EITHER`, exactly and by rejection, which is the published
+    distribution. `POSED` is what the environment asks for, by the problem's own key; a list is posed as it is.
     What is there for practice alone is in `train` or nowhere.
     Returns the number of draws, or -1 where `MAX_DRAWS` found none. `work` is the environment's `proof_work()`.
     """
@@ -98,7 +105,8 @@ def sample(env, splits, split, solvable, key, index, problem, work):
     groups = splits.held_out if split == VAL_TARGET else splits.groups
     group = groups[below(problem_key, 0, len(groups))]
     num_listed = len(splits.listed)
-    asks = solvable == 0 or (solvable == 1 and num_listed == 0)  # what is listed is solvable
+    if solvable == POSED:
+        solvable = np.int64(EITHER if num_listed > 0 else environment.posed(env, problem_key))
     for attempt in range(1, MAX_DRAWS + 1):
         if num_listed > 0:
             _copy(splits.listed, below(problem_key, attempt, num_listed), problem)
@@ -109,7 +117,7 @@ def sample(env, splits, split, solvable, key, index, problem, work):
         # The test that fewer draws pass comes first.
         if split == VAL and not in_val(env, splits, problem):
             continue
-        if asks and environment.solvable(env, problem, work) != (solvable == 1):
+        if solvable != EITHER and environment.solvable(env, problem, work) != (solvable == SOLVABLE):
             continue
         if split == TRAIN and in_val(env, splits, problem):
             continue
@@ -125,6 +133,12 @@ def _sample_many(env, splits, split, solvable, key, start, problems, work):
     return len(problems)
 
 
+def kind_asked(env: Any, solvable: int, problem_key: np.uint64) -> str:
+    """Return a word, and a blank behind it, for the kind of problem that `sample` was asked for."""
+    kind = int(environment.posed(env, problem_key)) if solvable == POSED else solvable
+    return {SOLVABLE: "solvable ", UNSOLVABLE: "unsolvable ", EITHER: ""}[kind]
+
+
 def with_group(env: Any, problem: np.ndarray) -> str:
     """Return the end of a message about a problem that names its group, where there are several."""
     group = env.describe_group(problem)
@@ -132,18 +146,19 @@ def with_group(env: Any, problem: np.ndarray) -> str:
 
 
 def sample_problems(
-    env: Any, splits: Splits, split: str, num: int, *, seed: int = 0, start: int = 0, solvable: bool | None = True
+    env: Any, splits: Splits, split: str, num: int, *, seed: int = 0, start: int = 0, solvable: int | None = POSED
 ) -> np.ndarray:
     """Return problems `start` to `start + num` of a split's stream, int32 (num, P).
 
-    Raises ValueError where the environment has no such problem (after a million draws from one group).
+    They are those that the environment poses, or solvable (True), unsolvable (False) or either (None). Raises
+    ValueError where the environment has no such problem (after a million draws from one group).
     """
     problems = np.zeros((num, env.problem_width), np.int32)
-    wanted = -1 if solvable is None else int(solvable)
+    wanted = EITHER if solvable is None else int(solvable)
     key = stream_key(seed, split)
     done = _sample_many(env, splits, SPLITS.index(split), wanted, key, start, problems, env.proof_work())
     if done < num:
-        kind = {1: "solvable ", 0: "unsolvable ", -1: ""}[wanted]
+        kind = kind_asked(env, wanted, fold(key, start + done))
         if len(splits.listed):
             raise UserError(f"data.problems: {MAX_DRAWS} draws brought no {kind}problem of split {split}")
         raise UserError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.data.splits import SPLITS, Splits, sample, with_group
+from sos.data.splits import POSED, SPLITS, Splits, kind_asked, sample, with_group
 from sos.errors import UserError
 from sos.kernels import inlined, inner, kernel
 from sos.rng import fold, permute, stream_key
@@ -154,7 +154,7 @@ def _sample_visits(env, splits, split, order, key, drawn, proof):
     there are."""
     for k in range(len(drawn.indices)):
         drawn.indices[k] = index_of(order, drawn.first + k)
-        if sample(env, splits, split, 1, key, drawn.indices[k], drawn.problems[k], proof) < 0:
+        if sample(env, splits, split, POSED, key, drawn.indices[k], drawn.problems[k], proof) < 0:
             return k
     return len(drawn.indices)
 
@@ -249,7 +249,8 @@ class TraceSource:
         key = stream_key(self.seed, self.split)
         found = _sample_visits(self.env, self.splits, SPLITS.index(self.split), self.order, key, drawn, self._proof)
         if found < size:
-            raise UserError(f"env: split {self.split} has no solvable problem{with_group(self.env, problems[found])}")
+            kind = kind_asked(self.env, POSED, fold(key, indices[found]))
+            raise UserError(f"env: split {self.split} has no {kind}problem{with_group(self.env, problems[found])}")
         choose_strategies(self.strategy, np.uint64(fold(key, STRATEGY_DRAW)), drawn.indices, drawn.choices)
         return drawn
 

@@ -59,7 +59,7 @@ def _check_traces(job: Job) -> Check:
             if len(wrong):
                 name = Error(int(verdict.errors[wrong[0]])).name.lower()
                 raise UserError(f"{where}: the trace of visit {visit} is wrong at event {wrong[0]} ({name})")
-            if verdict.solved != (trace.outcome == Outcome.SOLVED):
+            if (verdict.solved and not verdict.refuted) != (trace.outcome == Outcome.SOLVED):
                 raise UserError(f"{where}: the trace of visit {visit} ends otherwise than it says")
 
     return check
@@ -77,7 +77,7 @@ def _check_streams(job: Job) -> Check:
             if not whole or verdict.errors.any():
                 raise UserError(f"{where}: the stream of visit {visit} does not replay")
             _check_problem(trace.problem, problems[k], f"{where}: the stream of visit {visit}")
-            if verdict.solved != (trace.outcome == Outcome.SOLVED):
+            if (verdict.solved and not verdict.refuted) != (trace.outcome == Outcome.SOLVED):
                 raise UserError(f"{where}: the stream of visit {visit} ends otherwise than it says")
 
     return check

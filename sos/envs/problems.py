@@ -1,12 +1,12 @@
 """What is right for the problems of most environments; a NamedTuple takes these functions as its methods.
 
-`describe_group = problems.no_group` in the body of the class, for example; see `PROBLEMS` in `sos.envs.registry`.
+`@ungrouped` above the class gives it those that it has not; see `PROBLEMS` in `sos.envs.registry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sos.envs import protocol
 from sos.kernels import kernel
 
 Row = Sequence[int] | np.ndarray
+Kind = TypeVar("Kind", bound=type)
 
 
 def no_group(env: Any, problem: Row) -> str:
@@ -44,6 +45,28 @@ def wrong_rows(env: Any, rows: np.ndarray) -> np.ndarray:
     return wrong
 
 
+def check_rows(env: Any, problems: np.ndarray) -> None:
+    """Like `check_problems`, for an environment that takes long to say what it can pose."""
+    if problems.shape[1] != env.problem_width:
+        check_problems(env, problems)  # which says so
+    wrong = np.flatnonzero(wrong_rows(env, problems))
+    if len(wrong):
+        raise ValueError(f"problems[{wrong[0]}] is none of {env.describe()}")
+
+
+@kernel
+def _find_solvable(env, rows, work, found):
+    for r in range(len(rows)):
+        found[r] = protocol.solvable(env, rows[r], work)
+
+
+def which_solvable(env: Any, rows: np.ndarray) -> np.ndarray:
+    """Return bool (R,): which rows int32 (R, P), problems of `env`, have a solution, exactly."""
+    found = np.zeros(len(rows), np.bool_)
+    _find_solvable(env, np.ascontiguousarray(rows, np.int32), env.proof_work(), found)
+    return found
+
+
 def check_problems(env: Any, problems: np.ndarray) -> None:
     """Raise ValueError that names the row unless problems (R, any) are some that `env` can pose."""
     if problems.shape[1] != env.problem_width:
@@ -51,3 +74,17 @@ def check_problems(env: Any, problems: np.ndarray) -> None:
     for number, problem in enumerate(problems):
         if not protocol.can_pose(env, problem):
             raise ValueError(f"problems[{number}] is none of {env.describe()}")
+
+
+def ungrouped(kind: Kind) -> Kind:
+    """Give a NamedTuple whose problems make one group the methods that it does not have itself."""
+    shared = {
+        "groups": property(one_group),
+        "describe_group": no_group,
+        "problem_key": whole_row,
+        "check_problems": check_problems,
+    }
+    for name, method in shared.items():
+        if name not in vars(kind):
+            setattr(kind, name, method)
+    return kind

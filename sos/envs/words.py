@@ -7,7 +7,7 @@ compiled, and a row is an int32 array as in the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -93,6 +93,11 @@ class Words(Protocol):
         is wrong with it."""
         return self.parse_problem(given) if isinstance(given, str) else self.checked_row(given, "what stands there")
 
+    def listed_file(self, suffix: str, text: str, where: str) -> Iterable[tuple[int, list[int]]] | None:
+        """Return (line, numbers) of each problem of a file in a format of the environment's own, by its suffix; None
+        for any other. UserErrors while it is read begin with `where`, the file, and the line."""
+        return None
+
     def wrong_listed(self, problems: np.ndarray, solutions: Sequence[str | None]) -> tuple[int, str] | None:
         """Return the first of the problems (N, P) of a list that should not be posed, and why: one without a solution,
         or another one than the list says, where the environment can tell. None where all are right."""
@@ -168,7 +173,8 @@ class Words(Protocol):
         `{"kind": "grid", "box": [2, 3], "given": [...], "digits": [...]}` with the rows and columns of a box.
         A maze is `{"kind": "maze", "width": 8, "height": 8, "start": 3, "goal": 9, "walls": [...], "cell": 4, "cost":
         1, "estimate": 2}` with cells as numbers, row by row from below; the viewer adds what was said of other cells up
-        to the event that is shown. What is equal in all drawings of a trace is stored once.
+        to the event that is shown. A formula is `{"kind": "clauses", "clauses": [[1, -2, 3], ...], "true": [1, -3]}`, with
+        the literals that are true. What is equal in all drawings of a trace is stored once.
         """
         return None
 

@@ -21,6 +21,7 @@ from sos.config import EvalConfig
 from sos.data.coverage import view_ceiling
 from sos.data.listed import num_in_val
 from sos.files import written_whole
+from sos.judge.answers import answer_metrics
 from sos.judge.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.optima import optima
 from sos.judge.problems import split_problems
@@ -99,6 +100,11 @@ class Evaluation:
         ks = sorted({int(name[5:].partition("/")[0]) for name in self.metrics if name.startswith("pass@")})
         titles = {
             "solved": "solve",
+            "with a solution": "satisfied",
+            "without one": "refuted",
+            "right answer": "answer",
+            "always the same": "answer_majority",
+            "by the cue": "answer_cue",
             "optimal": "optimal",
             "planned": "plan",
             "optimal plans": "plan_optimal",
@@ -192,6 +198,7 @@ def _greedy_metrics(
     """Return the metrics of a split's greedy rollouts, and what its teacher does on the same problems."""
     flops = _flops(asked.model, rollouts)
     found = summarize(judged, asked.system.view.plan, optima(asked.system.env, problems))
+    found |= answer_metrics(asked.system, problems, judged)
     found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
     found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens))
     # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.

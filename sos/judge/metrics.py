@@ -12,7 +12,9 @@ from sos.judge.intervals import mean_interval, wilson
 CEILINGS = ("teacher/", "ceiling/")  # what the search solves, not the model
 ANSWERS = ("solve/", "plan/")  # rates of one greedy answer per problem: by the search, and by the plan behind it
 OPTIMAL = ("optimal/", "plan_optimal/")  # of those answers, the ones of the least cost
-COUNTED = (*ANSWERS, *OPTIMAL, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
+# Where problems without a solution are posed, too; see `sos.judge.answers`.
+KINDS = ("satisfied/", "refuted/", "answer/", "answer_majority/", "answer_cue/")
+COUNTED = (*ANSWERS, *OPTIMAL, *KINDS, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
 CURVE_START = 8  # generated tokens of the first point of a budget curve
 
 

@@ -15,14 +15,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sos.data.coverage import outcomes
+from sos.data.coverage import is_answer, outcomes
 from sos.data.listed import distinct
 from sos.data.splits import SPLITS, evaluation_problems, sample_problems
 from sos.errors import UserError
 from sos.judge.registry import UNSOLVED_BY, registered
 from sos.rng import stream_key
 from sos.system import MAX_TRACE_NODES, System
-from sos.trace import Outcome
 
 UNSOLVED_BY["unsolved"] = lambda system: [system.strategy]
 BLOCK = 1_000  # problems searched at a time, or as many as are wanted
@@ -50,7 +49,7 @@ def split_problems(system: System, split: str, num: int, *, seed: int = 0) -> np
         left = np.ones(len(problems), bool)
         for strategy in strategies:
             found = outcomes(system.env, strategy, problems, key=key, start=start, max_nodes=max_nodes)
-            left &= found != Outcome.SOLVED
+            left &= ~is_answer(system.env, found)
         return left
 
     return _filter(system, num, seed, unsolved_by_all)

@@ -14,7 +14,7 @@ from sos.model.rollout import Rollout
 from sos.stream.codec import DecodeStatus
 from sos.stream.verify import Error, verify_tokens
 from sos.system import System
-from sos.trace import KIND, Event
+from sos.trace import KIND, Event, Outcome, Trace
 
 ERRORS = [error for error in Error if error != Error.NONE]
 MALFORMED, UNFINISHED = "malformed", "unfinished"
@@ -24,10 +24,10 @@ MALFORMED, UNFINISHED = "malformed", "unfinished"
 class Judgement:
     """What the replay of R rollouts found; all arrays are over the rollouts."""
 
-    solved: np.ndarray  # bool (R,): at the first goal, whatever comes after it
+    solved: np.ndarray  # bool (R,): at the first goal, whatever comes after it, or by a refutation
     wrong_goal: np.ndarray  # bool (R,): a goal was claimed, and the first such claim is false
     generated_tokens: np.ndarray  # int32 (R,)
-    tokens_to_goal: np.ndarray  # int32 (R,): generated tokens up to the goal and with it; -1 if not solved
+    tokens_to_goal: np.ndarray  # int32 (R,): generated tokens up to the goal, or a refutation's end; -1 if not solved
     errors: np.ndarray  # int32 (R, len(Error)): events with each Error; column `NONE` counts the right ones
     malformed: np.ndarray  # bool (R,): reading stopped at a token that no form of the dialect allows
     unfinished: np.ndarray  # bool (R,): the budget ran out before the end token
@@ -35,6 +35,8 @@ class Judgement:
     planned: np.ndarray  # bool (R,): by the plan, whatever the search before it says
     cost: np.ndarray  # int64 (R,): of the path to the goal, -1 if not solved; 0 where actions cost nothing
     plan_cost: np.ndarray  # int64 (R,): of the plan, -1 if it is none
+    refuted: np.ndarray  # bool (R,): solved by a proof that there is no solution
+    says: np.ndarray  # int8 (R,): that there is a solution (1), that there is none (0), or neither (-1)
 
     @property
     def num_errors(self) -> np.ndarray:
@@ -45,7 +47,8 @@ class Judgement:
 def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Judgement:
     """Decode and verify the rollouts, rollout r as an answer to `problems[r]` (int32 (R, P)). About 0.1 ms each."""
     num = len(rollouts)
-    solved, wrong_goal, malformed, unfinished, planned = (np.zeros(num, bool) for _ in range(5))
+    solved, wrong_goal, malformed, unfinished, planned, refuted = (np.zeros(num, bool) for _ in range(6))
+    says = np.full(num, -1, np.int8)
     generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
     cost, plan_cost = np.zeros(num, np.int64), np.zeros(num, np.int64)
@@ -53,7 +56,8 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
     for r, (problem, answer) in enumerate(zip(problems, rollouts, strict=True)):
         verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
         kinds = trace.events[:, KIND]
-        solved[r], planned[r] = verdict.solved, verdict.planned
+        solved[r], planned[r], refuted[r] = verdict.solved, verdict.planned, verdict.refuted
+        says[r] = _says(trace)
         cost[r], plan_cost[r] = verdict.cost, verdict.plan_cost
         wrong_goal[r] = not verdict.solved and (kinds == Event.GOAL).any()
         malformed[r] = verdict.status == DecodeStatus.MALFORMED
@@ -66,7 +70,13 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
     counts = generated, to_goal, errors, malformed, unfinished, nodes
-    return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost)
+    return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost, refuted, says)
+
+
+def _says(trace: Trace) -> int:
+    """Return what an answer says of its problem, as `Judgement.says`, with reasons or without."""
+    claims = np.isin(trace.events[:, KIND], (Event.GOAL, Event.PLAN)).any() or trace.outcome == Outcome.SOLVED
+    return 1 if claims else 0 if trace.outcome == Outcome.EXHAUSTED else -1
 
 
 def summarize(judged: Judgement, plan: bool = False, optima: np.ndarray | None = None) -> dict[str, Metric]:

@@ -62,7 +62,9 @@ def _note_events(env, trace, true_states, sound, closing):
             continue
         if kind == GENERATE:
             closing.generation[node] = e
-        elif kind == DEAD_END and environment.proves_dead(env, trace.problem, true_states[node], trace.events[e, VALUE]):
+        elif kind == DEAD_END and environment.proves_dead(
+            env, trace.problem, true_states[node], trace.events[e, VALUE]
+        ):
             closing.closed[node] = True
 
 

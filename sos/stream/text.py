@@ -48,13 +48,21 @@ def annotate(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> st
     for e, (text, mistake) in enumerate(zip(texts, mistakes, strict=True)):
         mark = "→" if e == first else "*" if e in (verdict.goal_event, verdict.plan_event) else " "
         notes = [f"← {mistake}"] if mistake else []
-        notes += ["goal"] if e == verdict.goal_event else ["right plan"] if e == verdict.plan_event else []
+        notes += (
+            [("refuted" if verdict.refuted else "goal")]
+            if e == verdict.goal_event
+            else ["right plan"]
+            if e == verdict.plan_event
+            else []
+        )
         lines.append(f"{mark} {e:>3}  {text:<{width}}  {', '.join(notes)}".rstrip())
 
     result = "not solved"
     if verdict.solved:
         to_goal = starts[verdict.goal_event + 1] - starts[1]
-        result = f"solved with {to_goal} of {len(ids) - starts[1]} generated tokens"
+        result = (
+            f"{'refuted' if verdict.refuted else 'solved'} with {to_goal} of {len(ids) - starts[1]} generated tokens"
+        )
     if (trace.events[:, KIND] == Event.PLAN).any():
         result += f", the plan is {'right' if verdict.planned else 'wrong'}"
     ending = "never ends" if readable else "becomes unreadable"

@@ -16,7 +16,10 @@
 
 With `View.plan` every view of a solved search ends with the plan, the actions from the root to the goal.
 
-A search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it as it is; the
+Where an environment poses problems without a solution, the solution path of an exhausted search is the bare answer: the
+problem and the end. `redundant` says the root again and again before it, and `dose` keeps such a search as a whole.
+
+Another search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it as it is; the
 others ask for the oracle's solution in its place (`NEEDS_SOLUTION`), `dose` with probability 1 - `dose`.
 """
 
@@ -42,6 +45,7 @@ from sos.trace import (
     BUFFER_FULL,
     DEAD_END,
     END,
+    EXHAUSTED,
     EXPAND,
     FLAGS,
     FORCED_FLAG,
@@ -179,6 +183,8 @@ def view_kernel(view, key, env, problem, source, out, work):
     if not solved and view.kind != NO_BACKTRACK:
         if view.kind == DOSE and uniform(key, WHOLE_TRACE) < view.dose:
             return _copy(source, out)
+        if environment.refutable(env) and events[num_events - 1, VALUE] == EXHAUSTED:
+            return _bare_answer(view, source, out)
         return NEEDS_SOLUTION
     if num_events > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
@@ -199,6 +205,24 @@ def view_kernel(view, key, env, problem, source, out, work):
         kept = _num_returns(out)
         work.returns[RETURNS_KEPT] += kept
         work.returns[RETURNS_DROPPED] += _num_returns(source) - kept
+    return OK
+
+
+@inner
+def _bare_answer(view, source, out):
+    """Write the root of an exhausted search and its end, with returns to the root between them where `redundant` is
+    to have as many events as the search."""
+    filler = source.counts[0] - 2 if view.kind == REDUNDANT else 0
+    if filler + 2 > len(out.events):
+        return BUFFER_FULL
+    for c in range(source.nodes.shape[1]):
+        out.nodes[0, c] = source.nodes[0, c]
+    for c in range(source.states.shape[1]):
+        out.states[0, c] = source.states[0, c]
+    out.counts[0], out.counts[1], out.counts[2] = 0, 1, 1
+    add_event(out, EXPAND, 0, 0, 0, 0)
+    _add_filler(out, 0, 0, filler)
+    add_event(out, END, -1, -1, EXHAUSTED, 0)
     return OK
 
 
@@ -326,7 +350,8 @@ def apply_view(view, key, env, problem, oracle, source, out, work):
     status = search(oracle, env, problem, work.search, solution)
     if status != OK:
         return status
-    if solution.events[solution.counts[0] - 1, VALUE] != SOLVED:
+    outcome = solution.events[solution.counts[0] - 1, VALUE]
+    if outcome != SOLVED and not (environment.refutable(env) and outcome == EXHAUSTED):
         return NEEDS_SOLUTION
     kind = view.kind if view.kind == REDUNDANT or view.kind == PLAN_ONLY else SOLUTION_PATH
     return _viewed(View(kind, 0.0, view.plan), key, env, problem, solution, out, work)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
+from sos.envs.protocol import refutable
 from sos.envs.words import Words, words_of
 from sos.stream.codec import DecodeStatus, encode
 from sos.stream.dialect.compile import Dialect
@@ -97,7 +98,7 @@ def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]
         "solved": verdict.solved,
         "goalEvent": verdict.goal_event,
         "planEvent": verdict.plan_event,
-        "ending": _ending(trace, verdict),
+        "ending": _ending(trace, verdict, refutable(env)),
         "kinds": events[:, KIND].tolist(),
         "nodes": events[:, NODE].tolist(),
         "values": events[:, VALUE].tolist(),
@@ -184,9 +185,11 @@ def _rest(status: DecodeStatus, num: int) -> tuple[bool, str, str] | None:
     return False, "ignored", "What follows the end token is ignored."
 
 
-def _ending(trace: Trace, verdict: Verdict) -> str:
+def _ending(trace: Trace, verdict: Verdict, refutable: bool) -> str:
     if trace.outcome == Outcome.SOLVED and not (verdict.solved or verdict.planned):
         return "ends as solved, which it is not"
+    if trace.outcome == Outcome.EXHAUSTED and refutable and not verdict.refuted:
+        return "ends as exhausted, which proves nothing here"
     if trace.outcome is not None:
         return f"ends as {trace.outcome.name.lower()} ({END_WORDS[trace.outcome]})"
     return "never ends" if verdict.status in (DecodeStatus.OK, DecodeStatus.TRUNCATED) else "becomes unreadable"

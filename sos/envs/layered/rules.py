@@ -43,6 +43,7 @@ NODE, PATH_COST = range(2)  # of a state, and of an action
 NONE, LAYERS = range(2)  # heuristics
 
 
+@problems.ungrouped
 class Layered(NamedTuple):
     """The sizes of graphs, their costs, and how many of the possible edges there are."""
 
@@ -118,19 +119,8 @@ class Layered(NamedTuple):
         """The folder of the dialects that are shipped for it."""
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "layered"
 
-    @property
-    def groups(self) -> np.ndarray:
-        return problems.one_group(self)
-
-    def describe_group(self, problem: problems.Row) -> str:
-        return problems.no_group(self, problem)
-
     def check_problems(self, rows: np.ndarray) -> None:
-        if rows.shape[1] != self.problem_width:
-            problems.check_problems(self, rows)  # which says so
-        wrong = np.flatnonzero(problems.wrong_rows(self, rows))
-        if len(wrong):
-            raise ValueError(f"problems[{wrong[0]}] is none of {self.describe()}")
+        problems.check_rows(self, rows)
 
     @property
     def tree_nodes(self) -> int:

@@ -48,6 +48,7 @@ NONE, MANHATTAN = range(2)  # heuristics
 UP, DOWN, LEFT, RIGHT = range(4)  # moves, in the order in which children are generated; up is where y grows
 
 
+@problems.ungrouped
 class Maze(NamedTuple):
     """The size of the grid, how many of every ten cells are walls, and whether a cell is two numbers."""
 
@@ -157,22 +158,8 @@ class Maze(NamedTuple):
         folder = "maze_coordinates" if self.coordinates else "maze"
         return resources.files("sos") / "stream" / "dialect" / "yaml" / folder
 
-    @property
-    def groups(self) -> np.ndarray:
-        return problems.one_group(self)
-
-    def describe_group(self, problem: problems.Row) -> str:
-        return problems.no_group(self, problem)
-
-    def problem_key(self, problem: problems.Row) -> tuple[int, ...]:
-        return problems.whole_row(self, problem)
-
     def check_problems(self, rows: np.ndarray) -> None:
-        if rows.shape[1] != self.problem_width:
-            problems.check_problems(self, rows)  # which says so
-        wrong = np.flatnonzero(problems.wrong_rows(self, rows))
-        if len(wrong):
-            raise ValueError(f"problems[{wrong[0]}] is none of {self.describe()}")
+        problems.check_rows(self, rows)
 
     @property
     def tree_nodes(self) -> int:

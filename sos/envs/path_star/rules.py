@@ -30,6 +30,7 @@ START, TARGET, EDGES = range(3)  # columns of a problem; the edges are the rest
 LABELS, ORDER, ARM, SIZE = range(4)
 
 
+@problems.ungrouped
 class PathStar(NamedTuple):
     """The size of the star, and of the smallest to learn from; 0: as large as any."""
 
@@ -105,16 +106,6 @@ class PathStar(NamedTuple):
     def dialects(self) -> Traversable:
         """The folder of the dialects that are shipped for it."""
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "path_star"
-
-    @property
-    def groups(self) -> np.ndarray:
-        return problems.one_group(self)
-
-    def describe_group(self, problem: problems.Row) -> str:
-        return problems.no_group(self, problem)
-
-    def check_problems(self, rows: np.ndarray) -> None:
-        problems.check_problems(self, rows)
 
     @property
     def tree_nodes(self) -> int:

@@ -37,6 +37,7 @@ from sos.envs.sat.formula import (
     SIGNS,
     TRUE,
     bit,
+    clause_sets,
     first_falsified,
     is_pure,
     is_unit,
@@ -59,6 +60,7 @@ HEURISTICS = ("none", "unit", "pure", "frequent")
 CLASS = 7  # what decides whether a problem is to have a solution takes this element of its key
 
 
+@problems.ungrouped
 class Sat(NamedTuple):
     """How many variables a formula has, clauses for each of them, names to choose from, and the share with a solution;
     -1: as they are drawn."""
@@ -68,9 +70,6 @@ class Sat(NamedTuple):
     ratio: float = 5.0
     num_labels: int = 8
     satisfiable: float = 0.5
-
-    groups = property(problems.one_group)
-    describe_group = problems.no_group
 
     @property
     def most_clauses(self) -> int:
@@ -131,7 +130,7 @@ class Sat(NamedTuple):
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "sat"
 
     def check_problems(self, rows: np.ndarray) -> None:
-        problems.check_problems(self, rows)
+        problems.check_rows(self, rows)
 
     @property
     def tree_nodes(self) -> int:
@@ -316,7 +315,7 @@ def _canonical(env, problem, state, out):
 @implements(protocol.can_pose, Sat)
 def _can_pose(env, problem):
     num = num_clauses(problem)
-    if num < 1 or num > env.most_clauses:
+    if num < 1 or num > len(problem) // CLAUSE_WIDTH:
         return False
     for k in range(CLAUSE_WIDTH * num, len(problem) - 1):
         if problem[k] != 0:
@@ -343,6 +342,19 @@ def _posed(env, key):
     if env.satisfiable < 0:
         return np.int64(-1)
     return np.int64(1 if uniform(fold(key, CLASS), 0) < env.satisfiable else 0)
+
+
+@implements(protocol.cue, Sat)
+def _cue(env, problem):
+    """By how much the signs of the variables are out of balance, summed: the more, the likelier a solution."""
+    total = np.int64(0)
+    for variable in range(1, env.num_labels + 1):
+        balance = np.int64(0)
+        for clause in range(num_clauses(problem)):
+            positive, negative = clause_sets(problem, clause)
+            balance += np.int64((positive & bit(variable)) != 0) - np.int64((negative & bit(variable)) != 0)
+        total += abs(balance)
+    return total
 
 
 @implements(protocol.hash_key, Sat)

@@ -55,6 +55,7 @@ HEURISTICS = ("none", "fewest", "naked", "hidden")
 DEDUCED = 1 << 12  # in a move, beside 16 x number of the cell + digit
 
 
+@problems.ungrouped
 class Sudoku(NamedTuple):
     """The size of the grid, and the range from which the number of clues is drawn: where it is less than a proper
     puzzle can have, no further clue can go."""
@@ -122,19 +123,6 @@ class Sudoku(NamedTuple):
     def dialects(self) -> Traversable:
         """The folder of the dialects that are shipped for it."""
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "sudoku"
-
-    @property
-    def groups(self) -> np.ndarray:
-        return problems.one_group(self)
-
-    def describe_group(self, problem: problems.Row) -> str:
-        return problems.no_group(self, problem)
-
-    def problem_key(self, problem: problems.Row) -> tuple[int, ...]:
-        return problems.whole_row(self, problem)
-
-    def check_problems(self, rows: np.ndarray) -> None:
-        problems.check_problems(self, rows)
 
     @property
     def tree_nodes(self) -> int:

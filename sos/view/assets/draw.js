@@ -1,5 +1,5 @@
 // Drawings of states, as data from the environment. A graph: nodes with their places from 0 to 1, edges, and what is marked.
-// A grid of digits in boxes. A maze, with what the search has said of its cells so far.
+// A grid of digits in boxes. A formula: its clauses, by what an assignment makes of them. A maze, with what the search has said of its cells so far.
 const SIDE = 100;
 const RADIUS = 6;
 const SVG = document.getElementById("view").content.querySelector("svg").namespaceURI;
@@ -68,6 +68,28 @@ function drawMaze({ width, height, start, goal, walls, cell: current }, told) {
   return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": label }, ...cells);
 }
 
+function drawClauses({ clauses, true: literals }) {
+  const held = new Set(literals);
+  const columns = Math.ceil(clauses.length / 12);
+  const [width, height] = [SIDE / columns, SIDE / Math.ceil(clauses.length / columns)];
+  const size = Math.min(height * 0.7, width / 9).toFixed(1);
+  const count = { satisfied: 0, falsified: 0, open: 0 };
+  const lines = clauses.map((clause, k) => {
+    const marks = clause.map((literal) => (held.has(literal) ? "true" : held.has(-literal) ? "false" : "free"));
+    const mark = marks.includes("true") ? "satisfied" : marks.includes("free") ? "open" : "falsified";
+    count[mark] += 1;
+    const parts = clause.flatMap((literal, m) => [
+      ...(m ? [svgElement("tspan", {}, " ∨ ")] : []),
+      svgElement("tspan", { class: marks[m] }, `${literal < 0 ? "¬" : ""}${Math.abs(literal)}`),
+    ]);
+    const [row, column] = [Math.floor(k / columns), k % columns];
+    const place = { x: (width * (column + 0.5)).toFixed(1), y: (height * (row + 0.5)).toFixed(1) };
+    return svgElement("text", { ...place, class: `clause ${mark}`, style: `font-size: ${size}px` }, ...parts);
+  });
+  const words = `formula: ${count.satisfied} clauses are true, ${count.falsified} falsified, ${count.open} open`;
+  return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": words }, ...lines);
+}
+
 function draw(drawing, told) {
-  return { graph: drawGraph, grid: drawGrid, maze: drawMaze }[drawing.kind](drawing, told);
+  return { graph: drawGraph, grid: drawGrid, maze: drawMaze, clauses: drawClauses }[drawing.kind](drawing, told);
 }
