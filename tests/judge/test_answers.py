@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,12 +85,12 @@ def test_a_false_answer_is_not_right(system: System, problems: np.ndarray) -> No
     given = answers(system, problems, "solution_path")
     none = given[int(np.flatnonzero(~solvable)[0])]
     end = none.tokens[none.num_prompt :]
-    said = [answer._replace(tokens=np.concatenate([answer.tokens[: answer.num_prompt], end])) for answer in given]
+    said = [replace(answer, tokens=np.concatenate([answer.tokens[: answer.num_prompt], end])) for answer in given]
     judged = judge(system, problems, said)
     assert not judged.solved.any()
     assert (judged.says == 0).all()
     assert answer_metrics(system, problems, judged)["answer"].value == 1 - solvable.mean()
-    cut = [answer._replace(tokens=answer.tokens[:-1], finished=False) for answer in given]
+    cut = [replace(answer, tokens=answer.tokens[:-1], finished=False) for answer in given]
     judged = judge(system, problems, cut)
     # Without its end a path still claims its goal, and the bare answer's word alone is none yet.
     assert np.array_equal(judged.says == 1, solvable)
