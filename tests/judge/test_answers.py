@@ -89,7 +89,7 @@ def test_a_false_answer_is_not_right(system: System, problems: np.ndarray) -> No
     judged = judge(system, problems, said)
     assert not judged.solved.any()
     assert (judged.says == 0).all()
-    assert answer_metrics(system, problems, judged)["answer"].value == 1 - solvable.mean()
+    assert answer_metrics(system, problems, judged)["answer"].value == (~solvable).mean()
     cut = [replace(answer, tokens=answer.tokens[:-1], finished=False) for answer in given]
     judged = judge(system, problems, cut)
     # Without its end a path still claims its goal, and the bare answer's word alone is none yet.
