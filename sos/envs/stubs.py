@@ -1,4 +1,4 @@
-"""How kernels find an environment's implementation of what `sos.envs.protocol` asks for, by the type of its NamedTuple."""
+"""How kernels find what an environment implements of `sos.envs.protocol`: by the type of its NamedTuple."""
 
 from __future__ import annotations
 

@@ -173,8 +173,8 @@ class Words(Protocol):
         `{"kind": "grid", "box": [2, 3], "given": [...], "digits": [...]}` with the rows and columns of a box.
         A maze is `{"kind": "maze", "width": 8, "height": 8, "start": 3, "goal": 9, "walls": [...], "cell": 4, "cost":
         1, "estimate": 2}` with cells as numbers, row by row from below; the viewer adds what was said of other cells up
-        to the event that is shown. A formula is `{"kind": "clauses", "clauses": [[1, -2, 3], ...], "true": [1, -3]}`, with
-        the literals that are true. What is equal in all drawings of a trace is stored once.
+        to the event that is shown. A formula is `{"kind": "clauses", "clauses": [[1, -2, 3], ...], "true": [1, -3]}`,
+        with the literals that are true. What is equal in all drawings of a trace is stored once.
         """
         return None
 

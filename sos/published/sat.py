@@ -1,8 +1,8 @@
 """The published words of 3-SAT searches (Yang et al. 2025, arXiv 2503.14337, chr26195/PENCIL), to and from the dialect
 `compact`.
 
-The search is ours with `search.heuristic=unit`: the first unit clause, else the lowest variable that is left, true first.
-What differs is the wording. A call restates what is left of the formula, and is returned from with its answer:
+The search is ours with `search.heuristic=unit`: the first unit clause, else the lowest variable that is left, true
+first. What differs is the wording. A call restates what is left of the formula, and is returned from with its answer:
 
 | | `compact` | published |
 | --- | --- | --- |

@@ -78,7 +78,6 @@ TEXT = f"{naive.published_formula(SMALL)} <|endofprompt|> {naive.published(SMALL
         ("Try 2", "Guess 2", "is no clause"),
         ("Try 2 = True", "Try two = True", "'two' is no number"),
         ("( 1 ∨ 2 ∨ 3 )", "( 1 ∨ ∨ 3 )", "is no clause"),
-        ("[SEP] Answer: False [RETURN]", "", "is not what is left"),
         (
             "[CALL] Question: ( 2 ∨ 3 )",
             "[CALL] Question: ( 2 ∨ 3 ) Try 3 = True [CALL] Question: ( 2 ∨ 3 )",

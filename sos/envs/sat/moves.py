@@ -1,4 +1,4 @@
-"""What DPLL does next: the unit clause that it follows, the pure literal that it sets, the variable that it branches on.
+"""What DPLL does next: the unit clause it follows, the pure literal it sets, or the variable it branches on.
 
 `masks` are the clauses as in `sos.envs.sat.formula.load_masks`, `num` of them.
 """

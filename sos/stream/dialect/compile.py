@@ -308,11 +308,9 @@ def _assemble(
     longest = 0
     list_size = MAX_TOKENS_PER_NUMBER + max(len(s) for s in separators)
     operation_size = MAX_TOKENS_PER_NUMBER * (len(pieces.get("operation", [])) + 1)
-    all_lists = lists(env)
-    longest_list = max((field.size * field.width for field in all_lists), default=0) * list_size
+    longest_list = max((field.size * field.width for field in lists(env)), default=0) * list_size
     sizes = {
-        **dict.fromkeys((STATE_LIST, STATE_RECORDS, PROBLEM_LIST), longest_list),
-        VALUE_RECORD: max((field.width for field in all_lists), default=0) * list_size,
+        **dict.fromkeys((STATE_LIST, STATE_RECORDS, PROBLEM_LIST, VALUE_RECORD), longest_list),
         PATH: (env.max_depth + 2) * list_size,
         HISTORY: env.max_depth * (operation_size + list_size),
     }

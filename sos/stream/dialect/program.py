@@ -34,8 +34,8 @@ END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION, BEGIN_SEARCH, BEGIN
 LITERAL, PROBLEM_NUMBER, ACTION_NUMBER, VALUE_NUMBER, SYMBOL, STATE_LIST, PATH, DEPTH, HISTORY = range(9)
 STATE_NUMBER, PROBLEM_LIST, STATE_RECORDS, LEVEL, STATE_SYMBOL, VALUE_RECORD = range(9, 15)
 NUM_KINDS = 15
-# Columns of `Program.lists`, see `sos.envs.protocol.Field`; the last one is the first of the rows of `Program.symbols` for
-# the numbers of an item, -1 where none has a text.
+# Columns of `Program.lists`, see `sos.envs.protocol.Field`; the last one is the first of the rows of `Program.symbols`
+# for the numbers of an item, -1 where none has a text.
 LIST_COLUMN, LIST_SIZE, LIST_COUNT, LIST_WIDTH, LIST_SYMBOLS = range(5)
 LIST_COLUMNS = 5
 MAX_TOKENS_PER_NUMBER = 10

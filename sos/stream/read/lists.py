@@ -114,8 +114,10 @@ def _read_item(program, about, problem, place, tokens, pos):
 
 @inner
 def read_value_record(program, which, problem, tokens, pos, scalars):
-    """Read an item of list `which` of the problem, or none, and take its number, from 1 on, for the value: 0 for none, and
-    one that no item can have for an item that is not there. Return the position behind it or -1. O(items)."""
+    """Read an item of list `which` of the problem, or none, and take its number, from 1 on, for the value.
+
+    0 stands for none, and a number that no item can have for one that is not there. Return the position behind it or
+    -1. O(items)."""
     about = program.lists[which]
     num = np.int64(about[LIST_SIZE] if about[LIST_COUNT] < 0 else problem[about[LIST_COUNT]])
     place, number = np.int64(about[LIST_COLUMN]), np.int64(0)
