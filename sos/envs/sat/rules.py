@@ -134,8 +134,8 @@ class Sat(NamedTuple):
 
     @property
     def tree_nodes(self) -> int:
-        """The nodes of a tree in which every variable has both values."""
-        return int(2 ** (self.max_variables + 1) - 1)
+        """The nodes of a tree in which every name is a variable, and has both values."""
+        return int(2 ** (self.num_labels + 1) - 1)
 
     def describe(self) -> str:
         """Return what problems are drawn from, in words."""
