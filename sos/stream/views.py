@@ -19,7 +19,7 @@ With `View.plan` every view of a solved search ends with the plan, the actions f
 Where an environment poses problems without a solution, the solution path of an exhausted search is the bare answer:
 the problem and the end. `redundant` says the root again and again before it, and `dose` keeps a search as a whole.
 
-Another search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it as it is; the
+Another search that ended without a goal has no solution path. `full`, `no_backtrack` and `swapped` show it; the
 others ask for the oracle's solution in its place (`NEEDS_SOLUTION`), `dose` with probability 1 - `dose`.
 """
 
