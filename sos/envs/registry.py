@@ -21,6 +21,7 @@ from sos.envs.countdown.config import CountdownConfig
 from sos.envs.layered.config import LayeredConfig
 from sos.envs.maze.config import MazeConfig
 from sos.envs.path_star.config import PathStarConfig
+from sos.envs.sokoban.config import SokobanConfig
 from sos.envs.sudoku.config import SudokuConfig
 from sos.schema.registry import Registry, Unfit
 
@@ -133,3 +134,4 @@ register_environment("path_star", PathStarConfig, "sos.envs.path_star.rules:Path
 register_environment("layered", LayeredConfig, "sos.envs.layered.rules:Layered")
 register_environment("sudoku", SudokuConfig, "sos.envs.sudoku.rules:Sudoku")
 register_environment("maze", MazeConfig, "sos.envs.maze.rules:Maze")
+register_environment("sokoban", SokobanConfig, "sos.envs.sokoban.rules:Sokoban")
