@@ -34,7 +34,10 @@ def to_published(env: Sokoban, trace: Trace) -> tuple[str, str]:
     docks = set(_cells(env, trace.problem[env.docks_column : env.walls_column]))
     nodes = [int(node) for node in trace.events[:, NODE]]
     told: list[str] = []
+    alone = (trace.events[:, KIND] == Event.PLAN).any() and not (trace.events[:, KIND] == Event.GENERATE).any()
     for kind, node in zip(trace.events[:, KIND], nodes, strict=True):
+        if alone and kind == Event.EXPAND:
+            continue  # a plan without a search
         if kind == Event.PLAN:
             told += [f"plan {_said(env, trace.problem[1:2])}"] * (not told or not told[-1].startswith("plan"))
             told.append(f"plan {_said(env, trace.nodes[node, ACTION : ACTION + 1])}")
@@ -108,7 +111,9 @@ class _Reader:
     def __init__(self, env: Sokoban, kinds: dict[str, list[int]]) -> None:
         self.env, self.start = env, kinds["worker"][0] if kinds["worker"] else -1
         self.docks, self.boxes = set(kinds["dock"]), frozenset(kinds["box"])
-        self.created: dict[str, frozenset[int]] = {}  # the words of a state -> its boxes
+        # The words of a state -> the boxes of those that were created and not closed: states that differ in which docks
+        # are full may share their words. Of these the one with the lesser boxes is closed first, as published.
+        self.created: dict[str, list[list[int]]] = {}
         self.closed = self.start, self.boxes  # the state that was closed last
 
     def told(self, words: Iterator[str]) -> Iterator[str]:
@@ -126,7 +131,7 @@ class _Reader:
                 if word in first:  # the root's are no events of their own
                     if (worker, off) != (self.start, self.boxes - self.docks):
                         raise UserError(f"a search begins with {word} of another state than the level's")
-                    self.created[f"{worker} {sorted(off)} {facts}"] = self.boxes
+                    self._remember(worker, off, facts, self.boxes)
                 else:
                     yield self._create(worker, off, facts) if word == "create" else self._close(worker, off, facts)
             else:
@@ -155,16 +160,22 @@ class _Reader:
         if worker in boxes:
             boxes = boxes - {worker} | {2 * worker - before}
         # Other boxes than these are the stream's mistake, which its next visit makes.
-        self.created[f"{worker} {sorted(off)} {facts}"] = boxes if boxes - self.docks == off else off
+        self._remember(worker, off, facts, boxes if boxes - self.docks == off else off)
         return f"{worker} {facts} ,"
 
+    def _remember(self, worker: int, off: frozenset[int], facts: str, boxes: frozenset[int]) -> None:
+        waiting = self.created.setdefault(f"{worker} {sorted(off)} {facts}", [])
+        if sorted(boxes) not in waiting:
+            waiting.append(sorted(boxes))
+            waiting.sort()
+
     def _close(self, worker: int, off: frozenset[int], facts: str) -> str:
-        said = f"{worker} {sorted(off)} {facts}"
-        if said not in self.created:
+        waiting = self.created.get(f"{worker} {sorted(off)} {facts}")
+        if not waiting:
             raise UserError(
                 f"a state is closed that was not created: worker at cell {worker}, cost and estimate {facts}"
             )
-        boxes = self.created[said]
+        boxes = frozenset(waiting.pop(0))
         self.closed = worker, boxes
         end = " !" if boxes == self.docks else ""
         return f"> {worker} : {' '.join(map(str, sorted(boxes)))} : {facts}{end}"

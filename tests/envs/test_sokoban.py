@@ -282,7 +282,7 @@ def test_searches_are_the_oracles(env: Sokoban) -> None:
 
 def told(places: naive.Places, found: Any, event: tuple[int, int, int]) -> tuple[int, int, int]:
     """Return an event of the oracle's search, where a dead end quotes the first box that is stuck."""
-    kind, node, value = event
+    kind, node, _ = event
     if kind != Event.DEAD_END:
         return event
     level = places.level

@@ -111,7 +111,7 @@ def judged(env: Sokoban, trace: Trace) -> Verdict:
 @pytest.mark.parametrize("env", ENVS)
 def test_streams_of_all_searches_and_views_read_back(env: Sokoban) -> None:
     dialect, tried, kinds = dialect_of(env), 0, set()
-    for row in problems_of(env, plain(8, 1)):
+    for row in problems_of(env, plain(4, 1)):
         for strategy in SEARCHES:
             trace = run_search(strategy, env, row, env.tree_nodes)
             for view in range(len(VIEWS) - 1):
@@ -128,7 +128,7 @@ def test_streams_of_all_searches_and_views_read_back(env: Sokoban) -> None:
                 assert len(places(dialect, env, tokens)) == len(tokens)
                 kinds |= set(shown.events[:, KIND].tolist())
                 tried += 1
-    assert tried == plain(8, 1) * len(SEARCHES) * (len(VIEWS) - 1)
+    assert tried == plain(4, 1) * len(SEARCHES) * (len(VIEWS) - 1)
     missing = set(Event) - kinds
     assert missing <= (set() if env.show_dead_ends and plain(True, False) else {Event.DEAD_END, Event.BACKTRACK})
 

@@ -37,7 +37,9 @@ def records(reference: Path, file: str) -> list[dict[str, Any]]:
 
 
 def searched(env: Sokoban, row: np.ndarray, view: str = "full") -> Trace:
-    return view_trace(View(VIEWS.index(view), 1.0, True), env, run_search(AStar(1), env, row, env.tree_nodes))
+    return view_trace(
+        View(VIEWS.index(view), 1.0, True), env, run_search(AStar(1, max_nodes=100_000), env, row, env.tree_nodes)
+    )
 
 
 def verdict_of(env: Sokoban, row: np.ndarray, text: str) -> Verdict:
@@ -131,7 +133,7 @@ def test_words_read_back() -> None:
         ),
         (("wall 0 0", "wall 0 9"), "'9' stands where a coordinate below 6 should"),
         (("close worker 3 1", "close worker 1 1"), "a search begins with close of another state than the level's"),
-        ((" c0 c", " c0 x"), "a state is closed that was not created|begins with"),
+        (("close worker 2 1", "close worker 2 4"), "a state is closed that was not created: worker at cell 26"),
         (("plan 3 1", "plan 1 1"), "a plan begins at cell 7, and the worker at 9"),
     ],
 )
@@ -140,8 +142,7 @@ def test_words_that_cannot_be_read_are_refused(changed: tuple[str, str], message
     level = naive.level_of(["######", "#  @.#", "# $  #", "#    #", "##   #", "######"])
     text = " ".join(to_published(env, searched(env, row_of(env, level))))
     assert from_published(env, text)
-    if changed[0] == " c0 c":
-        changed = (" c0 c", " c1 c")
+    assert changed[0] in text
     with pytest.raises(UserError, match=message):
         from_published(env, text.replace(changed[0], changed[1], 1))
 
