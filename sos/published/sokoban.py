@@ -8,9 +8,9 @@ children nor what decides between equal nodes. The words:
     close worker x y box x y ... cG cH
     plan x y
 
-Walls are all of them, each kind of cell is in the order of x and then y, and a plan is the cells of the worker, the first
-included. A step names the boxes that are on no dock, so that it does not say a whole state: which docks are full is known
-from what was created before. A template says a state whole; hence these functions.
+Walls are all of them, each kind of cell is in the order of x and then y, and a plan is the cells of the worker, the
+first included. A step names the boxes that are on no dock, so that it does not say a whole state: which docks are
+full is known from what was created before. A template says a state whole; hence these functions.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ Cell = tuple[int, int]
 
 
 def to_published(env: Sokoban, trace: Trace) -> tuple[str, str]:
-    """Return the prompt and the answer that tell a trace of steps: its search, if it has one, and its plan, if it is told
-    one. Raises UserError where actions are pushes, and for an event that the published words cannot say."""
+    """Return the prompt and the answer that tell a trace of steps: its search, and its plan, where it has them. Raises UserError where actions are pushes, and for an event that the published words cannot say."""
     if env.pushes:
         raise UserError("env.pushes=true: the published words tell steps")
     docks = set(_cells(env, trace.problem[env.docks_column : env.walls_column]))
@@ -75,8 +74,8 @@ def _is_border(env: Sokoban, cell: int) -> bool:
 
 
 def from_published(env: Sokoban, text: str) -> str:
-    """Return a published prompt and answer as a stream of the dialect `compact` with a plan, without `<bos>` and `<eos>`:
-    what it says, right or wrong. Raises UserError for words that cannot be read, for a search or a plan that does not
+    """Return a published prompt and answer as a stream of the dialect `compact` with a plan, without its first and last
+    mark: what it says, right or wrong. Raises UserError for words that cannot be read, for a search or a plan that does not
     begin at the start, and where a state is closed that was not created."""
     words = iter(text.split())
     prompt, kinds = _read_prompt(env, words)

@@ -17,7 +17,8 @@ from sos.config import Config
 from sos.data.splits import make_splits, sample_problems
 from sos.envs import protocol
 from sos.envs.sokoban.config import SokobanConfig
-from sos.envs.sokoban.rules import NO_ESTIMATE, Sokoban
+from sos.envs.sokoban.moves import NO_ESTIMATE
+from sos.envs.sokoban.rules import Sokoban
 from sos.envs.words import words_of
 from sos.errors import UserError
 from sos.judge.optima import optima

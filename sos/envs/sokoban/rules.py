@@ -1,10 +1,10 @@
 """Sokoban: boxes are to be pushed onto docks (levels and search of Lehnert et al. 2024, arXiv 2402.14083).
 
-A worker steps to one of four neighbours; a box that stands there is pushed on, if what is behind it is free. It is never
-pulled, so that some pushes cannot be made up for. A step costs 1, or with `pushes` a push, before which the worker may
-walk. Levels are drawn as published: walls inside in any cells, boxes two steps away from the wall around, and a worker
-and docks on cells of their own; those without a solution are left out. A level with all its turns and reflections is in
-one split, wherever its worker stands.
+A worker steps to one of four neighbours; a box that stands there is pushed on, if what is behind it is free. It is
+never pulled, so that some pushes cannot be made up for. A step costs 1, or with `pushes` a push, before which the
+worker may walk. Levels are drawn as published: walls inside in any cells, boxes two steps away from the wall around,
+and a worker and docks on cells of their own; those without a solution are left out. A level with all its turns and
+reflections is in one split, wherever its worker stands.
 
 Rows: problem = [shape, worker, boxes, docks, walls inside, number of these] with all cells of a kind in order and zeros
 behind the walls, state = [worker, boxes, cost, estimate], action = [cell that the worker steps to, cost, estimate], or
@@ -13,9 +13,9 @@ The cost is that of the way to the state; the estimate is the sum, over the boxe
 to the nearest dock that has no box (or to the nearest of all: `open_docks`). The former can fall by more than a step
 costs, so that a search may have to visit a state again.
 
-What can never be moved is left out as published: a step that takes a box off docks beside walls on both axes is no step
-of a search, and has no true estimate. With `show_dead_ends` it is a step, and the state is dead where a box on no dock is
-frozen; the dead end quotes the box.
+What can never be moved is left out as published: a step that takes a box off docks beside walls on both axes is no
+step of a search, and has no true estimate. With `show_dead_ends` it is a step, and the state is dead where a box on
+no dock is frozen; the dead end quotes the box.
 """
 
 from __future__ import annotations
@@ -36,31 +36,26 @@ from sos.envs.sokoban.level import (
     BOXES_UNIT,
     WIDTH_UNIT,
     WORKER,
-    are_beside,
     beside,
-    bit,
-    blocked,
     cells_of,
     docks_of,
     draw_level,
-    estimate_of,
     first_of,
     frozen,
     has_cell,
     hash_level,
-    inside_of,
     is_level,
     put_cells,
     reached,
     shape_of,
     walls_of,
 )
+from sos.envs.sokoban.moves import NO_ESTIMATE, claimed, cost_column, fact_column, facts_of, stepped, told_estimate
 from sos.envs.sokoban.proof import fewest, new_proof_work
-from sos.kernels import inlined, inner
+from sos.kernels import inner
 from sos.rng import fold
 
 NONE, DOCKS = range(2)  # heuristics
-NO_ESTIMATE = -1  # of a state that is lost, where such states are left out
 WALL_SET, DOCK_SET = range(2)  # of the scratch
 
 
@@ -218,33 +213,14 @@ class Sokoban(NamedTuple):
 # States
 
 
-@inlined
-def _cost_column(env):
-    return 1 + env.boxes
-
-
-@inlined
-def _fact_column(env):
-    """Return the column of an action's cost; its estimate is behind."""
-    return 2 if env.pushes else 1
-
-
-@inner
-def _estimate(env, walls, boxes, docks):
-    """Return the estimate that is told of a state."""
-    if not env.show_dead_ends and blocked(env, walls, boxes & inside_of(env) & ~(walls | docks)) != 0:
-        return np.int64(NO_ESTIMATE)
-    return estimate_of(env, boxes, docks)
-
-
 @implements(protocol.root_state, Sokoban)
 def _root_state(env, problem, state):
     boxes = cells_of(problem, np.int64(BOXES), env.boxes)
     state[0] = problem[WORKER]
     put_cells(boxes, state, np.int64(1), env.boxes)
-    state[_cost_column(env)] = 0
-    state[_cost_column(env) + 1] = max(
-        np.int64(0), _estimate(env, walls_of(env, problem), boxes, docks_of(env, problem))
+    state[cost_column(env)] = 0
+    state[cost_column(env) + 1] = max(
+        np.int64(0), told_estimate(env, walls_of(env, problem), boxes, docks_of(env, problem))
     )
 
 
@@ -268,7 +244,7 @@ def _frozen_in(env, problem, state):
 def _witness(env, problem, state):
     """A goal is told with its cost, a dead end with a box."""
     found = first_of(_frozen_in(env, problem, state))
-    return state[_cost_column(env)] if found < 0 else found
+    return state[cost_column(env)] if found < 0 else found
 
 
 @implements(protocol.proves_dead, Sokoban)
@@ -278,7 +254,7 @@ def _proves_dead(env, problem, state, value):
 
 @implements(protocol.path_cost, Sokoban)
 def _path_cost(env, problem, state):
-    return state[_cost_column(env)]
+    return state[cost_column(env)]
 
 
 @implements(protocol.canonical, Sokoban)
@@ -306,22 +282,10 @@ def _prepare(env, kind, problem, scratch):
     scratch[DOCK_SET] = docks_of(env, problem)
 
 
-@inlined
-def _stepped(env, walls, boxes, worker, direction):
-    """Return the boxes after a step, or -1 where there is no room for it."""
-    to = worker + beside(env, direction)
-    if has_cell(walls, to):
-        return np.int64(-1)
-    if not has_cell(boxes, to):
-        return boxes
-    behind = to + beside(env, direction)
-    return np.int64(-1) if has_cell(walls | boxes, behind) else boxes & ~bit(to) | bit(behind)
-
-
 @implements(protocol.successors, Sokoban)
 def _successors(env, kind, problem, scratch, state, moves, values):
     """A move is a direction; with `pushes`, the cell of the box times 4 is added to it."""
-    if state[_cost_column(env)] >= env.max_steps:
+    if state[cost_column(env)] >= env.max_steps:
         return np.int64(0)
     walls, docks, worker = scratch[WALL_SET], scratch[DOCK_SET], np.int64(state[0])
     boxes = cells_of(state, np.int64(1), env.boxes)
@@ -335,10 +299,10 @@ def _successors(env, kind, problem, scratch, state, moves, values):
                 move += 4 * np.int64(state[1 + k])
                 if not has_cell(area, stands):
                     continue
-            after = _stepped(env, walls, boxes, stands, direction)
+            after = stepped(env, walls, boxes, stands, direction)
             if after == -1:
                 continue
-            told = _estimate(env, walls, after, docks)
+            told = told_estimate(env, walls, after, docks)
             if told == NO_ESTIMATE:
                 continue
             moves[num] = move
@@ -352,58 +316,36 @@ def _make_child(env, problem, state, move, action, child):
     walls, docks = walls_of(env, problem), docks_of(env, problem)
     boxes, direction = cells_of(state, np.int64(1), env.boxes), np.int64(move) % 4
     worker = np.int64(move) // 4 - beside(env, direction) if env.pushes else np.int64(state[0])
-    after, to = _stepped(env, walls, boxes, worker, direction), worker + beside(env, direction)
+    after, to = stepped(env, walls, boxes, worker, direction), worker + beside(env, direction)
     action[0] = to
     if env.pushes:
         action[1] = to + beside(env, direction)
-    action[_fact_column(env)] = state[_cost_column(env)] + 1
-    action[_fact_column(env) + 1] = _estimate(env, walls, after, docks)
+    action[fact_column(env)] = state[cost_column(env)] + 1
+    action[fact_column(env) + 1] = told_estimate(env, walls, after, docks)
     child[0] = to
     put_cells(after, child, np.int64(1), env.boxes)
     for k in range(2):
-        child[_cost_column(env) + k] = action[_fact_column(env) + k]
-
-
-@inlined
-def _claimed(env, state, action):
-    """Return from where the worker moves, where to, where a box goes that stands there, and whether these are three
-    cells in a row."""
-    if env.pushes:
-        to, behind = np.int64(action[0]), np.int64(action[1])
-        return 2 * to - behind, to, behind, are_beside(env, to, behind)
-    worker, to = np.int64(state[0]), np.int64(action[0])
-    return worker, to, 2 * to - worker, are_beside(env, worker, to)
-
-
-@inlined
-def _facts_of(env, problem, state, action):
-    """Return what an action costs together with the way to it, the estimate behind it, and the boxes then."""
-    boxes = cells_of(state, np.int64(1), env.boxes)
-    _, to, behind, near = _claimed(env, state, action)
-    if near and has_cell(boxes, to):
-        boxes = boxes & ~bit(to) | bit(behind)
-    told = _estimate(env, walls_of(env, problem), boxes, docks_of(env, problem))
-    return np.int64(state[_cost_column(env)]) + 1, told, boxes
+        child[cost_column(env) + k] = action[fact_column(env) + k]
 
 
 @implements(protocol.complete, Sokoban)
 def _complete(env, problem, state, action):
-    cost, told, _ = _facts_of(env, problem, state, action)
-    action[_fact_column(env)] = cost
-    action[_fact_column(env) + 1] = max(told, np.int64(0))
+    cost, told, _ = facts_of(env, problem, state, action)
+    action[fact_column(env)] = cost
+    action[fact_column(env) + 1] = max(told, np.int64(0))
 
 
 @implements(protocol.judge, Sokoban)
 def _judge(env, problem, state, action, child):
     """A cell that is no neighbour, and a box that is not there, are not held; a wall in the way, a box that cannot be
     pushed or reached, and a cost above the limit are illegal."""
-    cost, told, after = _facts_of(env, problem, state, action)
-    worker, to, behind, near = _claimed(env, state, action)
+    cost, told, after = facts_of(env, problem, state, action)
+    worker, to, behind, near = claimed(env, state, action)
     boxes, walls = cells_of(state, np.int64(1), env.boxes), walls_of(env, problem)
     child[0] = to
     put_cells(after, child, np.int64(1), env.boxes)
     for k in range(2):
-        child[_cost_column(env) + k] = action[_fact_column(env) + k]
+        child[cost_column(env) + k] = action[fact_column(env) + k]
     if not near or (env.pushes and not has_cell(boxes, to)):
         return protocol.NOT_HELD
     pushed = has_cell(boxes, to)
@@ -411,7 +353,7 @@ def _judge(env, problem, state, action, child):
         return protocol.ILLEGAL
     if env.pushes and not has_cell(reached(env, walls, boxes, np.int64(state[0])), worker):
         return protocol.ILLEGAL
-    true = action[_fact_column(env)] == cost and action[_fact_column(env) + 1] == told
+    true = action[fact_column(env)] == cost and action[fact_column(env) + 1] == told
     return protocol.HOLDS if true else protocol.WRONG_RESULT
 
 

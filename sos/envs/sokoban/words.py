@@ -1,8 +1,8 @@
 """Sokoban in words and as a drawing: cells by x and y from the upper left, and levels as people draw them.
 
-A level is drawn with `#` for a wall, `.` for a dock, `$` for a box, `*` for a box on a dock, `@` for the worker, `+` for
-the worker on a dock and a blank (or `-` or `_`) for what is free, row by row; where it is one line, rows stand apart by
-`|`.
+A level is drawn with `#` for a wall, `.` for a dock, `$` for a box, `*` for a box on a dock, `@` for the worker, `+`
+for the worker on a dock and a blank (or `-` or `_`) for what is free, row by row; where it is one line, rows stand
+apart by `|`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MARKS = {"#": "wall", ".": "dock", "$": "box", "*": "box dock", "@": "worker", "
 
 @words_for(Sokoban)
 class SokobanWords(Words):
-    """A state is where the worker and the boxes are, with the cost of the way there and the estimate of what is left."""
+    """A state is where the worker and the boxes are, with the cost of the way there and an estimate of what is left."""
 
     problem_form: ClassVar[str] = "rows of #.$*@+ and blanks, apart by |"
     problem_fields: ClassVar[dict[str, str]] = {"level": "text"}
