@@ -27,7 +27,10 @@ Cell = tuple[int, int]
 
 
 def to_published(env: Sokoban, trace: Trace) -> tuple[str, str]:
-    """Return the prompt and the answer that tell a trace of steps: its search, and its plan, where it has them. Raises UserError where actions are pushes, and for an event that the published words cannot say."""
+    """Return the prompt and the answer that tell a trace of steps: its search, and its plan, where it has them.
+
+    Raises UserError where actions are pushes, and for an event that the published words cannot say.
+    """
     if env.pushes:
         raise UserError("env.pushes=true: the published words tell steps")
     docks = set(_cells(env, trace.problem[env.docks_column : env.walls_column]))
@@ -75,8 +78,11 @@ def _is_border(env: Sokoban, cell: int) -> bool:
 
 def from_published(env: Sokoban, text: str) -> str:
     """Return a published prompt and answer as a stream of the dialect `compact` with a plan, without its first and last
-    mark: what it says, right or wrong. Raises UserError for words that cannot be read, for a search or a plan that does not
-    begin at the start, and where a state is closed that was not created."""
+    mark: what it says, right or wrong.
+
+    Raises UserError for words that cannot be read, for a search or a plan that does not begin at the start, and where a
+    state is closed that was not created.
+    """
     words = iter(text.split())
     prompt, kinds = _read_prompt(env, words)
     return " ".join([prompt, *_Reader(env, kinds).told(words)])
