@@ -22,6 +22,7 @@ from sos.envs.layered.config import LayeredConfig
 from sos.envs.maze.config import MazeConfig
 from sos.envs.path_star.config import PathStarConfig
 from sos.envs.sat.config import SatConfig
+from sos.envs.sokoban.config import SokobanConfig
 from sos.envs.sudoku.config import SudokuConfig
 from sos.schema.registry import Registry, Unfit
 
@@ -135,3 +136,4 @@ register_environment("layered", LayeredConfig, "sos.envs.layered.rules:Layered")
 register_environment("sudoku", SudokuConfig, "sos.envs.sudoku.rules:Sudoku")
 register_environment("maze", MazeConfig, "sos.envs.maze.rules:Maze")
 register_environment("sat", SatConfig, "sos.envs.sat.rules:Sat")
+register_environment("sokoban", SokobanConfig, "sos.envs.sokoban.rules:Sokoban")

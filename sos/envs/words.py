@@ -174,7 +174,9 @@ class Words(Protocol):
         A maze is `{"kind": "maze", "width": 8, "height": 8, "start": 3, "goal": 9, "walls": [...], "cell": 4, "cost":
         1, "estimate": 2}` with cells as numbers, row by row from below; the viewer adds what was said of other cells up
         to the event that is shown. A formula is `{"kind": "clauses", "clauses": [[1, -2, 3], ...], "true": [1, -3]}`,
-        with the literals that are true. What is equal in all drawings of a trace is stored once.
+        with the literals that are true. A level is `{"kind": "sokoban", "width": 7, "height": 7, "walls": [...],
+        "docks": [...], "boxes": [...], "worker": 9}`, row by row from above. What is equal in all drawings of a trace
+        is stored once.
         """
         return None
 

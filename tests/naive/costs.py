@@ -28,8 +28,20 @@ def judge(graph: Graph, facts: Callable[[int], list[int]], state: list[int], act
     return 0 if action[1:] == [state[1] + costs[0], *facts(action[0])] else 5
 
 
-def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any, judge: Callable[..., int] = judge) -> Judged:
-    """Return what is to be said of a trace, codes as in `sos.stream.verify.Error`; `judge` knows the rules."""
+def _same(state: list[int], action: list[int]) -> list[int]:
+    return action
+
+
+def verify(
+    graph: Graph,
+    facts: Callable[[int], list[int]],
+    trace: Any,
+    judge: Callable[..., int] = judge,
+    child: Callable[[list[int], list[int]], list[int]] = _same,
+    stuck: Callable[[list[int]], set[int]] | None = None,
+) -> Judged:
+    """Return what is to be said of a trace, codes as in `sos.stream.verify.Error`; `judge` knows the rules, `child` the
+    state that an action claims to lead to, and `stuck` the numbers that prove a state to be a dead end."""
     root = [graph.start, 0, *facts(graph.start)]
     said: dict[int, list[int]] = {}  # node -> the state last stated for it
     true: dict[int, list[int]] = {0: root}  # sound node -> its true state
@@ -56,7 +68,11 @@ def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any, judge: C
                 fits, acts_on = parent == before, said[before] if before else root
             else:
                 fits, acts_on = parent in expanded, said.get(parent, [])
-            code = 2 if not fits else judge(graph, facts, acts_on, action) or (0 if stated == action else 6)
+            code = (
+                2
+                if not fits
+                else judge(graph, facts, acts_on, action) or (0 if stated == child(acts_on, action) else 6)
+            )
         elif kind in (EXPAND, BACKTRACK):
             if held is None:
                 code = 2
@@ -71,6 +87,8 @@ def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any, judge: C
                 code = 2
             elif kind == GOAL and (node not in true or graph.status(true[node][0]) != "goal"):
                 code = 7
+            elif kind == DEAD_END and status != "goal" and stuck is not None:
+                code = 0 if value in stuck(held) else 9 if stuck(held) else 1
             elif status == "open":
                 code = 1
             elif kind == DEAD_END and status == "goal":
@@ -86,7 +104,7 @@ def verify(graph: Graph, facts: Callable[[int], list[int]], trace: Any, judge: C
                 true.pop(node, None)
             sound = parent in true and not judge(graph, facts, true[parent], action)
             if sound and not (kind == PLAN and code == 2):
-                true[node] = action
+                true[node] = child(true[parent], action)
         elif kind in (EXPAND, BACKTRACK) and node >= 0:
             expanded.add(node)
             said[node] = stated

@@ -1,5 +1,6 @@
 // Drawings of states, as data from the environment. A graph: nodes with their places from 0 to 1, edges, and what is marked.
-// A grid of digits in boxes. A formula: its clauses, by what an assignment makes of them. A maze, with what the search has said of its cells so far.
+// A grid of digits in boxes. A formula: its clauses, by what an assignment makes of them. A maze, with what the search has
+// said of its cells so far. A level with its boxes.
 const SIDE = 100;
 const RADIUS = 6;
 const SVG = document.getElementById("view").content.querySelector("svg").namespaceURI;
@@ -90,6 +91,32 @@ function drawClauses({ clauses, true: literals }) {
   return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": words }, ...lines);
 }
 
+/** Cells are numbers, row by row from above; a box on a dock is `docked`. */
+function drawLevel({ width, height, walls, docks, boxes, worker }) {
+  const size = (SIDE - 2) / Math.max(width, height);
+  const [left, top] = [(SIDE - size * width) / 2, (SIDE - size * height) / 2];
+  const sets = { wall: new Set(walls), dock: new Set(docks), box: new Set(boxes) };
+  const cells = [...Array(width * height).keys()].map((cell) => {
+    const [x, y] = [left + size * (cell % width), top + size * Math.floor(cell / width)];
+    const at = (share) => ({ x: (x + share * size).toFixed(1), y: (y + share * size).toFixed(1) });
+    const side = (share) => ({ width: (share * size).toFixed(1), height: (share * size).toFixed(1) });
+    const marks = [sets.wall.has(cell) && "wall", sets.dock.has(cell) && "dock"].filter(Boolean);
+    const made = svgElement("g", { class: marks.join(" ") }, svgElement("rect", { ...at(0), ...side(1) }));
+    const middle = { cx: (x + size / 2).toFixed(1), cy: (y + size / 2).toFixed(1) };
+    if (sets.dock.has(cell)) made.append(svgElement("circle", { ...middle, r: (size / 8).toFixed(1), class: "spot" }));
+    if (sets.box.has(cell)) {
+      const kind = sets.dock.has(cell) ? "box docked" : "box";
+      made.append(svgElement("rect", { ...at(0.16), ...side(0.68), rx: 1, class: kind }));
+    }
+    if (cell === worker) made.append(svgElement("circle", { ...middle, r: (size / 3.2).toFixed(1), class: "worker" }));
+    return made;
+  });
+  const label = `level: ${boxes.filter((box) => sets.dock.has(box)).length} of ${boxes.length} boxes are on docks`;
+  return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": label }, ...cells);
+}
+
+const DRAWERS = { graph: drawGraph, grid: drawGrid, maze: drawMaze, clauses: drawClauses, sokoban: drawLevel };
+
 function draw(drawing, told) {
-  return { graph: drawGraph, grid: drawGrid, maze: drawMaze, clauses: drawClauses }[drawing.kind](drawing, told);
+  return DRAWERS[drawing.kind](drawing, told);
 }

@@ -1,0 +1,1 @@
+"""Sokoban: a worker pushes boxes onto docks, and cannot pull them back."""
