@@ -17,6 +17,7 @@ from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
+from sos.schema.improve import unused_by_practice
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
@@ -247,7 +248,8 @@ def unused_word(config: Any, word: str) -> str | None:
     if not dataclasses.is_dataclass(options) or last not in {f.name for f in dataclasses.fields(options)}:
         return None
     default = next(key.default for key in describe_keys(type(options)) if key.name == last)
-    return unused(options, group, last) if getattr(options, last) != default else None
+    why = unused(options, group, last) or unused_by_practice(config, group, last)
+    return why if getattr(options, last) != default else None
 
 
 @contextmanager

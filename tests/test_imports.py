@@ -24,7 +24,7 @@ FLOORS = (
     ("datasets", "judge"),
     ("runs",),
     ("published",),
-    ("analysis",),
+    ("analysis", "improve"),
     ("train",),
     ("view", "interop"),
     ("commands",),

@@ -28,6 +28,7 @@ from sos.errors import UserError
 from sos.files import written_whole
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.judge.metrics import ANSWERS, Metric
+from sos.improve.loader import PracticeData
 from sos.model import cpu
 from sos.model.cpu import threads
 from sos.model.cpu.cores import usable_cores
@@ -41,6 +42,7 @@ from sos.train.bars import progress_bars
 from sos.train.callbacks import BudgetBar, Checkpoints, Finite, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
 from sos.train.plan import Plan, checked_checkpoint
+from sos.train.practice import LogRounds, consumed
 from sos.train.precision import decoding, set_matmul_precision
 from sos.train.saving import ShardedStrategy, WholeCheckpoints
 from sos.train.state import training_state
@@ -164,7 +166,7 @@ class Parts:
     """What a training consists of."""
 
     lit: LitGPT
-    data: StreamDataModule
+    data: StreamDataModule | PracticeData
     stop: StopOnSignal
     throughput: Throughput
     trainer: L.Trainer
@@ -176,7 +178,8 @@ class Parts:
         lit = plan.model()
         if options.compile:
             lit.model.compile()
-        stop = StopOnSignal(options.log_every)
+        practises = plan.config.improve.on
+        stop = StopOnSignal(options.log_every, "round" if practises else "step")
         finite = Finite(plan.config.optim.lr, home.checkpoint, options.log_every)
         checkpoints = Checkpoints(home.checkpoint, options.checkpoint_every, finite)
         throughput = Throughput(options.log_every, [checkpoints])
@@ -187,9 +190,9 @@ class Parts:
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)
-        return cls(
-            lit, StreamDataModule(plan.loader), stop, throughput, build_trainer(plan.config, home.path, callbacks)
-        )
+        if practises:
+            callbacks.append(LogRounds())
+        return cls(lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks))
 
 
 def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
@@ -263,7 +266,7 @@ def _continue_from(loaded: LoadedCheckpoint, plan: Plan, parts: Parts) -> None:
     """Have Lightning continue with the checked content of a checkpoint. Raises UserError where it cannot be
     continued.
     """
-    state = training_state(loaded, parts.trainer, parts.lit, plan.budget, plan.config.data.block)
+    state = training_state(loaded, parts.trainer, parts.lit, plan.cursors)
     io = parts.trainer.strategy.checkpoint_io
     assert isinstance(io, WholeCheckpoints)
     io.verified = state
@@ -325,9 +328,7 @@ def _finish(plan: Plan, home: RunFolder, origin: Origin, parts: Parts, model: GP
         evaluation = evaluate(model, plan.system, config.eval, progress=update)
     close()
     train = {
-        "tokens": cursor.tokens,
-        "problems": cursor.streams,
-        "dropped": cursor.dropped,
+        **consumed(cursor),
         "steps": trainer.global_step,
         "seconds": parts.throughput.seconds,
         "data_seconds": cursor.data_seconds,

@@ -1,0 +1,145 @@
+"""The schema of the config group `improve`: how a model that is trained already learns from its own rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sos.errors import UserError
+from sos.schema.keys import check_keys, key, refuse_unused
+
+BILLION = 10**9
+NONE, NLL = "none", "nll"
+POLICY_LOSSES = ("clip", "cispo", "reinforce")
+LEARNING = (NLL, *POLICY_LOSSES)
+SELECTIONS = ("all", "solved", "shortest", "roc")
+KEEPING = ("shortest", "roc")
+# What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
+OF_STREAMS = (
+    "match",
+    "train_tokens",
+    "train_problems",
+    "train_seconds",
+    "num_problems",
+    "prompt_loss",
+    "length_warmup",
+    "length_start",
+    "block",
+    "shards",
+)
+
+
+@dataclass
+class ImproveConfig:
+    """A round: draw problems, roll out, verify, select, weight, step."""
+
+    loss: str = key(
+        NONE,
+        "What is learned from rollouts: none of them (pretraining), nll of those selected, or a loss of policy "
+        "gradients.",
+        choices=(NONE, *LEARNING),
+    )
+    rounds: int = key(100, "The rounds that are trained on, the budget.", low=1, high=BILLION, only={"loss": LEARNING})
+    problems: int = key(32, "The problems of a round.", low=1, high=1_000_000, only={"loss": LEARNING})
+    group: int = key(8, "The rollouts of a problem.", low=1, high=10_000, only={"loss": LEARNING})
+    temperature: float = key(
+        1.0, "The temperature of the rollouts.", above=0, low=0.001, high=1000, only={"loss": LEARNING}
+    )
+    max_tokens: int | None = key(
+        None,
+        "The tokens that a rollout may have; null takes what the context leaves.",
+        low=1,
+        high=BILLION,
+        only={"loss": LEARNING},
+    )
+    reward: str = key(
+        "exact",
+        "What counts as solved: the exact verifier, or the published metric with its defects.",
+        choices=("exact", "sos_legacy"),
+        only={"loss": LEARNING},
+    )
+    selection: str = key(
+        "all",
+        "The rollouts that are learned from: all, the solved ones, of each problem the shortest solved ones, or those "
+        "that resampling on correct keeps.",
+        choices=SELECTIONS,
+        only={"loss": LEARNING},
+    )
+    keep: int = key(1, "The rollouts of a problem that are kept.", low=1, high=10_000, only={"selection": KEEPING})
+    drop_equal: bool = key(
+        True, "Problems whose rollouts all have the same reward are left out.", only={"loss": POLICY_LOSSES}
+    )
+    baseline: str = key(
+        "mean",
+        "What the reward is compared with: the mean of the group, or of its others.",
+        choices=("mean", "leave_one_out", "none"),
+        only={"loss": POLICY_LOSSES},
+    )
+    scale: str = key(
+        "group",
+        "What the advantage is divided by: the deviation of its group, or of the batch.",
+        choices=("group", "batch", "none"),
+        only={"loss": POLICY_LOSSES},
+    )
+    clip_low: float = key(
+        0.2, "The ratio of the policies is clipped below 1 minus this.", low=0, high=1e9, only={"loss": POLICY_LOSSES}
+    )
+    clip_high: float = key(
+        0.2, "The ratio is clipped above 1 plus this.", low=0, high=1e9, only={"loss": POLICY_LOSSES}
+    )
+    aggregation: str = key(
+        "token_mean",
+        "How the losses of tokens become one: their mean, the mean over rollouts of each one's mean, or the sum over "
+        "rollouts times the context.",
+        choices=("token_mean", "sequence_mean", "constant"),
+        only={"loss": POLICY_LOSSES},
+    )
+    kl_weight: float = key(
+        0.0, "The weight of the divergence from the start.", low=0, high=1e9, only={"loss": POLICY_LOSSES}
+    )
+    epochs: int = key(1, "How often a round is learned from.", low=1, high=10_000, only={"loss": LEARNING})
+    minibatches: int = key(1, "The steps of an epoch.", low=1, high=100_000, only={"loss": LEARNING})
+    from_start: bool = key(
+        False,
+        "Every round trains the weights of the start anew, as in STaR; else it goes on.",
+        only={"loss": LEARNING},
+    )
+
+    def __post_init__(self) -> None:
+        check_keys(self, "improve")
+        refuse_unused(self, "improve")
+        if not self.on:
+            return
+        if self.selection in KEEPING and self.keep > self.group:
+            raise UserError(f"improve.keep={self.keep} is more than improve.group={self.group}")
+        kept = self.keep if self.selection in KEEPING else self.group
+        if self.loss in POLICY_LOSSES and self.baseline != "none" and min(kept, self.group) < 2:
+            raise UserError(
+                f"improve.group={self.group} with {kept} kept: improve.baseline={self.baseline} compares the rollouts "
+                "of a problem, of which there must be two at least"
+            )
+        if self.loss == NLL and self.selection == "all":
+            raise UserError(
+                "improve.loss=nll with improve.selection=all learns mistakes as it learns solutions: choose solved or "
+                "shortest"
+            )
+
+    @property
+    def on(self) -> bool:
+        """Whether rollouts are what is learned from."""
+        return self.loss != NONE
+
+    @property
+    def steps(self) -> int:
+        """The optimizer steps of a round."""
+        return self.epochs * self.minibatches
+
+
+def unused_by_practice(config: Any, group: str, name: str) -> str | None:
+    """Return why a key of another group has no use in a config, or None where `improve` leaves it its use."""
+    improve = getattr(config, "improve", None)
+    if improve is None or not improve.on:
+        return None
+    if (group == "data" and name in OF_STREAMS) or (group, name) == ("trainer", "batch_tokens"):
+        return f"has no use with improve.loss={improve.loss}, whose budget is improve.rounds"
+    return None
