@@ -231,9 +231,7 @@ class Config:
         if self.start is None and self.start_sha256 is not None:
             raise UserError(f"start_sha256={self.start_sha256} needs start, which is null")
         if self.start is None and self.improve.on:
-            raise UserError(
-                f"improve.loss={self.improve.loss} needs start=RUN: a model that solves something already"
-            )
+            raise UserError(f"improve.loss={self.improve.loss} needs start=RUN: a model that solves something already")
 
     @property
     def timed(self) -> list[str]:

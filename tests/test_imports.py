@@ -24,7 +24,7 @@ FLOORS = (
     ("datasets", "judge"),
     ("runs",),
     ("published",),
-    ("analysis", "improve"),
+    ("analysis",),
     ("train",),
     ("view", "interop"),
     ("commands",),

@@ -41,16 +41,12 @@ def imitation(model: GPT, batch: dict[str, Any]) -> tuple[Tensor, Tensor, dict[s
     return loss, losses_BC, {}
 
 
-def policy_gradient(
-    model: GPT, batch: dict[str, Any], options: PolicyLoss
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def policy_gradient(model: GPT, batch: dict[str, Any], options: PolicyLoss) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Return the loss over rollouts, whose tokens lie in rows; without `old` the policy that wrote them is the model."""
     losses_BC = model(batch["tokens"], batch["positions"], batch["doc_ids"], batch["targets"])
     new_ST = -losses_BC.flatten()[batch["places"]]
     mask, ref_ST = batch["mask"], batch.get("ref")
-    loss, found = policy_loss(
-        new_ST, batch.get("old"), batch["sequence_weights"], mask, options=options, ref_BT=ref_ST
-    )
+    loss, found = policy_loss(new_ST, batch.get("old"), batch["sequence_weights"], mask, options=options, ref_BT=ref_ST)
     if ref_ST is not None:
         divergence = kl_estimates(new_ST.detach(), ref_ST, "k3")
         found["kl_start"] = divergence[mask].mean()

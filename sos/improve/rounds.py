@@ -11,15 +11,21 @@ import numpy as np
 import torch
 
 from sos.data.splits import sample_problems
-from sos.improve.advantages import group_advantages, grouping
+from sos.improve.advantages import group_advantages, group_counts, grouping
+from sos.improve.experience import Experience, from_rollouts
 from sos.improve.loader import Round
 from sos.improve.rows import Kept, minibatch, minibatches
-from sos.judge.rollouts import ERRORS, Judgement, judge
+from sos.improve.selections import select
+from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
+from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
+from sos.published.metric import rate
+from sos.published.wording import published_text
 from sos.rng import fold, stream_key
 from sos.schema.improve import NLL, ImproveConfig
 from sos.stream.codec import encode_prompt
+from sos.stream.verify import Error
 from sos.system import System
 
 ROLLOUTS_AT_ONCE = 256  # whose log-probabilities are computed together
@@ -35,15 +41,6 @@ class Task(NamedTuple):
     decoding: Callable[[torch.device], AbstractContextManager[Any]]  # in what the model computes them
 
 
-class Written(NamedTuple):
-    """The rollouts of a round. N = problems x group, those of a problem one after the other."""
-
-    rollouts: list[Rollout]
-    groups: np.ndarray  # int64 (N,)
-    judged: Judgement
-    rewards: np.ndarray  # float64 (N,)
-
-
 class Practice:
     """Makes rounds with a model: `Rounds` of `sos.improve.loader`. `reference` is what the model began as."""
 
@@ -57,38 +54,30 @@ class Practice:
         started = time.perf_counter()
         rollouts = write(self.task, self.model, problems, number)
         rolled_out = time.perf_counter()
-        written = verify(self.task, problems.repeat(options.group, 0), rollouts)
-        verified = time.perf_counter()
-        key = stream_key(self.task.seed, "practice selection")
-        chosen = select(options, written, np.uint64(fold(key, number)))
-        metrics = describe(written, options, chosen)
-        batches: list[list[dict[str, Any]]] = []
-        if len(chosen) >= options.minibatches:
-            batches = self._batches(written, chosen, number)
+        experience = verified(self.task, problems, rollouts, number)
+        judged = time.perf_counter()
+        key = np.uint64(fold(stream_key(self.task.seed, "practice selection"), number))
+        chosen = chosen_of(experience, options, key)
+        metrics = describe(experience, options) | {"kept": len(chosen) / len(experience)}
+        batches = self._batches(experience.select(chosen), number) if len(chosen) >= options.minibatches else []
         metrics |= {
             "seconds/rollout": rolled_out - started,
-            "seconds/verify": verified - rolled_out,
-            "seconds/rows": time.perf_counter() - verified,
+            "seconds/verify": judged - rolled_out,
+            "seconds/rows": time.perf_counter() - judged,
         }
-        return Round(
-            batches,
-            metrics,
-            len(rollouts),
-            int(written.judged.generated_tokens.sum()),
-            rolled_out - started,
-            verified - rolled_out,
-            why_nothing(options, written, chosen),
-        )
+        num_tokens = int(experience.lengths.sum())
+        why = "" if batches else why_nothing(experience, options, len(chosen))
+        return Round(batches, metrics, len(rollouts), num_tokens, rolled_out - started, judged - rolled_out, why)
 
-    def _batches(self, written: Written, chosen: np.ndarray, number: int) -> list[list[dict[str, Any]]]:
+    def _batches(self, experience: Experience, number: int) -> list[list[dict[str, Any]]]:
         options, context = self.options, self.task.system.context
-        kept = kept_of(written, chosen, options)
-        if options.loss != NLL and options.steps > 1 and options.temperature != 1:
-            kept = kept._replace(old=logprobs(self.model, kept, context))
-        if options.loss == NLL or options.steps == 1:  # the first step is of the policy that wrote them
+        kept = weighted(experience, options)
+        if options.loss == NLL or options.steps == 1:  # the only step is of the policy that wrote them
             kept = kept._replace(old=None)
+        elif options.temperature != 1:
+            kept = kept._replace(old=logprobs(self.model, kept, context))
         if self.reference is not None:
-            kept = kept._replace(ref=logprobs(self.reference, kept, context))
+            kept = kept._replace(ref=logprobs(self.reference.to(self.model.device), kept, context))
         key = np.uint64(fold(stream_key(self.task.seed, "practice rows"), number))
         return [
             minibatches(kept, options.minibatches, context, np.uint64(fold(key, epoch)))
@@ -122,45 +111,49 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int) -> list[Rol
         )
 
 
-def verify(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Written:
-    """Judge rollouts, rollout r as an answer to `problems[r]`. What did not end counts as not solved."""
-    judged = judge(task.system, problems, rollouts)
-    rewards = (judged.solved & ~judged.unfinished).astype(np.float64)
-    groups = np.repeat(np.arange(len(rollouts) // task.options.group), task.options.group)
-    return Written(list(rollouts), groups, judged, rewards)
+def verified(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout], number: int) -> Experience:
+    """Read and judge the rollouts of the problems of a round. What did not end counts as wrong."""
+    num, group = len(problems), task.options.group
+    indices = np.repeat(number * num + np.arange(num), group)
+    groups = np.repeat(np.arange(num), group)
+    found = from_rollouts(task.system, problems.repeat(group, 0), rollouts, groups=groups, indices=indices, step=number)
+    right = found.solved if task.options.reward == "exact" else legacy_solved(task.system, rollouts)
+    return found.replace(rewards=right & found.finished)
 
 
-def select(options: ImproveConfig, written: Written, key: np.uint64) -> np.ndarray:
-    """Return the rollouts that are learned from, int64 indices."""
-    rewards = written.rewards
-    if options.loss != NLL and options.drop_equal:
-        mixed = ~uniform(written)
+def legacy_solved(system: System, rollouts: Sequence[Rollout]) -> np.ndarray:
+    """Return which rollouts the published metric rates above 0, bool (N,), with its defects. A few ms each."""
+    texts = (published_text(system.dialect, system.env, answer.tokens) for answer in rollouts)
+    return np.array([(rate(text).rating or 0.0) > 0 for text in texts], bool)
+
+
+def chosen_of(experience: Experience, options: ImproveConfig, key: np.uint64) -> np.ndarray:
+    """Return the rollouts that are learned from, int64 indices; draws are functions of `key`."""
+    keep = options.keep if options.selection in BY_NUM else None
+    if options.selection in RESAMPLING:
+        selection = Selection(kind=options.selection, num=keep, reject_equal=options.drop_equal)
     else:
-        mixed = np.ones(len(rewards), bool)
-    return np.flatnonzero(mixed & ((rewards > 0) | (options.selection == "all")))
+        selection = Selection(kind=options.selection, num=keep)
+    chosen = select(experience, selection, key)
+    if options.loss == NLL or not options.drop_equal:
+        return chosen
+    grouped = grouping(experience.groups[chosen])
+    return chosen[~grouped.uniform(experience.rewards[chosen])[grouped.of]]
 
 
-def uniform(written: Written) -> np.ndarray:
-    """Return of which rollouts all of the group have the same reward, bool (N,)."""
-    return grouping(written.groups).uniform(written.rewards)[grouping(written.groups).of]
-
-
-def kept_of(written: Written, chosen: np.ndarray, options: ImproveConfig) -> Kept:
-    """Return the rollouts of these indices with their weights: 1, or the advantage within the group of those kept."""
-    rollouts = [written.rollouts[i] for i in chosen]
-    weights = np.ones(len(chosen))
+def weighted(experience: Experience, options: ImproveConfig) -> Kept:
+    """Return rollouts with their weights: 1, or their advantage in their group."""
+    weights = np.ones(len(experience))
     if options.loss != NLL:
         weights = group_advantages(
-            written.rewards[chosen], written.groups[chosen], baseline=options.baseline, scale=options.scale
+            experience.rewards,
+            experience.groups,
+            baseline=options.baseline,
+            scale=options.scale,
+            lengths_N=experience.lengths,
         )
-    prompts = np.array([answer.num_prompt for answer in rollouts], np.int32)
-    return Kept(
-        np.concatenate([answer.tokens for answer in rollouts]),
-        np.cumsum([0, *(len(answer.tokens) for answer in rollouts)], dtype=np.int64),
-        prompts,
-        weights.astype(np.float32),
-        np.concatenate([np.pad(answer.logprobs, (answer.num_prompt, 0)) for answer in rollouts]),
-    )
+    columns = (experience.tokens, experience.offsets, experience.num_prompt, weights.astype(np.float32))
+    return Kept(*columns, old=experience.logprobs)
 
 
 @torch.no_grad()
@@ -181,36 +174,42 @@ def logprobs(model: GPT, kept: Kept, context: int) -> np.ndarray:
     return found
 
 
-def describe(written: Written, options: ImproveConfig, chosen: np.ndarray) -> dict[str, float]:
-    """Return what is worth logging of a round, by its name behind `improve/`."""
-    judged, rewards = written.judged, written.rewards.reshape(-1, options.group)
-    right = judged.solved & (written.rewards > 0)
-    tokens = np.concatenate([answer.logprobs for answer in written.rollouts])
+def describe(experience: Experience, options: ImproveConfig) -> dict[str, float]:
+    """Return what is worth logging of a round, by its name behind `improve/`; means over the right ones are 0 where
+    none is.
+    """
+    rewards, errors = experience.rewards, experience.num_errors
+    right = rewards > 0
+    counts = group_counts(right, experience.groups)
+    written = int(experience.lengths.sum())
     metrics = {
-        "reward": float(rewards.mean()),
-        "solved": float(judged.solved.mean()),
-        "zero_variance/all_right": float((rewards == 1).all(1).mean()),
-        "zero_variance/all_wrong": float((rewards == 0).all(1).mean()),
-        "kept": len(chosen) / len(written.rollouts),
-        "entropy": -float(tokens.mean()) if len(tokens) else 0.0,
-        "tokens": float(judged.generated_tokens.mean()),
-        "tokens_right": float(judged.generated_tokens[right].mean()) if right.any() else 0.0,
-        "unfinished": float(judged.unfinished.mean()),
-        "errors": float(judged.num_errors.mean()),
-        "errors_right": float(judged.num_errors[right].mean()) if right.any() else 0.0,
+        "reward": rewards.mean(),
+        "solved": experience.solved.mean(),
+        "zero_variance/all_right": counts.all_right / options.problems,
+        "zero_variance/all_wrong": counts.all_wrong / options.problems,
+        "entropy": -experience.logprobs.sum(dtype=np.float64) / max(1, written),
+        "tokens": experience.lengths.mean(),
+        "tokens_right": _mean(experience.lengths[right]),
+        "unfinished": 1 - experience.finished.mean(),
+        "errors": errors.mean(),
+        "errors_right": _mean(errors[right]),
     }
+    of_right = np.repeat(right, np.diff(experience.event_offsets))
+    kinds = np.bincount(experience.event_errors[of_right], minlength=len(Error))
     for error in ERRORS:
-        count = judged.errors[right, error]
-        metrics[f"error_right/{error.name.lower()}"] = float(count.mean()) if right.any() else 0.0
-    return metrics
+        metrics[f"error_right/{error.name.lower()}"] = kinds[error] / max(1, right.sum())
+    return {name: float(value) for name, value in metrics.items()}
 
 
-def why_nothing(options: ImproveConfig, written: Written, chosen: np.ndarray) -> str:
-    """Say what is left of a round."""
-    groups = int(uniform(written).sum()) // options.group
-    solved = int((written.rewards > 0).sum())
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def why_nothing(experience: Experience, options: ImproveConfig, num: int) -> str:
+    """Say what is left of a round: `num` rollouts."""
+    counts = group_counts(experience.rewards > 0, experience.groups)
     return (
-        f"improve.selection={options.selection} left {len(chosen)} of {len(written.rollouts)} rollouts for "
-        f"improve.minibatches={options.minibatches}; {solved} were solved, and {groups} of {options.problems} problems "
-        "had equal rewards throughout"
+        f"improve.selection={options.selection} left {num} of {len(experience)} rollouts for "
+        f"improve.minibatches={options.minibatches}; of {options.problems} problems, the rollouts of "
+        f"{counts.all_wrong} were all wrong and those of {counts.all_right} all right"
     )

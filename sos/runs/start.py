@@ -32,7 +32,9 @@ def load_start(config: Config, system: System) -> LoadedCheckpoint | None:
     loaded = load_checkpoint(path)
     current = to_dict(config)
     old, new = flatten(with_later_keys(loaded.config, current)), flatten(current)
-    for key in sorted(old.keys() | new.keys(), key=lambda name: (name != "env.name", not name.startswith("env."), name)):
+    for key in sorted(
+        old.keys() | new.keys(), key=lambda name: (name != "env.name", not name.startswith("env."), name)
+    ):
         if key.startswith(SHARED) and old.get(key) != new.get(key):
             before, now = (visible(f"{key}={as_typed(values.get(key))}") for values in (old, new))
             raise UserError(f"start={config.start}: it was trained with {before}, this run has {now}")

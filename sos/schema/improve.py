@@ -12,8 +12,19 @@ BILLION = 10**9
 NONE, NLL = "none", "nll"
 POLICY_LOSSES = ("clip", "cispo", "reinforce")
 LEARNING = (NLL, *POLICY_LOSSES)
-SELECTIONS = ("all", "solved", "shortest", "roc")
-KEEPING = ("shortest", "roc")
+# By their names in `sos.improve.selections`; those that keep some of a group.
+KEEPING = (
+    "shortest_solved",
+    "first_correct",
+    "random",
+    "balanced",
+    "roc_inverse",
+    "roc_greedy",
+    "reverse_roc",
+    "filter_both",
+)
+SELECTIONS = ("all", "solved", *KEEPING)
+ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
 # What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
 OF_STREAMS = (
     "match",
@@ -60,19 +71,25 @@ class ImproveConfig:
     )
     selection: str = key(
         "all",
-        "The rollouts that are learned from: all, the solved ones, of each problem the shortest solved ones, or those "
-        "that resampling on correct keeps.",
+        "The rollouts that are learned from: all, the solved ones, or some of each problem's: see "
+        "`sos.improve.selections`.",
         choices=SELECTIONS,
         only={"loss": LEARNING},
     )
-    keep: int = key(1, "The rollouts of a problem that are kept.", low=1, high=10_000, only={"selection": KEEPING})
+    keep: int | None = key(
+        None,
+        "The rollouts of a problem that are kept; null is 1 for shortest_solved and first_correct, else half of them.",
+        low=1,
+        high=10_000,
+        only={"selection": KEEPING},
+    )
     drop_equal: bool = key(
         True, "Problems whose rollouts all have the same reward are left out.", only={"loss": POLICY_LOSSES}
     )
     baseline: str = key(
         "mean",
-        "What the reward is compared with: the mean of the group, or of its others.",
-        choices=("mean", "leave_one_out", "none"),
+        "What the reward is compared with: the mean of the group, of its others, or weighted by length.",
+        choices=("mean", "leave_one_out", "length_weighted", "none"),
         only={"loss": POLICY_LOSSES},
     )
     scale: str = key(
@@ -110,18 +127,18 @@ class ImproveConfig:
         refuse_unused(self, "improve")
         if not self.on:
             return
-        if self.selection in KEEPING and self.keep > self.group:
+        if self.keep is not None and self.keep > self.group:
             raise UserError(f"improve.keep={self.keep} is more than improve.group={self.group}")
-        kept = self.keep if self.selection in KEEPING else self.group
-        if self.loss in POLICY_LOSSES and self.baseline != "none" and min(kept, self.group) < 2:
+        if self.loss == NLL and self.selection not in ONLY_SOLVED:
             raise UserError(
-                f"improve.group={self.group} with {kept} kept: improve.baseline={self.baseline} compares the rollouts "
-                "of a problem, of which there must be two at least"
+                f"improve.loss=nll with improve.selection={self.selection} learns mistakes as it learns solutions; "
+                f"choose one of {', '.join(ONLY_SOLVED)}"
             )
-        if self.loss == NLL and self.selection == "all":
+        kept = self.group if self.selection not in KEEPING else self.keep or self.group // 2
+        if self.loss != NLL and self.baseline != "none" and kept < 2:
             raise UserError(
-                "improve.loss=nll with improve.selection=all learns mistakes as it learns solutions: choose solved or "
-                "shortest"
+                f"improve.group={self.group}, of which {kept} is kept: improve.baseline={self.baseline} compares the "
+                "rollouts of a problem, of which there must be two at least"
             )
 
     @property

@@ -57,7 +57,9 @@ def check_clock(config: Config) -> None:
 
 
 def check_practice(config: Config) -> None:
-    """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them."""
+    """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them, and the
+    published metric knows Countdown alone.
+    """
     options = config.trainer
     ranks = options.devices * options.num_nodes
     if config.improve.on and ranks > 1:
@@ -65,6 +67,8 @@ def check_practice(config: Config) -> None:
             f"improve.loss={config.improve.loss} needs one process, trainer.devices={options.devices} and "
             f"trainer.num_nodes={options.num_nodes} make {ranks}"
         )
+    if config.improve.on and config.improve.reward == "sos_legacy" and config.env.name != "countdown":
+        raise UserError(f"improve.reward=sos_legacy is the published metric of countdown, not of {config.env.name}")
 
 
 def rows_per_batch(config: Config) -> int:

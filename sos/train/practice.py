@@ -51,4 +51,6 @@ class LogRounds(L.Callback):
         counts = {name: cursor[name] for name in ("problems", "rollout_tokens", "skipped")}
         points = self._metrics | means | counts | {"seconds/gradient": self._seconds}
         if trainer.logger is not None:
-            trainer.logger.log_metrics({f"improve/{name}": value for name, value in points.items()}, trainer.global_step)
+            trainer.logger.log_metrics(
+                {f"improve/{name}": value for name, value in points.items()}, trainer.global_step
+            )

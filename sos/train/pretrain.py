@@ -26,9 +26,9 @@ from sos.config import Config, TrainerConfig, to_dict
 from sos.data.loader import StreamDataModule
 from sos.errors import UserError
 from sos.files import written_whole
+from sos.improve.loader import PracticeData
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.judge.metrics import ANSWERS, Metric
-from sos.improve.loader import PracticeData
 from sos.model import cpu
 from sos.model.cpu import threads
 from sos.model.cpu.cores import usable_cores
@@ -237,9 +237,16 @@ def _probe(plan: Plan, model: GPT) -> dict[str, Any]:
 
 
 def _probed_rates(plan: Plan, model: GPT) -> dict[str, Any]:
-    """Return the rates of right answers on the problems that no training saw, by the name of the answer."""
+    """Return the rates of right answers on the problems that no training saw, by the name of the answer; of a run that
+    practises those on held-out groups, too."""
     found = _probe(plan, model)
-    return {name: found[f"{name}/val"].value for name in ("solve", "plan") if f"{name}/val" in found}
+    splits = {"val": "", "val_target": "_target"} if plan.config.improve.on else {"val": ""}
+    return {
+        f"{name}{end}": found[f"{name}/{split}"].value
+        for split, end in splits.items()
+        for name in ("solve", "plan")
+        if f"{name}/{split}" in found
+    }
 
 
 def _run(plan: Plan, home: RunFolder, origin: Origin) -> Evaluation | None:
