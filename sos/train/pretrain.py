@@ -206,7 +206,8 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings(
         "ignore",
-        message=".*(many workers|`training_step` returned|isinstance\\(treespec|`srun` command is available).*",
+        message=".*(many workers|`training_step` returned|isinstance\\(treespec|`srun` command is available|"
+        "your dataloader is not resumable).*",
     )
     return L.Trainer(
         accelerator=options.accelerator,
