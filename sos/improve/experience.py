@@ -145,8 +145,7 @@ def from_rollouts(
     num = len(rollouts)
     if len(problems) != num:
         raise UserError(f"there are {len(problems)} problems for {num} rollouts")
-    if groups is None:
-        groups = _equal_rows(problems)
+    of = _column("groups", _equal_rows(problems) if groups is None else groups, num, np.int64)
     # On one thread, as in sos.judge: most of it is Python.
     read = [_read(system, problem, rollout) for problem, rollout in zip(problems, rollouts, strict=True)]
     solved, malformed = (np.array([getattr(r, name) for r in read], np.bool_) for name in ("solved", "malformed"))
@@ -155,8 +154,8 @@ def from_rollouts(
     counted = count_calls(event_kinds, event_errors, event_offsets, malformed)
     return Experience(
         problems=np.asarray(problems, np.int32),
-        indices=_column("indices", groups if indices is None else indices, num, np.int64),
-        groups=_column("groups", groups, num, np.int64),
+        indices=of if indices is None else _column("indices", indices, num, np.int64),
+        groups=of,
         steps=np.full(num, step, np.int64),
         rewards=_column("rewards", solved if rewards is None else rewards, num, np.float64),
         solved=solved,

@@ -295,7 +295,7 @@ def _draws(judged: Judged, key: np.uint64) -> Floats:
     """Return a number uniform on [0, 1) for each rollout, a function of the key, its group and its place there."""
     draws = np.zeros(len(judged.groups))
     for group in _groups(judged):
-        stream = fold(key, np.uint64(judged.groups[group[0]]))
+        stream = np.uint64(fold(key, np.uint64(judged.groups[group[0]])))
         draws[group] = [uniform(stream, place) for place in range(len(group))]
     return draws
 
