@@ -163,8 +163,7 @@ def config_folder() -> Path:
 
 
 def known_names(schema: type = Config, chosen: Mapping[str, type] | None = None) -> list[str]:
-    """Return what may stand before a `=`: the keys of a schema, `chosen` ones in it included, and the groups of
-    conf/."""
+    """Return what may stand before a `=`: the keys of a schema, of `chosen` ones in it, and the groups of conf/."""
     names = [key.name for key in describe_keys(schema, groups=chosen)]
     try:
         groups = [path.name for path in config_folder().iterdir() if path.is_dir()]
@@ -247,9 +246,9 @@ def unused_word(config: Any, word: str) -> str | None:
     options = getattr(config, group, None)
     if not dataclasses.is_dataclass(options) or last not in {f.name for f in dataclasses.fields(options)}:
         return None
-    default = next(key.default for key in describe_keys(type(options)) if key.name == last)
-    why = unused(options, group, last) or unused_by_practice(config, group, last)
-    return why if getattr(options, last) != default else None
+    if getattr(options, last) == next(key.default for key in describe_keys(type(options)) if key.name == last):
+        return None
+    return unused(options, group, last) or unused_by_practice(config, group, last)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def imitation(model: GPT, batch: dict[str, Any]) -> tuple[Tensor, Tensor, dict[s
 
 
 def policy_gradient(model: GPT, batch: dict[str, Any], options: PolicyLoss) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Return the loss over rollouts, whose tokens lie in rows; without `old` the policy that wrote them is the model."""
+    """Return the loss over rollouts, whose tokens lie in rows; without `old` the model itself is what wrote them."""
     losses_BC = model(batch["tokens"], batch["positions"], batch["doc_ids"], batch["targets"])
     new_ST = -losses_BC.flatten()[batch["places"]]
     mask, ref_ST = batch["mask"], batch.get("ref")

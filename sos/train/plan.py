@@ -57,8 +57,8 @@ def check_clock(config: Config) -> None:
 
 
 def check_practice(config: Config) -> None:
-    """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them, and the
-    published metric knows Countdown alone.
+    """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them, and
+    the published metric knows Countdown alone.
     """
     options = config.trainer
     ranks = options.devices * options.num_nodes
