@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from places import CONF
+from places import CONF, ROOT
 
 from sos.compose import compose
 from sos.config import Config, config_from_dict, config_hash, to_dict
@@ -22,6 +23,7 @@ from sos.improve.losses import policy_loss
 from sos.improve.objective import imitation, objective_of, policy_options
 from sos.improve.rounds import Practice, Task, chosen_of, draw, logprobs, verified, weighted, write
 from sos.improve.rows import Kept, minibatches
+from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.rng import stream_key
@@ -390,6 +392,12 @@ def test_practice_leaves_a_run_behind_that_says_what_it_took(base: RunFolder, tm
         assert sorted(tags[f"improve/{tag}"]) == [4, 8, 12], tag
     assert len(tags["loss/all"]) == 12
     assert not any(tag.startswith("improve/") for tag in points(base.path))
+    page = (ROOT / "docs" / "improve.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+)`", page)) | {f"error_right/{error.name.lower()}" for error in ERRORS}
+    assert {tag.removeprefix("improve/") for tag in tags if tag.startswith("improve/")} <= named
+    shared = set(read(base.metrics)["train"])
+    assert set(metrics["train"]) - shared - named == set()
+    assert len(set(metrics["train"]) - shared) > 5
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
