@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sos.errors import UserError
 from sos.improve.losses_kinds import Batch, Metrics, at_level, losses_of
-from sos.improve.losses_options import KL_ESTIMATORS, PolicyLoss
+from sos.improve.losses_options import KL_ESTIMATORS, Aggregation, PolicyLoss
 
 _DEFAULT = PolicyLoss()
 
@@ -86,7 +86,7 @@ def aggregate(
     values_BT: Tensor,
     mask_BT: Tensor,
     *,
-    options: PolicyLoss = _DEFAULT,
+    options: Aggregation = _DEFAULT,
     denominator: float | Tensor | None = None,
 ) -> Tensor:
     """Return one number for the values of tokens, (B, T), or of sequences, (B, 1), by `options.aggregation`.

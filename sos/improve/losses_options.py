@@ -1,8 +1,9 @@
-"""What `sos.improve.losses.policy_loss` can be told: a schema of plain values, which imports no torch."""
+"""What the losses of `sos.improve.losses` can be told: schemas of plain values, which import no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sos.errors import UserError
 from sos.schema.keys import as_typed, check_keys, key, refuse_unused
@@ -11,9 +12,31 @@ KINDS = ("clip", "cispo", "sapo", "vespo", "gmpo", "reinforce", "kl_cov", "clip_
 RATIOS = ("token", "sequence", "sequence_token", "product")
 AGGREGATIONS = ("token_mean", "sequence_mean", "sequence_sum", "constant", "constant_sum", "sequence")
 KL_ESTIMATORS = ("k1", "k2", "k3", "k3_clamped", "abs", "k1+", "k3+")
-CLIPPING = ("clip", "cispo", "gmpo", "clip_cov")
+SUPPORTS = ("all", "student", "teacher", "both", "sampled")
+APA_FORMS = ("square", "log")
+ANCHORS = ("policy", "reference")
 COVARIANCE = ("kl_cov", "clip_cov")
 BIG = 1e9
+
+
+class Aggregation(Protocol):
+    """How the values of tokens become one number; see `PolicyLoss`."""
+
+    @property
+    def aggregation(self) -> str:
+        """One of `AGGREGATIONS`."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The constant that divides; None is the width of the batch."""
+
+    @property
+    def count_empty(self) -> bool:
+        """Sequences without a token count in a mean over sequences."""
+
+    @property
+    def length_epsilon(self) -> float:
+        """Added to the length that divides a sequence's sum."""
 
 
 @dataclass(frozen=True)
@@ -134,3 +157,81 @@ class PolicyLoss:
                 f"loss.covariance_low={as_typed(self.covariance_low)} must be below loss.covariance_high="
                 f"{as_typed(self.covariance_high)}"
             )
+
+
+@dataclass(frozen=True)
+class APALoss:
+    """Advantage-induced policy alignment (Zhu et al. 2023) and its value head, with the defaults of kanishkg/RLHF-APA.
+
+    form, with c the coefficient: square is the mean of (log pi - log pi_old - c A)^2, log the mean of -exp(c A) log pi.
+    """
+
+    form: str = key("square", "The form of the loss.", choices=APA_FORMS)
+    coefficient: float = key(0.5, "c, the inverse of the paper's lambda.", above=0, high=BIG)
+    anchor: str = key(
+        "policy",
+        "Whose log-probabilities are pi_old: those of the policy that wrote the rollouts (the paper), or the reference "
+        "policy's (the released code).",
+        choices=ANCHORS,
+        only={"form": ["square"]},
+    )
+    value_weight: float = key(10.0, "The weight of half the squared error of the values.", low=0, high=BIG)
+    gamma: float = key(1.0, "The discount of a token.", low=0, high=1)
+    lam: float = key(0.95, "The lambda of generalized advantage estimation.", low=0, high=1)
+    whiten_padding: bool = key(
+        False, "Places without a token count in the mean and the deviation of advantages (the released code)."
+    )
+    kl_weight: float = key(0.0, "The first weight of a penalty on the divergence from the reference.", low=0, high=BIG)
+    kl_target: float | None = key(
+        None, "The divergence that the weight is adapted to.", above=0, high=BIG, only={"kl_weight": None}
+    )
+    kl_horizon: int = key(10_000, "The rollouts over which it adapts.", low=1, high=10**12, only={"kl_target": None})
+
+    def __post_init__(self) -> None:
+        check_keys(self, "loss")
+        refuse_unused(self, "loss")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The divergence of a student's next token from a teacher's (Agarwal et al. 2023), S student, U teacher.
+
+    beta 0 is KL(U || S), beta 1 KL(S || U), and between them beta KL(U || M) + (1 - beta) KL(S || M) with M =
+    (1 - beta) S + beta U: near beta 0 it is near 0, and not near KL(U || S). A token's divergence is a sum over the
+    support.
+    """
+
+    beta: float = key(0.5, "Between the forward (0) and the reverse (1) divergence.", low=0, high=1)
+    temperature: float = key(1.0, "What divides both logits.", above=0, high=1000)
+    support: str = key(
+        "all",
+        "The tokens that count: all, the most likely ones of the student, of the teacher or of both, or the one "
+        "that was written (whose gradient is that of beta 1).",
+        choices=SUPPORTS,
+    )
+    top_k: int = key(
+        100, "How many are the most likely ones.", low=1, high=10**9, only={"support": ["student", "teacher", "both"]}
+    )
+    tail: bool = key(
+        False,
+        "The other tokens are one more, with all their mass; else the chosen ones are made to sum to 1.",
+        only={"support": ["student", "teacher", "both"]},
+    )
+    token_max: float | None = key(None, "A token's divergence counts at most this.", above=0, high=BIG)
+    ratio_max: float | None = key(
+        None, "A token's divergence is weighted by the ratio of the policies, at most this.", above=0, high=BIG
+    )
+    aggregation: str = key(
+        "token_mean", "As of a policy's loss.", choices=[name for name in AGGREGATIONS if name != "sequence"]
+    )
+    max_tokens: int | None = key(
+        None, "As of a policy's loss.", low=1, high=10**9, only={"aggregation": ["constant", "constant_sum"]}
+    )
+    count_empty: bool = key(True, "As of a policy's loss.")
+    length_epsilon: float = key(0.0, "As of a policy's loss.", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        check_keys(self, "distillation")
+        refuse_unused(self, "distillation")
+        if self.support == "sampled" and self.beta != 1:
+            raise UserError(f"distillation.support=sampled has the gradient of beta=1 alone, got beta={self.beta:g}")

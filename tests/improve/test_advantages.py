@@ -13,6 +13,7 @@ import pytest
 from drivers import read_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+from loss_records import numbers
 
 from sos.errors import UserError
 from sos.improve.advantages import (
@@ -33,10 +34,6 @@ Run = dict[str, Any]
 # verl's vectorized GRPO computes a variance as a difference of sums in float32, which cancels where rewards are near
 # one another: up to 1e-4.
 CANCELS = "grpo_vectorized"
-
-
-def numbers(values: Any) -> Any:
-    return [numbers(value) for value in values] if isinstance(values, list) else float(values)
 
 
 def published(row: Run, run: Run) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drivers import read_jsonl
+from loss_records import near, tensor_of
 from torch import Tensor
 
 from sos.errors import UserError
@@ -37,18 +38,12 @@ METRICS = {
 OTHER_METRICS = ("kl_cov", "geo_mean")
 
 
-def numbers(values: Any) -> Any:
-    """Numbers of a record, in which nan and inf are texts."""
-    return [numbers(value) for value in values] if isinstance(values, list) else float(values)
-
-
 class Row:
     """A batch of the records."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.id, self.runs = record["id"], record["runs"]
-        self.dtype = getattr(torch, record["dtype"])
-        self.tolerance = 1e-9 if record["dtype"] == "float64" else 1e-6
+        self.record = record
         columns = {name: None if record[name] is None else self.tensor(record[name]) for name in ("old", "ref")}
         self.old, self.ref = columns["old"], columns["ref"]
         self.mask, self.advantages = self.tensor(record["mask"]), self.tensor(record["advantages"])
@@ -56,7 +51,7 @@ class Row:
         self.entropies = self.tensor(record["entropies"]).requires_grad_()
 
     def tensor(self, values: Any) -> Tensor:
-        return torch.tensor(numbers(values), dtype=self.dtype)
+        return tensor_of(self.record, values)
 
     def loss(self, run: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         options = dict(run["options"])
@@ -81,8 +76,7 @@ class Row:
         )
 
     def near(self, found: Tensor, expected: Any) -> bool:
-        wanted = self.tensor(expected)
-        return bool(((found - wanted).abs() <= self.tolerance * wanted.abs().clamp(min=1)).all())
+        return near(self.record, found, expected)
 
 
 def test_losses_and_gradients_are_those_of_the_published_code(reference: Path) -> None:
