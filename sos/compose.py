@@ -17,7 +17,7 @@ from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
-from sos.schema.improve import unused_by_practice
+from sos.schema.improve import unused_by_stage
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
@@ -246,9 +246,9 @@ def unused_word(config: Any, word: str) -> str | None:
     options = getattr(config, group, None)
     if not dataclasses.is_dataclass(options) or last not in {f.name for f in dataclasses.fields(options)}:
         return None
-    if getattr(options, last) == next(key.default for key in describe_keys(type(options)) if key.name == last):
-        return None
-    return unused(options, group, last) or unused_by_practice(config, group, last)
+    default = next(key.default for key in describe_keys(type(options)) if key.name == last)
+    changed = getattr(options, last) != default
+    return unused_by_stage(config, group, last) or (unused(options, group, last) if changed else None)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS, UNNAMED, environment_named
 from sos.errors import UserError
 from sos.schema.data import DataConfig, checksum
-from sos.schema.improve import ImproveConfig
+from sos.schema.improve import NO_SHAPE, ImproveConfig
 from sos.schema.keys import (
     INT64,
     check_keys,
@@ -259,7 +259,7 @@ GROUPS = {
     "improve": ImproveConfig,
 }
 # What decides how a model's weights look, for which `start` stands where there is one.
-SHAPE = tuple(f.name for f in dataclasses.fields(ModelConfig) if f.name not in ("dropout", "kernels"))
+SHAPE = tuple(f.name for f in dataclasses.fields(ModelConfig) if f.name not in NO_SHAPE)
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sos.config import SHAPE, Config, ModelConfig, to_dict, with_later_keys
+from sos.config import SHAPE, Config, to_dict, with_later_keys
 from sos.errors import UserError, visible
 from sos.runs.checkpoint import WEIGHTS, LoadedCheckpoint, check_model, config_of, load_checkpoint
 from sos.runs.resume import flatten
@@ -22,7 +22,7 @@ def load_start(config: Config, system: System) -> LoadedCheckpoint | None:
     """Return the checkpoint that `start` names, or None where it names none.
 
     Raises UserError in one line where it is missing, damaged, another one than the run began with, of another
-    environment, vocabulary, dialect, context or split, or of a shape that the config contradicts.
+    environment, vocabulary, dialect, context or split, or of another type of numbers.
     """
     if config.start is None:
         return None
@@ -39,19 +39,12 @@ def load_start(config: Config, system: System) -> LoadedCheckpoint | None:
             before, now = (visible(f"{key}={as_typed(values.get(key))}") for values in (old, new))
             raise UserError(f"start={config.start}: it was trained with {before}, this run has {now}")
     check_model(loaded, config_of(loaded), system)
-    _check_shape(config, config_of(loaded))
+    _check_type(config, config_of(loaded))
     return loaded
 
 
-def _check_shape(config: Config, started: Config) -> None:
-    """Raise UserError for a shape or a type of numbers that was asked for and is not that of the start."""
-    for name in SHAPE:
-        asked, found = getattr(config.model, name), getattr(started.model, name)
-        if asked not in (found, getattr(ModelConfig(), name)):
-            raise UserError(
-                f"model.{name}={as_typed(asked)}: the model of start={config.start} has {as_typed(found)}, and a run "
-                "keeps the shape of its start"
-            )
+def _check_type(config: Config, started: Config) -> None:
+    """Raise UserError for weights of another type of numbers."""
     types = [WEIGHTS.get(found.trainer.precision, WEIGHTS["32-true"]) for found in (config, started)]
     if types[0] != types[1]:
         raise UserError(

@@ -9,6 +9,7 @@ from sos.errors import UserError
 from sos.schema.keys import check_keys, key, refuse_unused
 
 BILLION = 10**9
+NO_SHAPE = ("dropout", "kernels")  # keys of a model that do not decide how its weights look
 NONE, NLL = "none", "nll"
 POLICY_LOSSES = ("clip", "cispo", "reinforce")
 LEARNING = (NLL, *POLICY_LOSSES)
@@ -152,9 +153,12 @@ class ImproveConfig:
         return self.epochs * self.minibatches
 
 
-def unused_by_practice(config: Any, group: str, name: str) -> str | None:
-    """Return why a key of another group has no use in a config, or None where `improve` leaves it its use."""
-    improve = getattr(config, "improve", None)
+def unused_by_stage(config: Any, group: str, name: str) -> str | None:
+    """Return why a key of another group has no use in a config, or None where `start` and `improve` leave it its
+    use."""
+    start, improve = getattr(config, "start", None), getattr(config, "improve", None)
+    if start is not None and group == "model" and name not in NO_SHAPE:
+        return f"has no use with start={start}: the model keeps the shape of its start"
     if improve is None or not improve.on:
         return None
     if (group == "data" and name in OF_STREAMS) or (group, name) == ("trainer", "batch_tokens"):

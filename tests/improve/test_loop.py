@@ -45,9 +45,6 @@ TASK = [
     "env.num_labels=8",
     "stream.whole_max=9",
     "data.context=64",
-    "model.num_layers=1",
-    "model.width=32",
-    "model.num_heads=2",
     "trainer.log_every=1",
     "trainer.probe_every=0",
     "trainer.num_threads=1",
@@ -55,7 +52,8 @@ TASK = [
     "eval.pass_k=[]",
     "eval.num_rollout_texts=0",
 ]
-BASE = ["data.train_tokens=150000", "data.block=256", "trainer.probe_every=0.5"]
+MODEL = ["model.num_layers=1", "model.width=32", "model.num_heads=2"]
+BASE = [*MODEL, "data.train_tokens=150000", "data.block=256", "trainer.probe_every=0.5"]
 SMALL = ["improve.problems=16", "improve.rounds=3", "trainer.checkpoint_every=1"]
 STEPS = ["improve.epochs=2", "improve.minibatches=2"]
 ALGORITHMS = sorted(path.stem for path in (CONF / "improve").glob("*.yaml") if path.stem != "none")
@@ -504,7 +502,6 @@ REFUSED = [
     ("start={base} data.val_fraction=0.2", "data.val_fraction=0.1, this run has data.val_fraction=0.2"),
     ("start={base} stream.whole_max=12", "has another vocabulary"),
     ("start={base} stream.dialect=checked", "has another vocabulary|another version of the dialect"),
-    ("start={base} model.width=48", "model.width=48: the model of start=.* has 32"),
     ("start={base} trainer.precision=bf16-true", "trainer.precision=bf16-true: the weights of start="),
     ("start={base} trainer.devices=2 trainer.strategy=ddp", "needs one process"),
     ("start={base} improve.reward=sos_legacy", "improve.reward=sos_legacy is the published metric of countdown"),
@@ -518,6 +515,8 @@ REFUSED_AT_ONCE = [
     ("start={base} improve=expert_iteration improve.clip_low=0.1", "improve.clip_low=0.1 has no use with improve.loss"),
     ("start={base} improve=grpo data.train_tokens=5", "data.train_tokens=5 has no use with improve.loss=clip"),
     ("start={base} improve=grpo improve.keep=4", "improve.keep=4 has no use with improve.selection=all"),
+    ("start={base} model.width=32", "model.width=32 has no use with start=.*: the model keeps the shape of its start"),
+    ("start={base} improve=grpo trainer.batch_tokens=2048", "trainer.batch_tokens=2048 has no use with improve.loss"),
     ("improve.rounds=5", "improve.rounds=5 has no use with improve.loss=none"),
     ("start_sha256=abc", "start_sha256=abc needs start"),
 ]
@@ -567,6 +566,10 @@ def test_the_start_decides_a_run_and_its_path_does_not(base: RunFolder, tmp_path
     assert config_hash(config) != config_hash(replace(config, improve=replace(config.improve, group=9)))
     assert config_hash(config) != config_hash(replace(config, start=None, start_sha256=None, improve=ImproveConfig()))
     assert Plan.of(config).identity.config_hash == config_hash(config)
+    found = Plan.of(config).config
+    assert (found.model.width, config.model.width) == (32, 96)  # that of the start, and of the experiment
+    assert config_hash(found) == config_hash(config)
+    assert Plan.of(compose([*words, f"start={base.path}", "model.kernels=torch"])).gpt.kernels == "torch"
 
 
 def test_keys_of_one_name_are_those_of_the_parts() -> None:
