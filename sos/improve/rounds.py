@@ -75,14 +75,18 @@ class Practice:
         if options.loss == NLL or options.steps == 1:  # the only step is of the policy that wrote them
             kept = kept._replace(old=None)
         elif options.temperature != 1:
-            kept = kept._replace(old=logprobs(self.model, kept, context))
+            kept = kept._replace(old=self._logprobs(self.model, kept))
         if self.reference is not None:
-            kept = kept._replace(ref=logprobs(self.reference.to(self.model.device), kept, context))
+            kept = kept._replace(ref=self._logprobs(self.reference.to(self.model.device), kept))
         key = np.uint64(fold(stream_key(self.task.seed, "practice rows"), number))
         return [
             minibatches(kept, options.minibatches, context, np.uint64(fold(key, epoch)))
             for epoch in range(options.epochs)
         ]
+
+    def _logprobs(self, model: GPT, kept: Kept) -> np.ndarray:
+        with self.task.decoding(model.device):
+            return logprobs(model, kept, self.task.system.context)
 
 
 def draw(task: Task, number: int) -> np.ndarray:

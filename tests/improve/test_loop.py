@@ -444,7 +444,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 def test_a_finished_stage_is_evaluated_again_and_is_the_start_of_another(base: RunFolder, tmp_path: Path) -> None:
     words = ("improve=expert_iteration", "improve.problems=32", "improve.rounds=1", "improve.minibatches=2")
     first = train(tmp_path / "first", f"start={base.path}", *words)
-    old = weights(first)
+    old, whole = weights(first), torch.load(first.checkpoint, weights_only=True)
+    torch.save({name: value for name, value in whole.items() if name != "PracticeData"}, tmp_path / "less.ckpt")
+    with pytest.raises(UserError, match=r"less\.ckpt cannot be continued: PracticeData"):
+        train(tmp_path / "less", f"start={base.path}", *words, f"resume={tmp_path / 'less.ckpt'}")
     again = train(first.path, f"start={base.path}", *words, f"resume={first.path}", "eval.num_problems=4")
     assert equal(old, weights(again))
     assert read(again.metrics)["metrics"]["solve/val"]["num"] == 4
