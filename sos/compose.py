@@ -17,6 +17,7 @@ from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
+from sos.schema.improve import unused_by_stage
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
@@ -162,8 +163,7 @@ def config_folder() -> Path:
 
 
 def known_names(schema: type = Config, chosen: Mapping[str, type] | None = None) -> list[str]:
-    """Return what may stand before a `=`: the keys of a schema, `chosen` ones in it included, and the groups of
-    conf/."""
+    """Return what may stand before a `=`: the keys of a schema, of `chosen` ones in it, and the groups of conf/."""
     names = [key.name for key in describe_keys(schema, groups=chosen)]
     try:
         groups = [path.name for path in config_folder().iterdir() if path.is_dir()]
@@ -247,7 +247,8 @@ def unused_word(config: Any, word: str) -> str | None:
     if not dataclasses.is_dataclass(options) or last not in {f.name for f in dataclasses.fields(options)}:
         return None
     default = next(key.default for key in describe_keys(type(options)) if key.name == last)
-    return unused(options, group, last) if getattr(options, last) != default else None
+    changed = getattr(options, last) != default
+    return unused_by_stage(config, group, last) or (unused(options, group, last) if changed else None)
 
 
 @contextmanager

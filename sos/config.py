@@ -18,7 +18,8 @@ from typing import Any
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS, UNNAMED, environment_named
 from sos.errors import UserError
-from sos.schema.data import DataConfig
+from sos.schema.data import DataConfig, checksum
+from sos.schema.improve import NO_SHAPE, ImproveConfig
 from sos.schema.keys import (
     INT64,
     check_keys,
@@ -33,10 +34,11 @@ from sos.schema.keys import (
     without_later,
 )
 from sos.schema.registry import Registry
+from sos.schema.start import find_checkpoint
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
 
-__all__ = ["BuiltInConfig", "DataConfig", "SearchConfig", "StrategyConfig"]
+__all__ = ["BuiltInConfig", "DataConfig", "ImproveConfig", "SearchConfig", "StrategyConfig"]
 
 BILLION = 10**9
 DEFAULT_SEARCH = SearchConfig().name
@@ -204,6 +206,12 @@ class Config:
 
     seed: int = key(1, "The seed of problems, weights and order.", low=0, high=INT64)
     resume: str | None = key(None, "A run folder or a checkpoint to continue.", path=True)
+    start: str | None = key(
+        None, "A run folder or a checkpoint whose weights, and their shape, the run begins with.", path=True, later=True
+    )
+    start_sha256: str | None = key(
+        None, "The checksum of this checkpoint; null takes it as it is.", only={"start": None}, later=True
+    )
     env: EnvConfig = chosen(ENVIRONMENTS[DEFAULT].schema, descending=True)
     search: StrategyConfig = chosen(SearchConfig, heuristic="operator", skip_out_of_range=True)
     stream: StreamConfig = field(default_factory=lambda: StreamConfig(dialect="checked_dense", numbers="digits"))
@@ -212,11 +220,18 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    improve: ImproveConfig = field(default_factory=ImproveConfig)
 
     def __post_init__(self) -> None:
         check_keys(self, "")
         self.search.check("search")
         self.env.check_run(self)
+        if self.start is not None and self.start_sha256 is None:
+            self.start_sha256 = checksum(str(find_checkpoint(self.start, "start")), "start")
+        if self.start is None and self.start_sha256 is not None:
+            raise UserError(f"start_sha256={self.start_sha256} needs start, which is null")
+        if self.start is None and self.improve.on:
+            raise UserError(f"improve.loss={self.improve.loss} needs start=RUN: a model that solves something already")
 
     @property
     def timed(self) -> list[str]:
@@ -241,7 +256,10 @@ GROUPS = {
     "optim": OptimConfig,
     "trainer": TrainerConfig,
     "eval": EvalConfig,
+    "improve": ImproveConfig,
 }
+# What decides how a model's weights look, for which `start` stands where there is one.
+SHAPE = tuple(f.name for f in dataclasses.fields(ModelConfig) if f.name not in NO_SHAPE)
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:
@@ -342,17 +360,21 @@ def _schemas(config: Config | dict[str, Any]) -> dict[str, type]:
 
 
 def config_hash(config: Config | dict[str, Any]) -> str:
-    """Return 16 hex digits over everything that decides a run's result; `resume`, the paths `data.shards` and
+    """Return 16 hex digits over everything that decides a run's result; `resume`, the paths `start`, `data.shards` and
     `data.problems`, and `trainer.num_threads` do not.
 
     `config` may be the plain one of a file, whose hash does not know the keys that came later.
     """
     values = dict(to_dict(config) if isinstance(config, Config) else config)
+    if values.get("improve") == dataclasses.asdict(ImproveConfig()):  # a run of before there was any
+        del values["improve"]
     values["data"] = {key: value for key, value in values.get("data", {}).items() if key not in ("shards", "problems")}
     for group, schema in _schemas(config).items():
         if isinstance(values.get(group), dict):
             values[group] = without_later(schema, values[group])
     if "num_threads" in values.get("trainer", {}):
         values["trainer"] = values["trainer"] | {"num_threads": 1}  # which runs had when it decided something
-    values.pop("resume", None)
+    if values.get("start_sha256") is not None and isinstance(values.get("model"), dict):
+        values["model"] = {key: value for key, value in values["model"].items() if key not in SHAPE}
+    values = without_later(Config, {key: value for key, value in values.items() if key not in ("resume", "start")})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

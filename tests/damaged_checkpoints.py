@@ -36,8 +36,7 @@ class Door:
     def state(self, path: Path) -> dict[str, Any]:
         """Return what the training would go on with. Raises UserError in one line for anything damaged."""
         loaded = checked_checkpoint(path, self.plan.config, self.plan.system)
-        block = self.plan.config.data.block
-        return training_state(loaded, self.parts.trainer, self.parts.lit, self.plan.budget, block)
+        return training_state(loaded, self.parts.trainer, self.parts.lit, self.plan.cursors)
 
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

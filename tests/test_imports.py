@@ -24,6 +24,7 @@ FLOORS = (
     ("datasets", "judge"),
     ("runs",),
     ("published",),
+    ("improve",),
     ("analysis",),
     ("train",),
     ("view", "interop"),

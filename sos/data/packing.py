@@ -83,11 +83,41 @@ def _write(chunk, row_of, order_key, num_rows, prompt_loss, out):
         docs[source] += 1
 
 
+@allocating
+def _write_sources(chunk, row_of, order_key, num_rows, sources):
+    """Write which token of the chunk each target is; in the order of `_write`."""
+    offsets, prompts = chunk.offsets, chunk.prompts
+    used = np.zeros(num_rows, np.int64)
+    for k in range(len(prompts)):
+        row = permute(order_key, row_of[k], num_rows)
+        start = used[row_of[k]]
+        length = offsets[k + 1] - offsets[k] - 1
+        for p in range(prompts[k] - 1, length):
+            sources[row, start + p] = offsets[k] + p + 1
+        used[row_of[k]] = start + length
+
+
 def pack(chunk: Chunk, context: int, order_key: np.uint64, prompt_loss: bool = False) -> Rows:
     """Pack the streams of a chunk into rows of `context` positions, the rows in an order drawn from `order_key`.
 
     Every stream must have at most `context` + 1 tokens. With `prompt_loss` the problem statement is a target, too.
     """
+    return _packed(chunk, context, order_key, prompt_loss)[0]
+
+
+def pack_with_sources(chunk: Chunk, context: int, order_key: np.uint64) -> tuple[Rows, np.ndarray]:
+    """Pack like `pack`, and return which token of the chunk each target is, int64 (R, C), -1 where there is none.
+
+    What is known of each token, such as a weight, is so found beside its target.
+    """
+    rows, row_of = _packed(chunk, context, order_key, False)
+    sources = np.full(rows.tokens.shape, -1, np.int64)
+    _write_sources(chunk, row_of, order_key, len(sources), sources)
+    return rows, sources
+
+
+def _packed(chunk: Chunk, context: int, order_key: np.uint64, prompt_loss: bool) -> tuple[Rows, np.ndarray]:
+    """Return the rows, and the row of each stream before they are mixed, int64 (N,)."""
     lengths = np.diff(chunk.offsets) - 1
     row_of = np.zeros(len(lengths), np.int64)
     num_rows = int(_assign(lengths, context, row_of, np.zeros(len(lengths), np.int64)))
@@ -100,4 +130,4 @@ def pack(chunk: Chunk, context: int, order_key: np.uint64, prompt_loss: bool = F
         np.full(shape, -1, np.int8),
     )
     _write(chunk, row_of, order_key, num_rows, prompt_loss, rows)
-    return rows
+    return rows, row_of

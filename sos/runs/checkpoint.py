@@ -28,7 +28,7 @@ from sos.stream.dialect.vocab import Vocabulary
 from sos.system import System, gpt_config
 
 MODEL_PREFIX = "model."
-DATA = "StreamDataModule"
+DATA = ("StreamDataModule", "PracticeData")  # what keeps the place in the training data, of a kind of run each
 # What damage makes of zipfile and pickle. NotImplementedError: a zip of a version or with flags that Python does not
 # know.
 DAMAGE = (
@@ -49,8 +49,8 @@ DAMAGE = (
 )
 MOST_CONTEXT = 1 << 20  # tokens
 MOST_WHOLE = 1 << 20  # the largest number that is a token
-# Of the weights, by trainer.precision; float32 for all others.
-WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
+# Of the weights, by trainer.precision; float32 for bf16-mixed.
+WEIGHTS = {"32-true": torch.float32, "64-true": torch.float64, "bf16-true": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ def _weights(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
 def _progress(path: Path, content: dict[str, Any]) -> dict[str, int]:
     """Return how far the training had come."""
     found = {"steps": content.get("global_step", 0)}
-    if isinstance(cursor := content.get(DATA), dict):
+    cursor = next((content[name] for name in DATA if isinstance(content.get(name), dict)), None)
+    if cursor is not None:
         found |= {"tokens": cursor.get("tokens"), "problems": cursor.get("streams")}
     for key, value in found.items():
         if type(value) is not int or not 0 <= value < 2**62:

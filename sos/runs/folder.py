@@ -14,14 +14,13 @@ from typing import Any
 from sos.errors import UserError, describe
 from sos.files import LOCK, TEMPORARY, claim, read_json, written_whole
 from sos.runs.identity import Identity
+from sos.schema.start import CHECKPOINTS, LAST
 
 CONFIG = "config.yaml"
 FAILED = "failed.txt"
 METRICS = "metrics.json"
 PROVENANCE = "provenance.json"
 DIFF = "git.diff"
-CHECKPOINTS = "checkpoints"
-LAST = "last.ckpt"
 EARLIER = ".earlier"
 _KEPT = (LOCK, EARLIER, ".hydra", ".submitit", CONFIG)
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos.config import Config, to_dict, with_later_keys
 from sos.errors import UserError, visible
-from sos.runs.folder import LAST, RunFolder
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from sos.runs.checkpoint import LoadedCheckpoint
 
 # What may change when a run goes on. The first three do not decide what is trained; how rows are shared out does not,
 # either.
-FREE = ("resume", "data.shards", "data.problems", "eval.", "trainer.")
-BOUND = ("trainer.batch_tokens", "data.problems_sha256")
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint of a run folder, or the path itself if it is one. Raises UserError where there is none."""
-    path = Path(path)
-    candidates = [path, path / LAST, RunFolder(path).checkpoint] if path.is_dir() else [path]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise UserError(f"resume={path}: no checkpoint there")
+FREE = ("resume", "start", "data.shards", "data.problems", "eval.", "trainer.")
+BOUND = ("trainer.batch_tokens", "data.problems_sha256", "start_sha256")
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
-from sos.data.loader import Cursor
 from sos.errors import UserError
 from sos.train.lit import gathered
 
@@ -181,15 +180,24 @@ class KeepCursor(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        trainer.datamodule.cursor = Cursor(**batch["cursor"])  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        data.cursor = type(data.cursor)(**batch["cursor"])
+
+
+def may_stop(batch: Any) -> bool:
+    """Tell whether a run can go on behind a batch; behind one in mid-round of practice it cannot."""
+    return bool(batch.get("ends_round", True))
 
 
 class Checkpoints(L.Callback):
-    """Writes the checkpoint every so many steps and at the end, whole or not at all (see `WholeCheckpoints`)."""
+    """Writes the checkpoint every so many steps, or where a run can go on behind them, and at the end, whole or not at
+    all (see `WholeCheckpoints`).
+    """
 
     def __init__(self, path: Path, every: int, finite: Finite) -> None:
         self.path, self.every, self.finite = path, every, finite
         self.seconds = 0.0
+        self._due = False
 
     def save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what a run can go on from. Raises UserError where the weights are not finite; the file stays as it
@@ -203,7 +211,9 @@ class Checkpoints(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every == 0 or trainer.should_stop:
+        self._due = self._due or trainer.global_step % self.every == 0 or trainer.should_stop
+        if self._due and may_stop(batch):
+            self._due = False
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from sos.config import OptimConfig
+from sos.improve.objective import Objective
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.rng import fold, stream_key
@@ -79,19 +80,28 @@ class LitGPT(L.LightningModule):
         self.optim = optim
         self.seed, self.log_every = seed, log_every
         self.model = GPT(gpt)
+        self.objective: Objective | None = None  # of practice; None: `packed_loss`
+        self.start_weights: dict[str, Tensor] | None = None  # the weights at which a batch with `restarts` begins again
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         rate = self.optim.lr * rate_factor(self.optim, batch["progress"])
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
+        if batch.get("restarts") and self.start_weights is not None:
+            self.model.load_state_dict(self.start_weights)
+            self.trainer.optimizers[0].state.clear()
         if self.model.config.dropout > 0:
             torch.manual_seed(dropout_seed(self.seed, self.trainer.global_rank, self.global_step))
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss, losses_BT = packed_loss(self.model, batch, self.trainer.world_size)
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        found: dict[str, Tensor] = {}
+        if self.objective is None:
+            loss, losses_BT = packed_loss(self.model, batch, self.trainer.world_size)
+        else:
+            loss, losses_BT, found = self.objective(self.model, batch)
         if (self.global_step + 1) % self.log_every == 0:
             self._log_losses(loss, losses_BT.detach(), batch)
-        return loss
+        return {"loss": loss, "found": found}
 
     def configure_gradient_clipping(
         self,

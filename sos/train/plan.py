@@ -9,16 +9,24 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from sos.config import Config, EvalConfig, to_dict
-from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source
+from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source, StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
+from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
+from sos.improve.objective import objective_of
+from sos.improve.rounds import Practice, Task
+from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.runs.checkpoint import LoadedCheckpoint, check_model, config_of, load_checkpoint
 from sos.runs.identity import Identity, identity
 from sos.runs.provenance import data_hashes, first_block
-from sos.runs.resume import check_same_run, find_checkpoint
+from sos.runs.resume import check_same_run
+from sos.runs.start import load_start, with_shape_of
+from sos.schema.start import find_checkpoint
 from sos.system import System, build_system, gpt_config
 from sos.train.lit import LitGPT
+from sos.train.precision import decoding
+from sos.train.state import Cursors
 
 
 def check_devices(config: Config) -> None:
@@ -46,6 +54,21 @@ def check_clock(config: Config) -> None:
             f"data.match=seconds needs one process, trainer.devices={options.devices} and "
             f"trainer.num_nodes={options.num_nodes} make {ranks}"
         )
+
+
+def check_practice(config: Config) -> None:
+    """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them, and
+    the published metric knows Countdown alone.
+    """
+    options = config.trainer
+    ranks = options.devices * options.num_nodes
+    if config.improve.on and ranks > 1:
+        raise UserError(
+            f"improve.loss={config.improve.loss} needs one process, trainer.devices={options.devices} and "
+            f"trainer.num_nodes={options.num_nodes} make {ranks}"
+        )
+    if config.improve.on and config.improve.reward == "sos_legacy" and config.env.name != "countdown":
+        raise UserError(f"improve.reward=sos_legacy is the published metric of countdown, not of {config.env.name}")
 
 
 def rows_per_batch(config: Config) -> int:
@@ -82,14 +105,18 @@ class Plan:
     gpt: GPTConfig
     data_hashes: dict[str, str]
     resumed: LoadedCheckpoint | None  # what `resume` names
+    start: LoadedCheckpoint | None = None  # what `start` names
 
     @classmethod
     def of(cls, config: Config) -> Plan:
         """Check the config and what it names; nothing is written. Raises UserError that names the key or the file."""
         check_devices(config)
         check_clock(config)
+        check_practice(config)
         system = build_system(config)
-        rows = rows_per_batch(config)
+        start = load_start(config, system)
+        config = with_shape_of(config, start)
+        rows = 0 if config.improve.on else rows_per_batch(config)
         gpt = gpt_config(config, len(system.dialect.vocab))
         resumed = checked_checkpoint(find_checkpoint(config.resume), config, system) if config.resume else None
         source = build_source(config, system)
@@ -100,7 +127,7 @@ class Plan:
                 f"{_shortest_key(config, longest)}: no stream of the first {config.data.block} visits fits into it"
             )
         hashes = data_hashes(config, system, first)
-        return cls(config, system, source, identity(config, system), rows, gpt, hashes, resumed)
+        return cls(config, system, source, identity(config, system), rows, gpt, hashes, resumed, start)
 
     @property
     def budget(self) -> Budget:
@@ -132,8 +159,37 @@ class Plan:
             cursor=cursor,
         )
 
+    def data(self, model: GPT) -> StreamDataModule | PracticeData:
+        """Return what the model is trained on: written searches, or its own rollouts."""
+        config = self.config
+        if not config.improve.on:
+            return StreamDataModule(self.loader)
+        precision = config.trainer.precision
+        task = Task(
+            self.system, config.improve, config.seed, config.eval.batch_size, lambda device: decoding(device, precision)
+        )
+        practice = Practice(task, model, self.reference() if config.improve.kl_weight else None)
+        return PracticeData(lambda cursor: RoundLoader(practice, cursor))
+
+    @property
+    def cursors(self) -> Cursors:
+        """Return how a checkpoint of this run says where its training data go on."""
+        config = self.config
+        if config.improve.on:
+            steps = config.improve.steps if config.improve.from_start else None
+            return Cursors("PracticeData", RoundCursor, lambda cursor: cursor.complaint(config.improve), steps)
+        limits = (self.budget, config.data.block, config.data.context)
+        return Cursors("StreamDataModule", Cursor, lambda cursor: cursor.complaint(*limits))
+
+    def reference(self) -> GPT:
+        """Return the model that the run begins with, which is not trained."""
+        assert self.start is not None
+        model = GPT(self.gpt)
+        model.load_state_dict(self.start.state_dict)
+        return model.requires_grad_(False)
+
     def model(self) -> LitGPT:
-        """Return the untrained model, its weights drawn from the run's seed."""
+        """Return the model before training: the weights of `start`, or drawn from the run's seed."""
         config = self.config
         record = {
             "config": to_dict(config),
@@ -141,7 +197,13 @@ class Plan:
             "dialect_hash": self.identity.dialect_hash,
         }
         torch.manual_seed(config.seed)
-        return LitGPT(self.gpt, config.optim, seed=config.seed, log_every=config.trainer.log_every, record=record)
+        lit = LitGPT(self.gpt, config.optim, seed=config.seed, log_every=config.trainer.log_every, record=record)
+        if self.start is not None:
+            lit.model.load_state_dict(self.start.state_dict)
+            lit.start_weights = self.start.state_dict if config.improve.from_start else None
+        if config.improve.on:
+            lit.objective = objective_of(config.improve, config.data.context)
+        return lit
 
 
 def _shortest_key(config: Config, longest: int) -> str:

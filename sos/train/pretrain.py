@@ -26,6 +26,7 @@ from sos.config import Config, TrainerConfig, to_dict
 from sos.data.loader import StreamDataModule
 from sos.errors import UserError
 from sos.files import written_whole
+from sos.improve.loader import PracticeData
 from sos.judge.evaluation import Evaluation, evaluate, write_metrics
 from sos.judge.metrics import ANSWERS, Metric
 from sos.model import cpu
@@ -41,6 +42,7 @@ from sos.train.bars import progress_bars
 from sos.train.callbacks import BudgetBar, Checkpoints, Finite, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
 from sos.train.plan import Plan, checked_checkpoint
+from sos.train.practice import LogRounds, consumed
 from sos.train.precision import decoding, set_matmul_precision
 from sos.train.saving import ShardedStrategy, WholeCheckpoints
 from sos.train.state import training_state
@@ -164,7 +166,7 @@ class Parts:
     """What a training consists of."""
 
     lit: LitGPT
-    data: StreamDataModule
+    data: StreamDataModule | PracticeData
     stop: StopOnSignal
     throughput: Throughput
     trainer: L.Trainer
@@ -176,7 +178,8 @@ class Parts:
         lit = plan.model()
         if options.compile:
             lit.model.compile()
-        stop = StopOnSignal(options.log_every)
+        practises = plan.config.improve.on
+        stop = StopOnSignal(options.log_every, "round" if practises else "step")
         finite = Finite(plan.config.optim.lr, home.checkpoint, options.log_every)
         checkpoints = Checkpoints(home.checkpoint, options.checkpoint_every, finite)
         throughput = Throughput(options.log_every, [checkpoints])
@@ -187,9 +190,9 @@ class Parts:
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)
-        return cls(
-            lit, StreamDataModule(plan.loader), stop, throughput, build_trainer(plan.config, home.path, callbacks)
-        )
+        if practises:
+            callbacks.append(LogRounds())
+        return cls(lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks))
 
 
 def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
@@ -203,7 +206,8 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings(
         "ignore",
-        message=".*(many workers|`training_step` returned|isinstance\\(treespec|`srun` command is available).*",
+        message=".*(many workers|`training_step` returned|isinstance\\(treespec|`srun` command is available|"
+        "your dataloader is not resumable).*",
     )
     return L.Trainer(
         accelerator=options.accelerator,
@@ -234,9 +238,16 @@ def _probe(plan: Plan, model: GPT) -> dict[str, Any]:
 
 
 def _probed_rates(plan: Plan, model: GPT) -> dict[str, Any]:
-    """Return the rates of right answers on the problems that no training saw, by the name of the answer."""
+    """Return the rates of right answers on the problems that no training saw, by the name of the answer; of a run that
+    practises those on held-out groups, too."""
     found = _probe(plan, model)
-    return {name: found[f"{name}/val"].value for name in ("solve", "plan") if f"{name}/val" in found}
+    splits = {"val": "", "val_target": "_target"} if plan.config.improve.on else {"val": ""}
+    return {
+        f"{name}{end}": found[f"{name}/{split}"].value
+        for split, end in splits.items()
+        for name in ("solve", "plan")
+        if f"{name}/{split}" in found
+    }
 
 
 def _run(plan: Plan, home: RunFolder, origin: Origin) -> Evaluation | None:
@@ -263,7 +274,7 @@ def _continue_from(loaded: LoadedCheckpoint, plan: Plan, parts: Parts) -> None:
     """Have Lightning continue with the checked content of a checkpoint. Raises UserError where it cannot be
     continued.
     """
-    state = training_state(loaded, parts.trainer, parts.lit, plan.budget, plan.config.data.block)
+    state = training_state(loaded, parts.trainer, parts.lit, plan.cursors)
     io = parts.trainer.strategy.checkpoint_io
     assert isinstance(io, WholeCheckpoints)
     io.verified = state
@@ -325,9 +336,7 @@ def _finish(plan: Plan, home: RunFolder, origin: Origin, parts: Parts, model: GP
         evaluation = evaluate(model, plan.system, config.eval, progress=update)
     close()
     train = {
-        "tokens": cursor.tokens,
-        "problems": cursor.streams,
-        "dropped": cursor.dropped,
+        **consumed(cursor),
         "steps": trainer.global_step,
         "seconds": parts.throughput.seconds,
         "data_seconds": cursor.data_seconds,

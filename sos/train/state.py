@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from sos.data.loader import Budget, Cursor
 from sos.errors import UserError
-from sos.runs.checkpoint import DATA, MODEL_PREFIX, LoadedCheckpoint
+from sos.runs.checkpoint import MODEL_PREFIX, LoadedCheckpoint
 from sos.train.lit import LitGPT
 from sos.train.saving import ShardedStrategy
 
 VERSION = "pytorch-lightning_version"
 
 
+class Cursors(NamedTuple):
+    """What a checkpoint of a run says of where its training data go on."""
+
+    name: str  # of its entry
+    schema: type  # a dataclass
+    complaint: Callable[[Any], str | None]  # what is impossible about one of this run, or None
+    optimizer_steps: int | None = None  # of every checkpoint's optimizer, where that begins anew; None: all of the run
+
+
 class _Damaged(Exception):
     """Where the state does not fit, and how."""
 
 
-def training_state(
-    loaded: LoadedCheckpoint, trainer: L.Trainer, lit: LitGPT, budget: Budget, block: int
-) -> dict[str, Any]:
+def training_state(loaded: LoadedCheckpoint, trainer: L.Trainer, lit: LitGPT, cursors: Cursors) -> dict[str, Any]:
     """Return what Lightning continues with: nothing of the file but what was checked.
 
     The options of the optimizer are those of this run. Raises UserError that names the file and the entry if the
-    training state is missing, incomplete, of another shape, or impossible for a run of this budget in blocks of
-    `block` visits.
+    training state is missing, incomplete, of another shape, or impossible for this run, as `cursors` say.
     """
     content = loaded.content
     try:
@@ -47,9 +53,9 @@ def training_state(
             "state_dict": {f"{MODEL_PREFIX}{name}": weight for name, weight in loaded.state_dict.items()},
             "loops": {"fit_loop": loops["fit_loop"]},
             "callbacks": _callback_states(content.get("callbacks"), trainer),
-            "optimizer_states": [_optimizer_state(loaded, lit, trainer, steps)],
+            "optimizer_states": [_optimizer_state(loaded, lit, trainer, cursors.optimizer_steps or steps)],
             "lr_schedulers": [],
-            DATA: _cursor(content.get(DATA), budget, block, lit.model.config.context),
+            cursors.name: _cursor(content.get(cursors.name), cursors),
         }
     except _Damaged as error:
         raise UserError(f"{loaded.path} cannot be continued: {error}") from error
@@ -112,12 +118,12 @@ def _callback_states(found: Any, trainer: L.Trainer) -> dict[str, Any]:
     return states
 
 
-def _cursor(found: Any, budget: Budget, block: int, context: int) -> dict[str, Any]:
-    if not isinstance(found, dict) or found.keys() != Cursor.__dataclass_fields__.keys():
-        raise _Damaged(f"{DATA}, which says where the training data go on, is missing or has other entries")
-    complaint = Cursor(**found).complaint(budget, block, context)
+def _cursor(found: Any, cursors: Cursors) -> dict[str, Any]:
+    if not isinstance(found, dict) or found.keys() != {field.name for field in fields(cursors.schema)}:
+        raise _Damaged(f"{cursors.name}, which says where the training data go on, is missing or has other entries")
+    complaint = cursors.complaint(cursors.schema(**found))
     if complaint:
-        raise _Damaged(f"{DATA}: {complaint}")
+        raise _Damaged(f"{cursors.name}: {complaint}")
     return found
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from sos.train.callbacks import may_stop
+
 REQUEUE = signal.SIGUSR2  # what submitit asks Slurm to send before the time limit and at pre-emption
 
 
@@ -27,15 +29,16 @@ def requeue() -> None:
 
 
 class StopOnSignal(L.Callback):
-    """Stops after the current step on Ctrl-C, SIGTERM and, in Slurm, SIGUSR2; a second Ctrl-C ends at once.
+    """Stops after the current step, or round of practice, on Ctrl-C, SIGTERM and, in Slurm, SIGUSR2; a second Ctrl-C
+    ends at once.
 
     The checkpoint must be written by a callback behind this one. Lightning's own handler saves wherever the signal
     happens to land, also between an optimizer step and its bookkeeping, so that the continuation would not be exact.
     Several ranks agree every `agree_every` steps.
     """
 
-    def __init__(self, agree_every: int) -> None:
-        self.agree_every = agree_every
+    def __init__(self, agree_every: int, unit: str = "step") -> None:
+        self.agree_every, self.unit = agree_every, unit
         self.received = 0
         self.stopped_by = 0  # the signal that ended the training, or 0
         self._previous: dict[int, Any] = {}
@@ -46,7 +49,7 @@ class StopOnSignal(L.Callback):
             if number == signal.SIGINT:
                 signal.signal(number, self._previous[number])
                 print(
-                    "\ninterrupted: finishing the step and writing a checkpoint (again to quit at once)",
+                    f"\ninterrupted: finishing the {self.unit} and writing a checkpoint (again to quit at once)",
                     file=sys.stderr,
                 )
 
@@ -65,7 +68,7 @@ class StopOnSignal(L.Callback):
                 return
             mine = torch.tensor(received, device=pl_module.device)
             received = int(trainer.strategy.reduce(mine, reduce_op="max"))
-        if received:
+        if received and may_stop(batch):
             self.stopped_by = received
             trainer.should_stop = True
 

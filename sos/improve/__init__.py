@@ -1,0 +1,1 @@
+"""What improves a model from its own rollouts: the experience, selections of it, advantages and losses."""

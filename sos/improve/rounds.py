@@ -1,0 +1,219 @@
+"""A round of practice: draw problems, roll out, verify, select, weight, and pack."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sos.data.splits import sample_problems
+from sos.improve.advantages import group_advantages, group_counts, grouping
+from sos.improve.experience import Experience, from_rollouts
+from sos.improve.loader import Round
+from sos.improve.rows import Kept, minibatch, minibatches
+from sos.improve.selections import select
+from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
+from sos.judge.rollouts import ERRORS
+from sos.model.gpt import GPT
+from sos.model.rollout import Rollout, rollout
+from sos.published.metric import rate
+from sos.published.wording import published_text
+from sos.rng import fold, stream_key
+from sos.schema.improve import NLL, ImproveConfig
+from sos.stream.codec import encode_prompt
+from sos.stream.verify import Error
+from sos.system import System
+
+ROLLOUTS_AT_ONCE = 256  # whose log-probabilities are computed together
+
+
+class Task(NamedTuple):
+    """What is practised, and how."""
+
+    system: System
+    options: ImproveConfig
+    seed: int
+    batch_size: int  # rollouts that are written together
+    decoding: Callable[[torch.device], AbstractContextManager[Any]]  # in what the model computes them
+
+
+class Practice:
+    """Makes rounds with a model: `Rounds` of `sos.improve.loader`. `reference` is what the model began as."""
+
+    def __init__(self, task: Task, model: GPT, reference: GPT | None = None) -> None:
+        self.task, self.options, self.model, self.reference = task, task.options, model, reference
+
+    def make(self, number: int) -> Round:
+        """Return round `number`, made by the model as it is. Raises UserError where there are no problems to draw."""
+        options = self.options
+        problems = draw(self.task, number)
+        started = time.perf_counter()
+        rollouts = write(self.task, self.model, problems, number)
+        rolled_out = time.perf_counter()
+        experience = verified(self.task, problems, rollouts, number)
+        judged = time.perf_counter()
+        key = np.uint64(fold(stream_key(self.task.seed, "practice selection"), number))
+        chosen = chosen_of(experience, options, key)
+        metrics = describe(experience, options) | {"kept": len(chosen) / len(experience)}
+        batches = self._batches(experience.select(chosen), number) if len(chosen) >= options.minibatches else []
+        metrics |= {
+            "seconds/rollout": rolled_out - started,
+            "seconds/verify": judged - rolled_out,
+            "seconds/rows": time.perf_counter() - judged,
+        }
+        num_tokens = int(experience.lengths.sum())
+        why = "" if batches else why_nothing(experience, options, len(chosen))
+        return Round(batches, metrics, len(rollouts), num_tokens, rolled_out - started, judged - rolled_out, why)
+
+    def _batches(self, experience: Experience, number: int) -> list[list[dict[str, Any]]]:
+        options, context = self.options, self.task.system.context
+        kept = weighted(experience, options)
+        if options.loss == NLL or options.steps == 1:  # the only step is of the policy that wrote them
+            kept = kept._replace(old=None)
+        elif options.temperature != 1:
+            kept = kept._replace(old=self._logprobs(self.model, kept))
+        if self.reference is not None:
+            kept = kept._replace(ref=self._logprobs(self.reference.to(self.model.device), kept))
+        key = np.uint64(fold(stream_key(self.task.seed, "practice rows"), number))
+        return [
+            minibatches(kept, options.minibatches, context, np.uint64(fold(key, epoch)))
+            for epoch in range(options.epochs)
+        ]
+
+    def _logprobs(self, model: GPT, kept: Kept) -> np.ndarray:
+        with self.task.decoding(model.device):
+            return logprobs(model, kept, self.task.system.context)
+
+
+def draw(task: Task, number: int) -> np.ndarray:
+    """Return the problems of a round, int32 (P, W), of the training split: a function of the seed and the round."""
+    num = task.options.problems
+    # Of a stream of its own: that of the seed is what pretraining has seen.
+    seed = int(stream_key(task.seed, "practice"))
+    return sample_problems(task.system.env, task.system.splits, "train", num, seed=seed, start=number * num)
+
+
+def write(task: Task, model: GPT, problems: np.ndarray, number: int) -> list[Rollout]:
+    """Return `group` rollouts of each problem, one after the other."""
+    options, system = task.options, task.system
+    prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
+    first = number * len(problems)
+    with task.decoding(model.device):
+        return rollout(
+            model,
+            [prompt for prompt in prompts for _ in range(options.group)],
+            max_tokens=options.max_tokens or system.context,
+            temperature=options.temperature,
+            seed=int(stream_key(task.seed, "practice")),
+            problem_indices=np.repeat(np.arange(first, first + len(problems)), options.group),
+            sample_indices=np.tile(np.arange(options.group), len(problems)),
+            batch_size=task.batch_size,
+        )
+
+
+def verified(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout], number: int) -> Experience:
+    """Read and judge the rollouts of the problems of a round. What did not end counts as wrong."""
+    num, group = len(problems), task.options.group
+    indices = np.repeat(number * num + np.arange(num), group)
+    groups = np.repeat(np.arange(num), group)
+    found = from_rollouts(task.system, problems.repeat(group, 0), rollouts, groups=groups, indices=indices, step=number)
+    right = found.solved if task.options.reward == "exact" else legacy_solved(task.system, rollouts)
+    return found.replace(rewards=right & found.finished)
+
+
+def legacy_solved(system: System, rollouts: Sequence[Rollout]) -> np.ndarray:
+    """Return which rollouts the published metric rates above 0, bool (N,), with its defects. A few ms each."""
+    texts = (published_text(system.dialect, system.env, answer.tokens) for answer in rollouts)
+    return np.array([(rate(text).rating or 0.0) > 0 for text in texts], bool)
+
+
+def chosen_of(experience: Experience, options: ImproveConfig, key: np.uint64) -> np.ndarray:
+    """Return the rollouts that are learned from, int64 indices; draws are functions of `key`."""
+    keep = options.keep if options.selection in BY_NUM else None
+    if options.selection in RESAMPLING:
+        selection = Selection(kind=options.selection, num=keep, reject_equal=options.drop_equal)
+    else:
+        selection = Selection(kind=options.selection, num=keep)
+    chosen = select(experience, selection, key)
+    if options.loss == NLL or not options.drop_equal:
+        return chosen
+    grouped = grouping(experience.groups[chosen])
+    return chosen[~grouped.uniform(experience.rewards[chosen])[grouped.of]]
+
+
+def weighted(experience: Experience, options: ImproveConfig) -> Kept:
+    """Return rollouts with their weights: 1, or their advantage in their group."""
+    weights = np.ones(len(experience))
+    if options.loss != NLL:
+        weights = group_advantages(
+            experience.rewards,
+            experience.groups,
+            baseline=options.baseline,
+            scale=options.scale,
+            lengths_N=experience.lengths,
+        )
+    columns = (experience.tokens, experience.offsets, experience.num_prompt, weights.astype(np.float32))
+    return Kept(*columns, old=experience.logprobs)
+
+
+@torch.no_grad()
+def logprobs(model: GPT, kept: Kept, context: int) -> np.ndarray:
+    """Return the log-probability of each written token under a model at temperature 1, float32 (M,); 0 at prompts."""
+    found = np.zeros(len(kept.tokens), np.float32)
+    at = 0
+    for first in range(0, len(kept.prompts), ROLLOUTS_AT_ONCE):
+        part = kept.part(np.arange(first, min(first + ROLLOUTS_AT_ONCE, len(kept.prompts))))
+        batch = minibatch(part, context, np.uint64(0))
+        rows = (batch[name].to(model.device) for name in ("tokens", "positions", "doc_ids", "targets"))
+        losses = model(*rows).float().cpu().numpy().ravel()
+        mask = batch["mask"].numpy()
+        lengths = np.diff(part.offsets)
+        target = np.arange(len(part.tokens)) >= np.repeat(part.offsets[:-1] + part.prompts, lengths)
+        found[at : at + len(part.tokens)][target] = -losses[batch["places"].numpy()[mask]]
+        at += len(part.tokens)
+    return found
+
+
+def describe(experience: Experience, options: ImproveConfig) -> dict[str, float]:
+    """Return what is worth logging of a round, by its name behind `improve/`; means over the right ones are 0 where
+    none is.
+    """
+    rewards, errors = experience.rewards, experience.num_errors
+    right = rewards > 0
+    counts = group_counts(right, experience.groups)
+    written = int(experience.lengths.sum())
+    metrics = {
+        "reward": rewards.mean(),
+        "solved": experience.solved.mean(),
+        "zero_variance/all_right": counts.all_right / options.problems,
+        "zero_variance/all_wrong": counts.all_wrong / options.problems,
+        "entropy": -experience.logprobs.sum(dtype=np.float64) / max(1, written),
+        "tokens": experience.lengths.mean(),
+        "tokens_right": _mean(experience.lengths[right]),
+        "unfinished": 1 - experience.finished.mean(),
+        "errors": errors.mean(),
+        "errors_right": _mean(errors[right]),
+    }
+    of_right = np.repeat(right, np.diff(experience.event_offsets))
+    kinds = np.bincount(experience.event_errors[of_right], minlength=len(Error))
+    for error in ERRORS:
+        metrics[f"error_right/{error.name.lower()}"] = kinds[error] / max(1, right.sum())
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def why_nothing(experience: Experience, options: ImproveConfig, num: int) -> str:
+    """Say what is left of a round: `num` rollouts."""
+    counts = group_counts(experience.rewards > 0, experience.groups)
+    return (
+        f"improve.selection={options.selection} left {num} of {len(experience)} rollouts for "
+        f"improve.minibatches={options.minibatches}; of {options.problems} problems, the rollouts of "
+        f"{counts.all_wrong} were all wrong and those of {counts.all_right} all right"
+    )
