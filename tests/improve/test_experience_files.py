@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from damaged_results import CONFIG, ROLLOUTS, write_readable_run
 from hand_made import CONFIG as SMALL
 from hand_made import DETOUR, FALSE_GOAL, PERFECT, PROBLEM, UNREADABLE, hand_made, stream, teacher_stream
+from places import ROOT
 
 from sos.commands.cli import call
 from sos.commands.experience import HEADER, files_of, system_of
@@ -19,8 +21,8 @@ from sos.config import to_dict
 from sos.data.splits import evaluation_problems
 from sos.errors import UserError
 from sos.improve import experience_files
-from sos.improve.experience import COLUMNS, Experience, concatenate, from_rollouts
-from sos.improve.experience_files import FORMAT, KEPT, load, save
+from sos.improve.experience import BY_EVENT, BY_TOKEN, COLUMNS, Experience, concatenate, from_rollouts
+from sos.improve.experience_files import ADDED, FORMAT, KEPT, load, save
 from sos.improve.experience_states import repeated_states
 from sos.improve.experience_summary import Row, error_counts, summary, table
 from sos.interop import experience as interop
@@ -85,6 +87,19 @@ def test_a_write_that_fails_leaves_nothing(
         save(path, experience)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_page_on_files_has_every_column() -> None:
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    section = text[text.index("## An experience") :].partition("\n## ")[0]
+    told = {
+        name: (kind, shape)
+        for name, kind, shape in re.findall(r"^\| `(\w+)` \| (\w+) \| \((\w).*?\) \|", section, re.M)
+    }
+    assert told == {
+        name: (np.dtype(kind).name, "T" if name in BY_TOKEN else "E" if name in BY_EVENT else "R")
+        for name, (kind, _, _, _) in ADDED.items()
+    }
 
 
 def put(array: np.ndarray, place: Any, value: Any) -> np.ndarray:
