@@ -42,6 +42,7 @@ VERBS = (
     Verb("losses", "measure", "say what a model has not learned, by field of the dialect"),
     Verb("scaling", "measure", "fit laws of size and tokens to finished runs, and predict a larger one"),
     Verb("repeat", "measure", "make a run again and check that it is the same, bit for bit"),
+    Verb("score", "measure", "judge anybody's answers in JSON lines exactly, by rules of your choice"),
     Verb("view", "look", "write one HTML page that shows searches and rollouts step by step"),
     Verb(
         "parts",

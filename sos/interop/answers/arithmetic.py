@@ -110,7 +110,8 @@ class _Part(NamedTuple):
 def work(expression: Expression) -> Worked:
     """Work an expression out. O(operations) of bounded numbers."""
     stack: list[_Part] = []
-    needs, largest = 0, 0
+    needs = 0
+    largest: Value = 0
     for item in expression.items:
         if isinstance(item, int):
             stack.append(_Part(item, "number", 0))

@@ -67,6 +67,18 @@ def read_answer(text: str) -> Found | NoAnswer:
     return _unmarked(text, spoken)
 
 
+def marked_span(text: str) -> tuple[Span | None, str]:
+    """Return the content of the last closed tag, else of the last closed box, and which of both; without any None, and
+    `TAG` where a tag is not closed or the text is too long, else `UNMARKED`."""
+    if len(text) > MOST_CHARACTERS:
+        return None, TAG
+    spoken, tags, unclosed = _tags(text)
+    if tags:
+        return tags[-1], TAG
+    box = next((box for box in reversed(_boxes(text, spoken[0].start, len(text))) if _is_spoken(spoken, box)), None)
+    return box, BOX if box else TAG if unclosed >= 0 else UNMARKED
+
+
 def is_tagged(text: str) -> bool:
     """Say whether a text has a closed answer tag outside its thinking."""
     return len(text) <= MOST_CHARACTERS and bool(_tags(text)[1])
@@ -186,4 +198,3 @@ def _unmarked(text: str, spoken: list[Span]) -> Found | NoAnswer:
         except Malformed as error:
             return NoAnswer(error.reason, error.place, UNMARKED)
     return Found(found, UNMARKED, Span(found[0].start, found[-1].end))
-

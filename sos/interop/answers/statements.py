@@ -102,8 +102,10 @@ def statement(segment: Segment) -> Statement:
 
 
 def pieces_of(tokens: Sequence[Token], *, join: bool) -> tuple[list[Piece], dict[int, str]]:
-    """Return the segments and the tokens between them, and the lines that hold code, each with what it is. With `join` a line's end ends no
-    segment; otherwise it does, but within brackets and beside an operator."""
+    """Return the segments and the tokens between them, and the lines that hold code, each with what it is.
+
+    With `join` a line's end ends no segment; otherwise it does, but within brackets and beside an operator.
+    """
     pieces: list[Piece] = []
     run: list[Token] = []
     code: dict[int, str] = {}
@@ -179,7 +181,12 @@ def _without_list_mark(tokens: list[Token], at_line: bool, bullets: bool) -> lis
     kinds = [token.kind for token in tokens[:4]]
     if kinds[:2] == [NUMBER, CLOSE] and len(kinds) > 2 and starts_operand(tokens[2]):
         return tokens[2:]
-    if kinds[:3] == [OPEN, NUMBER, CLOSE] and len(kinds) > 3 and starts_operand(tokens[3]) and tokens[2].end < tokens[3].start:
+    if (
+        kinds[:3] == [OPEN, NUMBER, CLOSE]
+        and len(kinds) > 3
+        and starts_operand(tokens[3])
+        and tokens[2].end < tokens[3].start
+    ):
         return tokens[3:]
     if bullets and kinds[0] == SIGN and len(kinds) > 1 and tokens[0].end < tokens[1].start:
         return tokens[1:]
@@ -317,5 +324,9 @@ def _is_joined_number(pieces: Sequence[Piece], k: int, step: int) -> bool:
         return False
     if comma.kind != COMMA or len(number.tokens) != 1:
         return False
-    ends = [segment.tokens[-1].end, number.tokens[0].start] if step > 0 else [number.tokens[0].end, segment.tokens[0].start]
+    ends = (
+        [segment.tokens[-1].end, number.tokens[0].start]
+        if step > 0
+        else [number.tokens[0].end, segment.tokens[0].start]
+    )
     return ends == [comma.start, comma.end]

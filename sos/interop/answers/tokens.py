@@ -139,8 +139,8 @@ class _Braces:
         elif name in _WRAPPERS:
             self.awaited = "wrapper"
         elif name in _MACROS:
-            if (token := _MACROS[name]) is not None:
-                self._add(*token, at, end)
+            if (meant := _MACROS[name]) is not None:
+                self._add(meant[0], meant[1], at, end)
         else:
             self._add(OTHER if name in ("sqrt", "pm", "mod", "bmod", "binom") else WORD, name, at, end)
 
@@ -280,7 +280,7 @@ def _resolved_other(
     glued = before is not None and before.end == token.start
     if token.kind == COLON:
         ratio = after and upon and (not glued or (behind is not None and behind.start == token.end))
-        return token._replace(kind=OTHER) if ratio else token
+        return token._replace(kind=STRAY) if ratio else token
     if token.kind == POINT:
         decimal = after and glued and behind is not None and behind.kind == SIGN and starts_operand(then)
         return token._replace(kind=JUNK) if decimal else token
