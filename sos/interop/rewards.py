@@ -82,7 +82,8 @@ class Reward:
         return [self.task.score_text(_row(columns, i, len(texts)), texts[i], self.rules) for i in range(len(texts))]
 
     def __call__(self, prompts: Any = None, completions: Any = None, **columns: Any) -> list[float]:
-        """Return a reward for each completion. Columns that say nothing of the problem are ignored. Raises UserError."""
+        """Return a reward for each completion. Columns that say nothing of the problem are ignored. Raises
+        UserError."""
         if completions is None:
             raise UserError("completions is missing")
         scores = self.scores(completions, **columns)
@@ -145,8 +146,8 @@ def compute_score(
     format_score: float = 0.1,
     **options: Any,
 ) -> float:
-    """Return the reward of one response, as verl calls it: `score` if it is right, `format_score` if it is not but has a
-    closed answer tag, else 0.
+    """Return the reward of one response, as verl calls it: `score` if it is right, `format_score` if it is not but has
+    a closed answer tag, else 0.
 
     `ground_truth` is a mapping with target and numbers (or nums), as `sos export columns=verl` writes it, or its JSON.
     TinyZero's order of arguments, (solution_str, ground_truth), is understood, too. `any_order` and `unmarked` are

@@ -34,8 +34,8 @@ _SEPARATOR = re.compile(r"[,;|\n]|->|→|\)\s*\(")
 
 
 class Task:
-    """An environment, and the dialect that streams are written in; without an environment it is Countdown of any size in
-    free text."""
+    """An environment, and the dialect that streams are written in; without an environment it is Countdown of any size
+    in free text."""
 
     def __init__(self, env: Any = None, dialect: Dialect | None = None, rules: Rules = RULES["sos"]) -> None:
         self.env = env
