@@ -204,14 +204,16 @@ def _without_prose(tokens: list[Token], before: Token | None, behind: Token | No
         hyphen = len(tokens) == 2 and behind.start == tokens[-1].end
         if hyphen or (tokens[-1].text == "-" and tokens[-2].end < tokens[-1].start and behind.kind == LINE):
             tokens = tokens[:-1]
-    while len(tokens) > 1 and tokens[-1].kind == OPEN and behind is not None and behind.kind in (WORD, CALL):
-        tokens = tokens[:-1]
-    surplus = sum((token.kind == OPEN) - (token.kind == CLOSE) for token in tokens)
-    while surplus < 0 and len(tokens) > 1 and tokens[-1].kind == CLOSE and tokens[-2].kind != OPEN:
-        tokens, surplus = tokens[:-1], surplus + 1
-    while surplus > 0 and len(tokens) > 1 and tokens[0].kind == OPEN and behind is not None and behind.kind == WORD:
-        tokens, surplus = tokens[1:], surplus - 1
-    return tokens
+    worded = behind is not None and behind.kind in (WORD, CALL)
+    start, end = 0, len(tokens)
+    while end - start > 1 and tokens[end - 1].kind == OPEN and worded:
+        end -= 1
+    surplus = sum((token.kind == OPEN) - (token.kind == CLOSE) for token in tokens[:end])
+    while surplus < 0 and end - start > 1 and tokens[end - 1].kind == CLOSE and tokens[end - 2].kind != OPEN:
+        end, surplus = end - 1, surplus + 1
+    while surplus > 0 and end - start > 1 and tokens[start].kind == OPEN and worded:
+        start, surplus = start + 1, surplus - 1
+    return tokens[start:end]
 
 
 def read_strictly(tokens: Sequence[Token], most_bullets: int = 1) -> list[Statement]:

@@ -70,7 +70,7 @@ _MACROS = {
 }
 _FRACTIONS = ("frac", "dfrac", "tfrac", "cfrac")
 _WRAPPERS = ("text", "textbf", "textit", "textrm", "mathrm", "mathbf", "mathit", "mathsf", "boxed", "fbox")
-_OPERATOR_WORDS = {"plus", "minus", "times", "over", "mod", "modulo", "divided", "multiplied"}
+_OPERATOR_WORDS = {"plus", "minus", "times", "over", "divided", "multiplied"}
 _BREAKING_HTML = ("br", "p", "li", "div", "tr", "ul", "ol")
 
 
@@ -265,7 +265,7 @@ def _resolved_word(token: Token, before: Token | None, behind: Token | None) -> 
         return token._replace(kind=MARK)  # emphasis
     name = token.text.lower()
     if name in _OPERATOR_WORDS and ends_operand(before) and (between or name in ("divided", "multiplied")):
-        return token._replace(kind=OTHER)
+        return token._replace(kind=STRAY)
     if behind is not None and behind.kind == OPEN and behind.start == token.end:
         return token._replace(kind=CALL)
     return token._replace(kind=CALL) if "__" in token.text else token
