@@ -57,6 +57,7 @@ CASES = {
         Case("evaluate RUN out=OUT eval.num_problems=8 eval.pass_k=[]", "."),
         Case("compare TABLE out=OUT", "."),
         Case("doctor TABLE"),
+        Case("score ANSWERS out=OUT/verdicts.jsonl", "verdicts.jsonl"),
         Case("losses RUN problems=4 out=OUT/losses.csv", "losses.csv"),
         Case("scaling LADDER out=OUT/fit.png", "fit.png"),
         Case("repeat RUN out=OUT", "."),
@@ -127,6 +128,11 @@ def _records(place: Path) -> None:
     place.write_text("\n".join(records))
 
 
+def _answers(place: Path) -> None:
+    row = json.dumps({"nums": [3, 4, 5], "target": 17, "text": "3 * 4 + 5 is right, I think"})
+    place.write_text("\n".join([row] * 20))
+
+
 def _made_by(words: str) -> Callable[[Path], None]:
     def make(place: Path) -> None:
         done = sos(*words.replace("OUT", str(place)).split())
@@ -139,6 +145,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "TABLE": _table,
     "LADDER": _ladder,
     "RECORDS": _records,
+    "ANSWERS": _answers,
     "RUN": _made_by(CASES["train"].words),
     "KEPT": write_readable_run,
     "DATASET": _made_by(CASES["generate"].words),
@@ -302,6 +309,7 @@ MIDST = {
     "evaluate": "load_model",
     "compare": "written_whole",
     "doctor": "examine",
+    "score": "judged_lines",
     "losses": "losses_by_place",
     "scaling": "fit",
     "repeat": "on_train_batch_end",

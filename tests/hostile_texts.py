@@ -6,11 +6,45 @@ import random
 
 PIECES = (
     *"0123456789+-*/()[]{}=.,;:!?x×÷−–·%^&|~√#<>$\\\"'`_ \n\t",
-    *("<answer>", "</answer>", "<think>", "</think>", "<ANSWER >", "\\boxed{", "}", "{", "\\frac{", "\\text{", "\\times"),
+    *(
+        "<answer>",
+        "</answer>",
+        "<think>",
+        "</think>",
+        "<ANSWER >",
+        "\\boxed{",
+        "}",
+        "{",
+        "\\frac{",
+        "\\text{",
+        "\\times",
+    ),
     *("3 + 4", "= 7", "12", "(1 + 2) * 3", "5-3=2, 2*4=8", "\\(", "\\]", "**", "//", "==", "->", "Step 1:", "1.", "- "),
     *("Option A", "lambda", "abs(", "if", "else", "or", "x", "plus", "Goal Reached", "5,5 equal: Goal Reached\n"),
-    *("Exploring Operation: 3+4=7, Resulting", "Current State: 7:[3, 4], Operations: ['3+4=7']\n", "٣", "²", "\u200b", "\u2028"),
-    *("<|im_end|>", "<b>", "</b>", "<br>", "😀", "➕", "\ud800", "\x00", "9" * 40, "0x10", "1e5", "3.0", "1,024", "007"),
+    *(
+        "Exploring Operation: 3+4=7, Resulting",
+        "Current State: 7:[3, 4], Operations: ['3+4=7']\n",
+        "٣",
+        "²",
+        "\u200b",
+        "\u2028",
+    ),
+    *(
+        "<|im_end|>",
+        "<b>",
+        "</b>",
+        "<br>",
+        "😀",
+        "➕",
+        "\ud800",
+        "\x00",
+        "9" * 40,
+        "0x10",
+        "1e5",
+        "3.0",
+        "1,024",
+        "007",
+    ),
 )
 
 

@@ -55,10 +55,7 @@ def value_of(tree: Tree, results: list[Fraction]) -> Fraction:
     """The value; every result of an operation goes to `results`. Raises ZeroDivisionError."""
     if isinstance(tree, int):
         return Fraction(tree)
-    if tree[0] == "neg":
-        value = -value_of(tree[1], results)
-    else:
-        value = apply(tree[0], value_of(tree[1], results), value_of(tree[2], results))
+    value = -value_of(tree[1], results) if tree[0] == "neg" else apply(tree[0], value_of(tree[1], results), value_of(tree[2], results))
     results.append(value)
     return value
 
@@ -127,7 +124,7 @@ def best_needs(tree: Tree) -> set[str]:
                 partials = [order[0][1]]
                 for power, value, _ in order[1:]:
                     partials.append(partials[-1] * value if power > 0 else partials[-1] / value)
-                orders.append(partials + [sign * partials[-1]])
+                orders.append([*partials, sign * partials[-1]])
         inner = [need for *_, need in powered]
     best = min((flags(partials) for partials in orders), key=len)
     return best.union(*inner)
