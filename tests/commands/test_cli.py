@@ -111,7 +111,10 @@ def test_choices_that_are_spelled_out_are_those_of_the_rooms_below() -> None:
         (["convert", "a", "to=json"], "to must be one of sos, published, got json"),
         (["export", "a"], "out=... is missing"),
         (["score"], "FILES is missing"),
-        (["score", "a.jsonl", "rules=tinyzero"], "rules must be one of sos, negatives, rationals, subset, got tinyzero"),
+        (
+            ["score", "a.jsonl", "rules=tinyzero"],
+            "rules must be one of sos, negatives, rationals, subset, got tinyzero",
+        ),
         (["generate"], "out=FOLDER is missing"),
         (["completion", "csh"], "no completion for 'csh'"),
         (["teachers", "x"], "arguments are key=value, got 'x'"),

@@ -19,7 +19,13 @@ pytestmark = pytest.mark.slow
 def tiny(tmp_path: Path) -> tuple[Path, Path, list[dict[str, Any]]]:
     """A run of a few steps exported as a model, and a data set of its problems with prompts and completions."""
     run, folder = tmp_path / "run", tmp_path / "set"
-    made = ["experiment=smoke", "data.train_tokens=6000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
+    made = [
+        "experiment=smoke",
+        "data.train_tokens=6000",
+        "trainer.probe_every=0",
+        "eval.pass_k=[]",
+        "eval.num_problems=8",
+    ]
     assert call("train", [*made, f"hydra.run.dir={run}"]) == 0
     assert call("export", [str(run), f"out={tmp_path}/hf"]) == 0
     assert call("generate", ["experiment=smoke", f"out={folder}", "kind=tokens", "visits=24"]) == 0
@@ -34,7 +40,13 @@ def test_sft_trainer_learns_the_completions(tiny: tuple[Path, Path, list[dict[st
     _, model, rows = tiny
     kept = datasets.Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in rows])
     config = trl.SFTConfig(
-        str(tmp_path / "sft"), max_steps=3, use_cpu=True, report_to=[], per_device_train_batch_size=4, logging_steps=1, bf16=False
+        str(tmp_path / "sft"),
+        max_steps=3,
+        use_cpu=True,
+        report_to=[],
+        per_device_train_batch_size=4,
+        logging_steps=1,
+        bf16=False,
     )
     trainer = trl.SFTTrainer(str(model), args=config, train_dataset=kept)
     trainer.train()
@@ -47,7 +59,9 @@ def test_sft_trainer_learns_the_completions(tiny: tuple[Path, Path, list[dict[st
 
 
 @pytest.mark.parametrize("free", [False, True])
-def test_grpo_trainer_pays_our_rewards(tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path, free: bool) -> None:
+def test_grpo_trainer_pays_our_rewards(
+    tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path, free: bool
+) -> None:
     """Streams are judged by the run's own dialect; and texts as free answers, which a model of streams never gives."""
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")

@@ -55,7 +55,11 @@ def value_of(tree: Tree, results: list[Fraction]) -> Fraction:
     """The value; every result of an operation goes to `results`. Raises ZeroDivisionError."""
     if isinstance(tree, int):
         return Fraction(tree)
-    value = -value_of(tree[1], results) if tree[0] == "neg" else apply(tree[0], value_of(tree[1], results), value_of(tree[2], results))
+    value = (
+        -value_of(tree[1], results)
+        if tree[0] == "neg"
+        else apply(tree[0], value_of(tree[1], results), value_of(tree[2], results))
+    )
     results.append(value)
     return value
 
