@@ -149,13 +149,35 @@ def _members(node: Any, prefix: str) -> dict[str, Any]:
     return typed
 
 
-def config_folder() -> Path:
-    """Return the folder of the configs, of this checkout or the working folder. Raises UserError without either."""
-    folders = [ROOT.parent / "conf", Path.cwd() / "conf"]
-    folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+def data_folder(name: str) -> Path:
+    """Return a folder that a checkout has beside the package, and an installed package within it: conf or starter.
+
+    Raises UserError where it is not there.
+    """
+    folders = [ROOT / name, ROOT.parent / name]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        raise UserError(f"no configs: neither {folders[0]} nor {folders[1]} holds config.yaml")
+        raise UserError(f"the package is not whole: neither {folders[0]} nor {folders[1]} is there")
     return folder.resolve()
+
+
+def config_folder() -> Path:
+    """Return the folder of the configs, in a checkout or an installed package. Raises UserError without it."""
+    return data_folder("conf")
+
+
+# Words that add folders with YAML of one's own, `hydra.searchpath=[...]`, for whatever this process composes.
+_SEARCHED: list[str] = []
+
+
+def search_also(words: Sequence[str]) -> None:
+    """Remember the words that add folders with YAML to those of conf/."""
+    _SEARCHED[:] = [word for word in words if word.lstrip("+").startswith("hydra.searchpath=")]
+
+
+def searched() -> list[str]:
+    """Return the words that `search_also` was given."""
+    return list(_SEARCHED)
 
 
 # --- what a word may say ---
@@ -374,7 +396,7 @@ def compose(overrides: Sequence[str]) -> Config:
 
     register()
     refuse_nameless(overrides, config_folder())
-    words = plain_paths(overrides)
+    words = plain_paths([*(word for word in _SEARCHED if word not in overrides), *overrides])
     with explained(), initialize_config_dir(str(config_folder()), version_base="1.3"):
         return to_object(hydra_compose("config", overrides=words), words)
 

@@ -149,11 +149,16 @@ def call(verb: str, words: Sequence[str]) -> int:
 
 
 def _call(verb: Verb, words: list[str]) -> int | None:
-    from sos.commands.words import help_of, read
+    from sos.commands.words import help_of, read, taken_folders
 
+    words, folders = taken_folders(words)
+    if folders:
+        from sos.compose import search_also
+
+        search_also(folders)
     module = verb.module()
     if verb.hydra:
-        sys.argv[1:] = words
+        sys.argv[1:] = [*folders, *words]
         status: int | None = module.main()
         return status
     if {"-h", "--help"} & set(words):

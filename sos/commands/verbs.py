@@ -35,6 +35,7 @@ VERBS = (
         "search, serialize, pretrain, evaluate; with -m a sweep (the same as python train.py)",
         hydra=True,
     ),
+    Verb("init", "make", "write a small project of your own: an environment, an experiment, a sweep, a test"),
     Verb("generate", "make", "write a data set of traces or of tokens; with -m one part a job", hydra=True),
     Verb("evaluate", "measure", "evaluate a checkpoint anew, with other eval keys"),
     Verb("compare", "measure", "compare the arms of finished runs: a table, paired tests, figures"),

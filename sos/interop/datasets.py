@@ -23,7 +23,7 @@ from sos.datasets.source import config_of, recipe
 from sos.datasets.store import recipe_difference
 from sos.envs.protocol import root_state
 from sos.envs.words import Words, words_of
-from sos.errors import UserError
+from sos.errors import UserError, install_hint
 from sos.files import written_whole
 from sos.interop.columns import FORMS, Kind, Texts, columns_of, in_form
 from sos.stream.codec import decode, encode, encode_prompt
@@ -193,7 +193,7 @@ def export_data(folder: Path, out: Path, dialect: str = "sos", form: str = "rows
     if out.suffix not in WRITERS:
         raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
     if out.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise UserError(f'out={out}: Parquet needs pyarrow: pip install -e ".[export]"')
+        raise UserError(f"out={out}: Parquet needs pyarrow: {install_hint('parquet')}")
     shards = Shards(folder)
     env = build_env(config_of(shards.manifest))
     columns = fields(shards.kind, words_of(env), form)
