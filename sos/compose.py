@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sos import ROOT
 from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
+from sos.schema.folders import config_folder, searched
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
@@ -147,37 +147,6 @@ def _members(node: Any, prefix: str) -> dict[str, Any]:
             raise no_such_key(f"{prefix}.{name}.{foreign}")
         typed[name] = typed_node(schema, member, [*prefix.split("."), name])
     return typed
-
-
-def data_folder(name: str) -> Path:
-    """Return a folder that a checkout has beside the package, and an installed package within it: conf or starter.
-
-    Raises UserError where it is not there.
-    """
-    folders = [ROOT / name, ROOT.parent / name]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder is None:
-        raise UserError(f"the package is not whole: neither {folders[0]} nor {folders[1]} is there")
-    return folder.resolve()
-
-
-def config_folder() -> Path:
-    """Return the folder of the configs, in a checkout or an installed package. Raises UserError without it."""
-    return data_folder("conf")
-
-
-# Words that add folders with YAML of one's own, `hydra.searchpath=[...]`, for whatever this process composes.
-_SEARCHED: list[str] = []
-
-
-def search_also(words: Sequence[str]) -> None:
-    """Remember the words that add folders with YAML to those of conf/."""
-    _SEARCHED[:] = [word for word in words if word.lstrip("+").startswith("hydra.searchpath=")]
-
-
-def searched() -> list[str]:
-    """Return the words that `search_also` was given."""
-    return list(_SEARCHED)
 
 
 # --- what a word may say ---
@@ -396,7 +365,7 @@ def compose(overrides: Sequence[str]) -> Config:
 
     register()
     refuse_nameless(overrides, config_folder())
-    words = plain_paths([*(word for word in _SEARCHED if word not in overrides), *overrides])
+    words = plain_paths([*(word for word in searched() if word not in overrides), *overrides])
     with explained(), initialize_config_dir(str(config_folder()), version_base="1.3"):
         return to_object(hydra_compose("config", overrides=words), words)
 

@@ -53,6 +53,7 @@ CASES = {
     for case in (
         Case(f"train {TRAIN} hydra.run.dir=OUT", "."),
         Case(f"train -m {TRAIN} seed=1,2 hydra.sweep.dir=OUT", "."),
+        Case("init OUT", "."),
         Case("generate experiment=smoke out=OUT visits=64 shard_size=16 workers=2", "."),
         Case("evaluate RUN out=OUT eval.num_problems=8 eval.pass_k=[]", "."),
         Case("compare TABLE out=OUT", "."),
@@ -305,6 +306,7 @@ SIGNALS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminate
 MIDST = {
     "train": "on_train_batch_end",
     "train -m": "on_train_batch_end",
+    "init": "data_folder",
     "generate": "make_shard",
     "evaluate": "load_model",
     "compare": "written_whole",

@@ -153,7 +153,7 @@ def _call(verb: Verb, words: list[str]) -> int | None:
 
     words, folders = taken_folders(words)
     if folders:
-        from sos.compose import search_also
+        from sos.schema.folders import search_also
 
         search_also(folders)
     module = verb.module()
@@ -222,7 +222,8 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
         return
     import hydra
 
-    from sos.compose import config_folder, explained, plain_paths, show_whole
+    from sos.compose import explained, plain_paths, show_whole
+    from sos.schema.folders import config_folder
     from sos.schema.keys import path_keys
     from sos.schema.words import refuse_nameless
 

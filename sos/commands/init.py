@@ -25,7 +25,7 @@ def run(options: Options) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and not an empty folder")
     check_out(str(folder), folder=True)
-    from sos.compose import data_folder
+    from sos.schema.folders import data_folder
 
     shutil.copytree(
         data_folder("starter"),

@@ -89,7 +89,7 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
 def help_text(name: str, schema: type) -> str:
     """Return the help of the verb whose config is `name` of conf/: how it is called, named files, keys with
     defaults."""
-    from sos.compose import config_folder
+    from sos.schema.folders import config_folder
 
     folder = config_folder()
     usage, text = USAGE[name]

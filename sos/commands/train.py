@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import is_sweep_job, refusals, run_hydra
-from sos.compose import refuse_foreign, register, run_name, search_also, to_object
+from sos.compose import refuse_foreign, register, run_name, to_object
 from sos.config import Config
 from sos.errors import UserError, train_words
 from sos.files import read_json
 from sos.runs.folder import RunFolder
 from sos.runs.plugin import register_sweeper
 from sos.runs.provenance import Origin
+from sos.schema.folders import search_also
 
 
 def describe_run() -> tuple[Path, Origin]:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos import ROOT
-from sos.compose import as_word, searched
+from sos.compose import as_word
 from sos.config import Config
 from sos.errors import train_words
 from sos.files import write_json, written_whole
 from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity
 from sos.runs.sweep import shell
+from sos.schema.folders import searched
 
 if TYPE_CHECKING:  # they import torch and numba, which takes seconds
     from sos.data.chunks import Chunk

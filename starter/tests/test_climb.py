@@ -4,7 +4,8 @@ import numpy as np
 from climb import Climb
 
 from sos import build_source, build_system, decode, verify
-from sos.compose import compose, search_also
+from sos.compose import compose
+from sos.schema.folders import search_also
 
 search_also(["hydra.searchpath=[file://conf]"])
 
