@@ -45,6 +45,8 @@ def __dir__() -> list[str]:
 
 
 ROOT = Path(__file__).parent
+# Folders of a checkout that lie within an installed package, and are no code of it.
+BESIDE = ("conf", "starter")
 # The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other
 # kernels.
 KERNEL_LAYERS = ("kernels", "rng.py", "trace.py", "envs", "search", "stream")
@@ -60,7 +62,8 @@ def _hash(paths: Iterable[Path]) -> str:
 
 def source_hash() -> str:
     """Return 16 hex digits over every Python and dialect source of the package (a run's `code_hash`)."""
-    return _hash(p for p in ROOT.rglob("*") if p.suffix in {".py", ".yaml"})
+    paths = (p for p in ROOT.rglob("*") if p.suffix in {".py", ".yaml"})
+    return _hash(p for p in paths if p.relative_to(ROOT).parts[0] not in BESIDE)
 
 
 def kernel_hash() -> str:
@@ -69,6 +72,7 @@ def kernel_hash() -> str:
     def matters(path: Path) -> bool:
         content = path.read_bytes()
         marks = (b"njit", b"sos.kernels", b"numba.extending")
-        return path.relative_to(ROOT).parts[0] in KERNEL_LAYERS or any(mark in content for mark in marks)
+        room = path.relative_to(ROOT).parts[0]
+        return room not in BESIDE and (room in KERNEL_LAYERS or any(mark in content for mark in marks))
 
     return _hash(p for p in ROOT.rglob("*.py") if matters(p))

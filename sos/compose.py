@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sos import ROOT
 from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
+from sos.schema.folders import config_folder, searched
 from sos.schema.improve import unused_by_stage
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.typed import first_foreign, typed_node, wrong_value
@@ -148,15 +148,6 @@ def _members(node: Any, prefix: str) -> dict[str, Any]:
             raise no_such_key(f"{prefix}.{name}.{foreign}")
         typed[name] = typed_node(schema, member, [*prefix.split("."), name])
     return typed
-
-
-def config_folder() -> Path:
-    """Return the folder of the configs, of this checkout or the working folder. Raises UserError without either."""
-    folders = [ROOT.parent / "conf", Path.cwd() / "conf"]
-    folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
-    if folder is None:
-        raise UserError(f"no configs: neither {folders[0]} nor {folders[1]} holds config.yaml")
-    return folder.resolve()
 
 
 # --- what a word may say ---
@@ -375,7 +366,7 @@ def compose(overrides: Sequence[str]) -> Config:
 
     register()
     refuse_nameless(overrides, config_folder())
-    words = plain_paths(overrides)
+    words = plain_paths([*(word for word in searched() if word not in overrides), *overrides])
     with explained(), initialize_config_dir(str(config_folder()), version_base="1.3"):
         return to_object(hydra_compose("config", overrides=words), words)
 

@@ -10,8 +10,11 @@ import os
 import re
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
+DISTRIBUTION = "sos-pretraining"  # the name that the package is installed by; it is imported as sos
+_CHECKOUT = Path(__file__).parents[1]
 _LAUNCHERS = re.compile(r"hydra/launcher[=/' ]*(joblib|submitit)|hydra_(joblib|submitit)_launcher")
 _EXTRAS = {"joblib": "joblib", "submitit": "slurm"}
 
@@ -22,6 +25,21 @@ class UserError(ValueError):
 
 class Failures(Exception):
     """Some runs of a sweep failed; the message lists them."""
+
+
+def in_checkout() -> bool:
+    """Tell whether the package runs from a checkout, not as it was installed from a wheel."""
+    return (_CHECKOUT / "train.py").is_file() and (_CHECKOUT / "conf" / "config.yaml").is_file()
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra, as this package was installed."""
+    return f'pip install -e ".[{extra}]"' if in_checkout() else f'pip install "{DISTRIBUTION}[{extra}]"'
+
+
+def train_words() -> list[str]:
+    """Return the words that start a training here: in the folder of a checkout train.py."""
+    return ["python", "train.py"] if in_checkout() and Path.cwd() == _CHECKOUT.resolve() else ["sos", "train"]
 
 
 def one_line(error: BaseException) -> str:
@@ -37,7 +55,7 @@ def one_line(error: BaseException) -> str:
     missing = _LAUNCHERS.search(text)
     if missing and isinstance(error, HydraException):
         name = missing[1] or missing[2]
-        return f'the {name} launcher is not installed: pip install -e ".[{_EXTRAS[name]}]" ({text.partition(";")[0]})'
+        return f"the {name} launcher is not installed: {install_hint(_EXTRAS[name])} ({text.partition(';')[0]})"
     return text
 
 

@@ -53,10 +53,12 @@ CASES = {
     for case in (
         Case(f"train {TRAIN} hydra.run.dir=OUT", "."),
         Case(f"train -m {TRAIN} seed=1,2 hydra.sweep.dir=OUT", "."),
+        Case("init OUT", "."),
         Case("generate experiment=smoke out=OUT visits=64 shard_size=16 workers=2", "."),
         Case("evaluate RUN out=OUT eval.num_problems=8 eval.pass_k=[]", "."),
         Case("compare TABLE out=OUT", "."),
         Case("doctor TABLE"),
+        Case("score ANSWERS out=OUT/verdicts.jsonl", "verdicts.jsonl"),
         Case("losses RUN problems=4 out=OUT/losses.csv", "losses.csv"),
         Case("experience KEPT out=OUT/table.csv", "table.csv"),
         Case("scaling LADDER out=OUT/fit.png", "fit.png"),
@@ -128,6 +130,11 @@ def _records(place: Path) -> None:
     place.write_text("\n".join(records))
 
 
+def _answers(place: Path) -> None:
+    row = json.dumps({"nums": [3, 4, 5], "target": 17, "text": "3 * 4 + 5 is right, I think"})
+    place.write_text("\n".join([row] * 20))
+
+
 def _made_by(words: str) -> Callable[[Path], None]:
     def make(place: Path) -> None:
         done = sos(*words.replace("OUT", str(place)).split())
@@ -140,6 +147,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "TABLE": _table,
     "LADDER": _ladder,
     "RECORDS": _records,
+    "ANSWERS": _answers,
     "RUN": _made_by(CASES["train"].words),
     "KEPT": write_readable_run,
     "DATASET": _made_by(CASES["generate"].words),
@@ -299,10 +307,12 @@ SIGNALS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminate
 MIDST = {
     "train": "on_train_batch_end",
     "train -m": "on_train_batch_end",
+    "init": "data_folder",
     "generate": "make_shard",
     "evaluate": "load_model",
     "compare": "written_whole",
     "doctor": "examine",
+    "score": "judged_lines",
     "losses": "losses_by_place",
     "experience": "summary",
     "scaling": "fit",

@@ -149,11 +149,16 @@ def call(verb: str, words: Sequence[str]) -> int:
 
 
 def _call(verb: Verb, words: list[str]) -> int | None:
-    from sos.commands.words import help_of, read
+    from sos.commands.words import help_of, read, taken_folders
 
+    words, folders = taken_folders(words)
+    if folders:
+        from sos.schema.folders import search_also
+
+        search_also(folders)
     module = verb.module()
     if verb.hydra:
-        sys.argv[1:] = words
+        sys.argv[1:] = [*folders, *words]
         status: int | None = module.main()
         return status
     if {"-h", "--help"} & set(words):
@@ -217,7 +222,8 @@ def run_hydra(name: str, schema: type, job: Callable[[Any], Any], *registered: C
         return
     import hydra
 
-    from sos.compose import config_folder, explained, plain_paths, show_whole
+    from sos.compose import explained, plain_paths, show_whole
+    from sos.schema.folders import config_folder
     from sos.schema.keys import path_keys
     from sos.schema.words import refuse_nameless
 

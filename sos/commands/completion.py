@@ -60,7 +60,7 @@ def words_of(verb: Verb) -> Iterator[str]:
             roots = known.configs.metadata["configs"]
             yield from (f"{k}=" for k, _, _ in keys_of(schema_of("config")) if k.partition(".")[0] in roots)
     if "all" in roots or "env" in roots:
-        from sos.compose import config_folder
+        from sos.schema.folders import config_folder
 
         folder = config_folder()
         for group in groups(folder):

@@ -15,10 +15,10 @@ from sos.search.registry import OWN, SEARCHES
 
 USAGE = {
     "config": (
-        "python train.py [key=value ...]    (or: sos train)",
-        "Search, serialize, pretrain, evaluate. Every key has a default; `python train.py` alone is the default run.\n"
+        "sos train [key=value ...]    (in a checkout also: python train.py)",
+        "Search, serialize, pretrain, evaluate. Every key has a default; `sos train` alone is the default run.\n"
         "With -m, values with commas are a sweep: -m stream.view=full,solution_path seed=1,2,3; +sweep=NAME runs one\n"
-        "of conf/sweep.",
+        "of conf/sweep. --config-dir FOLDER, or hydra.searchpath=[file://FOLDER], adds YAML of yours.",
     ),
     "generate": (
         "sos generate out=FOLDER [key=value ...]",
@@ -89,7 +89,7 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
 def help_text(name: str, schema: type) -> str:
     """Return the help of the verb whose config is `name` of conf/: how it is called, named files, keys with
     defaults."""
-    from sos.compose import config_folder
+    from sos.schema.folders import config_folder
 
     folder = config_folder()
     usage, text = USAGE[name]

@@ -12,11 +12,12 @@ from typing import Any
 from sos.commands.cli import is_sweep_job, refusals, run_hydra
 from sos.compose import refuse_foreign, register, run_name, to_object
 from sos.config import Config
-from sos.errors import UserError
+from sos.errors import UserError, train_words
 from sos.files import read_json
 from sos.runs.folder import RunFolder
 from sos.runs.plugin import register_sweeper
 from sos.runs.provenance import Origin
+from sos.schema.folders import search_also
 
 
 def describe_run() -> tuple[Path, Origin]:
@@ -25,11 +26,12 @@ def describe_run() -> tuple[Path, Origin]:
     from hydra.core.hydra_config import HydraConfig
 
     hydra_config = HydraConfig.get()
+    search_also(hydra_config.overrides.hydra)  # a launcher's process knows them from here alone
     typed = [override for override in hydra_config.overrides.task if "=" in override]
     sweep = hydra_config.sweeper if "arms" in hydra_config.sweeper and hydra_config.sweeper.arms else None
     folder = Path(hydra_config.runtime.output_dir)
     if sweep is not None and sweep.arm is None:
-        raise UserError(f"+sweep={sweep.name} is a sweep: python train.py -m +sweep={sweep.name}")
+        raise UserError(f"+sweep={sweep.name} is a sweep: {' '.join(train_words())} -m +sweep={sweep.name}")
     name = folder.name if is_sweep_job() or sweep is not None else run_name(typed)
     return folder, Origin.of(name, typed, sweep, folder)
 

@@ -35,6 +35,7 @@ VERBS = (
         "search, serialize, pretrain, evaluate; with -m a sweep (the same as python train.py)",
         hydra=True,
     ),
+    Verb("init", "make", "write a small project of your own: an environment, an experiment, a sweep, a test"),
     Verb("generate", "make", "write a data set of traces or of tokens; with -m one part a job", hydra=True),
     Verb("evaluate", "measure", "evaluate a checkpoint anew, with other eval keys"),
     Verb("compare", "measure", "compare the arms of finished runs: a table, paired tests, figures"),
@@ -43,6 +44,7 @@ VERBS = (
     Verb("experience", "measure", "say what rollouts hold: solved, mistakes in the solved ones, pass@k, repeats"),
     Verb("scaling", "measure", "fit laws of size and tokens to finished runs, and predict a larger one"),
     Verb("repeat", "measure", "make a run again and check that it is the same, bit for bit"),
+    Verb("score", "measure", "judge anybody's answers in JSON lines exactly, by rules of your choice"),
     Verb("view", "look", "write one HTML page that shows searches and rollouts step by step"),
     Verb(
         "parts",

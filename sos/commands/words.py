@@ -52,6 +52,35 @@ def configs(roots: Sequence[str], sentence: str) -> Any:
     return dataclasses.field(default_factory=list, metadata={"configs": tuple(roots), "sentence": sentence})
 
 
+def taken_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words without those that add folders with YAML, and those, as Hydra takes them: `--config-dir FOLDER`
+    is `hydra.searchpath=[file://FOLDER]`. Raises UserError for what is no folder."""
+    rest: list[str] = []
+    folders: list[str] = []
+    found: list[str] = []
+    given = iter(words)
+    for word in given:
+        flag, equals, value = word.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = value if equals else next(given, "")
+            if not Path(folder).is_dir() or not folder:
+                raise UserError(f"--config-dir={folder} is no folder")
+            folders.append(folder)
+        elif flag.lstrip("+") == "hydra.searchpath":
+            found.append(word)
+        else:
+            rest.append(word)
+    if folders and found:
+        raise UserError("say --config-dir or hydra.searchpath, not both")
+    if folders:
+        from sos.compose import quoted
+
+        places = [f"file://{folder}" for folder in folders]
+        places = [place if re.fullmatch(r"[\w/.:+-]+", place, re.ASCII) else quoted(place) for place in places]
+        found = [f"hydra.searchpath=[{','.join(places)}]"]
+    return rest, found
+
+
 class Known(NamedTuple):
     """A schema's fields by what they take."""
 

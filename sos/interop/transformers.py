@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.errors import UserError
+from sos.errors import UserError, install_hint
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:
     try:
         from safetensors.torch import save_file
     except ImportError as error:
-        raise UserError('safetensors is not installed: pip install -e ".[export]"') from error
+        raise UserError(f"safetensors is not installed: {install_hint('export')}") from error
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"out={out} is there already and not an empty folder")
     out.mkdir(parents=True, exist_ok=True)

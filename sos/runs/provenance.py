@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from sos import ROOT
 from sos.compose import as_word
 from sos.config import Config
+from sos.errors import train_words
 from sos.files import write_json, written_whole
 from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity
 from sos.runs.sweep import shell
+from sos.schema.folders import searched
 
 if TYPE_CHECKING:  # they import torch and numba, which takes seconds
     from sos.data.chunks import Chunk
@@ -49,7 +51,7 @@ class Origin:
             extra = [f"hydra.sweeper.arm={sweep['arm']}"]
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())
-        command = shell("python", "train.py", *typed, *extra, as_word("hydra.run.dir", folder))
+        command = shell(*train_words(), *searched(), *typed, *extra, as_word("hydra.run.dir", folder))
         return cls(name, overrides, command, record)
 
 
@@ -68,6 +70,8 @@ def git_state(repository: Path = ROOT.parent) -> tuple[dict[str, Any] | None, st
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     try:
+        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != repository.resolve():
+            return None, ""  # an installed package lies in somebody's repository
         commit = git("rev-parse", "HEAD").strip()
         untracked = git("ls-files", "--others", "--exclude-standard").splitlines()
         difference = git("diff", "HEAD", "--binary")

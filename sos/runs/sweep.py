@@ -14,9 +14,10 @@ from typing import Any
 
 from sos.compose import as_word, digest, run_name
 from sos.config import Config
-from sos.errors import UserError
+from sos.errors import UserError, train_words
 from sos.runs.folder import RunFolder
 from sos.runs.identity import identity
+from sos.schema.folders import searched
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Job:
     def command(self) -> str:
         """Return the command that runs this job alone, in its own folder."""
         arm = [f"hydra.sweeper.arm={self.arm}"] if self.arm else []
-        return shell("python", "train.py", *self.overrides, *arm, as_word("hydra.run.dir", self.folder))
+        return shell(*train_words(), *searched(), *self.overrides, *arm, as_word("hydra.run.dir", self.folder))
 
 
 def shell(*words: str) -> str:

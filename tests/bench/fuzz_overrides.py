@@ -13,9 +13,10 @@ from collections import Counter
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from sos.compose import config_folder, explained, known_names, plain_paths, register, to_object
+from sos.compose import explained, known_names, plain_paths, register, to_object
 from sos.config import Config
 from sos.errors import UserError
+from sos.schema.folders import config_folder
 from sos.schema.keys import describe_keys
 from sos.system import build_system, gpt_config
 

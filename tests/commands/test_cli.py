@@ -44,7 +44,7 @@ def helps() -> tuple[dict[str, str], set[str]]:
 
 def test_no_help_loads_torch_or_numba(helps: tuple[dict[str, str], set[str]]) -> None:
     texts, modules = helps
-    assert len(texts) == len(VERBS) + 1 == 18
+    assert len(texts) == len(VERBS) + 1 == 20
     assert not modules & HEAVY
 
 
@@ -110,6 +110,11 @@ def test_choices_that_are_spelled_out_are_those_of_the_rooms_below() -> None:
         (["scaling", "a", "parameters=inf"], "parameters must be a finite number"),
         (["convert", "a", "to=json"], "to must be one of sos, published, got json"),
         (["export", "a"], "out=... is missing"),
+        (["score"], "FILES is missing"),
+        (
+            ["score", "a.jsonl", "rules=tinyzero"],
+            "rules must be one of sos, negatives, rationals, subset, got tinyzero",
+        ),
         (["generate"], "out=FOLDER is missing"),
         (["completion", "csh"], "no completion for 'csh'"),
         (["teachers", "x"], "arguments are key=value, got 'x'"),

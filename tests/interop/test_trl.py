@@ -1,0 +1,94 @@
+"""TRL's trainers on CPU with our rewards and our columns (skipped without trl)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sos.commands.cli import call
+from sos.interop.rewards import Reward
+from sos.interop.tasks import Task
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Path, Path, list[dict[str, Any]]]:
+    """A run of a few steps exported as a model, and a data set of its problems with prompts and completions."""
+    run, folder = tmp_path / "run", tmp_path / "set"
+    made = [
+        "experiment=smoke",
+        "data.train_tokens=6000",
+        "trainer.probe_every=0",
+        "eval.pass_k=[]",
+        "eval.num_problems=8",
+    ]
+    assert call("train", [*made, f"hydra.run.dir={run}"]) == 0
+    assert call("export", [str(run), f"out={tmp_path}/hf"]) == 0
+    assert call("generate", ["experiment=smoke", f"out={folder}", "kind=tokens", "visits=24"]) == 0
+    assert call("export", [str(folder), f"out={tmp_path}/rows.jsonl", "columns=prompt"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    return run, tmp_path / "hf", rows
+
+
+def test_sft_trainer_learns_the_completions(tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    _, model, rows = tiny
+    kept = datasets.Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in rows])
+    config = trl.SFTConfig(
+        str(tmp_path / "sft"),
+        max_steps=3,
+        use_cpu=True,
+        report_to=[],
+        per_device_train_batch_size=4,
+        logging_steps=1,
+        bf16=False,
+    )
+    trainer = trl.SFTTrainer(str(model), args=config, train_dataset=kept)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 3
+    assert losses[-1] < 10
+    batch = next(iter(trainer.get_train_dataloader()))
+    masked = (batch["labels"] == -100).any(1)
+    assert masked.all(), "the prompt is no part of the loss"
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_grpo_trainer_pays_our_rewards(
+    tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path, free: bool
+) -> None:
+    """Streams are judged by the run's own dialect; and texts as free answers, which a model of streams never gives."""
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    run, model, rows = tiny
+    reward = Reward() if free else Reward(task=Task.of_run(run))
+    paid: list[float] = []
+
+    def counted(**columns: Any) -> list[float]:
+        values = reward(**columns)
+        paid.extend(values)
+        return values
+
+    kept = datasets.Dataset.from_list([{k: row[k] for k in ("prompt", "nums", "target")} for row in rows])
+    config = trl.GRPOConfig(
+        str(tmp_path / "grpo"),
+        max_steps=2,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        num_generations=4,
+        per_device_train_batch_size=8,
+        max_completion_length=48,
+        logging_steps=1,
+    )
+    trainer = trl.GRPOTrainer(str(model), reward_funcs=[reward, counted], args=config, train_dataset=kept)
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "rewards/sos_sos/mean" in entry]
+    assert len(logged) == 2
+    assert len(paid) == 16
+    assert set(paid) <= {0.0, 1.0}
