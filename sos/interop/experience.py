@@ -18,7 +18,7 @@ from sos.envs.words import words_of
 from sos.errors import UserError
 from sos.files import written_whole
 from sos.improve.experience import Experience
-from sos.interop.datasets import WRITERS, Row
+from sos.interop.datasets import WRITERS, Kind, Row
 from sos.stream.verify import Error
 from sos.system import System
 
@@ -37,7 +37,7 @@ def export_experience(experience: Experience, system: System, out: Path) -> int:
         raise UserError(f"out={out} must end in {' or '.join(WRITERS)}")
     if out.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise UserError(f'out={out}: Parquet needs pyarrow: pip install -e ".[export]"')
-    columns = {**_FIRST, **words_of(system.env).problem_fields, **_THEN, **_LAST}
+    columns: dict[str, Kind] = {**_FIRST, **words_of(system.env).problem_fields, **_THEN, **_LAST}
     with written_whole(out) as partial:
         return WRITERS[out.suffix](partial, columns, _batches(experience, system))
 
