@@ -82,8 +82,16 @@ def interrupted_at(number: int, work: Callable[[], object]) -> str | None:
     return seen[-1] if len(seen) >= number else None
 
 
-@pytest.mark.parametrize("before", [None, "old"])
-@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize(
+    ("before", "sync"),
+    [
+        ("old", True),
+        *(
+            pytest.param(before, sync, marks=pytest.mark.slow)
+            for before, sync in [(None, True), (None, False), ("old", False)]
+        ),
+    ],
+)
 def test_a_signal_before_any_line_leaves_the_old_file_or_the_new_one(
     tmp_path: Path, before: str | None, sync: bool
 ) -> None:

@@ -85,9 +85,9 @@ def test_a_folder_that_is_read_only_itself_is_one_line(name: str, unread: Places
     ("condition", "name"),
     [
         ("full disk", "compare"),
-        ("full disk", "strategies"),
+        pytest.param("full disk", "strategies", marks=pytest.mark.slow),
         ("full disk", "train"),
-        ("closed pipe", "train"),
+        pytest.param("closed pipe", "train", marks=pytest.mark.slow),
         ("closed pipe", "view"),
         ("ascii", "compare"),
         ("closed cache", "view"),
@@ -138,9 +138,9 @@ def stopped(command: list[str], number: int, ready: Callable[[], bool]) -> tuple
 @pytest.mark.parametrize(
     ("name", "number"),
     [
-        ("train", signal.SIGTERM),
+        pytest.param("train", signal.SIGTERM, marks=pytest.mark.slow),
         ("generate", signal.SIGINT),
-        ("generate", signal.SIGTERM),
+        pytest.param("generate", signal.SIGTERM, marks=pytest.mark.slow),
         ("view", signal.SIGINT),
         ("teachers", signal.SIGTERM),
         ("strategies", signal.SIGINT),

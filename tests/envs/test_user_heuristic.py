@@ -65,6 +65,7 @@ WORDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_the_same_heuristic_gives_the_same_searches(words: list[str]) -> None:
@@ -99,6 +100,7 @@ def _results(problem: np.ndarray) -> list[int]:
     return [int(row[ACTION:][-1]) for row in trace.nodes if row[PARENT] == 0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_members_of_a_mixture_may_have_it() -> None:
     words = ["search.name=mixture", "+search.strategies.a.heuristic=gap:gap", "+search.strategies.b.heuristic=mult"]

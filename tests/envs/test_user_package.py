@@ -36,6 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_trains_is_evaluated_and_shown(trained: Path, tmp_path: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())["metrics"]
     assert metrics["teacher/val"]["value"] == metrics["ceiling/val"]["value"] == 1
@@ -50,6 +51,7 @@ def test_it_trains_is_evaluated_and_shown(trained: Path, tmp_path: Path) -> None
     assert "target 13" not in page.read_text()
 
 
+@pytest.mark.slow
 def test_its_kernels_are_compiled_anew_when_its_files_change(tmp_path: Path) -> None:
     """The searches of this package inline the rules of that one: three steps become four."""
     shutil.copytree(HOME, tmp_path / "package")
@@ -86,6 +88,7 @@ def test_what_is_not_there_is_one_line(word: str, said: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["traces", "tokens"])
 @pytest.mark.parametrize(
     "words",
@@ -106,6 +109,7 @@ def test_data_sets_are_made_shown_and_not_called_damaged(words: list[str], kind:
         assert done.stderr.splitlines()[-1].startswith("error: env.name=stairs:stairs: there is no module stairs")
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_nothing_is_refused_before_training() -> None:
     for words in (["env=path_star", "search.heuristic=none", "stream.whole_max=29"], ["data.held_out_fraction=0"]):
         done = run(HOME, "train", *words, "eval.splits=[val_target]")

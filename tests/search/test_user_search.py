@@ -166,6 +166,7 @@ def test_it_may_be_imported_before_all_else() -> None:
     assert done.stdout.strip() == config_hash(Config()), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.slow
 def test_a_mixture_with_it_trains_and_is_evaluated(tmp_path: Path) -> None:
@@ -182,6 +183,7 @@ def test_a_mixture_with_it_trains_and_is_evaluated(tmp_path: Path) -> None:
     assert "there is no module probes; is its folder on PYTHONPATH?" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.slow
 def test_an_installed_package_names_it_and_its_kernel_is_compiled_anew_when_it_changes(tmp_path: Path) -> None:

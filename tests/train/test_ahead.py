@@ -31,6 +31,7 @@ def overloads() -> set[tuple[str, str, Any]]:
     return {(k.py_func.__module__, k.py_func.__qualname__, types) for k in ours for types in k.overloads}
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.parametrize("first", range(len(ahead.PARTS)))
 def test_what_is_compiled_ahead_is_what_the_run_needs(first: int, tmp_path: Path) -> None:

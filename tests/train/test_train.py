@@ -125,6 +125,7 @@ def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path, number, st
     assert first["train"]["tokens"] == second["train"]["tokens"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_goes_on_in_its_own_folder(whole, tmp_path):
     """Killed while evaluating: the same command trains nothing again and measures the same."""
     folder = shutil.copytree(whole, tmp_path / "copy")
@@ -143,7 +144,8 @@ def test_an_unfinished_run_goes_on_in_its_own_folder(whole, tmp_path):
     assert json.loads((folder / "metrics.json").read_text())["seed"] == 2
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_continue_a_killed_run_of_one(whole, tmp_path, strategy):
     """The same batches split over two ranks give the same weights but for rounding, and one checkpoint file."""
     stop_in_mid_training(tmp_path / "stopped", signal.SIGKILL)
