@@ -177,12 +177,14 @@ def _root_state(env, problem, state):
 
 @implements(protocol.status, Sat)
 def _status(env, problem, state):
-    if first_falsified(problem, state) > 0:
-        return protocol.DEAD
+    found = protocol.GOAL
     for clause in range(num_clauses(problem)):
-        if num_free(problem, state, clause) != SATISFIED:
-            return protocol.OPEN
-    return protocol.GOAL
+        num = num_free(problem, state, clause)
+        if num == 0:
+            return protocol.DEAD
+        if num != SATISFIED:
+            found = protocol.OPEN
+    return found
 
 
 @implements(protocol.witness, Sat)
