@@ -40,6 +40,7 @@ VERBS = (
     Verb("compare", "measure", "compare the arms of finished runs: a table, paired tests, figures"),
     Verb("doctor", "measure", "say what makes a table of arms unsound"),
     Verb("losses", "measure", "say what a model has not learned, by field of the dialect"),
+    Verb("experience", "measure", "say what rollouts hold: solved, mistakes in the solved ones, pass@k, repeats"),
     Verb("scaling", "measure", "fit laws of size and tokens to finished runs, and predict a larger one"),
     Verb("repeat", "measure", "make a run again and check that it is the same, bit for bit"),
     Verb("view", "look", "write one HTML page that shows searches and rollouts step by step"),

@@ -130,9 +130,11 @@ def write_parquet(path: Path, columns: dict[str, str], batches: Batches) -> int:
     types = {
         "bool": pa.bool_(),
         "int": pa.int64(),
+        "float": pa.float64(),
         "text": pa.string(),
         "ints": pa.list_(pa.int64()),
         "tokens": pa.list_(pa.int32()),
+        "floats": pa.list_(pa.float32()),
         "texts": pa.list_(pa.string()),
     }
     schema = pa.schema([(name, types[of]) for name, of in columns.items()])

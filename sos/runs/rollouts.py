@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
 REQUIRED = ("problems", "num_errors", "solved", "generated_tokens")
 STREAMS = ("tokens", "offsets")  # an older version kept none
+Column = tuple[type, int, float, float]
 INT32, UINT16, INT64 = (np.iinfo(kind) for kind in (np.int32, np.uint16, np.int64))
 MOST_BYTES = 1 << 31  # of all arrays of a file
 MOST_TIMES = 1100  # what the compression of a zip file can gain at most
-# Name -> (type, axes, least, most); integers of every width are taken that hold such numbers.
+# Name -> (type, axes, least, most); integers of every width are taken that hold such numbers, and NaN for the bounds
+# takes all numbers.
 OPTIONAL = ("planned",)  # of runs whose streams have a plan
-ARRAYS: dict[str, tuple[type, int, float, float]] = {
+ARRAYS: dict[str, Column] = {
     "problems": (np.int32, 2, INT32.min, INT32.max),
     "solved": (np.bool_, 1, 0, 1),
     "planned": (np.bool_, 1, 0, 1),
@@ -54,10 +56,22 @@ ARRAYS: dict[str, tuple[type, int, float, float]] = {
     "tokens": (np.uint16, 1, 0, UINT16.max),
     "offsets": (np.int64, 1, 0, INT64.max),
 }
-KINDS: dict[type, str] = {np.bool_: "b", np.float64: "fiu"}
+KINDS: dict[type, str] = {np.bool_: "b", np.float64: "fiu", np.float32: "f"}
 # What the readers of zip files and of numpy's headers raise for bytes that are none.
 _BROKEN = (struct.error, zipfile.BadZipFile, zlib.error)
 FAULTS = (OSError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError, RuntimeError, *_BROKEN)
+
+
+class Format(NamedTuple):
+    """The arrays that a kind of file holds; others in it are passed over. All but the flat ones have a row a rollout,
+    and offsets one more."""
+
+    arrays: dict[str, Column]
+    required: tuple[str, ...]
+    flat: dict[str, str]  # an array of all rollouts, one after the other -> the array of its offsets
+
+
+EVALUATED = Format(ARRAYS, REQUIRED, {"tokens": "offsets"})
 
 
 class Rollouts(NamedTuple):
@@ -77,22 +91,27 @@ def read_rollouts(path: Path, system: System | None = None) -> Rollouts:
 
     Raises UserError that names the file.
     """
+    columns = read_arrays(path, EVALUATED, system)
+    return Rollouts(columns["problems"], columns)
+
+
+def read_arrays(path: Path, form: Format, system: System | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays that a file of this format holds, checked as `read_rollouts` says, in their types."""
     try:
-        arrays = _read_arrays(path)
+        arrays = _read_arrays(path, form)
     except UserError:
         raise
     except FAULTS as error:
         raise damaged(path, str(error)[:200] or type(error).__name__) from error
     try:
-        _check_values(arrays)
+        _check_values(arrays, form)
         if system is not None:
             system.env.check_problems(arrays["problems"])
             if "tokens" in arrays:
                 check_range("tokens", arrays["tokens"], 0, len(system.dialect.vocab) - 1)
     except ValueError as error:
         raise damaged(path, error) from error
-    kept: dict[str, np.ndarray] = {name: array.astype(ARRAYS[name][0], copy=False) for name, array in arrays.items()}
-    return Rollouts(kept["problems"], kept)
+    return {name: array.astype(form.arrays[name][0], copy=False) for name, array in arrays.items()}
 
 
 def read_streams(folder: Path, split: str, system: System) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -109,12 +128,12 @@ def read_streams(folder: Path, split: str, system: System) -> tuple[np.ndarray, 
     return found.problems, found.streams
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, form: Format) -> dict[str, np.ndarray]:
     """Return the arrays as they are stored, their sizes, types and shapes checked first."""
     with zipfile.ZipFile(path) as archive:
-        members = _members(archive, path.stat().st_size)
-        headers = {name: _header(archive, name, member) for name, member in members.items()}
-        _check_shapes({name: shape for name, (shape, _, _) in headers.items()})
+        members = _members(archive, path.stat().st_size, form)
+        headers = {name: _header(archive, name, member, form) for name, member in members.items()}
+        _check_shapes({name: shape for name, (shape, _, _) in headers.items()}, form)
         arrays = {}
         for name, (shape, dtype, start) in headers.items():
             content = archive.read(members[name])  # checks the checksum, too
@@ -124,12 +143,12 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, size: int, form: Format) -> dict[str, zipfile.ZipInfo]:
     """Return the members that hold the arrays, their declared sizes possible in a file of `size` bytes."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
-        if name not in ARRAYS or not member.filename.endswith(".npy"):
+        if name not in form.arrays or not member.filename.endswith(".npy"):
             continue
         if name in found:
             raise ValueError(f"{name} is in it twice")
@@ -139,11 +158,12 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
         if member.file_size > gain * member.compress_size:
             raise ValueError(f"{name} cannot have {member.file_size} bytes in {member.compress_size}")
         found[name] = member
-    missing = [name for name in REQUIRED if name not in found]
+    missing = [name for name in form.required if name not in found]
     if missing:
         raise ValueError(f"it holds no {missing[0]}")
-    if len(found.keys() & set(STREAMS)) == 1:
-        raise ValueError("it holds only one of tokens and offsets")
+    for pair in form.flat.items():
+        if len(found.keys() & set(pair)) == 1:
+            raise ValueError(f"it holds only one of {pair[0]} and {pair[1]}")
     if sum(member.compress_size for member in found.values()) > size:
         raise ValueError(f"its arrays are larger than the file of {size} bytes")
     if sum(member.file_size for member in found.values()) > MOST_BYTES:
@@ -151,9 +171,11 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return found
 
 
-def _header(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype, int]:
+def _header(
+    archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo, form: Format
+) -> tuple[tuple[int, ...], np.dtype, int]:
     """Return shape, type and start in bytes of an array whose size is what its header says."""
-    kind, axes, _, _ = ARRAYS[name]
+    kind, axes, _, _ = form.arrays[name]
     with archive.open(member) as file:
         try:
             shape, fortran, dtype = npy_header(file)
@@ -169,23 +191,26 @@ def _header(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> tup
     return shape, dtype, start
 
 
-def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_shapes(shapes: dict[str, tuple[int, ...]], form: Format) -> None:
     num, width = shapes["problems"]
     if not num or not width:
         raise ValueError(f"problems has the shape {num, width}: it holds nothing")
     for name, shape in shapes.items():
-        rows = num + (name == "offsets")
-        if name != "tokens" and shape[0] != rows:
+        rows = num + (name in form.flat.values())
+        if name not in form.flat and shape[0] != rows:
             raise ValueError(f"{name} has {shape[0]} rows, not {rows} as {num} problems need")
 
 
-def _check_values(arrays: dict[str, np.ndarray]) -> None:
+def _check_values(arrays: dict[str, np.ndarray], form: Format) -> None:
     for name, array in arrays.items():
-        _, _, least, most = ARRAYS[name]
-        check_range(name, array, least, most)
-    if "tokens" in arrays:
-        offsets, num = arrays["offsets"], len(arrays["tokens"])
+        _, _, least, most = form.arrays[name]
+        if not math.isnan(least):
+            check_range(name, array, least, most)
+    for name, of in form.flat.items():
+        if name not in arrays:
+            continue
+        offsets, num = arrays[of], len(arrays[name])
         if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
-            raise ValueError("offsets do not ascend from 0")
+            raise ValueError(f"{of} do not ascend from 0")
         if offsets[-1] != num:
-            raise ValueError(f"offsets end at {offsets[-1]}, and there are {num} tokens")
+            raise ValueError(f"{of} end at {offsets[-1]}, and there are {num} {name}")
