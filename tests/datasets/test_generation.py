@@ -298,7 +298,7 @@ def test_export_names_the_extra_and_the_endings(made, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"must end in \.jsonl or \.parquet"):
         export_data(made[1], tmp_path / "rows.csv")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ValueError, match=r'pip install -e ".\[export\]"'):
+    with pytest.raises(ValueError, match=r'pip install -e ".\[parquet\]"'):
         export_data(made[1], tmp_path / "rows.parquet")
     assert not list(tmp_path.glob("*rows*"))
 
