@@ -32,7 +32,8 @@ def repeated_states(system: System, experience: Experience) -> npt.NDArray[np.in
             continue
         made = trace.events[:, KIND] == Event.GENERATE
         made[0] = True  # the root
-        states = np.ascontiguousarray(trace.states[trace.events[made, STATE]])
+        rows = trace.events[made, STATE]
+        states = np.ascontiguousarray(trace.states[rows[rows >= 0]])
         canonical = np.zeros_like(states)
         canonical_kernel(system.env, trace.problem, states, canonical)
         found[i] = len(states) - len(np.unique(canonical, axis=0))
