@@ -55,7 +55,8 @@ class Reward:
 
     `rules` is a name of `RULES` or a `Rules`. `right`, `wrong` and `tagged` are what is paid: `tagged` to a wrong
     answer in a closed `<answer>`. With a `task` the columns are the fields of its problems (`sos export` writes them)
-    and completions are judged by it: streams where it has a dialect, answers otherwise.
+    and completions are judged by it: streams where it has a dialect, answers otherwise. With `tokens` it judges the
+    column `completion_ids`, tokens of the task's dialect, and not the text.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Reward:
         tagged: float | None = None,
         unmarked: bool = False,
         any_order: bool = False,
+        tokens: bool = False,
     ) -> None:
+        self.tokens = tokens
         self.rules = as_rules(rules, unmarked=unmarked, any_order=any_order)
         self.task = task or Task()
         self.right = right
@@ -79,6 +82,12 @@ class Reward:
     def scores(self, completions: Sequence[Any], **columns: Any) -> list[Score]:
         """Return a verdict for each completion; column i is the problem of completion i. Raises UserError."""
         texts = [text_of(completion) for completion in completions]
+        if self.tokens:
+            ids = columns.get("completion_ids")
+            if ids is None or len(ids) != len(texts):
+                raise UserError("completion_ids is missing: tokens=True judges them")
+            rows = [_row(columns, i, len(texts)) for i in range(len(texts))]
+            return [self.task.score_tokens(self.task.problem(row), ids[i]) for i, row in enumerate(rows)]
         return [self.task.score_text(_row(columns, i, len(texts)), texts[i], self.rules) for i in range(len(texts))]
 
     def __call__(self, prompts: Any = None, completions: Any = None, **columns: Any) -> list[float]:

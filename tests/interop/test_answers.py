@@ -101,7 +101,7 @@ def test_an_answer_is_found(form: str) -> None:
         *("- 83-64=19\n- 19*25=475", "* 83 - 64 = 19\n* 19 * 25 = 475", "Step 1: 83-64=19\nStep 2: 19*25=475"),
         *('["83-64=19", "19*25=475"]', "<answer>83-64=19\n19*25=475</answer>", "\\boxed{83-64=19, 19*25=475}"),
         *("83-64=19,19*25=475", "[83-64=19, 19*25=475]", "First 83-64=19, then 19*25=475", "83-64=19. 19*25=475."),
-        *("(83 - 64) * 25 = 19 * 25 = 475", "(83\n- 64) * 25", "<answer>(83 - 64)\n* 25</answer>"),
+        *("(83 - 64) * 25 = 19 * 25 = 475", "(83\n- 64) * 25", "(83 - 64)\n* 25", "<answer>(83 - 64)\n* 25</answer>"),
     ],
 )
 def test_signs_and_steps_are_read(text: str) -> None:
@@ -117,6 +117,7 @@ def test_signs_and_steps_are_read(text: str) -> None:
             (f"<think>{RIGHT}", "no_answer"),
         ),
         *((f"<think>{RIGHT}</think> no", "no_answer"), (f"{RIGHT}</think>", "no_answer"), ("475", "no_answer")),
+        *((f"\\boxed{{{RIGHT}", "no_answer"), ("\\boxed{475} " + RIGHT, "no_answer")),
         *(("= 475", "no_answer"), ("<answer>475</answer>", "no_answer"), ("\\boxed{475}", "no_answer")),
         *(
             ("(83 plus 64) minus 25", "no_answer"),

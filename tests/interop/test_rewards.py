@@ -169,7 +169,7 @@ def test_tokens_texts_and_answers_of_every_environment(words: str) -> None:
     system, found = streams(words, 12)
     task, free = Task(system.env, system.dialect), Task(system.env)
     words_ = words_of(system.env)
-    rewarded = Reward(task=task)
+    rewarded, by_tokens = Reward(task=task), Reward(task=task, tokens=True)
     looked_at = 0
     for ids, trace in found:
         record, solution = words_.problem_record(trace.problem), solution_of(trace, words_)
@@ -182,6 +182,8 @@ def test_tokens_texts_and_answers_of_every_environment(words: str) -> None:
             assert task.score_tokens(trace.problem, stream).reason == "right"
         columns = {name: [value] for name, value in record.items()}
         assert rewarded(prompts=[prompt], completions=[completion], **columns) == [1.0]
+        given = {"completion_ids": [completion_of(system, ids, trace).tolist()], **columns}
+        assert by_tokens(completions=["?"], **given) == [1.0]
         assert task.score_text(record, text).value == 1.0
         assert task.score_stream(trace.problem, completion[: len(completion) // 2]).value == 0.0
         for answer in (", ".join(solution), answer_of(record, solution)):
@@ -194,6 +196,8 @@ def test_tokens_texts_and_answers_of_every_environment(words: str) -> None:
         assert question_of(record, "do it").endswith("in <answer> </answer> tags.")
         looked_at += 1
     assert looked_at >= 6
+    with pytest.raises(UserError, match="completion_ids is missing"):
+        by_tokens(completions=["?"])
 
 
 def completion_of(system: Any, ids: np.ndarray, trace: Trace) -> np.ndarray:

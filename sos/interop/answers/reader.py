@@ -21,6 +21,7 @@ TAG, BOX, STREAM, UNMARKED = "tag", "box", "stream", "unmarked"
 
 _TAG = re.compile(r"<\s{0,8}(/?)\s{0,8}(think|answer)\s{0,8}>", re.IGNORECASE)
 _BRACE = re.compile(r"\\(?:boxed|fbox)[ ]{0,8}\{|\\.|[{}]", re.DOTALL)
+_BOX_OPENS = re.compile(r"(?:\$|\\[(\[]|\s){0,8}\\(?:boxed|fbox)[ ]{0,8}\{$")
 _GOAL = re.compile(r"^[0-9]{1,100},[0-9]{1,100} equal: Goal Reached", re.MULTILINE)
 _SEARCH = re.compile(r"^(?:Exploring Operation: |Current State: [0-9]{1,100}:\[)", re.MULTILINE)
 _OPTIONS = re.compile(r"\boption\s{1,8}\w", re.IGNORECASE)
@@ -57,11 +58,11 @@ def read_answer(text: str) -> Found | NoAnswer:
     spoken, tags, unclosed = _tags(text)
     if tags:
         return _marked(text, tags[-1], TAG)
-    box = next((box for box in reversed(_boxes(text, spoken[0].start, len(text))) if _is_spoken(spoken, box)), None)
+    box, open_box = _last_box(text, spoken)
     if box is not None:
         return _boxed(text, box, spoken[0])
-    if unclosed >= 0:
-        return NoAnswer("unclosed", unclosed, TAG)
+    if max(unclosed, open_box) >= 0:
+        return NoAnswer("unclosed", max(unclosed, open_box), TAG if unclosed >= 0 else BOX)
     if _SEARCH.search(text):
         return _searched(text)
     return _unmarked(text, spoken)
@@ -69,14 +70,16 @@ def read_answer(text: str) -> Found | NoAnswer:
 
 def marked_span(text: str) -> tuple[Span | None, str]:
     """Return the content of the last closed tag, else of the last closed box, and which of both; without any None, and
-    `TAG` where a tag is not closed or the text is too long, else `UNMARKED`."""
+    `TAG` or `BOX` where one is not closed, `TAG` where the text is too long, else `UNMARKED`."""
     if len(text) > MOST_CHARACTERS:
         return None, TAG
     spoken, tags, unclosed = _tags(text)
     if tags:
         return tags[-1], TAG
-    box = next((box for box in reversed(_boxes(text, spoken[0].start, len(text))) if _is_spoken(spoken, box)), None)
-    return box, BOX if box else TAG if unclosed >= 0 else UNMARKED
+    box, open_box = _last_box(text, spoken)
+    if box is not None or open_box >= 0:
+        return box, BOX
+    return None, TAG if unclosed >= 0 else UNMARKED
 
 
 def is_tagged(text: str) -> bool:
@@ -110,14 +113,23 @@ def _tags(text: str) -> tuple[list[Span], list[Span], int]:
     return spoken, tags, opened
 
 
+def _last_box(text: str, spoken: list[Span]) -> tuple[Span | None, int]:
+    """Return the content of the last closed box that is said aloud, or None, and the place of one that is not closed,
+    or -1."""
+    boxes, opened = _boxes(text, spoken[0].start, len(text))
+    last = next((box for box in reversed(boxes) if _is_spoken(spoken, box)), None)
+    return last, opened if opened >= 0 and _is_spoken(spoken, Span(opened, opened)) else -1
+
+
 def _is_spoken(spoken: list[Span], part: Span) -> bool:
     """Say whether one of the spans, which are in order, holds the part."""
     k = bisect_right(spoken, part.start, key=lambda span: span.start) - 1
     return k >= 0 and part.end <= spoken[k].end
 
 
-def _boxes(text: str, start: int, end: int) -> list[Span]:
-    """Return the contents of the closed innermost boxes in a part of the text."""
+def _boxes(text: str, start: int, end: int) -> tuple[list[Span], int]:
+    """Return the contents of the closed innermost boxes in a part of the text, and the place of the last box that is
+    not closed, or -1."""
     found: list[Span] = []
     stack: list[tuple[int, bool]] = []  # where a brace opened (-1: no box), and whether a box closed within it
     for match in _BRACE.finditer(text, start, end):
@@ -131,12 +143,12 @@ def _boxes(text: str, start: int, end: int) -> list[Span]:
                 found.append(Span(opened, match.start()))
             if stack and (inner or opened >= 0):
                 stack[-1] = (stack[-1][0], True)
-    return found
+    return found, next((opened for opened, _ in reversed(stack) if opened >= 0), -1)
 
 
 def _marked(text: str, span: Span, mark: str) -> Found | NoAnswer:
     """Read what stands in a tag or a box; a box in a tag is what is meant."""
-    inner = _boxes(text, *span) if mark == TAG else []
+    inner = _boxes(text, *span)[0] if mark == TAG else []
     if inner:
         return _boxed(text, inner[-1], span)
     tokens = tokens_of(text, *span)
@@ -152,7 +164,7 @@ def _boxed(text: str, box: Span, within: Span) -> Found | NoAnswer:
     if isinstance(found, NoAnswer) or found.statements[-1].sides[-1].operates or len(found.statements) > 1:
         return found
     line = max(text.rfind("\n", 0, box.start) + 1, within.start, box.start - _BEFORE_BOX)
-    before = text[line : box.start].rstrip().removesuffix("{").rstrip().removesuffix("\\boxed").rstrip()
+    before = _BOX_OPENS.sub("", text[line : box.start]).rstrip()
     if not before.endswith(("=", "＝")):
         return found
     tokens = tokens_of(text, line, line + len(before)) + tokens_of(text, *box)

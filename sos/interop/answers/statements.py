@@ -204,6 +204,8 @@ def _without_prose(tokens: list[Token], before: Token | None, behind: Token | No
         hyphen = len(tokens) == 2 and behind.start == tokens[-1].end
         if hyphen or (tokens[-1].text == "-" and tokens[-2].end < tokens[-1].start and behind.kind == LINE):
             tokens = tokens[:-1]
+    if [token.kind for token in tokens[-4:]] == [OPEN, EQUALS, NUMBER, CLOSE] and len(tokens) > 4:
+        tokens = [*tokens[:-4], *tokens[-3:-1]]  # E (= 7)
     worded = behind is not None and behind.kind in (WORD, CALL)
     start, end = 0, len(tokens)
     while end - start > 1 and tokens[end - 1].kind == OPEN and worded:
@@ -219,8 +221,8 @@ def _without_prose(tokens: list[Token], before: Token | None, behind: Token | No
 def read_strictly(tokens: Sequence[Token], most_bullets: int = 1) -> list[Statement]:
     """Return the statements that the tokens are as a whole: one of any form, or a list whose first ones are steps.
 
-    Up to `most_bullets` lines may start with a sign and a blank that is one; with more lines all of them are bullets.
-    Raises Malformed.
+    Where the first line starts with a sign and a blank, and more than `most_bullets` lines do, these are bullets. Raises
+    Malformed.
     """
     if not tokens:
         raise Malformed("empty", 0)
@@ -238,9 +240,10 @@ def read_strictly(tokens: Sequence[Token], most_bullets: int = 1) -> list[Statem
 
 
 def _num_bullets(tokens: Sequence[Token]) -> int:
-    """Return how many lines start with a sign and a blank."""
+    """Return how many lines start with a sign and a blank, 0 where the first one does not."""
     starts = [k for k in range(len(tokens) - 1) if k == 0 or tokens[k - 1].kind == LINE]
-    return sum(tokens[k].kind == SIGN and tokens[k].end < tokens[k + 1].start for k in starts)
+    bullets = [k for k in starts if tokens[k].kind == SIGN and tokens[k].end < tokens[k + 1].start]
+    return len(bullets) if bullets[:1] == [0] else 0
 
 
 def _strict_statements(pieces: list[Piece]) -> list[Statement]:
