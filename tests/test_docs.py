@@ -60,7 +60,7 @@ def test_the_search_with_costs_is_what_the_code_writes() -> None:
 
 def test_the_maze_is_what_the_code_writes() -> None:
     page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
-    page = page[page.index("## Mazes") :].partition("\n## Problems")[0]
+    page = page[page.index("## Mazes") :].partition("\n## ")[0]
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S)
     compact, published = (text.strip() for language, text in blocks if not language)
     prompt = published[: published.index(" create")]
