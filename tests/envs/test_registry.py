@@ -129,7 +129,7 @@ def test_keys_of_a_file_of_another_environment_are_refused() -> None:
         (["~env.name"], "env.name cannot be removed"),
         (
             ["env.name=chess"],
-            "env.name must be one of countdown, path_star, layered, sudoku, maze, sat, toy, or MODULE:NAME of one of your "
+            "env.name must be one of countdown, path_star, layered, sudoku, maze, sat, sokoban, toy, or MODULE:NAME of one of your "
             "own, got 'chess'",
         ),
         (["env.num_nodes=20", "data.context=16"], "env.num_nodes=20 is too many for data.context=16"),

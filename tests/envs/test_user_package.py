@@ -72,12 +72,13 @@ def test_its_kernels_are_compiled_anew_when_its_files_change(tmp_path: Path) -> 
         ("env.name=stairs.nothing:stairs", "there is no module stairs.nothing"),
         (
             "env.name=stairs:ladder",
-            "env.name must be one of countdown, path_star, layered, sudoku, maze, stairs, or MODULE:NAME of one of your own, got "
-            "'stairs:ladder'",
+            "env.name must be one of countdown, path_star, layered, sudoku, maze, sat, sokoban, stairs, or MODULE:NAME of one of your "
+            "own, got 'stairs:ladder'",
         ),
         (
             "env.name=chess",
-            "env.name must be one of countdown, path_star, layered, sudoku, maze, or MODULE:NAME of one of your own, got 'chess'",
+            "env.name must be one of countdown, path_star, layered, sudoku, maze, sat, sokoban, or MODULE:NAME of one of your own, "
+            "got 'chess'",
         ),
     ],
 )
