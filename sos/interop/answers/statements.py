@@ -221,7 +221,8 @@ def _without_prose(tokens: list[Token], before: Token | None, behind: Token | No
 def read_strictly(tokens: Sequence[Token], most_bullets: int = 1) -> list[Statement]:
     """Return the statements that the tokens are as a whole: one of any form, or a list whose first ones are steps.
 
-    Where the first line starts with a sign and a blank, and more than `most_bullets` lines do, these are bullets. Raises
+    Where the first line starts with a sign and a blank, and more than `most_bullets` lines do, these are bullets.
+    Raises
     Malformed.
     """
     if not tokens:
