@@ -222,8 +222,7 @@ def read_strictly(tokens: Sequence[Token], most_bullets: int = 1) -> list[Statem
     """Return the statements that the tokens are as a whole: one of any form, or a list whose first ones are steps.
 
     Where the first line starts with a sign and a blank, and more than `most_bullets` lines do, these are bullets.
-    Raises
-    Malformed.
+    Raises Malformed.
     """
     if not tokens:
         raise Malformed("empty", 0)
