@@ -79,7 +79,7 @@ class Exported(NamedTuple):
         root = np.zeros(self.words.env.state_width, np.int32)
         root_state(self.words.env, trace.problem, root)
         task = self.words.task_text(trace.problem, root)
-        blank = " " if self.dialect.vocab.spaced else ""  # so that no two numbers become one
+        blank = " " if self.dialect.vocab.spaced else ""  # else two could become one
         prompt, rest = self.dialect.text(tokens[1:num]), self.dialect.text(tokens[num:-1])
         texts = Texts(prompt, blank + rest, text_of(self.dialect, tokens))
         return in_form(self.form, about, texts, task, self.shards.manifest["recipe"]["split"])

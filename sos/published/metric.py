@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from sos.errors import UserError
 from sos.published.ratings import MAX_EXPLORED, explored_rating
 
 VALID = "Valid path."
@@ -388,3 +389,9 @@ def node_alignment(a: set[tuple[int, ...]], b: set[tuple[int, ...]]) -> float:
     """Return the published alignment of two searches by their `SearchTree.states`: shared states / states of the
     larger."""
     return len(a & b) / max(len(a), len(b))
+
+
+def check_game(env: str, asked: str) -> None:
+    """Raise UserError where the published metric was `asked` for in another environment than its own."""
+    if env != "countdown":
+        raise UserError(f"{asked} is the published metric of countdown, not of {env}")

@@ -17,6 +17,7 @@ from sos.improve.objective import objective_of
 from sos.improve.rounds import Practice, Task
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
+from sos.published.metric import check_game
 from sos.runs.checkpoint import LoadedCheckpoint, check_model, config_of, load_checkpoint
 from sos.runs.identity import Identity, identity
 from sos.runs.provenance import data_hashes, first_block
@@ -58,7 +59,7 @@ def check_clock(config: Config) -> None:
 
 def check_practice(config: Config) -> None:
     """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them, and
-    the published metric knows Countdown alone.
+    the published metric knows one game.
     """
     options = config.trainer
     ranks = options.devices * options.num_nodes
@@ -67,8 +68,8 @@ def check_practice(config: Config) -> None:
             f"improve.loss={config.improve.loss} needs one process, trainer.devices={options.devices} and "
             f"trainer.num_nodes={options.num_nodes} make {ranks}"
         )
-    if config.improve.on and config.improve.reward == "sos_legacy" and config.env.name != "countdown":
-        raise UserError(f"improve.reward=sos_legacy is the published metric of countdown, not of {config.env.name}")
+    if config.improve.on and config.improve.reward == "sos_legacy":
+        check_game(config.env.name, "improve.reward=sos_legacy")
 
 
 def rows_per_batch(config: Config) -> int:

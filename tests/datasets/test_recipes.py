@@ -266,6 +266,7 @@ def test_arrays_are_recorded_as_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(json.dumps(made)) == made
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(
     ("values", "registry", "name", "message"),

@@ -233,6 +233,9 @@ MAY = {
     "envs/countdown": "the game itself",
     "envs/registry.py": "it names the environments of this package",
     "published": "the published experiment is Countdown's",
+    "interop/answers": "free text that answers it, in anybody's words",
+    "interop/columns.py": "such text as a solution",
+    "interop/tasks.py": "which environment such text is of",
 }
 # The name of an error, which metrics carry: of an action on what its state does not hold, in any environment.
 NAME = "OPERAND"

@@ -364,8 +364,8 @@ def test_a_state_without_a_true_estimate_is_no_child() -> None:
 
 
 def test_depth_first_search_ends() -> None:
-    for env in (SMALL, SIZES[5]):
-        for row in problems_of(env, plain(10, 1)):
+    for env in (SMALL, SIZES[3]):
+        for row in problems_of(env, plain(5, 1)):
             trace = run_search(DepthFirst(heuristic=1, skip_seen=True, announce_leaves=False), env, row, env.tree_nodes)
             assert trace.outcome in (Outcome.SOLVED, Outcome.EXHAUSTED)
 

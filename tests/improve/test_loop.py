@@ -462,6 +462,7 @@ def test_star_trains_the_weights_of_the_start_in_every_round(
     """The last round alone decides: the optimizer, too, is new in it. And such a run goes on to the same weights."""
     words = [f"start={base.path}", "improve=star", "improve.problems=32", "improve.group=8", "improve.rounds=2"]
     words += ["improve.minibatches=2", "improve.epochs=1", "trainer.checkpoint_every=1"]
+    words += ["optim.schedule=constant", "optim.warmup=0"]
     stop_at(2)
     with pytest.raises(Interrupted):
         train(tmp_path / "run", *words)

@@ -30,9 +30,7 @@ from sos.trace import Trace
 ENVIRONMENTS = (
     "experiment=smoke",
     "experiment=path_star",
-    "experiment=maze",
-    "experiment=layered",
-    "experiment=sudoku",
+    *(pytest.param(f"experiment={name}", marks=pytest.mark.slow) for name in ("maze", "layered", "sudoku")),
 )
 RIGHT = {"nums": [83, 64, 25], "target": 475}
 

@@ -71,6 +71,7 @@ def test_published_traces_are_equal(reference: Path) -> None:
     assert again > 0 or not plain(True, False)
 
 
+@pytest.mark.slow
 def test_published_traces_are_sound_in_whatever_order_they_were_made(reference: Path) -> None:
     tried = 0
     for record in records(reference, "astar.jsonl"):

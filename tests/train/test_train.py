@@ -108,7 +108,11 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
     assert hp[-1] == pytest.approx(events.Scalars("solve/val")[-1].value)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["SIGKILL", "Ctrl-C"])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGKILL, -9), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    ids=["SIGKILL", "Ctrl-C"],
+)
 def test_a_stopped_run_continues_to_the_same_weights(whole, tmp_path, number, status):
     returned, steps = stop_in_mid_training(tmp_path / "stopped", number)
     assert returned == status

@@ -91,7 +91,7 @@ function drawClauses({ clauses, true: literals }) {
   return svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "img", "aria-label": words }, ...lines);
 }
 
-/** Cells are numbers, row by row from above; a box on a dock is `docked`. */
+/** Cells are counted row by row from above; a box on a dock is `docked`. */
 function drawLevel({ width, height, walls, docks, boxes, worker }) {
   const size = (SIDE - 2) / Math.max(width, height);
   const [left, top] = [(SIDE - size * width) / 2, (SIDE - size * height) / 2];
