@@ -156,7 +156,7 @@ class SokobanWords(Words):
     def verdict_text(self, problem: np.ndarray, goal: bool, value: Part) -> str:
         if goal:
             return f"All boxes are on docks, at cost {value}."
-        return f"A dead end: the box on {self._place(int(value))} can never be moved."
+        return f"A dead end: the box in cell {value} can never be moved."
 
     # Mistakes
 
