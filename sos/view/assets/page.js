@@ -51,6 +51,7 @@ class View {
       element("span", "arrow", "→"),
       element("span", "wanted", trace.problem.goal),
     );
+    find(".problem").classList.toggle("long", trace.problem.given.length > 8);
     find(".problem").setAttribute("aria-label", trace.problem.task);
     find(".facts").replaceChildren(...this.facts());
     this.root.classList.toggle("solved", trace.solved);
