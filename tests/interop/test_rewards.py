@@ -344,7 +344,7 @@ def test_score_of_files_that_say_nothing(tmp_path: Path, capsys: pytest.CaptureF
 # sos export
 
 
-@pytest.mark.parametrize("words", ["experiment=smoke", "experiment=sudoku"])
+@pytest.mark.parametrize("words", ["experiment=smoke", pytest.param("experiment=sudoku", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["tokens", "traces"])
 def test_exported_columns_score_and_load(
     words: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
