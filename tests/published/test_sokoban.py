@@ -88,6 +88,7 @@ def test_published_traces_are_sound_in_whatever_order_they_were_made(reference: 
     assert tried >= 60
 
 
+@pytest.mark.slow
 def test_published_answers_are_judged_as_they_should(reference: Path) -> None:
     """Whether the plan is one, whatever else is said; what cannot be read is none."""
     tried, fooled, sound = 0, 0, 0
