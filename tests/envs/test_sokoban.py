@@ -354,7 +354,8 @@ def test_a_state_without_a_true_estimate_is_no_child() -> None:
     state = np.array([2 + 6, 1 + 12, 3, 3], np.int32)  # the box beside the left wall, the worker above
     for estimate in range(9):
         action = np.array([1 + 6, 4, estimate], np.int32)
-        assert protocol.judge(env, row, state, action, child) in (protocol.HOLDS, protocol.WRONG_RESULT)
+        true = estimate == naive.estimate(level, frozenset({(1, 2)}))
+        assert protocol.judge(env, row, state, action, child) == (protocol.HOLDS if true else protocol.WRONG_RESULT)
     lost = naive.estimate(level, frozenset({(1, 1)}))
     assert lost == NO_ESTIMATE
     state = np.array([1 + 18, 1 + 12, 3, 3], np.int32)
@@ -364,10 +365,13 @@ def test_a_state_without_a_true_estimate_is_no_child() -> None:
 
 
 def test_depth_first_search_ends() -> None:
+    tried = 0
     for env in (SMALL, SIZES[3]):
         for row in problems_of(env, plain(5, 1)):
             trace = run_search(DepthFirst(heuristic=1, skip_seen=True, announce_leaves=False), env, row, env.tree_nodes)
             assert trace.outcome in (Outcome.SOLVED, Outcome.EXHAUSTED)
+            tried += 1
+    assert tried == 2 * plain(5, 1)
 
 
 @pytest.mark.parametrize(
