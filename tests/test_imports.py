@@ -49,8 +49,9 @@ def imported(path) -> list[str]:
 
 
 def modules() -> dict[str, list[str]]:
-    """The modules of the package but the package itself, each with what it imports."""
+    """The modules of the package but the package itself, each with what it imports. The starter is a project of its own."""
     paths = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or not p.stem.startswith("__"))
+    paths = [path for path in paths if path.relative_to(PACKAGE).parts[0] != "starter"]
     return {".".join(("sos", *p.relative_to(PACKAGE).with_suffix("").parts)): imported(p) for p in paths}
 
 

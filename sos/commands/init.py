@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from sos import ROOT
 from sos.commands.output import check_out
 from sos.commands.words import places
 from sos.errors import UserError
@@ -25,10 +26,8 @@ def run(options: Options) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and not an empty folder")
     check_out(str(folder), folder=True)
-    from sos.schema.folders import data_folder
-
     shutil.copytree(
-        data_folder("starter"),
+        ROOT / "starter",
         folder,
         dirs_exist_ok=True,
         ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"),

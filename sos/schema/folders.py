@@ -9,21 +9,16 @@ from sos import ROOT
 from sos.errors import UserError
 
 
-def data_folder(name: str) -> Path:
-    """Return a folder that a checkout has beside the package, and an installed package within it: conf or starter.
+def config_folder() -> Path:
+    """Return the folder of the configs: a checkout has it beside the package, an installed package within it.
 
     Raises UserError where it is not there.
     """
-    folders = [ROOT / name, ROOT.parent / name]
+    folders = [ROOT / "conf", ROOT.parent / "conf"]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
         raise UserError(f"the package is not whole: neither {folders[0]} nor {folders[1]} is there")
     return folder.resolve()
-
-
-def config_folder() -> Path:
-    """Return the folder of the configs, in a checkout or an installed package. Raises UserError without it."""
-    return data_folder("conf")
 
 
 # Words that add folders with YAML of one's own, `hydra.searchpath=[...]`, for whatever this process composes.

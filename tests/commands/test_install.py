@@ -20,7 +20,7 @@ from sos.compose import compose
 from sos.errors import UserError, install_hint, train_words
 from sos.runs.provenance import Origin, git_state
 from sos.schema import folders
-from sos.schema.folders import config_folder, data_folder, search_also, searched
+from sos.schema.folders import config_folder, search_also, searched
 
 SMALL = ["experiment=smoke", "data.train_tokens=6000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
 
@@ -45,8 +45,8 @@ def test_conf_is_found_beside_the_package_and_within_it(tmp_path: Path, monkeypa
     assert config_folder() == (ROOT / "conf").resolve()
     package = tmp_path / "site-packages" / "sos"
     monkeypatch.setattr(folders, "ROOT", package)
-    with pytest.raises(UserError, match=r"the package is not whole: neither .*sos/starter nor .*site-packages/starter"):
-        data_folder("starter")
+    with pytest.raises(UserError, match=r"the package is not whole: neither .*sos/conf nor .*site-packages/conf"):
+        config_folder()
     (package / "conf").mkdir(parents=True)
     (tmp_path / "site-packages" / "conf").mkdir()  # somebody else's
     assert config_folder() == package / "conf"
@@ -142,7 +142,7 @@ def test_init_writes_the_project_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"wrote {folder}" in capsys.readouterr().out
     written = hashes(folder)
     assert written.pop(".gitignore")
-    kept = hashes(ROOT / "starter")
+    kept = hashes(ROOT / "sos" / "starter")
     assert kept.pop("gitignore")
     assert written == kept
     assert {"README.md", "climb/__init__.py", "conf/sweep/climb.yaml", "tests/test_climb.py"} <= kept.keys()
@@ -205,9 +205,9 @@ def test_a_wheel_does_all_that_a_checkout_does(tmp_path: Path) -> None:
     )
     wheel = next(tmp_path.glob("*.whl"))
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ("conf", "starter"):
-        assert {f"sos/{folder}/{name}" for name in hashes(source / folder)} <= names
-    assert not [name for name in names if name.split("/")[0] in ("tests", "conf", "starter", "docs")]
+    assert {f"sos/conf/{name}" for name in hashes(source / "conf")} <= names
+    assert {f"sos/{name}" for name in hashes(source / "sos")} <= names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"sos", "sos_pretraining"}
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(venv)], check=True)
     python, empty = str(venv / "bin" / "python"), tmp_path / "empty"
