@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 
 import numpy as np
 from places import ROOT
@@ -126,3 +127,47 @@ def test_the_paths_that_the_documents_name_exist() -> None:
         )
     assert len(found) >= 8
     assert not [path for path in found if not (ROOT / path).exists()]
+
+
+def test_the_page_of_all_keys_is_what_the_schemas_say() -> None:
+    namespace = runpy.run_path(str(ROOT / ".ci" / "configuration.py"))
+    written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert written == namespace["page"](), "python .ci/configuration.py writes it anew"
+    assert written.count("\n| `") > 200
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them: lower case, no punctuation, hyphens for blanks."""
+    heads = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    followed = 0
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        plain = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", plain):
+            if target.startswith(("http://", "https://", "mailto:")):
+                continue
+            path, _, anchor = target.partition("#")
+            to = page if not path else (page.parent / path).resolve()
+            assert to.exists(), f"{page.relative_to(ROOT)} links to {target}"
+            if anchor:
+                assert anchor in anchors(to.read_text(encoding="utf-8")), f"{page.relative_to(ROOT)} links to {target}"
+            followed += 1
+    assert followed > 40
+
+
+def test_the_examples_of_mistakes_are_judged_as_the_page_says() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (?:`([^`]+)`)? ?\|$", page, re.M)
+    assert {kind for kind, _ in rows} == {error.name.lower() for error in Error if error} | {"malformed", "unfinished"}
+    system = build_system(compose([WHOLE]))
+    problem = np.array(system.env.problem_row(11, [5, 11, 17]), np.int32)
+    shown = [(kind, example) for kind, example in rows if example]
+    for kind, example in shown:
+        ids = system.dialect.vocab.tokenizer().encode(f"5 11 17 > 11 : {example}").ids
+        verdict, _, _ = verify_tokens(system.dialect, system.env, problem, np.array([1, *ids, 2]))
+        found = [Error(int(error)).name.lower() for error in verdict.errors if error] or [verdict.status.name.lower()]
+        assert found[0] == kind, example
+    assert len(shown) >= 8
