@@ -48,6 +48,7 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
     from sos.config import config_from_dict
     from sos.datasets.source import build_source
     from sos.judge.losses import losses_by_place
+    from sos.model.cpu.threads import one_torch_thread
     from sos.runs.checkpoint import load_checkpoint, load_model
     from sos.runs.folder import checkpoint_of
     from sos.system import build_system
@@ -62,9 +63,8 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
         raise UserError(f"{path}: none of {num} streams of {split} fits data.context={config.data.context}")
 
     def streams() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for start, stop in tqdm(
-            zip(chunk.offsets[:-1], chunk.offsets[1:], strict=True), total=num_streams, leave=False
-        ):
+        ends = zip(chunk.offsets[:-1], chunk.offsets[1:], strict=True)
+        for start, stop in tqdm(ends, total=num_streams, unit="streams", leave=False):
             tokens = chunk.tokens[start:stop].astype(np.int64)
             ids = torch.from_numpy(tokens)[None]
             with torch.inference_mode():
@@ -73,7 +73,8 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
             # The first token is given.
             yield tokens, np.append(0, nats.numpy()), np.append(tokens[0], logprobs.argmax(-1).numpy())
 
-    return losses_by_place(system.dialect, system.env, streams(), keys), num_streams
+    with one_torch_thread():  # rows this short gain nothing from a second one, which spins on a busy machine
+        return losses_by_place(system.dialect, system.env, streams(), keys), num_streams
 
 
 def run(options: Options) -> None:

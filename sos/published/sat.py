@@ -29,7 +29,6 @@ from sos.errors import UserError
 Clauses = list[list[int]]
 PROMPT_END, CALL, SEP, RETURN = "<|endofprompt|>", "[CALL]", "[SEP]", "[RETURN]"
 AND, OR, NOT = "∧", "∨", "¬"
-SIGNS = {"+": 1, "-": -1}
 
 
 class _Call(NamedTuple):
@@ -51,18 +50,14 @@ def formula_text(clauses: Clauses) -> str:
 
 
 def _compact_formula(clauses: Clauses) -> str:
-    texts = [" ".join(f"{'-' if one < 0 else '+'} {abs(one)}" for one in clause) for clause in clauses]
+    texts = [" ".join(f"{one:+}" for one in clause) for clause in clauses]
     return " | ".join(texts)
 
 
 def _read_compact_formula(words: Sequence[str]) -> Clauses:
     clauses: Clauses = []
     for part in " ".join(words).split(" | "):
-        pairs = part.split()
-        signs, names = pairs[::2], pairs[1::2]
-        if len(signs) != len(names) or not all(sign in SIGNS for sign in signs) or not all(map(str.isdigit, names)):
-            raise UserError(f"{part[:60]!r} is no clause")
-        clauses.append([SIGNS[sign] * int(name) for sign, name in zip(signs, names, strict=True)])
+        clauses.append([_literal(word) for word in part.split()])
     return clauses
 
 
@@ -106,10 +101,13 @@ def to_published(text: str, clauses: Clauses | None = None) -> str:
 
 def _move(word: str, words: Iterator[str]) -> tuple[int, bool]:
     """Read a literal that begins with `word`; return it and whether it is a choice."""
-    sign = next(words, "") if word == "?" else word
-    if sign not in SIGNS:
-        raise UserError(f"{sign!r} is no sign")
-    return SIGNS[sign] * _number(next(words, "")), word == "?"
+    return _literal(next(words, "") if word == "?" else word), word == "?"
+
+
+def _literal(word: str) -> int:
+    if word[:1] not in ("+", "-"):
+        raise UserError(f"{word[:60]!r} is no literal")
+    return _number(word[1:]) * (-1 if word[0] == "-" else 1)
 
 
 def _number(word: str) -> int:
@@ -213,7 +211,7 @@ class _Reader:
         if is_choice and self.returned:
             self.words += ["<", str(call.level)]
         self.returned = False
-        self.words += ["?"] * is_choice + ["-" if said < 0 else "+", str(name)]
+        self.words += ["?"] * is_choice + [f"{said:+}"]
         self.next = _Call(left(call.clauses, said), call.level + is_choice)
         if not self.next.clauses:
             self.words.append("!")

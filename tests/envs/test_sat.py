@@ -109,11 +109,12 @@ def test_states_are_judged_as_by_the_oracle(env: Sat) -> None:
                 assert protocol.judge(env, problem, state, action, child) == protocol.HOLDS
                 told.append((literal, bool(move & DEDUCED)))
             assert told == naive.moves(clauses, true, called)
-        for sign, variable in product((-1, 0, 1, 2), range(-1, env.num_labels + 3)):
-            action[:] = sign, variable
+        for number in range(-3, 2 * env.num_labels + 4):
+            action[:] = number
             judged = protocol.judge(env, problem, state, action, child)
-            literal = variable if sign == 0 else -variable
-            held = sign in (0, 1) and variable in naive.variables(clauses) and variable not in map(abs, true)
+            variable = number // 2 + 1
+            literal = -variable if number % 2 else variable
+            held = variable in naive.variables(clauses) and variable not in map(abs, true)
             assert (judged == protocol.HOLDS) == held
             if not held:
                 assert judged == protocol.NOT_HELD
@@ -142,7 +143,7 @@ def test_what_closes_a_state() -> None:
         ([(0, 1), (1, 2), (0, 3), (0, 2)], True),
     ]
     for actions, closed in cases:
-        rows = np.array(actions, np.int32).reshape(-1, 2)
+        rows = np.array([2 * variable - 2 + sign for sign, variable in actions], np.int32).reshape(-1, 1)
         assert bool(protocol.refuted(env, problem, np.zeros(2, np.int32), rows, len(rows))) == closed
 
 
@@ -159,7 +160,7 @@ def test_what_can_be_posed() -> None:
         "no variable": env.row([[1, 2, 9]]),
         "variable 0": env.row([[1, 2, 0]]),
         "behind the end": [*env.row(formula)[:-1], 2],
-        "no sign": [2, *env.row(formula)[1:]],
+        "no literal": [2 * env.num_labels, *env.row(formula)[1:]],
         "below 0": [-1, *env.row(formula)[1:]],
     }
     for name, row in bad.items():

@@ -75,11 +75,11 @@ def test_every_view_reads_back_and_verifies(env: Sat, called: str) -> None:
     ("called", "old", "new", "message"),
     [
         ("checked", "x {clauses}", "x {clauses} {level}", "form 'dead_end' cannot hold the field {level}"),
-        ("checked", "{level} {sign}", "{clauses} {level} {sign}", "form 'generate' cannot hold the field {clauses}"),
+        ("checked", "{level} {literal}", "{clauses} {level} {literal}", "form 'generate' cannot hold the field {clauses}"),
         ("checked", '"x {clauses}"', '"? {clauses}"', "is ambiguous"),
         ("compact", '"x"', '"x {clauses}"', "is ambiguous"),  # a forced move begins like a clause
-        ("checked", "> {sign} {variable}", "{sign} {variable}", "is ambiguous"),
-        ("compact", '"? {sign} {variable}"', '"? {variable}"', "form 'generate' needs {sign}"),
+        ("checked", "> {literal}", "{literal}", "is ambiguous"),
+        ("compact", '"? {literal}"', '"?"', "form 'generate' needs {literal}"),
     ],
 )
 def test_dialects_that_cannot_be_read_are_refused(
@@ -114,7 +114,7 @@ def test_a_dialect_may_say_the_number_of_a_clause(tmp_path: Path) -> None:
 
 def test_a_dialect_without_the_form_writes_forced_moves_as_others(tmp_path: Path) -> None:
     source = (ENV.dialects / "compact.yaml").read_text()
-    source = source.replace('  forced: "{sign} {variable}"\n', "").replace("< {level}", "< {depth}")
+    source = source.replace('  forced: "{literal}"\n', "").replace("< {level}", "< {depth}")
     (tmp_path / "plain.yaml").write_text(source)
     dialect, forced = load_dialect(str(tmp_path / "plain.yaml"), ENV, WHOLE_MAX), 0
     for row in problems_of(ENV, plain(10, 2)):
@@ -147,37 +147,36 @@ def told(text: str, clauses: naive.Clauses, called: str = "compact") -> tuple[An
 @pytest.mark.parametrize(
     ("called", "text", "event", "error"),
     [
-        ("compact", "? + 1", 1, Error.NONE),
-        ("compact", "+ 1", 1, Error.NOT_FORCED),
-        ("compact", "? + 1 ? + 2 + 3", 5, Error.NONE),  # clause 7, ¬1 ∨ ¬2 ∨ 3
-        ("compact", "? + 1 ? + 2 - 3", 5, Error.NOT_FORCED),
-        ("compact", "? + 4", 1, Error.OPERAND),  # no variable of the formula
-        ("compact", "? + 9", 1, Error.OPERAND),  # none at all
-        ("compact", "? + 0", 1, Error.OPERAND),
-        ("compact", "? + 1 ? - 1", 3, Error.UNANNOUNCED),  # it has a value: it goes back to where it had none
-        ("compact", "? + 1 < 1 ? - 1", 4, Error.NONE),
-        ("compact", "? + 1 < 2 ? + 2", 4, Error.NONE),
-        ("compact", "? + 1 < 3 ? + 2", 3, Error.JUMP),
-        ("compact", "? + 1 !", 2, Error.FALSE_GOAL),
-        ("compact", "? + 1 x", 2, Error.ORDER),
-        ("compact", "? + 1 ? + 2 + 3 !", 6, Error.NONE),
-        ("compact", "? + 1 ? + 2 + 3 x", 6, Error.FALSE_DEAD_END),
-        ("compact", "? + 1 ? + 2 + 3 ! ? + 1", 7, Error.ORDER),
-        ("compact", "? + 1 ? + 2 + 3 ! none", 7, Error.OUTCOME),
-        ("compact", "? + 1", 3, Error.OUTCOME),
+        ("compact", "? +1", 1, Error.NONE),
+        ("compact", "+1", 1, Error.NOT_FORCED),
+        ("compact", "? +1 ? +2 +3", 5, Error.NONE),  # clause 7, ¬1 ∨ ¬2 ∨ 3
+        ("compact", "? +1 ? +2 -3", 5, Error.NOT_FORCED),
+        ("compact", "? +4", 1, Error.OPERAND),  # no variable of the formula
+        ("compact", "? +8", 1, Error.OPERAND),  # neither, and the last there is
+        ("compact", "? +1 ? -1", 3, Error.UNANNOUNCED),  # it has a value: it goes back to where it had none
+        ("compact", "? +1 < 1 ? -1", 4, Error.NONE),
+        ("compact", "? +1 < 2 ? +2", 4, Error.NONE),
+        ("compact", "? +1 < 3 ? +2", 3, Error.JUMP),
+        ("compact", "? +1 !", 2, Error.FALSE_GOAL),
+        ("compact", "? +1 x", 2, Error.ORDER),
+        ("compact", "? +1 ? +2 +3 !", 6, Error.NONE),
+        ("compact", "? +1 ? +2 +3 x", 6, Error.FALSE_DEAD_END),
+        ("compact", "? +1 ? +2 +3 ! ? +1", 7, Error.ORDER),
+        ("compact", "? +1 ? +2 +3 ! none", 7, Error.OUTCOME),
+        ("compact", "? +1", 3, Error.OUTCOME),
         ("compact", "none", 1, Error.NONE),
-        ("compact", "plan + 1 plan + 2 plan + 3", 4, Error.NONE),
-        ("compact", "plan + 1 plan + 1", 2, Error.OPERAND),
-        ("checked", "? 1 + 1 ? 2 + 2 : - 1 - 2 + 3 > + 3", 5, Error.NONE),
-        ("checked", "? 1 + 1 ? 2 + 2 : - 1 + 2 + 3 > + 3", 5, Error.NOT_FORCED),  # another clause
-        ("checked", "? 1 + 1 ? 2 + 2 : - 1 - 2 - 3 > + 3", 5, Error.NOT_FORCED),  # none of the formula
-        ("checked", "? 1 + 1 ? 2 + 2 : > + 3", 5, Error.NONE),  # it is pure
-        ("checked", "? 1 + 1 : > + 2", 3, Error.NOT_FORCED),
-        ("checked", "? 1 + 1 ? 2 + 2 ? 3 - 3 x - 1 - 2 + 3", 6, Error.NONE),
-        ("checked", "? 1 + 1 ? 2 + 2 ? 3 - 3 x - 1 + 2 + 3", 6, Error.VALUE),
-        ("checked", "? 1 + 1 ? 2 + 2 ? 3 - 3 x", 6, Error.VALUE),
-        ("checked", "? 1 + 1 ? 2 + 2 ? 3 - 3 x - 1 - 2 - 3", 6, Error.VALUE),
-        ("checked", "? 2 + 1", 1, Error.QUOTE),
+        ("compact", "plan +1 plan +2 plan +3", 4, Error.NONE),
+        ("compact", "plan +1 plan +1", 2, Error.OPERAND),
+        ("checked", "? 1 +1 ? 2 +2 : -1 -2 +3 > +3", 5, Error.NONE),
+        ("checked", "? 1 +1 ? 2 +2 : -1 +2 +3 > +3", 5, Error.NOT_FORCED),  # another clause
+        ("checked", "? 1 +1 ? 2 +2 : -1 -2 -3 > +3", 5, Error.NOT_FORCED),  # none of the formula
+        ("checked", "? 1 +1 ? 2 +2 : > +3", 5, Error.NONE),  # it is pure
+        ("checked", "? 1 +1 : > +2", 3, Error.NOT_FORCED),
+        ("checked", "? 1 +1 ? 2 +2 ? 3 -3 x -1 -2 +3", 6, Error.NONE),
+        ("checked", "? 1 +1 ? 2 +2 ? 3 -3 x -1 +2 +3", 6, Error.VALUE),
+        ("checked", "? 1 +1 ? 2 +2 ? 3 -3 x", 6, Error.VALUE),
+        ("checked", "? 1 +1 ? 2 +2 ? 3 -3 x -1 -2 -3", 6, Error.VALUE),
+        ("checked", "? 2 +1", 1, Error.QUOTE),
     ],
 )
 def test_each_error_is_found(called: str, text: str, event: int, error: Error) -> None:
@@ -189,36 +188,36 @@ def test_each_error_is_found(called: str, text: str, event: int, error: Error) -
 def test_pure_literals_need_no_clause() -> None:
     formula = [[1, 2, 3], [1, -2, -3], [-1, 2, -3]]
     for called in DIALECTS:
-        text = "? 1 + 1 : > + 2" if called == "checked" else "? + 1 + 2"
+        text = "? 1 +1 : > +2" if called == "checked" else "? +1 +2"
         assert told(text, formula, called)[1][3] == Error.NONE
-        text = "? 1 + 1 : > - 2" if called == "checked" else "? + 1 - 2"
+        text = "? 1 +1 : > -2" if called == "checked" else "? +1 -2"
         assert told(text, formula, called)[1][3] == Error.NOT_FORCED
-        text = "? 1 + 1 : > - 3" if called == "checked" else "? + 1 - 3"
+        text = "? 1 +1 : > -3" if called == "checked" else "? +1 -3"
         assert told(text, formula, called)[1][3] == Error.NONE
 
 
-REFUTATION = "? + 1 ? + 2 + 3 x < 2 ? - 2 + 3 x < 1 ? - 1 ? + 2 + 3 x < 2 ? - 2 + 3 x none"
+REFUTATION = "? +1 ? +2 +3 x < 2 ? -2 +3 x < 1 ? -1 ? +2 +3 x < 2 ? -2 +3 x none"
 
 
 @pytest.mark.parametrize(
     ("text", "refuted"),
     [
         (REFUTATION, True),
-        (REFUTATION.replace("? + 2 + 3", "? + 2 - 3"), True),  # the other unit clause
-        (REFUTATION.replace("? - 2 + 3 x <", "? - 2 ? + 3 x ? - 3 x <"), True),  # guessed, both values
-        (REFUTATION.replace("? - 2 + 3 x <", "? - 2 ? + 3 x <"), True),  # forced, though it was not called so
+        (REFUTATION.replace("? +2 +3", "? +2 -3"), True),  # the other unit clause
+        (REFUTATION.replace("? -2 +3 x <", "? -2 ? +3 x ? -3 x <"), True),  # guessed, both values
+        (REFUTATION.replace("? -2 +3 x <", "? -2 ? +3 x <"), True),  # forced, though it was not called so
         (REFUTATION.replace("none", "..."), False),  # the budget ran out
         (REFUTATION.replace("none", ""), False),
         ("none", False),
-        ("? + 1 none", False),
-        (REFUTATION.replace("? - 2 + 3 x none", "none"), False),  # a value is left
-        (REFUTATION.replace("? - 2 + 3 x none", "? - 2 + 3 none"), False),  # no dead end
-        (REFUTATION.replace("< 1 ? - 1 ? + 2 + 3 x < 2 ? - 2 + 3 x ", ""), False),
-        (REFUTATION.replace("+ 3 x none", "+ 3 ! none"), False),  # a goal is claimed
-        ("? + 1 x ? - 1 x none", False),  # dead ends that are none
-        ("? + 1 ? + 2 + 3 x < 1 ? - 1 ? + 2 + 3 x < 2 ? - 2 + 3 x none", False),  # 2 has one value
-        ("? + 1 ? + 2 + 3 x < 2 ? + 2 - 3 x < 1 ? - 1 ? + 2 + 3 x < 2 ? - 2 + 3 x none", False),  # one value twice
-        (f"plan + 1 plan + 2 {REFUTATION}", False),
+        ("? +1 none", False),
+        (REFUTATION.replace("? -2 +3 x none", "none"), False),  # a value is left
+        (REFUTATION.replace("? -2 +3 x none", "? -2 +3 none"), False),  # no dead end
+        (REFUTATION.replace("< 1 ? -1 ? +2 +3 x < 2 ? -2 +3 x ", ""), False),
+        (REFUTATION.replace("+3 x none", "+3 ! none"), False),  # a goal is claimed
+        ("? +1 x ? -1 x none", False),  # dead ends that are none
+        ("? +1 ? +2 +3 x < 1 ? -1 ? +2 +3 x < 2 ? -2 +3 x none", False),  # 2 has one value
+        ("? +1 ? +2 +3 x < 2 ? +2 -3 x < 1 ? -1 ? +2 +3 x < 2 ? -2 +3 x none", False),  # one value twice
+        (f"plan +1 plan +2 {REFUTATION}", False),
     ],
 )
 def test_what_refutes_a_formula(text: str, refuted: bool) -> None:
@@ -277,17 +276,18 @@ def test_a_rollout_text_says_what_was_refuted() -> None:
 
 
 def flipped(rng: np.random.Generator, ids: np.ndarray, start: int, stop: int, of: dict[str, int]) -> np.ndarray:
-    """Turn one of the signs from `start` to `stop` round, if there is any."""
-    signs = np.flatnonzero(np.isin(ids[start:stop], (of["+"], of["-"]))) + start
-    if len(signs):
-        k = int(rng.choice(signs))
-        ids[k] = of["+"] + of["-"] - ids[k]
+    """Negate one of the literals from `start` to `stop`, if there is any."""
+    negation = {of[f"{a}{text[1:]}"]: of[f"{b}{text[1:]}"] for text in of for a, b in ("+-", "-+") if text[0] == a and text[1:]}
+    literals = np.flatnonzero(np.isin(ids[start:stop], list(negation))) + start
+    if len(literals):
+        k = int(rng.choice(literals))
+        ids[k] = negation[int(ids[k])]
     return ids
 
 
 def cut(rng: np.random.Generator, tokens: np.ndarray, of: dict[str, int]) -> np.ndarray:
-    """Damage a stream as searches are: a return's level, a sign, an end, a move left out, a part told twice."""
-    ids, at = tokens.astype(np.int64), int(np.flatnonzero(tokens == of["="])[0]) + 1
+    """Damage a stream as searches are: a return's level, a literal, an end, a move left out, a part told twice."""
+    ids, at = tokens.astype(np.int64), int(np.flatnonzero(tokens == of["="])[0]) +1
     k = int(rng.integers(at, len(ids)))
     match rng.integers(0, 6):
         case 0:
@@ -300,7 +300,7 @@ def cut(rng: np.random.Generator, tokens: np.ndarray, of: dict[str, int]) -> np.
             m = int(rng.integers(at, len(ids)))
             ids = np.concatenate([ids[: max(k, m)], ids[min(k, m) : max(k, m)], ids[max(k, m) :]])
         case 4:
-            # Another formula: a clause's sign, so that it may have a solution.
+            # Another formula: a literal of a clause, so that it may have a solution.
             ids = flipped(rng, ids, 0, at, of)
     return ids
 

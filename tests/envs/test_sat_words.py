@@ -30,9 +30,9 @@ ROW = np.array(ENV.row(CLAUSES), np.int32)
     ("error", "value", "more", "says"),
     [
         ("ORDER", 0, {}, "Node 3 leaves clauses that are not true yet, and falsifies none."),
-        ("OPERAND", 0, {"before": [-2], "action": (0, 2)}, "2 has a value: ¬2 is true."),
-        ("OPERAND", 0, {"before": [2], "action": (1, 2)}, "2 has a value: 2 is true."),
-        ("OPERAND", 0, {"before": [2], "action": (0, 7)}, "7 is no variable of the formula."),
+        ("OPERAND", 0, {"before": [-2], "action": (2,)}, "2 has a value: ¬2 is true."),
+        ("OPERAND", 0, {"before": [2], "action": (3,)}, "2 has a value: 2 is true."),
+        ("OPERAND", 0, {"before": [2], "action": (12,)}, "7 is no variable of the formula."),
         ("STATE", 0, {}, "Node 3 is another assignment."),
         ("FALSE_GOAL", 0, {}, "Node 3 leaves a clause without a true literal, or was reached through a mistake."),
         ("FALSE_DEAD_END", 0, {}, "Every clause is true: this is the goal."),
@@ -56,7 +56,7 @@ def test_problems_read_back() -> None:
     assert WORDS.task_text(ROW, state_of([3, 8])) == "make (4 ∨ 5 ∨ ¬6) true"
     assert WORDS.task_text(ROW, state_of([3, 8, 4])) == "make all clauses true"
     assert WORDS.state_parts(state_of([3, -8, 4])) == ["3", "4", "¬8"]
-    assert WORDS.action_text(np.array([1, 4])) == WORDS.made_part(np.array([1, 4])) == "¬4"
+    assert WORDS.action_text(np.array([7])) == WORDS.made_part(np.array([7])) == "¬4"
     assert WORDS.verdict_text(ROW, False, 2) == "Clause 2 is falsified: a dead end."
     assert WORDS.draw(ROW, state_of([3, -8])) == {"kind": "clauses", "clauses": CLAUSES, "true": [3, -8]}
     for env in SIZES:

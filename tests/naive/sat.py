@@ -91,7 +91,7 @@ def moves(clauses: Clauses, true: Literals, kind: str) -> list[tuple[int, bool]]
 
 
 def said(literal: int) -> str:
-    return f"{'-' if literal < 0 else '+'} {abs(literal)}"
+    return f"{literal:+}"
 
 
 def text(clauses: Clauses, kind: str, dialect: str) -> str:
@@ -133,8 +133,9 @@ def claims(trace: Any) -> list[tuple[int, int, int, int, int]]:
     """Return (kind, node, value, flags, literal) of each event; the literal is that of its node, 0 where it has none."""
     found = []
     for kind, node, _, value, flags in trace.events.tolist():
-        sign, variable = (int(n) for n in trace.nodes[node][2:]) if node > 0 else (0, 0)
-        found.append((kind, node, value, flags, -variable if sign else variable))
+        number = int(trace.nodes[node][2]) if node > 0 else -2
+        variable = number // 2 + 1
+        found.append((kind, node, value, flags, -variable if number % 2 else variable))
     return found
 
 

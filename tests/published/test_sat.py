@@ -128,15 +128,15 @@ def test_an_unfinished_text_is_no_refutation() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("+ 1 - 2 + 3 ? + 1", "is no clause"),
-        ("+ 1 - 2 + 3", "must begin with the formula and ="),
-        ("+ 1 2 + 3 = ? + 1", "is no clause"),
-        ("+ 1 - 2 + 3 = ? + 2 !", "! is not true there"),
-        ("+ 1 - 2 + 3 = ? + 2 x", "x is not true there"),
-        ("+ 1 - 2 + 3 = ! ", "! is not true there"),
-        ("+ 1 - 2 + 3 = ? 2", "'2' is no sign"),
-        ("+ 1 - 2 + 3 = < x", "'x' is no number"),
-        ("+ 1 - 2 + 3 = none ? + 1", "? stands behind the end"),
+        ("+1 -2 +3 ? +1", "'?' is no literal"),
+        ("+1 -2 +3", "must begin with the formula and ="),
+        ("+1 2 +3 = ? +1", "'2' is no literal"),
+        ("+1 -2 +3 = ? +2 !", "! is not true there"),
+        ("+1 -2 +3 = ? +2 x", "x is not true there"),
+        ("+1 -2 +3 = ! ", "! is not true there"),
+        ("+1 -2 +3 = ? 2", "'2' is no literal"),
+        ("+1 -2 +3 = < x", "'x' is no number"),
+        ("+1 -2 +3 = none ? +1", "? stands behind the end"),
     ],
 )
 def test_streams_that_are_no_true_searches_are_refused(text: str, message: str) -> None:

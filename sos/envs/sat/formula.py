@@ -1,7 +1,8 @@
 """What the clauses of a formula say of an assignment.
 
-A problem's row has six numbers for each clause, a sign and a variable for each of its literals (`PLUS` and `MINUS`, and
-from 1 on), zeros behind the last clause, and at its end the number of clauses. A state is two sets of variables, those
+A problem's row has three literals for each clause, zeros behind the last clause, and at its end the number of clauses. A
+literal is one number, two for each variable from 1 on: 0 and 1 are the first variable and its negation, 2 and 3 the
+second. A state is two sets of variables, those
 that are true and those that are false; a set is a number with bit v for variable v. Kernels that go over the clauses
 again and again take them from a row of `masks`: two sets for each clause, its positive and its negative variables.
 """
@@ -13,11 +14,29 @@ import numpy as np
 from sos.kernels import inlined, inner
 
 PLUS, MINUS = range(2)
-SIGNS = ("+", "-")
 LITERALS = 3  # of a clause
-CLAUSE_WIDTH = 2 * LITERALS
 TRUE, FALSE = range(2)  # columns of a state
 SATISFIED = -1  # what `num_free` says of a clause with a true literal
+
+
+def literal_symbols(num_labels: int) -> tuple[str, ...]:
+    """Return the text of each literal of variables up to `num_labels`, by its number: "+1", "-1", "+2" and so on."""
+    return tuple(f"{sign}{variable}" for variable in range(1, num_labels + 1) for sign in "+-")
+
+
+@inlined
+def literal_of(sign, variable):
+    return np.int64(2 * variable - 2 + sign)
+
+
+@inlined
+def sign_of(literal):
+    return np.int64(literal) & 1
+
+
+@inlined
+def variable_of(literal):
+    return (np.int64(literal) >> 1) + 1
 
 
 @inlined
@@ -51,9 +70,9 @@ def clause_sets(problem, clause):
     """Return the positive and the negative variables of a clause."""
     sets = (np.int64(0), np.int64(0))
     for k in range(LITERALS):
-        column = CLAUSE_WIDTH * clause + 2 * k
-        variable = bit(problem[column + 1])
-        sets = (sets[0] | variable, sets[1]) if problem[column] == PLUS else (sets[0], sets[1] | variable)
+        literal = problem[LITERALS * clause + k]
+        variable = bit(variable_of(literal))
+        sets = (sets[0] | variable, sets[1]) if sign_of(literal) == PLUS else (sets[0], sets[1] | variable)
     return sets
 
 
@@ -102,24 +121,25 @@ def first_falsified(problem, state):
 
 
 @inner
-def is_unit(problem, state, clause, sign, variable):
+def is_unit(problem, state, clause, literal):
     """Say whether a clause leaves nothing but one literal: it has no value yet, and the others are false."""
     if num_free(problem, state, clause) != 1:
         return False
     positive, negative = clause_sets(problem, clause)
-    free = ~(np.int64(state[TRUE]) | np.int64(state[FALSE])) & bit(variable)
-    return ((positive if sign == PLUS else negative) & free) != 0
+    free = ~(np.int64(state[TRUE]) | np.int64(state[FALSE])) & bit(variable_of(literal))
+    return ((positive if sign_of(literal) == PLUS else negative) & free) != 0
 
 
 @inner
-def is_pure(problem, state, sign, variable):
-    """Say whether a variable without a value occurs in clauses that are not satisfied yet, with one sign alone."""
+def is_pure(problem, state, literal):
+    """Say whether a literal without a value occurs in clauses that are not satisfied yet, and its negation does not."""
+    sign, variable = sign_of(literal), bit(variable_of(literal))
     this, other = False, False
     true, false = np.int64(state[TRUE]), np.int64(state[FALSE])
     for clause in range(num_clauses(problem)):
         positive, negative = clause_sets(problem, clause)
         satisfied, positive, negative = free_sets(positive, negative, true, false)
         if not satisfied:
-            this |= ((positive if sign == PLUS else negative) & bit(variable)) != 0
-            other |= ((negative if sign == PLUS else positive) & bit(variable)) != 0
+            this |= ((positive if sign == PLUS else negative) & variable) != 0
+            other |= ((negative if sign == PLUS else positive) & variable) != 0
     return this and not other

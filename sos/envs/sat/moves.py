@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sos.envs.sat.formula import LITERALS, MINUS, PLUS, bit, free_sets, lowest, size
+from sos.envs.sat.formula import LITERALS, MINUS, PLUS, bit, free_sets, literal_of, lowest, size
 from sos.kernels import inner
 
-DEDUCED = 1 << 8  # in a move, beside 2 x variable + sign
-
-
-@inner
-def move_of(sign, variable):
-    return np.int64(2 * variable + sign)
+DEDUCED = 1 << 8  # in a move, beside its literal
 
 
 @inner
@@ -25,7 +20,7 @@ def unit_move(num, masks, true, false):
         satisfied, positive, negative = free_sets(masks[2 * clause], masks[2 * clause + 1], true, false)
         free = positive | negative
         if not satisfied and free != 0 and free & (free - 1) == 0:
-            return move_of(PLUS if positive != 0 else MINUS, lowest(free)) + DEDUCED
+            return literal_of(PLUS if positive != 0 else MINUS, lowest(free)) + DEDUCED
     return np.int64(-1)
 
 

@@ -10,8 +10,9 @@ unit clauses, the first in the order of the formula; `pure` does so too, and the
 in no clause; `frequent` follows unit clauses, and branches on the variable that is most frequent in the shortest
 clauses, the sign that it has more often first.
 
-Rows: problem = [sign, variable, ... six numbers for each clause, number of clauses] with zeros behind the clauses;
-state = [variables that are true, those that are false], as sets (bit v for variable v); action = [sign, variable].
+Rows: problem = [three literals for each clause, ..., number of clauses] with zeros behind the clauses; state = [variables
+that are true, those that are false], as sets (bit v for variable v); action = [literal]. `sos.envs.sat.formula` says
+which number a literal is.
 
 The witness of a dead end is the number of a falsified clause, from 1, and that of a forced move the number of the unit
 clause; 0 for a pure literal.
@@ -28,33 +29,35 @@ import numpy as np
 from sos.envs import problems, protocol
 from sos.envs.protocol import Field, implements
 from sos.envs.sat.formula import (
-    CLAUSE_WIDTH,
     FALSE,
     LITERALS,
     MINUS,
     PLUS,
     SATISFIED,
-    SIGNS,
     TRUE,
     bit,
     clause_sets,
     first_falsified,
     is_pure,
     is_unit,
+    literal_of,
+    literal_symbols,
     load_masks,
     lowest,
     num_clauses,
     num_free,
+    sign_of,
     size,
+    variable_of,
     variables_of,
 )
-from sos.envs.sat.moves import DEDUCED, most_frequent, move_of, unit_move, variables_left
+from sos.envs.sat.moves import DEDUCED, most_frequent, unit_move, variables_left
 from sos.envs.sat.solver import LEVEL_WIDTH, draw_formula, is_new, is_satisfiable
 from sos.envs.sat.symmetry import twin_hash
 from sos.kernels import inner
 from sos.rng import fold, uniform
 
-SIGN, VARIABLE = range(2)  # columns of an action
+LITERAL = 0  # column of an action
 NONE, UNIT, PURE, FREQUENT = range(4)
 HEURISTICS = ("none", "unit", "pure", "frequent")
 CLASS = 7  # what decides whether a problem is to have a solution takes this element of its key
@@ -77,7 +80,7 @@ class Sat(NamedTuple):
 
     @property
     def problem_width(self) -> int:
-        return CLAUSE_WIDTH * self.most_clauses + 1
+        return LITERALS * self.most_clauses + 1
 
     @property
     def state_width(self) -> int:
@@ -85,7 +88,7 @@ class Sat(NamedTuple):
 
     @property
     def action_width(self) -> int:
-        return 2
+        return 1
 
     @property
     def max_children(self) -> int:
@@ -115,14 +118,10 @@ class Sat(NamedTuple):
     @property
     def fields(self) -> dict[str, tuple[Field, ...]]:
         """Template field -> what it stands for, in each row that has it."""
-        count = CLAUSE_WIDTH * self.most_clauses
-        texts = (SIGNS, ()) * LITERALS
-        clauses = Field("problem", 0, self.most_clauses, count, CLAUSE_WIDTH, item_symbols=texts, numbered=True)
-        return {
-            "clauses": (clauses,),
-            "sign": (Field("action", SIGN, symbols=SIGNS),),
-            "variable": (Field("action", VARIABLE),),
-        }
+        count, symbols = LITERALS * self.most_clauses, literal_symbols(self.num_labels)
+        texts = (symbols,) * LITERALS
+        clauses = Field("problem", 0, self.most_clauses, count, LITERALS, item_symbols=texts, numbered=True)
+        return {"clauses": (clauses,), "literal": (Field("action", LITERAL, symbols=symbols),)}
 
     @property
     def dialects(self) -> Traversable:
@@ -146,14 +145,14 @@ class Sat(NamedTuple):
     def clauses(self, problem: problems.Row) -> list[list[int]]:
         """Return the clauses of a problem as in DIMACS: a literal is its variable, below 0 where it is negated."""
         num = int(problem[len(problem) - 1])
-        numbers = [int(number) for number in problem[: CLAUSE_WIDTH * num]]
-        literals = [v if sign == PLUS else -v for sign, v in zip(numbers[::2], numbers[1::2], strict=True)]
+        numbers = [int(number) for number in problem[: LITERALS * num]]
+        literals = [(1 - 2 * (number % 2)) * (number // 2 + 1) for number in numbers]
         return [literals[k : k + LITERALS] for k in range(0, len(literals), LITERALS)]
 
     def row(self, clauses: list[list[int]]) -> list[int]:
         """Return the row of clauses as in DIMACS; more of them than a formula has make it too long."""
-        numbers = [part for clause in clauses for literal in clause for part in (int(literal < 0), abs(literal))]
-        missing = CLAUSE_WIDTH * self.most_clauses - len(numbers)
+        numbers = [2 * abs(literal) - 2 + int(literal < 0) for clause in clauses for literal in clause]
+        missing = LITERALS * self.most_clauses - len(numbers)
         return [*numbers, *[0] * missing, len(clauses)]
 
     def problem_key(self, problem: problems.Row) -> tuple[int, ...]:
@@ -219,13 +218,13 @@ def _successors(env, kind, problem, scratch, state, moves, values):
     pure = (plus & ~minus) | (minus & ~plus)
     if kind == PURE and pure != 0:
         variable = lowest(pure)
-        moves[0] = move_of(PLUS if plus & bit(variable) else MINUS, variable) + DEDUCED
+        moves[0] = literal_of(PLUS if plus & bit(variable) else MINUS, variable) + DEDUCED
         return 1
     variable, sign = lowest(plus | minus), PLUS
     if kind == FREQUENT:
         variable, sign = most_frequent(num, scratch, true, false, shortest, length)
-    moves[0] = move_of(sign, variable)
-    moves[1] = move_of(1 - sign, variable)
+    moves[0] = literal_of(sign, variable)
+    moves[1] = literal_of(1 - sign, variable)
     values[1] = 0
     return 2
 
@@ -236,18 +235,23 @@ def _deduced(env, move):
 
 
 @inner
-def _assign(state, sign, variable, child):
+def _is_literal(env, literal):
+    return 0 <= literal < 2 * env.num_labels
+
+
+@inner
+def _assign(state, literal, child):
     """Write `state` with a literal made true."""
-    child[TRUE] = np.int64(state[TRUE]) | (bit(variable) if sign == PLUS else 0)
-    child[FALSE] = np.int64(state[FALSE]) | (0 if sign == PLUS else bit(variable))
+    sign, variable = sign_of(literal), bit(variable_of(literal))
+    child[TRUE] = np.int64(state[TRUE]) | (variable if sign == PLUS else 0)
+    child[FALSE] = np.int64(state[FALSE]) | (0 if sign == PLUS else variable)
 
 
 @implements(protocol.make_child, Sat)
 def _make_child(env, problem, state, move, action, child):
     literal = move & (DEDUCED - 1)
-    action[SIGN] = literal & 1
-    action[VARIABLE] = literal >> 1
-    _assign(state, literal & 1, literal >> 1, child)
+    action[LITERAL] = literal
+    _assign(state, literal, child)
 
 
 @implements(protocol.judge, Sat)
@@ -255,37 +259,32 @@ def _judge(env, problem, state, action, child):
     """A variable that is none of the formula's, or has a value, is not held."""
     child[TRUE] = state[TRUE]
     child[FALSE] = state[FALSE]
-    sign, variable = np.int64(action[SIGN]), np.int64(action[VARIABLE])
-    if variable < 1 or variable > env.num_labels or sign < PLUS or sign > MINUS:
+    if not _is_literal(env, action[LITERAL]):
         return protocol.NOT_HELD
-    if (np.int64(state[TRUE]) | np.int64(state[FALSE])) & bit(variable):
+    variable = bit(variable_of(action[LITERAL]))
+    if (np.int64(state[TRUE]) | np.int64(state[FALSE])) & variable:
         return protocol.NOT_HELD
-    _assign(state, sign, variable, child)
-    return protocol.HOLDS if variables_of(problem) & bit(variable) else protocol.NOT_HELD
-
-
-@inner
-def _is_literal(env, action):
-    return 1 <= action[VARIABLE] <= env.num_labels and PLUS <= action[SIGN] <= MINUS
+    _assign(state, action[LITERAL], child)
+    return protocol.HOLDS if variables_of(problem) & variable else protocol.NOT_HELD
 
 
 @implements(protocol.reason, Sat)
 def _reason(env, problem, state, action):
-    if not _is_literal(env, action):
+    if not _is_literal(env, action[LITERAL]):
         return np.int64(0)
     for clause in range(num_clauses(problem)):
-        if is_unit(problem, state, clause, action[SIGN], action[VARIABLE]):
+        if is_unit(problem, state, clause, action[LITERAL]):
             return np.int64(clause + 1)
     return np.int64(0)
 
 
 @implements(protocol.proves_forced, Sat)
 def _proves_forced(env, problem, state, action, value):
-    if not _is_literal(env, action) or value < 0 or value > num_clauses(problem):
+    if not _is_literal(env, action[LITERAL]) or value < 0 or value > num_clauses(problem):
         return False
     if value == 0:
-        return is_pure(problem, state, action[SIGN], action[VARIABLE])
-    return is_unit(problem, state, np.int64(value - 1), action[SIGN], action[VARIABLE])
+        return is_pure(problem, state, action[LITERAL])
+    return is_unit(problem, state, np.int64(value - 1), action[LITERAL])
 
 
 @implements(protocol.forced, Sat)
@@ -298,10 +297,11 @@ def _refuted(env, problem, state, actions, num):
     """Both values of a variable."""
     plus, minus = np.int64(0), np.int64(0)
     for k in range(num):
-        if actions[k, SIGN] == PLUS:
-            plus |= bit(actions[k, VARIABLE])
+        variable = bit(variable_of(actions[k, LITERAL]))
+        if sign_of(actions[k, LITERAL]) == PLUS:
+            plus |= variable
         else:
-            minus |= bit(actions[k, VARIABLE])
+            minus |= variable
     return plus & minus != 0
 
 
@@ -317,18 +317,18 @@ def _canonical(env, problem, state, out):
 @implements(protocol.can_pose, Sat)
 def _can_pose(env, problem):
     num = num_clauses(problem)
-    if num < 1 or num > len(problem) // CLAUSE_WIDTH:
+    if num < 1 or num > len(problem) // LITERALS:
         return False
-    for k in range(CLAUSE_WIDTH * num, len(problem) - 1):
+    for k in range(LITERALS * num, len(problem) - 1):
         if problem[k] != 0:
             return False
     for clause in range(num):
         found = np.int64(0)
         for k in range(LITERALS):
-            sign, variable = problem[CLAUSE_WIDTH * clause + 2 * k], problem[CLAUSE_WIDTH * clause + 2 * k + 1]
-            if sign < PLUS or sign > MINUS or variable < 1 or variable > env.num_labels:
+            literal = problem[LITERALS * clause + k]
+            if not _is_literal(env, literal):
                 return False
-            found |= bit(variable)
+            found |= bit(variable_of(literal))
         if size(found) != LITERALS or not is_new(problem, clause):
             return False
     return True
@@ -366,4 +366,4 @@ def _hash_key(env, key, problem):
 
 @implements(protocol.solvable, Sat)
 def _solvable(env, problem, work):
-    return is_satisfiable(problem, work, np.int64(len(problem) // CLAUSE_WIDTH))
+    return is_satisfiable(problem, work, np.int64(len(problem) // LITERALS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sos.envs.memory import memory
-from sos.envs.sat.formula import CLAUSE_WIDTH, LITERALS, bit, clause_sets, free_sets, load_masks, lowest, size
+from sos.envs.sat.formula import LITERALS, bit, clause_sets, free_sets, literal_of, load_masks, lowest, size
 from sos.kernels import inner
 from sos.rng import below, fold
 
@@ -94,10 +94,9 @@ def draw_formula(env, key, problem):
             draws += 1
             # The variables of this clause come first, so that none is drawn twice.
             names[k], names[k + at] = names[k + at], names[k]
-            problem[CLAUSE_WIDTH * clause + 2 * k] = signs >> k & 1
-            problem[CLAUSE_WIDTH * clause + 2 * k + 1] = names[k]
+            problem[LITERALS * clause + k] = literal_of(signs >> k & 1, names[k])
         clause += is_new(problem, clause)
-    for k in range(CLAUSE_WIDTH * num, len(problem) - 1):
+    for k in range(LITERALS * num, len(problem) - 1):
         problem[k] = 0
     problem[len(problem) - 1] = num
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from sos.envs.problems import which_solvable, wrong_rows
 from sos.envs.sat.dimacs import formula_row, read_dimacs
-from sos.envs.sat.formula import FALSE, LITERALS, PLUS, TRUE
-from sos.envs.sat.rules import SIGN, VARIABLE, Sat
+from sos.envs.sat.formula import FALSE, LITERALS, TRUE
+from sos.envs.sat.rules import LITERAL, Sat
 from sos.envs.words import Mistake, Part, Words, words_for
 from sos.errors import UserError
 
@@ -22,12 +22,19 @@ LABELS = {
 }
 
 
-def literal_text(sign: int, variable: int) -> str:
-    return str(variable) if sign == PLUS else f"¬{variable}"
+def literal_text(literal: int) -> str:
+    """Return a literal as in DIMACS, below 0 where it is negated, in words."""
+    return str(literal) if literal > 0 else f"¬{-literal}"
+
+
+def said(action: np.ndarray) -> int:
+    """Return the literal of an action as in DIMACS."""
+    number = int(action[LITERAL])
+    return (1 - 2 * (number % 2)) * (number // 2 + 1)
 
 
 def clause_text(clause: Sequence[int]) -> str:
-    return " ∨ ".join(literal_text(int(literal < 0), abs(literal)) for literal in clause)
+    return " ∨ ".join(map(literal_text, clause))
 
 
 @words_for(Sat)
@@ -49,7 +56,7 @@ class SatWords(Words):
 
     @classmethod
     def env_of(cls, problem: np.ndarray) -> Sat:
-        most = (len(problem) - 1) // (2 * LITERALS)
+        most = (len(problem) - 1) // LITERALS
         for num in range(MOST_VARIABLES, LITERALS - 1, -1):
             env = Sat(LITERALS, num, most / num, MOST_LABELS, -1.0)
             if env.problem_width == len(problem) and not wrong_rows(env, problem[None]).any():
@@ -85,7 +92,7 @@ class SatWords(Words):
         """A text is as it is typed; numbers are the literals of the clauses, three each, and zeros behind them."""
         if isinstance(given, str):
             return self.parse_problem(given)
-        if len(given) == self.env.problem_width and 2 * LITERALS * given[-1] < len(given):
+        if len(given) == self.env.problem_width and LITERALS * given[-1] < len(given):
             row = np.array(given, np.int64)
             if not wrong_rows(self.env, row[None]).any():  # a row of this environment
                 return row.astype(np.int32)
@@ -149,10 +156,10 @@ class SatWords(Words):
         return found
 
     def state_parts(self, state: np.ndarray) -> list[Part]:
-        return [literal_text(int(literal < 0), abs(literal)) for literal in self._literals(state)]
+        return [literal_text(literal) for literal in self._literals(state)]
 
     def action_text(self, action: np.ndarray) -> str:
-        return literal_text(int(action[SIGN]), int(action[VARIABLE]))
+        return literal_text(said(action))
 
     def made_part(self, action: np.ndarray) -> Part | None:
         return self.action_text(action)
@@ -176,11 +183,11 @@ class SatWords(Words):
             case "OPERAND":
                 assert mistake.before is not None
                 assert mistake.action is not None
-                variable = int(mistake.action[VARIABLE])
+                variable = abs(said(mistake.action))
                 held = {abs(literal): literal for literal in self._literals(mistake.before)}.get(variable)
                 if held is None:
                     return f"{variable} is no variable of the formula."
-                return f"{variable} has a value: {literal_text(int(held < 0), variable)} is true."
+                return f"{variable} has a value: {literal_text(held)} is true."
             case "STATE":
                 return f"Node {node} is another assignment."
             case "FALSE_GOAL":
