@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.config import Config, SearchConfig, StrategyConfig
+from sos.config import DROPPING, Config, SearchConfig, StrategyConfig
 from sos.data.listed import check_splits, read_problems
 from sos.data.splits import NO_LIST, Splits, make_splits
 from sos.envs.registry import environment_named
@@ -19,6 +19,7 @@ from sos.search.registry import MIXTURE, SEARCHES
 from sos.stream.added import AddedView, added_view
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
+from sos.stream.dropping import dropping_view
 from sos.stream.views import VIEWS, View
 
 MAX_TRACE_NODES = 60_000
@@ -88,6 +89,8 @@ def build_system(config: Config) -> System:
     view: View | AddedView
     if config.stream.view in VIEWS:
         view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
+    elif config.stream.view in DROPPING:
+        view = dropping_view(config.stream, dialect)
     else:
         view = added_view(config.stream.view)._replace(plan=config.stream.plan)
     return System(

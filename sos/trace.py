@@ -55,12 +55,15 @@ class Outcome(IntEnum):
 
 class Flag(IntEnum):
     """Bits of column `FLAGS`. The decoder sets the first three where the text of one event disagrees with itself or its
-    trace; `FORCED` is a claim like any other, of a search or of a text."""
+    trace; `FORCED` is a claim like any other, of a search or of a text. The last two say what a sketch (see
+    `sos.stream.sketch`) leaves out."""
 
     QUOTE = 1  # a repeated target, operation or history differs from what was said before
     LABEL = 2  # the label of a generated node is missing or not the next free one
     UNANNOUNCED = 4  # the parent is not the current node: a return that no event announced
     FORCED = 8  # of `GENERATE`: the rules of deduction leave no other move, so that the node has no siblings to try
+    UNTOLD = 16  # of a visit: no words say it; of the root's: the search behind it is a sketch
+    BARE = 32  # of `GENERATE`: its facts, such as costs, are not said; of the root's visit: nor are those of the sketch
 
 
 class Status(IntEnum):
@@ -73,7 +76,7 @@ class Status(IntEnum):
 # The same as plain ints: what kernels compare with. Everything imports them from here.
 EXPAND, GENERATE, DEAD_END, GOAL, BACKTRACK, END, PLAN = (int(event) for event in Event)
 SOLVED, EXHAUSTED, BUDGET, EMPTY = (int(outcome) for outcome in Outcome)
-QUOTE_FLAG, LABEL_FLAG, UNANNOUNCED_FLAG, FORCED_FLAG = (int(flag) for flag in Flag)
+QUOTE_FLAG, LABEL_FLAG, UNANNOUNCED_FLAG, FORCED_FLAG, UNTOLD_FLAG, BARE_FLAG = (int(flag) for flag in Flag)
 OK, BUFFER_FULL = (int(status) for status in Status)
 
 

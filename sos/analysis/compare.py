@@ -30,6 +30,8 @@ _COLUMNS = (  # of the table, in this order and where present; comparison.csv ho
     r"plan_optimal/val",
     r"pass@\d+/val",
     r"plan_pass@\d+/val",
+    r"plan_optimal@\d+/val",
+    r"plan_optimal_3@\d+/val",
     r"errors_per_trace/val",
     r"tokens_per_solved/val",
     r"nodes/val",

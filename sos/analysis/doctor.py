@@ -130,7 +130,7 @@ def _plans(comparison: Comparison) -> Iterator[str]:
         yield f"different answers: the streams of {have} have a plan and those of {lack} none (stream.plan)"
     for arm in comparison.arms:
         view = streams[arm.label].get("view")
-        if view in NEED_PLAN and not comparison.primary.startswith(("plan/", "plan_pass@")):
+        if view in NEED_PLAN and not comparison.primary.startswith(("plan/", "plan_")):
             yield f"no search of its own: {arm.label} (view={view}) is judged by {comparison.primary}, not by its plan"
     full = [arm for arm in comparison.arms if streams[arm.label].get("view") == "full"]
     for arm in comparison.arms:

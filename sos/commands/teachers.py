@@ -15,6 +15,7 @@ class Options:
 
     problems: int = option(1000, "how many problems", low=1)
     dialects: list[str] = option([], "the dialects, by default all that are shipped for the environment")
+    erased: bool = option(False, "of env=sat the published words too, whole and with finished calls erased")
     overrides: list[str] = configs(("env",), "which problems; values with commas make a table each: env.num_arms=3,4")
 
 
@@ -22,10 +23,13 @@ def run(options: Options) -> None:
     """Print a table for each environment."""
     from sos.compose import combinations, compose
     from sos.judge.teachers import cover, streams, table, teachers
+    from sos.published.erasing import erased_rows
     from sos.system import build_env
 
     for words, _ in combinations(options.overrides):
         config = compose(words)
         env = build_env(config)
-        rows = cover(env, options.problems, teachers(config), streams(env, options.dialects))
+        named = teachers(config)
+        erased = erased_rows(env, options.problems, named) if options.erased else []
+        rows = [*cover(env, options.problems, named, streams(env, options.dialects)), *erased]
         print(table(f"{env.describe()}, {options.problems} solvable problems, %", rows), flush=True)

@@ -10,7 +10,7 @@ A file is read whole, and every problem in it is checked before work starts; an 
 
 - `.npy`: whole numbers, (N, P) or any shape whose first axis counts the problems.
 - `.csv`: a header, and a column called as in `COLUMNS`, or else the first one; one called as in `SOLUTIONS` is checked.
-- a format of the environment's own, by its suffix, such as `.cnf` for formulas.
+- a format of the environment's own, by its suffix, such as `.cnf` for formulas; Sokoban's levels, by any other.
 - anything else: a problem in each line, as it is typed for `problem=`; empty lines and those that begin with # hold
   none.
 """

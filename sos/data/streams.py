@@ -27,7 +27,8 @@ from sos.rng import fold, stream_key
 from sos.stream.added import AddedView
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import FULL, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View, apply_view, new_view_work, oracle_of
-from sos.stream.write.encode import ENCODE_ERRORS, NO_ROOM, OK, TokenRows, encode_traces
+from sos.stream.write.encode import TokenRows, encode_traces
+from sos.stream.write.refusals import ENCODE_ERRORS, NO_ROOM, OK
 from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import LEFT_OUT, REACHED, WRITTEN, TraceRows, max_events
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from sos.config import VIEWS, Config, DataConfig, config_from_dict, to_dict
+from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
@@ -117,7 +117,10 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
     }
     if kind == "tokens":
         assert dialect is not None
-        stream = values["stream"] | {"dialect": dialect.name, "dialect_hash": dialect_hash(dialect)}
+        stream = without_later(StreamConfig, values["stream"]) | {
+            "dialect": dialect.name,
+            "dialect_hash": dialect_hash(dialect),
+        }
         if stream["view"] != "dose":
             del stream["dose"]
         result["stream"] = stream
@@ -130,7 +133,7 @@ def _numbers_of_parts(config: Config, kind: str) -> dict[str, dict[str, Any]]:
     env = build_env(config)
     found = {f"{at}.heuristic": member.heuristic_kind(env, at) for at, member in config.search.members().items()}
     parts = {key: heuristic() for key, heuristic in found.items() if heuristic is not None}
-    if kind == "tokens" and config.stream.view not in VIEWS:
+    if kind == "tokens" and config.stream.view not in (*VIEWS, *DROPPING):
         parts["stream.view"] = added_view(config.stream.view).shown
     return {key: _plain(part._asdict()) for key, part in parts.items()}
 

@@ -93,9 +93,9 @@ class Words(Protocol):
         is wrong with it."""
         return self.parse_problem(given) if isinstance(given, str) else self.checked_row(given, "what stands there")
 
-    def listed_file(self, suffix: str, text: str, where: str) -> Iterable[tuple[int, list[int]]] | None:
-        """Return (line, numbers) of each problem of a file in a format of the environment's own, by its suffix; None
-        for any other. UserErrors while it is read begin with `where`, the file, and the line."""
+    def listed_file(self, suffix: str, text: str, where: str) -> Iterable[tuple[int, list[int] | str]] | None:
+        """Return (line, numbers or text) of each problem of a file in a format of the environment's own, by its suffix;
+        None for any other. UserErrors while it is read begin with `where`, the file, and the line."""
         return None
 
     def wrong_listed(self, problems: np.ndarray, solutions: Sequence[str | None]) -> tuple[int, str] | None:

@@ -22,7 +22,7 @@ from sos.data.coverage import view_ceiling
 from sos.data.listed import num_in_val
 from sos.files import written_whole
 from sos.judge.answers import answer_metrics
-from sos.judge.metrics import Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
+from sos.judge.metrics import LEAST_OPTIMAL, Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.optima import optima
 from sos.judge.problems import split_problems
 from sos.judge.registry import MEASURES, registered
@@ -108,12 +108,16 @@ class Evaluation:
             "optimal": "optimal",
             "planned": "plan",
             "optimal plans": "plan_optimal",
+            "valid searches": "trace_valid",
             "sos_legacy": "legacy/solve",
             "teacher": "teacher",
             "ceiling": "ceiling",
         }
         titles |= {f"pass@{k}": f"pass@{k}" for k in ks}
         titles |= {f"planned@{k}": f"plan_pass@{k}" for k in ks}
+        for kind, what in (("optimal", "optimal"), ("optimal plans", "plan_optimal")):
+            titles |= {f"{kind}@{k}": f"{what}@{k}" for k in ks}
+            titles |= {f"{LEAST_OPTIMAL} {kind}@{k}": f"{what}_{LEAST_OPTIMAL}@{k}" for k in ks}
         titles |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         titles |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
         measured = {name.rpartition("/")[0] for name in self.metrics}
@@ -214,9 +218,11 @@ def _sample_metrics(
     """Return pass@k and its costs, of samples on the first problems of a split."""
     num_samples = max(asked.config.pass_k)
     samples = _solve(asked, prompts[: asked.config.pass_k_problems], f"{split} pass@k", num_samples)
-    judged = judge(asked.system, problems[: len(samples) // num_samples].repeat(num_samples, 0), samples)
+    problems = problems[: len(samples) // num_samples]
+    judged = judge(asked.system, problems.repeat(num_samples, 0), samples)
     flops, plan = _flops(asked.model, samples), asked.system.view.plan
-    return pass_metrics(judged, flops, num_samples, asked.config.pass_k, plan)
+    best = optima(asked.system.env, problems)
+    return pass_metrics(judged, flops, num_samples, asked.config.pass_k, plan, best)
 
 
 def _arrays(

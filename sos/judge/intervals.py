@@ -127,6 +127,25 @@ def pass_at_k(num_samples: npt.ArrayLike, num_correct: npt.ArrayLike, k: int) ->
     return 1.0 - all_fail
 
 
+def least_of_k(num_samples: int, num_correct: npt.ArrayLike, k: int, least: int) -> npt.NDArray[np.float64]:
+    """Return the chance that k of each problem's n = `num_samples` rollouts, drawn without replacement, hold `least` or
+    more of its c = `num_correct` right ones (whole numbers (P,)), float64 (P,); for k = n, whether c >= `least`.
+
+    Raises ValueError unless 1 <= `least` <= k <= n and 0 <= c <= n.
+    """
+    counts = np.asarray(num_correct)
+    if not 1 <= least <= k <= num_samples:
+        raise UserError(f"least={least} of k={k} of num_samples={num_samples} must rise from 1 on")
+    if np.any((counts < 0) | (counts > num_samples)):
+        raise UserError("num_correct must be between 0 and num_samples for every problem")
+    choices = math.comb(num_samples, k)
+    chances = [
+        sum(math.comb(c, j) * math.comb(num_samples - c, k - j) for j in range(least, k + 1)) / choices
+        for c in range(num_samples + 1)
+    ]
+    return np.array(chances)[counts.astype(np.int64)]
+
+
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise UserError(f"confidence must be between 0 and 1, got {confidence}")

@@ -14,7 +14,11 @@ ANSWERS = ("solve/", "plan/")  # rates of one greedy answer per problem: by the 
 OPTIMAL = ("optimal/", "plan_optimal/")  # of those answers, the ones of the least cost
 # Where problems without a solution are posed, too; see `sos.judge.answers`.
 KINDS = ("satisfied/", "refuted/", "answer/", "answer_majority/", "answer_cue/")
-COUNTED = (*ANSWERS, *OPTIMAL, *KINDS, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
+TRACE_VALID = "trace_valid/"  # searches without a mistake, whatever the plan says
+# Of samples; with `plan_` in front, of their plans: one of K is right, or 1 or `LEAST_OPTIMAL` of the least cost.
+LEAST_OPTIMAL = 3
+OF_SAMPLES = tuple(f"{who}{what}@" for who in ("", "plan_") for what in ("pass", "optimal", f"optimal_{LEAST_OPTIMAL}"))
+COUNTED = (*ANSWERS, *OPTIMAL, *KINDS, TRACE_VALID, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
 CURVE_START = 8  # generated tokens of the first point of a budget curve
 
 
@@ -34,7 +38,7 @@ def is_counted(metric: str) -> bool:
 
 def is_rate(metric: str) -> bool:
     """Tell whether a metric is a fraction, shown as a percentage."""
-    return is_counted(metric) or metric.startswith(("pass@", "plan_pass@"))
+    return is_counted(metric) or metric.startswith(OF_SAMPLES)
 
 
 def rate_metric(successes: npt.ArrayLike) -> Metric:

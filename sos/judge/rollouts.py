@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sos.data.coverage import coverage
-from sos.judge.intervals import pass_at_k
-from sos.judge.metrics import Metric, chance_metric, mean_metric, rate_metric, ratio_metric
+from sos.judge.intervals import least_of_k, pass_at_k
+from sos.judge.metrics import LEAST_OPTIMAL, Metric, chance_metric, mean_metric, rate_metric, ratio_metric
 from sos.model.rollout import Rollout
 from sos.stream.codec import DecodeStatus
-from sos.stream.verify import Error, verify_tokens
+from sos.stream.verify import Error, Verdict, verify_tokens
 from sos.system import System
 from sos.trace import KIND, Event, Outcome, Trace
 
@@ -36,6 +36,7 @@ class Judgement:
     cost: np.ndarray  # int64 (R,): of the path to the goal, -1 if not solved; 0 where actions cost nothing
     plan_cost: np.ndarray  # int64 (R,): of the plan, -1 if it is none
     refuted: np.ndarray  # bool (R,): solved by a proof that there is no solution
+    trace_valid: np.ndarray  # bool (R,): there is a search, and no mistake in it but returns that were not announced
     says: np.ndarray  # int8 (R,): that there is a solution (1), that there is none (0), or neither (-1)
 
     @property
@@ -47,7 +48,7 @@ class Judgement:
 def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> Judgement:
     """Decode and verify the rollouts, rollout r as an answer to `problems[r]` (int32 (R, P)). About 0.1 ms each."""
     num = len(rollouts)
-    solved, wrong_goal, malformed, unfinished, planned, refuted = (np.zeros(num, bool) for _ in range(6))
+    solved, wrong_goal, malformed, unfinished, planned, refuted, valid = (np.zeros(num, bool) for _ in range(7))
     says = np.full(num, -1, np.int8)
     generated, to_goal, nodes = (np.zeros(num, np.int32) for _ in range(3))
     errors = np.zeros((num, len(Error)), np.int32)
@@ -57,7 +58,7 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
         verdict, trace, align = verify_tokens(system.dialect, system.env, problem, answer.tokens)
         kinds = trace.events[:, KIND]
         solved[r], planned[r], refuted[r] = verdict.solved, verdict.planned, verdict.refuted
-        says[r] = _says(trace)
+        says[r], valid[r] = _says(trace), _is_valid(trace, verdict)
         cost[r], plan_cost[r] = verdict.cost, verdict.plan_cost
         wrong_goal[r] = not verdict.solved and (kinds == Event.GOAL).any()
         malformed[r] = verdict.status == DecodeStatus.MALFORMED
@@ -70,7 +71,14 @@ def judge(system: System, problems: np.ndarray, rollouts: Sequence[Rollout]) -> 
         nodes[r] = np.count_nonzero(kinds == Event.EXPAND)
         errors[r] = np.bincount(verdict.errors, minlength=len(Error))
     counts = generated, to_goal, errors, malformed, unfinished, nodes
-    return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost, refuted, says)
+    return Judgement(solved, wrong_goal, *counts, planned, cost, plan_cost, refuted, valid, says)
+
+
+def _is_valid(trace: Trace, verdict: Verdict) -> bool:
+    """Say whether an answer ends, and its search is without a mistake; a plan alone is no search."""
+    kinds = trace.events[:, KIND]
+    wrong = ~np.isin(verdict.errors, (Error.NONE, Error.UNANNOUNCED)) & ~np.isin(kinds, (Event.PLAN, Event.END))
+    return bool(verdict.status == DecodeStatus.OK and (kinds == Event.GENERATE).any() and not wrong.any())
 
 
 def _says(trace: Trace) -> int:
@@ -85,6 +93,7 @@ def summarize(judged: Judgement, plan: bool = False, optima: np.ndarray | None =
     metrics = {"solve": rate_metric(judged.solved)}
     if optima is not None:
         metrics["optimal"] = rate_metric(judged.solved & (judged.cost == optima))
+        metrics["trace_valid"] = rate_metric(judged.trace_valid)
     if plan:
         metrics["plan"] = rate_metric(judged.planned)
     if plan and optima is not None:
@@ -101,10 +110,16 @@ def summarize(judged: Judgement, plan: bool = False, optima: np.ndarray | None =
 
 
 def pass_metrics(
-    judged: Judgement, flops: np.ndarray, num_samples: int, pass_k: Sequence[int], plan: bool = False
+    judged: Judgement,
+    flops: np.ndarray,
+    num_samples: int,
+    pass_k: Sequence[int],
+    plan: bool = False,
+    optima: np.ndarray | None = None,
 ) -> dict[str, Metric]:
     """Return pass@k and what k samples of a problem cost, from `num_samples` consecutive rollouts per problem; with
-    pass@k of the `plan` where streams have one.
+    pass@k of the `plan` where streams have one, and, where `optima` int64 (P,) are the least costs, the chances that
+    one, and that three, of k answers are optimal.
 
     `flops` (R,) are those of each rollout, its prompt included. Every k must be `num_samples` at most.
     """
@@ -113,6 +128,17 @@ def pass_metrics(
     for name, right in answers.items():
         num_correct = right.reshape(-1, num_samples).sum(1)
         metrics |= {f"{name}@{k}": chance_metric(pass_at_k(num_samples, num_correct, k)) for k in pass_k}
+    if optima is not None:
+        least = optima.repeat(num_samples)
+        answers = {"optimal": judged.solved & (judged.cost == least)}
+        answers |= {"plan_optimal": judged.planned & (judged.plan_cost == least)} if plan else {}
+        for name, right in answers.items():
+            num_correct = right.reshape(-1, num_samples).sum(1)
+            for k in pass_k:
+                metrics[f"{name}@{k}"] = chance_metric(pass_at_k(num_samples, num_correct, k))
+                if k >= LEAST_OPTIMAL:
+                    chances = least_of_k(num_samples, num_correct, k, LEAST_OPTIMAL)
+                    metrics[f"{name}_{LEAST_OPTIMAL}@{k}"] = chance_metric(chances)
     tokens, flops = (costs.reshape(-1, num_samples).mean(1) for costs in (judged.generated_tokens, flops))
     metrics |= {f"pass_tokens@{k}": mean_metric(k * tokens) for k in pass_k}
     return metrics | {f"pass_flops@{k}": mean_metric(k * flops) for k in pass_k}

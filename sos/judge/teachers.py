@@ -90,7 +90,7 @@ class Row(NamedTuple):
     """Shares of the problems."""
 
     teacher: str
-    stream: Stream
+    stream: Stream | str  # or how else it is written
     solved: float  # whatever the length, within the budget of nodes
     fits: tuple[float, ...]  # solved and within each of `CONTEXTS`
     median_tokens: float  # over all problems, infinite where too long or unsolved

@@ -12,7 +12,8 @@ from sos.errors import UserError
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
 from sos.stream.read.decode import decode_kernel
-from sos.stream.write.encode import ENCODE_ERRORS, OK, TokenRows, encode_traces
+from sos.stream.write.encode import TokenRows, encode_traces
+from sos.stream.write.refusals import ENCODE_ERRORS, OK
 from sos.stream.write.space import new_writing, tokens_size
 from sos.trace import ACTION, EVENT_COLUMNS, Trace, TraceRows, new_buffer, to_trace
 
@@ -81,7 +82,8 @@ def decode(dialect: Dialect, env: Any, tokens: Any) -> Decoded:
     tokens = np.ascontiguousarray(tokens, np.int64).reshape(-1)
     # Every event takes at least one token, but for a visit or a goal that is not written; a node takes an event.
     size = len(tokens) + 2
-    silent = dialect.program.silent_expand or dialect.program.silent_goal
+    program = dialect.program
+    silent = program.silent_expand or program.silent_goal or program.sketches
     buffer = new_buffer(size + silent * size, size, ACTION + env.action_width, env.state_width)
     align = np.full(len(tokens), -1, np.int32)
     problem = np.zeros(env.problem_width, np.int32)

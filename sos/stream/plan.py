@@ -34,7 +34,7 @@ def _depth(nodes, node):
 
 
 @inner
-def _put_plan(env, problem, source, goal, out):
+def put_plan(env, problem, source, goal, out):
     """Append the plan to the nodes, states and events of `out`: the actions from the root of `source` to `goal`.
     O(nodes)."""
     depth = _depth(source.nodes, goal)
@@ -73,7 +73,7 @@ def only_plan(env, problem, source, out):
     out.counts[1] = 1
     out.counts[2] = 1
     add_event(out, EXPAND, 0, 0, 0, 0)
-    status = _put_plan(env, problem, source, goal, out)
+    status = put_plan(env, problem, source, goal, out)
     add_event(out, END, -1, -1, SOLVED, 0)
     return status
 
@@ -85,6 +85,6 @@ def add_plan(env, problem, out):
     if out.events[last, VALUE] != SOLVED or out.events[last - 1, KIND] != GOAL:
         return OK
     out.counts[0] = last
-    status = _put_plan(env, problem, out, np.int64(out.events[last - 1, NODE]), out)
+    status = put_plan(env, problem, out, np.int64(out.events[last - 1, NODE]), out)
     add_event(out, END, -1, -1, SOLVED, 0)
     return status

@@ -115,7 +115,8 @@ def new_view_work(env: Any, max_nodes: int) -> ViewWork:
 
 
 @inner
-def _copy(source, out):
+def copy_trace(source, out):
+    """Write the trace `source` into `out`; return OK or BUFFER_FULL."""
     events, nodes, states, counts = source
     if counts[0] > len(out.events) or counts[1] > len(out.nodes) or counts[2] > len(out.states):
         return BUFFER_FULL
@@ -179,10 +180,10 @@ def view_kernel(view, key, env, problem, source, out, work):
     num_events = counts[0]
     solved = events[num_events - 1, VALUE] == SOLVED
     if view.kind == FULL or view.kind == SWAPPED:
-        return _copy(source, out)
+        return copy_trace(source, out)
     if not solved and view.kind != NO_BACKTRACK:
         if view.kind == DOSE and uniform(key, WHOLE_TRACE) < view.dose:
-            return _copy(source, out)
+            return copy_trace(source, out)
         if environment.refutable(env) and events[num_events - 1, VALUE] == EXHAUSTED:
             return _bare_answer(view, source, out)
         return NEEDS_SOLUTION

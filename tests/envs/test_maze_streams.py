@@ -12,23 +12,20 @@ import numpy as np
 import pytest
 from drivers import damage, tokenize
 from hand_made_mazes import row_of
-from naive import costs as naive_costs
+from maze_streams import dialect_of, judged, problems_of, read
 from naive import maze as naive
 from sizes import plain
 
-from sos.data.splits import make_splits, sample_problems
 from sos.envs.maze.rules import Maze
 from sos.errors import UserError
 from sos.search import AStar, DepthFirst
 from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
-from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.read.places import places
-from sos.stream.verify import Error, Verdict, verify, verify_tokens
+from sos.stream.verify import Error, verify_tokens
 from sos.stream.views import VIEWS, View, view_trace
-from sos.trace import KIND, Event, Trace
+from sos.trace import KIND, Event
 
-WHOLE_MAX = 99
 DIALECTS = [("compact", Maze()), ("checked", Maze(6, 9)), ("published", Maze(5, 7, coordinates=True))]
 SEARCHES = [
     AStar(1),
@@ -37,35 +34,6 @@ SEARCHES = [
     AStar(1, cost_weight=0),
     DepthFirst(heuristic=1, skip_seen=True, announce_leaves=False),
 ]
-
-
-def dialect_of(name: str, env: Maze) -> Dialect:
-    return load_dialect(name, env, WHOLE_MAX, True)
-
-
-def problems_of(env: Maze, num: int, seed: int = 3) -> np.ndarray:
-    return sample_problems(env, make_splits(env, 0.2, 0.0), "train", num, seed=seed)
-
-
-def read(env: Maze, row: np.ndarray) -> naive.Maze:
-    return naive.maze_of(row.tolist(), env.width, env.height, env.coordinates)
-
-
-def judged(env: Maze, trace: Trace) -> Verdict:
-    """Verify a trace; the oracle says the same of it."""
-    verdict, maze = verify(env, trace), read(env, trace.problem)
-    open_, told = naive.Open(naive.place(maze.start), naive.place(maze.goal)), {}
-    for name, first in (("states", 0), ("nodes", 2)):
-        told[name] = np.array(naive.renamed(getattr(trace, name), env.width, env.coordinates, first))
-    found = naive_costs.verify(
-        open_,  # type: ignore[arg-type]
-        lambda place: [maze.estimate(naive.cell_at(place))],
-        trace._replace(**told),
-        lambda _, __, state, action: naive.judge(maze, state, action),
-    )
-    assert (verdict.solved, verdict.errors.tolist()) == (found.solved, found.codes)
-    assert (verdict.planned, verdict.cost, verdict.plan_cost) == (found.planned, found.cost, found.plan_cost)
-    return verdict
 
 
 # Round trips

@@ -13,6 +13,7 @@ from scipy import special, stats
 
 from sos.judge.intervals import (
     Interval,
+    least_of_k,
     mean_interval,
     normal_quantile,
     pass_at_k,
@@ -145,6 +146,23 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_solved_one(num_samples: int, d
     k = data.draw(st.integers(1, num_samples))
     subsets = [any(subset) for subset in itertools.combinations(solved, k)]
     assert pass_at_k([num_samples], [sum(solved)], k)[0] == pytest.approx(np.mean(subsets), abs=1e-12)
+
+
+@given(st.integers(1, 7), st.data())
+def test_least_of_k_is_the_share_of_subsets_with_as_many(num_samples: int, data: st.DataObject) -> None:
+    right = data.draw(st.lists(st.booleans(), min_size=num_samples, max_size=num_samples))
+    k = data.draw(st.integers(1, num_samples))
+    least = data.draw(st.integers(1, k))
+    subsets = [sum(subset) >= least for subset in itertools.combinations(right, k)]
+    assert least_of_k(num_samples, [sum(right)], k, least)[0] == pytest.approx(np.mean(subsets), abs=1e-12)
+    assert least_of_k(num_samples, [sum(right)] * 2, k, 1) == pytest.approx(pass_at_k(num_samples, [sum(right)] * 2, k))
+
+
+def test_least_of_k_of_all_is_a_share_and_impossible_numbers_are_refused() -> None:
+    assert least_of_k(64, np.array([0, 2, 3, 64]), 64, 3).tolist() == [0, 0, 1, 1]
+    for numbers in ((4, [1], 5, 1), (4, [1], 2, 3), (4, [1], 2, 0), (4, [5], 2, 1), (4, [-1], 2, 1)):
+        with pytest.raises(ValueError, match="must"):
+            least_of_k(*numbers)
 
 
 def test_pass_at_k_of_many_problems_at_once() -> None:

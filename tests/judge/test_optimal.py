@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networkx
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from naive import layered as naive
 from sos.compose import compose
 from sos.data.splits import sample_problems
 from sos.envs.countdown.rules import Countdown
-from sos.judge.metrics import is_rate
+from sos.judge.metrics import is_counted, is_rate
 from sos.judge.optima import optima
-from sos.judge.rollouts import judge, summarize
+from sos.judge.rollouts import judge, pass_metrics, summarize
 from sos.model.rollout import Rollout
 from sos.search import AStar, DepthFirst
 from sos.search.run import run_search
@@ -106,6 +108,50 @@ def test_what_is_not_solved_is_not_optimal(system: System, problems: np.ndarray)
     assert (metrics["optimal"].value, metrics["plan_optimal"].value) == (0.0, 0.0)
 
 
+def test_one_and_three_of_k_answers_are_optimal(system: System, problems: np.ndarray) -> None:
+    """Problem p has p % 5 optimal answers, each kind apart, among four."""
+    best = optima(system.env, problems)
+    assert best is not None
+    num = np.arange(NUM) % 5
+    cheap, dear = (answers(system, problems, search, search) for search in (AStar(), DEEP))
+    deep = np.array([run_search(DEEP, system.env, row, 5000).outcome == 0 for row in problems])
+    assert deep.all()
+    worse = judge(system, problems, dear).cost > best
+    chosen = np.flatnonzero(worse)
+    samples = [cheap[p] if k < num[p] else dear[p] for p in chosen for k in range(4)]
+    judged = judge(system, problems[chosen].repeat(4, 0), samples)
+    metrics = pass_metrics(judged, np.ones(len(samples)), 4, [1, 2, 4], True, best[chosen])
+    for kind in ("optimal", "plan_optimal"):
+        assert metrics[f"{kind}@1"].value == pytest.approx(num[chosen].mean() / 4)
+        assert metrics[f"{kind}@4"].value == pytest.approx((num[chosen] > 0).mean())
+        assert metrics[f"{kind}_3@4"].value == pytest.approx((num[chosen] >= 3).mean())
+        assert f"{kind}_3@2" not in metrics
+        assert metrics[f"{kind}@4"].num == len(chosen)
+    assert len(chosen) > 10
+    assert "optimal@4" not in pass_metrics(judged, np.ones(len(samples)), 4, [4], True)
+
+
+def test_a_search_is_valid_without_a_mistake_whatever_it_finds(system: System, problems: np.ndarray) -> None:
+    right = answers(system, problems, AStar(), DEEP)
+    assert judge(system, problems, right).trace_valid.all()
+    alone = [
+        Rollout(np.concatenate([one.tokens[: one.num_prompt], one.tokens[-1:]]), one.num_prompt, True, one.logprobs)
+        for one in right
+    ]
+    assert not judge(system, problems, alone).trace_valid.any()
+    cut = [replace(one, tokens=one.tokens[:-1]) for one in right]
+    assert not judge(system, problems, cut).trace_valid.any()
+    wrong = []
+    for one in right:
+        tokens = one.tokens.copy()
+        tokens[one.num_prompt + 1] += 1  # a number of the first thing said
+        wrong.append(replace(one, tokens=tokens))
+    assert not judge(system, problems, wrong).trace_valid.any()
+    assert judge(system, problems, wrong).planned.any()
+
+
 def test_the_new_metrics_are_shares() -> None:
-    assert is_rate("optimal/val")
-    assert is_rate("plan_optimal/val")
+    for name in ("optimal", "plan_optimal", "trace_valid", "optimal@4", "plan_optimal@64", "plan_optimal_3@64"):
+        assert is_rate(f"{name}/val")
+    assert is_counted("trace_valid/val")
+    assert not is_counted("plan_optimal_3@64/val")

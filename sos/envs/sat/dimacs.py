@@ -89,7 +89,7 @@ class _Formula:
         return self.line, _sized_row(self.env, self.clauses)
 
 
-def read_dimacs(env: Any, text: str, where: str) -> Iterator[tuple[int, list[int]]]:
+def read_dimacs(env: Any, text: str, where: str) -> Iterator[tuple[int, list[int] | str]]:
     """Yield the line that each formula begins on and its row. Raises UserError: `where`, the line, and what is wrong
     there."""
     formula: _Formula | None = None

@@ -103,7 +103,7 @@ class SatWords(Words):
             clauses.pop()
         return np.array(formula_row(self.env, clauses), np.int32)
 
-    def listed_file(self, suffix: str, text: str, where: str) -> Iterable[tuple[int, list[int]]] | None:
+    def listed_file(self, suffix: str, text: str, where: str) -> Iterable[tuple[int, list[int] | str]] | None:
         return read_dimacs(self.env, text, where) if suffix in SUFFIXES else None
 
     def wrong_listed(self, problems: np.ndarray, solutions: Sequence[str | None]) -> tuple[int, str] | None:

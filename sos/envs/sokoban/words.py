@@ -7,6 +7,7 @@ apart by `|`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +15,11 @@ import numpy as np
 from sos.envs.problems import wrong_rows
 from sos.envs.sokoban.level import BOXES_UNIT, SHAPE, WIDTH_UNIT, border_of, cells_of, walls_of
 from sos.envs.sokoban.rules import Sokoban
+from sos.envs.sokoban.xsb import FREE, read_levels
 from sos.envs.words import Mistake, Part, Words, words_for
 from sos.errors import UserError
 
 SIDES, NUMS = range(5, 9), range(1, 4)
-FREE = " -_"
 MARKS = {"#": "wall", ".": "dock", "$": "box", "*": "box dock", "@": "worker", "+": "worker dock"}
 
 
@@ -91,6 +92,10 @@ class SokobanWords(Words):
         if found["box"] == found["dock"]:
             raise UserError(f"{where} is solved: all boxes are on docks")
         return self.checked_row(env.row(found["worker"][0], found["box"], found["dock"], walls), where)
+
+    def listed_file(self, suffix: str, text: str, where: str) -> Iterable[tuple[int, list[int] | str]] | None:
+        """Levels of several rows or of one line, whatever the suffix: a line that begins with # is no comment."""
+        return read_levels(text, where)
 
     def drawn(self, worker: int, boxes: list[int], problem: np.ndarray) -> list[str]:
         """Return the rows of a level with a worker and boxes in it, as people draw it."""

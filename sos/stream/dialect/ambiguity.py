@@ -12,7 +12,6 @@ from sos.errors import UserError
 from sos.stream.dialect.program import (
     BACKTRACK,
     BEGIN_PLAN,
-    BEGIN_SEARCH,
     EXPAND,
     FORMS,
     HISTORY,
@@ -31,6 +30,7 @@ from sos.stream.dialect.program import (
     VALUE_RECORD,
     Program,
 )
+from sos.stream.dialect.sketches import HEADINGS, to_compare, told_apart
 from sos.stream.dialect.vocab import Vocabulary
 
 NUMBER = -1
@@ -163,7 +163,7 @@ def _is_prefix(a: _Automaton, b: _Automaton, vocab: Vocabulary) -> bool:
 def _apart(program: Program, a: int, b: int) -> bool:
     """Say whether no place of a stream can have either of two forms: a search begins once, right behind the problem,
     and a plan where none went before."""
-    if BEGIN_SEARCH in (a, b):
+    if a in HEADINGS or b in HEADINGS:
         others = {BEGIN_PLAN} if program.present[BEGIN_PLAN] else {PLAN}
         return not others & {a, b}
     return {a, b} == {BEGIN_PLAN, PLAN}
@@ -195,6 +195,8 @@ def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabu
         for b in present:
             if a == b or _apart(program, a, b) or ({a, b} == {EXPAND, BACKTRACK} and program.shared_visit):
                 continue
+            if told_apart(a, b):
+                continue
             if {FORMS[a], FORMS[b]} == {"end_solved", "end_exhausted"} and program.shared_end:
                 continue  # one wording: an end right after the goal or the plan is the solved one
             if _is_prefix(machines[a], machines[b], vocab):
@@ -202,9 +204,18 @@ def check(where: str, templates: dict[str, str], program: Program, vocab: Vocabu
                     f"{where} is ambiguous: form {FORMS[a]!r} {templates[FORMS[a]]!r} can be the beginning of "
                     f"form {FORMS[b]!r} {templates[FORMS[b]]!r}"
                 )
+    _check_sketches(where, program, vocab, single)
     after_form = set().union(*(_first(machines[f]) for f in present))
     for f in [*present, ROOT, *([OPERATION] if program.present[OPERATION] else [])]:
         _check_fields(where, f, templates[FORMS[f]], program, vocab, single, after_form)
+
+
+def _check_sketches(where: str, program: Program, vocab: Vocabulary, single: bool) -> None:
+    for pair in to_compare(program):
+        a, b = (_build(program, [piece for form in forms for piece in _code(program, form)], single) for forms in pair)
+        if _is_prefix(a, b, vocab) or _is_prefix(b, a, vocab):
+            names = (" and ".join(repr(FORMS[form]) for form in forms) for forms in pair)
+            raise UserError(f"{where} is ambiguous: form {' can begin as '.join(names)} behind each other do")
 
 
 def _check_fields(

@@ -31,6 +31,10 @@ counts the choices: a node's level is the number of nodes on the way to it that 
 among them. `backtrack` may name the last ancestor of a level, and `generate` and `forced` may say the level of the
 parent.
 
+`begin_sketch`, `bare` and `begin_bare` are for searches without their visits (`sos.stream.sketch`): what such a search
+begins with in place of `begin_search`, and, where the `facts` of its actions are left out as well, a generation without
+them and what a search of those begins with.
+
 The optional `label` names a generated inner node. Where it does, and every path comes with the `operations`, leaves
 go without a name: the last index of a leaf's path is written as 0, and the last operation says which of its siblings
 it is (the published wording).
@@ -72,6 +76,7 @@ from sos.stream.dialect.program import (
     VALUE_RECORD,
     Program,
 )
+from sos.stream.dialect.sketches import check_forms
 from sos.stream.dialect.source import checked_templates, load_source
 from sos.stream.dialect.tables import all_fields, list_rows, lists, symbol_rows, told_symbols
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
@@ -132,6 +137,7 @@ def compile_dialect(
     if "label" in templates and late:
         # A label stands where no verdict follows, and what follows is not known from the rules alone.
         raise UserError(f"{where}: form 'label' does not go with the {late[0]} of {type(env).__name__}")
+    check_forms(templates, env, where)
     spacing = source.get("spacing", "literal")
     if spacing not in ("free", "literal"):
         raise UserError(f"{where}: spacing must be 'free' or 'literal', got {spacing!r}")
@@ -238,7 +244,7 @@ class _Compiler:
     def _check_needs(self, form: str, template: str, pieces: list[tuple[int, Any]]) -> None:
         """Raise UserError where a form leaves out what a reader needs."""
         row = "action" if form in _OF_ACTIONS else "problem" if form == "root" else ""
-        if row != "problem" and any(kind in _STATE_KINDS for kind, _ in pieces):
+        if row != "problem" and form != "begin_bare" and any(kind in _STATE_KINDS for kind, _ in pieces):
             self._check_row(form, template, pieces, "state")  # a state is told whole
         self._check_row(form, template, pieces, row)
         kinds = {kind for kind, _ in pieces}
@@ -260,7 +266,7 @@ class _Compiler:
                 )
 
     def _check_row(self, form: str, template: str, pieces: list[tuple[int, Any]], row: str) -> None:
-        facts = self.env.facts if form == "plan" and has("complete", type(self.env)) else ()
+        facts = self.env.facts if form in ("plan", "bare") and has("complete", type(self.env)) else ()
         for name, fields in self.env.fields.items():
             if name in facts:
                 continue
@@ -268,12 +274,13 @@ class _Compiler:
                 raise UserError(f"{self.where}: form {form!r} needs {{{name}}}: {template!r}")
 
 
-_OF_ACTIONS = ("generate", "forced", "plan", "operation")  # the forms that say an action
+_OF_ACTIONS = ("generate", "forced", "plan", "operation", "bare")  # the forms that say an action
 _LIST_KINDS = {"problem": PROBLEM_LIST, "state": STATE_LIST}
 _NUMBER_KINDS = {"problem": PROBLEM_NUMBER, "state": STATE_NUMBER, "action": ACTION_NUMBER}
 _STATE_KINDS = {STATE_NUMBER, STATE_LIST, STATE_RECORDS, STATE_SYMBOL}
 _ACTION_KINDS = {ACTION_NUMBER, SYMBOL}
 _VISIT = {LITERAL, PROBLEM_NUMBER, PATH, DEPTH, HISTORY} | _STATE_KINDS
+_BEGIN = {LITERAL, PROBLEM_NUMBER, STATE_NUMBER, STATE_SYMBOL}
 _ALLOWED_ELSEWHERE: set[int] = {LITERAL}
 _ALLOWED = {
     "root": {LITERAL, PROBLEM_NUMBER, PROBLEM_LIST, HISTORY},
@@ -283,11 +290,14 @@ _ALLOWED = {
     "generate": {LITERAL, PROBLEM_NUMBER, LEVEL} | _STATE_KINDS | _ACTION_KINDS,
     "forced": {LITERAL, PROBLEM_NUMBER, LEVEL, VALUE_NUMBER, VALUE_RECORD} | _STATE_KINDS | _ACTION_KINDS,
     "plan": {LITERAL, PROBLEM_NUMBER} | _STATE_KINDS | _ACTION_KINDS,
+    "bare": {LITERAL, PROBLEM_NUMBER} | _ACTION_KINDS,
     "label": {LITERAL, PROBLEM_NUMBER, PATH} | _STATE_KINDS | _ACTION_KINDS,
     "dead_end": {LITERAL, VALUE_NUMBER, VALUE_RECORD, PROBLEM_NUMBER},
     "goal": {LITERAL, VALUE_NUMBER, PROBLEM_NUMBER},
     "operation": {LITERAL} | _ACTION_KINDS,
-    "begin_search": {LITERAL, PROBLEM_NUMBER, STATE_NUMBER, STATE_SYMBOL},
+    "begin_search": _BEGIN,
+    "begin_sketch": _BEGIN,
+    "begin_bare": _BEGIN,
     "begin_plan": {LITERAL, PROBLEM_NUMBER},
 }
 _NEEDED = {
@@ -347,6 +357,7 @@ def _assemble(
         "expand" not in pieces,
         "goal" not in pieces,
         "begin_search" in pieces or "begin_plan" in pieces,
+        "begin_sketch" in pieces,
         "label" in pieces and all(any(kind == HISTORY for kind, _ in form) for form in with_path),
         _names_itself(pieces),
         any(kind == DEPTH for kind, _ in pieces["backtrack"]),

@@ -18,6 +18,7 @@ FORMS = (
     "jump",
     "plan",
     "forced",
+    "bare",
     "end_solved",
     "end_exhausted",
     "end_budget",
@@ -25,9 +26,12 @@ FORMS = (
     "operation",
     "begin_search",
     "begin_plan",
+    "begin_sketch",
+    "begin_bare",
 )
-ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN, FORCED = range(10)
-END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION, BEGIN_SEARCH, BEGIN_PLAN = range(10, 17)
+ROOT, EXPAND, GENERATE, LABEL, DEAD_END, GOAL, BACKTRACK, JUMP, PLAN, FORCED, BARE = range(11)
+END_SOLVED, END_EXHAUSTED, END_BUDGET, END_EMPTY, OPERATION = range(11, 16)
+BEGIN_SEARCH, BEGIN_PLAN, BEGIN_SKETCH, BEGIN_BARE = range(16, 20)
 # Kinds of pieces. The argument is a token for a literal, a column for a number of a row and for a symbol (a number of
 # the action that has a text), a row of `Program.lists` for a list, one of `Program.symbols` for a symbol of a state. A
 # record of the value is the item of a list that an event's value numbers, from 1 on; none where the value is 0.
@@ -45,8 +49,8 @@ LEAST_PATH = 16  # child indices of a path, and operations of a history, that th
 class Program(NamedTuple):
     """A compiled dialect, as arrays for the kernels.
 
-    `code` int32 (M, 2): piece kind and argument; `start` int32 (18,): form f is `code[start[f]:start[f + 1]]`;
-    `present` bool (17,); `symbols` int32 (A + K, S): token id of each symbol of an action's column, then of each number
+    `code` int32 (M, 2): piece kind and argument; `start` int32 (21,): form f is `code[start[f]:start[f + 1]]`;
+    `present` bool (20,); `symbols` int32 (A + K, S): token id of each symbol of an action's column, then of each number
     of a state that has symbols, then of each number of an item of a list that has some, -1 behind the last; `columns`
     int32 (A + K,): the column of each; `lists` int32 (L, 5); the separators are int32 token ids.
     """
@@ -68,6 +72,7 @@ class Program(NamedTuple):
     silent_expand: bool  # there is no form for the visit of the node generated last
     silent_goal: bool  # there is none for a goal: it is one as soon as it is visited
     headed: bool  # a search or a plan begins with a form of its own
+    sketches: bool  # there are forms for searches without their visits
     unnamed_leaves: bool  # the path of a leaf ends in 0
     names_expanded: bool  # expand names its node: by a path, or as backtrack does, by the state
     returns_by_depth: bool  # backtrack has a depth

@@ -24,7 +24,12 @@ _OPTIONAL = (
     "operation",
     "begin_search",
     "begin_plan",
+    "begin_sketch",
+    "bare",
+    "begin_bare",
 )
+# What is of use in streams with a plan alone.
+_WITH_PLAN = ("plan", "begin_plan", "begin_sketch", "bare", "begin_bare")
 REQUIRED = tuple(form for form in FORMS if form not in _OPTIONAL)
 _KEYS = (
     "name",
@@ -124,6 +129,6 @@ def checked_templates(source: Mapping[str, Any], plan: bool, where: str) -> dict
     if plan and "plan" not in templates:
         raise UserError(f"{where}: stream.plan=true needs the form 'plan', one action of the answer, which is missing")
     if not plan:  # its words would be tokens that no stream has
-        templates.pop("plan", None)
-        templates.pop("begin_plan", None)
+        for form in _WITH_PLAN:
+            templates.pop(form, None)
     return templates

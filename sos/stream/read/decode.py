@@ -28,9 +28,11 @@ from sos.stream.read.names import (
     level_is_true,
     resolve,
 )
+from sos.stream.sketch import ToldAction, complete_action, visit_parent
 from sos.trace import (
     ACTION,
     BACKTRACK,
+    BARE_FLAG,
     DEAD_END,
     END,
     EXHAUSTED,
@@ -48,12 +50,13 @@ from sos.trace import (
     RANK,
     SOLVED,
     UNANNOUNCED_FLAG,
+    UNTOLD_FLAG,
     add_event,
 )
 
 FORM_GENERATE, FORM_LABEL = d.GENERATE, d.LABEL
 FORM_DEAD_END, FORM_GOAL, FORM_BACKTRACK, FORM_JUMP = d.DEAD_END, d.GOAL, d.BACKTRACK, d.JUMP
-FORM_PLAN, FORM_FORCED, FORM_END = d.PLAN, d.FORCED, d.END_SOLVED
+FORM_PLAN, FORM_FORCED, FORM_BARE, FORM_END = d.PLAN, d.FORCED, d.BARE, d.END_SOLVED
 OK, TRUNCATED, MALFORMED, NO_PROMPT, BUFFER_FULL = range(5)  # as `DecodeStatus`
 
 
@@ -123,8 +126,13 @@ def _generate(env, problem, buffer, told, form, current, reading):
             told.rows[0, k] = 0
     # An operation that the current node does not hold is taken to be an unannounced return to the nearest ancestor that
     # does; where there is none, to be the current node's. One of no node acts on a state of zeros.
-    parent, given_up = current, current < 0
-    while True:
+    parent, given_up, held = current, current < 0, False
+    sketched = form == FORM_BARE or buffer.events[0, FLAGS] & UNTOLD_FLAG != 0
+    if sketched:
+        action_told = ToldAction(reading.action, reading.scalars[ACTION_SEEN])
+        parent = visit_parent(env, problem, buffer, told, current, action_told)
+        flags |= BARE_FLAG if form == FORM_BARE else 0
+    while not sketched:
         state = states[told.state_of[parent]] if parent >= 0 else told.rows[0]
         held = environment.judge(env, problem, state, action, states[row]) != environment.NOT_HELD
         if held or given_up:
@@ -152,19 +160,6 @@ def _generate(env, problem, buffer, told, form, current, reading):
     return parent
 
 
-@inner
-def _complete(env, problem, state, action, reading):
-    """Write what was read of an action into `action`, and the facts that were not said."""
-    seen = reading.scalars[ACTION_SEEN]
-    for k in range(len(action)):
-        action[k] = reading.action[k]
-    if seen + 1 < 1 << len(action):
-        environment.complete(env, problem, state, action)
-        for k in range(len(action)):
-            if seen & (1 << k):
-                action[k] = reading.action[k]
-
-
 @inlined
 def _plan(env, problem, buffer, told, begins_elsewhere, reading):
     """Take an action of the plan: it acts on what the one before led to, the first on the root. One that is said to
@@ -180,7 +175,7 @@ def _plan(env, problem, buffer, told, begins_elsewhere, reading):
         parent, before = np.int64(-1), told.rows[0]
         for k in range(states.shape[1]):
             before[k] = 0
-    _complete(env, problem, before, action, reading)
+    complete_action(env, problem, before, ToldAction(reading.action, reading.scalars[ACTION_SEEN]), action)
     environment.judge(env, problem, before, action, states[row])
     if reading.scalars[STATED]:
         _copy_state(states, row, reading.state)
@@ -308,7 +303,7 @@ def _claim(program, env, problem, buffer, told, form, current, reading):
         current = np.int64(_expand_silently(buffer, told, current))
     if form == FORM_LABEL:
         _label(buffer, told, _just_generated(buffer), reading)
-    elif form == FORM_GENERATE or form == FORM_FORCED:
+    elif form == FORM_GENERATE or form == FORM_FORCED or form == FORM_BARE:
         current = np.int64(_generate(env, problem, buffer, told, form, current, reading))
     elif form == FORM_DEAD_END or form == FORM_GOAL:
         generated = _just_generated(buffer)
@@ -345,7 +340,7 @@ def _decode(program, env, tokens, problem, buffer, align, told, reading):
         if begun:
             if pos >= len(tokens):
                 return TRUNCATED, pos
-            if _is_full(buffer, program.silent_expand or program.silent_goal):
+            if _is_full(buffer, program.silent_expand or program.silent_goal or program.sketches):
                 return BUFFER_FULL, pos
         form, after = next_form(program, buffer, problem, tokens, pos, reading)
         if not begun:

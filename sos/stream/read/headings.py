@@ -8,10 +8,24 @@ from sos.kernels import inlined, inner
 from sos.stream.dialect import program as d
 from sos.stream.read.forms import read_form, read_heading
 from sos.stream.read.lists import FURTHEST, HEADING_QUOTES
-from sos.trace import KIND, PLAN
+from sos.trace import BARE_FLAG, FLAGS, KIND, PLAN, UNTOLD_FLAG
 
 FORM_ROOT, FORM_EXPAND, FORM_PLAN, FORM_LAST_END = d.ROOT, d.EXPAND, d.PLAN, d.END_EMPTY
-BEGIN_SEARCH, BEGIN_PLAN = d.BEGIN_SEARCH, d.BEGIN_PLAN
+BEGIN_SEARCH, BEGIN_PLAN, BEGIN_SKETCH, BEGIN_BARE = d.BEGIN_SEARCH, d.BEGIN_PLAN, d.BEGIN_SKETCH, d.BEGIN_BARE
+
+
+@inner
+def _pass_begin(program, buffer, problem, tokens, pos, reading):
+    """Read what a search, or else a sketch, begins with, which the root's visit then says; return as `read_heading`
+    does."""
+    after, wrong, flags = np.int64(-1), False, 0
+    for form in (BEGIN_SEARCH, BEGIN_SKETCH, BEGIN_BARE):
+        if after < 0 and program.present[form]:
+            after, wrong = read_heading(program, form, buffer.states[0], problem, tokens, pos, reading)
+            flags = 0 if form == BEGIN_SEARCH else UNTOLD_FLAG if form == BEGIN_SKETCH else UNTOLD_FLAG | BARE_FLAG
+    if after >= 0:
+        buffer.events[0, FLAGS] |= flags
+    return after, wrong
 
 
 @inner
@@ -23,7 +37,7 @@ def _pass_heading(program, buffer, problem, tokens, pos, reading):
     plan_due = program.present[BEGIN_PLAN] and not in_plan
     reading.scalars[HEADING_QUOTES] = 0
     if program.present[BEGIN_SEARCH] and num == 1:
-        after, wrong = read_heading(program, BEGIN_SEARCH, buffer.states[0], problem, tokens, before, reading)
+        after, wrong = _pass_begin(program, buffer, problem, tokens, before, reading)
         if after >= 0:
             reading.scalars[HEADING_QUOTES] = wrong
             return after, FORM_EXPAND, FORM_LAST_END, False

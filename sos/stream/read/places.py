@@ -20,7 +20,7 @@ BEGIN = "begin"  # a literal that an event begins with: which event it is to be 
 _NAMES = {code: name for name, code in FIELD_NAMES.items()}
 FORMS_OF = {
     Event.EXPAND: (p.ROOT, p.EXPAND, p.BACKTRACK, p.JUMP),
-    Event.GENERATE: (p.GENERATE, p.FORCED),
+    Event.GENERATE: (p.GENERATE, p.FORCED, p.BARE),
     Event.DEAD_END: (p.DEAD_END,),
     Event.GOAL: (p.GOAL,),
     Event.BACKTRACK: (p.BACKTRACK, p.JUMP),
@@ -69,7 +69,8 @@ def _depths(trace: Trace) -> list[int]:
 
 def _fields(dialect: Dialect, names: dict[tuple[int, int], str], event: Event, tokens: list[int]) -> list[str]:
     """Return the field of each token of one event: of the first form that reads all of them."""
-    for form, head in product(FORMS_OF[event], ((), (p.BEGIN_SEARCH,), (p.BEGIN_PLAN,))):
+    heads = ((), (p.BEGIN_SEARCH,), (p.BEGIN_PLAN,), (p.BEGIN_SKETCH,), (p.BEGIN_BARE,))
+    for form, head in product(FORMS_OF[event], heads):
         reader = _Reader(dialect, names, tokens)
         # A generated inner node has a second form where the dialect labels nodes.
         for part in (*head, form, p.LABEL) if event == Event.GENERATE else (*head, form):

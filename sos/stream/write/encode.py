@@ -38,6 +38,19 @@ from sos.stream.write.fields import (
     put_records,
     put_state,
 )
+from sos.stream.write.refusals import (
+    NO_CHOICE,
+    NO_END,
+    NO_PLAN,
+    NO_ROOM,
+    NO_SKETCH,
+    NOT_AN_ANCESTOR,
+    NOT_EXPANDED,
+    NOT_JUST_GENERATED,
+    NOT_VISITED,
+    OK,
+    TWINS,
+)
 from sos.stream.write.space import (
     HISTORY_START,
     HISTORY_STOP,
@@ -65,6 +78,7 @@ from sos.stream.write.steps import (
 )
 from sos.trace import (
     BACKTRACK,
+    BARE_FLAG,
     DEAD_END,
     END,
     EXPAND,
@@ -77,30 +91,13 @@ from sos.trace import (
     PARENT,
     PLAN,
     STATE,
+    UNTOLD_FLAG,
     VALUE,
     Trace,
 )
 
 FORM_ROOT, FORM_EXPAND, FORM_LABEL, FORM_BACKTRACK, FORM_JUMP = d.ROOT, d.EXPAND, d.LABEL, d.BACKTRACK, d.JUMP
 FORM_OF_KIND = (d.EXPAND, d.GENERATE, d.DEAD_END, d.GOAL, d.BACKTRACK, d.END_SOLVED, d.PLAN)
-
-OK, NOT_AN_ANCESTOR, NOT_JUST_GENERATED, NO_END, NO_ROOM, NOT_EXPANDED, NO_PLAN, TWINS = 0, -1, -2, -3, -4, -5, -6, -7
-NO_CHOICE, NOT_VISITED = -8, -9
-ENCODE_ERRORS = {
-    NOT_AN_ANCESTOR: "it writes a return as a depth and has no form 'jump', and the trace returns to a node that is no "
-    "ancestor of the current one",
-    NO_CHOICE: "it writes a return as a level and has no form 'jump', and the trace returns to a node that is not the "
-    "last of its level on the way to the current one",
-    NOT_JUST_GENERATED: "it expands the node generated last without naming it and has no form 'jump', and the trace "
-    "expands another one",
-    NOT_EXPANDED: "it has no form 'expand', so that a reader takes a node to be expanded as soon as it is generated, "
-    "and the trace leaves one for later",
-    NO_END: "it has no form 'end_empty', and the search ended with an empty frontier",
-    TWINS: "it names nodes by their states, and one that was generated later is in the same state",
-    NOT_VISITED: "it has no form 'goal', so that a reader takes a goal to be one when it is visited, and the trace "
-    "calls one a goal before that",
-    NO_PLAN: "it was compiled without its form 'plan', and the trace has a plan",
-}
 
 
 class TokenRows(NamedTuple):
@@ -247,7 +244,7 @@ def _form_of(program, has_levels, trace, e, node, current, told):
     kind = events[e, KIND]
     if kind == EXPAND:
         if e == 0:
-            return FORM_ROOT
+            return FORM_ROOT if program.sketches or not events[e, FLAGS] & UNTOLD_FLAG else NO_SKETCH
         if program.silent_expand and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
             return NOT_EXPANDED
         if not program.names_expanded and (events[e - 1, KIND] != GENERATE or events[e - 1, NODE] != node):
@@ -270,7 +267,9 @@ def _form_of(program, has_levels, trace, e, node, current, told):
         return NO_PLAN
     if kind == GOAL and program.silent_goal and (events[e - 1, KIND] != EXPAND or events[e - 1, NODE] != node):
         return NOT_VISITED
-    if has_levels and kind == GENERATE and trace.events[e, FLAGS] & FORCED_FLAG:
+    if kind == GENERATE and events[e, FLAGS] & BARE_FLAG:
+        return d.BARE if program.present[d.BARE] else NO_SKETCH
+    if has_levels and kind == GENERATE and events[e, FLAGS] & FORCED_FLAG:
         return d.FORCED
     return FORM_OF_KIND[kind]
 
@@ -281,6 +280,8 @@ def _put_heading(program, trace, e, writing, tokens, t):
     kind, form = trace.events[e, KIND], np.int64(d.BEGIN_SEARCH)
     if kind == PLAN:
         form = np.int64(d.BEGIN_PLAN)
+    elif trace.events[0, FLAGS] & UNTOLD_FLAG:
+        form = np.int64(d.BEGIN_BARE if trace.events[0, FLAGS] & BARE_FLAG else d.BEGIN_SKETCH)
     if (trace.events[e - 1, KIND] == PLAN) if kind == PLAN else e != 1:
         return t
     root = Said(np.int64(0), np.int64(0), np.int64(0), np.int64(0))
@@ -329,6 +330,10 @@ def _put_trace(program, context, trace, writing, tokens, kinds):
             break
         kind = events[e, KIND]
         node = max(np.int64(events[e, NODE]), 0)
+        if e > 0 and events[e, FLAGS] & UNTOLD_FLAG:  # no words say it
+            current = node
+            writing.stops[e] = t
+            continue
         form = np.int64(_form_of(program, has_levels, trace, e, node, current, writing.told))
         if form < 0:
             return t, prompt, form, e
