@@ -1,18 +1,12 @@
-"""A model in the form of Hugging Face transformers, which `sos export RUN out=FOLDER` writes.
-
-The folder, new or empty, gets model.safetensors, config.json and the tokenizer, which
-`AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` read: a Llama, or a Qwen3 for
+"""What a model is called in Hugging Face transformers: its config and its weights. It is a Llama, or a Qwen3 for
 model.qk_norm=true.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.errors import UserError, install_hint
-from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
+from sos.stream.dialect.vocab import BOS, EOS, PAD
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +15,8 @@ if TYPE_CHECKING:
     from sos.model.shape import GPTConfig
 
 
-def hf_config(config: GPTConfig) -> dict[str, Any]:
-    """Return the content of config.json."""
+def hf_config(config: GPTConfig, dtype: str = "float32") -> dict[str, Any]:
+    """Return the content of config.json; `dtype` is the type of the weights, as torch names it."""
     kind, name = ("qwen3", "Qwen3ForCausalLM") if config.qk_norm else ("llama", "LlamaForCausalLM")
     return {
         "architectures": [name],
@@ -44,7 +38,7 @@ def hf_config(config: GPTConfig) -> dict[str, Any]:
         "pad_token_id": PAD,
         "bos_token_id": BOS,
         "eos_token_id": EOS,
-        "torch_dtype": "float32",
+        "torch_dtype": dtype,
     }
 
 
@@ -83,32 +77,12 @@ def _block_weights(block: Block) -> dict[str, Tensor]:
     return {name: weight.detach() for name, weight in parts.items()}
 
 
-def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:
-    """Write the folder; without a vocabulary no tokenizer. Raises ValueError if it holds anything or the extra is
-    missing."""
-    try:
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise UserError(f"safetensors is not installed: {install_hint('export')}") from error
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"out={out} is there already and not an empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(hf_weights(model), out / "model.safetensors", metadata={"format": "pt"})
-    (out / "config.json").write_text(json.dumps(hf_config(model.config), indent=2) + "\n", encoding="utf-8")
-    if vocabulary is not None:
-        vocabulary.tokenizer().save(str(out / "tokenizer.json"))
-        names = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIALS, strict=True))
-        content = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.context} | names
-        (out / "tokenizer_config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def export_run(place: Path, out: Path) -> None:
-    """Export the checkpoint, or the last one of a run folder, that `place` names. Raises UserError in one line."""
-    from sos.config import config_from_dict
-    from sos.runs.checkpoint import load_checkpoint, load_model
-    from sos.runs.folder import checkpoint_of
-    from sos.system import build_system
-
-    loaded = load_checkpoint(checkpoint_of(place))
-    system = build_system(config_from_dict(loaded.config))
-    export(load_model(loaded, system), system.dialect.vocab, out)
+def generation_config(config: GPTConfig) -> dict[str, Any]:
+    """Return the content of generation_config.json: greedy, to `<eos>` or the end of the context, as our rollouts."""
+    return {
+        "do_sample": False,
+        "max_length": config.context,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
+    }
