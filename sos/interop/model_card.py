@@ -53,8 +53,8 @@ def card_of(home: RunFolder, loaded: LoadedCheckpoint, model: GPT, system: Syste
         "## Use",
         _fenced(RECIPE.format(prompt=_escaped(prompt)).strip(), "python"),
         f"A prompt is the statement of a problem in the dialect `{_line(system.dialect.name)}`; the tokenizer puts "
-        "`<bos>` in front, and refuses a word that is no token. A stream ends with `<eos>`. `sos import FOLDER out=RUN` "
-        "makes a run of this folder, also when the model was trained on.",
+        "`<bos>` in front, and refuses a word that is no token. A stream ends with `<eos>`. "
+        "`sos import FOLDER out=RUN` makes a run of this folder, also when the model was trained on.",
         "## What was measured",
         _measured(home, loaded),
         "## How it was made",

@@ -97,6 +97,7 @@ def export_run(place: Path, out: Path) -> None:
     loaded = load_checkpoint(path)
     system = build_system(config_from_dict(loaded.config))
     model = load_model(loaded, system)
+    model.to(next(iter(loaded.state_dict.values())).dtype).load_state_dict(loaded.state_dict)  # in its own type
     words = Words(system.dialect.vocab, joins_digits(system.dialect))
     card = card_of(RunFolder.of_checkpoint(path), loaded, model, system)
     export(model, words, out, record=record_of(loaded), card=card)
