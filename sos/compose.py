@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,9 +15,11 @@ from sos.config import CHOSEN, DEFAULT_SEARCH, Config
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
+from sos.schema.elsewhere import elsewhere
 from sos.schema.folders import config_folder, searched
 from sos.schema.improve import unused_by_stage
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
+from sos.schema.naming import PLAIN, as_word, quoted, run_name
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
 from sos.search.config import SearchConfig, member_schema
@@ -32,7 +33,6 @@ _NO_SUCH_KEY = re.compile(
 SCHEMAS = {"config": "schema", "generate": "generate_schema"}
 # Group of which only the name is known while Hydra composes -> the schema of that, and the name by default.
 NAMES_ALONE: dict[str, tuple[type, str]] = {"env": (EnvConfig, DEFAULT), "search": (StrategyConfig, DEFAULT_SEARCH)}
-_PLAIN = re.compile(r"[\w/.+\-@%]+", re.ASCII)
 
 
 @dataclass
@@ -165,7 +165,10 @@ def known_names(schema: type = Config, chosen: Mapping[str, type] | None = None)
 
 def no_such_key(name: str, schema: type = Config, chosen: Mapping[str, type] | None = None) -> UserError:
     """Return the error for a key that the schema lacks, with the nearest known one."""
-    return UserError(f"{name} is no key of the config{nearest(name, known_names(schema, chosen))}")
+    found = elsewhere(name)
+    return UserError(
+        f"{name} is no key of the config{f': {found}' if found else nearest(name, known_names(schema, chosen))}"
+    )
 
 
 _MERGED = re.compile(r"Error merging override (.+)")
@@ -280,7 +283,7 @@ def to_object(composed: Any, words: Sequence[str] = (), others: Sequence[str] = 
     return config
 
 
-# --- values that are paths, and names of folders ---
+# --- values that are paths ---
 
 
 def plain_paths(words: Sequence[str], paths: Collection[str] | None = None) -> list[str]:
@@ -298,7 +301,7 @@ def plain_paths(words: Sequence[str], paths: Collection[str] | None = None) -> l
     result = []
     for word in words:
         name, equals, value = word.partition("=")
-        if equals and name.lstrip("+") in known and not _PLAIN.fullmatch(value):
+        if equals and name.lstrip("+") in known and not PLAIN.fullmatch(value):
             try:
                 parsed = parser.parse_override(word)
                 is_text = _is_text(parsed) or (parsed.is_sweep_override() and not Path(value).exists())
@@ -315,45 +318,6 @@ def _is_text(override: Any) -> bool:
 
     value = None if override.is_sweep_override() else override.value()
     return not override.is_sweep_override() and (value is None or isinstance(value, (str, QuotedString)))
-
-
-def quoted(text: str) -> str:
-    """Return text as a value in Hydra's override grammar."""
-    kept = re.sub(r"(\\+)(?='|$)", r"\1\1", text)
-    return "'" + kept.replace("'", "\\'") + "'"
-
-
-def as_word(name: str, value: str | Path) -> str:
-    """Return `name=value` as it can be typed, quoted only where the grammar needs it."""
-    return f"{name}={value}" if _PLAIN.fullmatch(str(value)) else f"{name}={quoted(str(value))}"
-
-
-LONGEST_NAME = 80
-
-
-def run_name(words: Sequence[str], longest: int = LONGEST_NAME) -> str:
-    """Return a name for a folder of a run that these words describe, which needs no quotes: `seed-1__stream.view-full`.
-
-    What would be longer is cut between words, or within the first, and ends with a hash of all. "default" for no words.
-    """
-    shown = [re.sub(r"[^\w.+]+", "-", word.lstrip("+~")).strip("-._") for word in words if not _names_no_run(word)]
-    name = "__".join(filter(None, shown))
-    if not name:
-        return "default"
-    if len(name) <= longest:
-        return name
-    kept = name[: longest - 10]
-    whole = kept.rpartition("__")[0]
-    return f"{whole or kept}__{digest(words)}"
-
-
-def digest(words: Sequence[str]) -> str:
-    """Return 8 hex digits over words."""
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
-
-
-def _names_no_run(word: str) -> bool:
-    return word.lstrip("+~").partition("=")[0] == "sweep" or word.lstrip("+~").startswith("hydra")
 
 
 # --- composition ---

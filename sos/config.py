@@ -36,12 +36,20 @@ from sos.schema.keys import (
 )
 from sos.schema.registry import Registry
 from sos.schema.start import find_checkpoint
+from sos.schema.trainer import PRECISIONS, TrainerConfig
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
 
-__all__ = ["BuiltInConfig", "DataConfig", "ImproveConfig", "SearchConfig", "StrategyConfig"]
+__all__ = [
+    "PRECISIONS",
+    "BuiltInConfig",
+    "DataConfig",
+    "ImproveConfig",
+    "SearchConfig",
+    "StrategyConfig",
+    "TrainerConfig",
+]
 
-BILLION = 10**9
 DEFAULT_SEARCH = SearchConfig().name
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
 DROPPING = ("no_close", "no_cost", "drop", "dropping")  # see `sos.stream.dropping`
@@ -139,37 +147,6 @@ class OptimConfig:
         refuse_unused(self, "optim")
 
 
-# As Lightning names them; float16 would need its losses scaled.
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "64-true")
-
-
-@dataclass
-class TrainerConfig:
-    """Where and how Lightning runs."""
-
-    accelerator: str = key("cpu", "The kind of device.", choices=("cpu", "gpu", "auto"))
-    devices: int = key(1, "The devices of a machine.", low=1, high=1024)
-    num_nodes: int = key(1, "The machines.", low=1, high=100_000)
-    strategy: str = key("auto", "How several devices share the work.", choices=("auto", "ddp", "fsdp"))
-    precision: str = key("32-true", "The numbers of the model, as Lightning names them.", choices=PRECISIONS)
-    compile: bool = key(False, "The model is compiled with torch.compile.")
-    batch_tokens: int = key(2048, "The positions of one optimizer step, over all ranks.", low=1, high=BILLION)
-    num_threads: int = key(
-        0, "The threads of a CPU, which give the same bits in any number; 0 takes the physical cores.", low=0, high=1024
-    )
-    log_every: int = key(20, "The steps between two points of a curve.", low=1, high=BILLION)
-    probe_every: float = key(
-        0.25, "The share of the budget between two looks at the solve rate; 0 means none.", low=0, high=1
-    )
-    probe_problems: int = key(128, "The problems of such a look.", low=1, high=10_000_000, only={"probe_every": None})
-    checkpoint_every: int = key(200, "The steps between two checkpoints.", low=1, high=BILLION)
-
-    def __post_init__(self) -> None:
-        check_keys(self, "trainer")
-        if 0 < self.probe_every < 1e-4:
-            raise UserError(f"trainer.probe_every must be 0 or at least 0.0001, got {self.probe_every}")
-
-
 EVAL_SPLITS = ("val", "val_target", "difficult", "unsolved", "listed")
 WHOLE_SEARCH_SPLITS = ("difficult", "unsolved")
 
@@ -186,7 +163,7 @@ class EvalConfig:
     num_problems: int = key(1000, "The problems of a split.", low=1, high=10_000_000)
     batch_size: int = key(256, "The rollouts that are decoded together.", low=1, high=65_536)
     max_tokens: int | None = key(
-        None, "The tokens that may be generated for a problem; null takes what the context leaves.", low=1, high=BILLION
+        None, "The tokens that may be generated for a problem; null takes what the context leaves.", low=1, high=10**9
     )
     max_seconds: float | None = key(
         None,

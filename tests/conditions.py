@@ -22,6 +22,7 @@ from damaged_results import write_readable_run
 from drivers import read_jsonl
 from places import GOLDEN, ROOT
 from synthetic_runs import write_arms, write_run
+from tiny_run import untrained
 from users import AS_USER
 
 from sos.kernels import VERSION, cache_folders
@@ -70,6 +71,7 @@ CASES = {
         Case("alignment KEPT problems=2 out=OUT/table.csv", "table.csv"),
         Case("convert RECORDS out=OUT/traces.jsonl", "traces.jsonl"),
         Case("export DATASET out=OUT/rows.jsonl", "rows.jsonl"),
+        Case("import MODEL out=OUT", "."),
         Case("completion bash"),
     )
 }
@@ -135,6 +137,12 @@ def _answers(place: Path) -> None:
     place.write_text("\n".join([row] * 20))
 
 
+def _model(place: Path) -> None:
+    run = untrained(place.with_name("untrained"))
+    done = sos("export", str(run.path), f"out={place}")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def _made_by(words: str) -> Callable[[Path], None]:
     def make(place: Path) -> None:
         done = sos(*words.replace("OUT", str(place)).split())
@@ -150,6 +158,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "ANSWERS": _answers,
     "RUN": _made_by(CASES["train"].words),
     "KEPT": write_readable_run,
+    "MODEL": _model,
     "DATASET": _made_by(CASES["generate"].words),
 }
 
@@ -324,6 +333,7 @@ MIDST = {
     "alignment": "align_rollouts",
     "convert": "write_lines",
     "export": "trace_rows",
+    "import": "named_weights",
     "completion": "words_of",
 }
 

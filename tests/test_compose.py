@@ -10,11 +10,12 @@ from typing import Any, get_args
 import pytest
 from omegaconf import OmegaConf
 
-from sos.compose import combinations, compose, plainly
-from sos.config import BuiltInConfig, Config, StrategyConfig
+from sos.compose import combinations, compose, no_such_key, plainly
+from sos.config import BuiltInConfig, Config, StrategyConfig, TrainerConfig
 from sos.envs.path_star.config import PathStarConfig
 from sos.errors import UserError
-from sos.schema.keys import hints, nested
+from sos.schema.elsewhere import TRAINER
+from sos.schema.keys import describe_keys, hints, nested
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,30 @@ def test_a_key_that_the_schema_lacks_is_named_with_the_nearest(word: str, messag
         compose([word])
     assert "\n" not in str(caught.value)
     assert " +" not in str(caught.value), "never advise the sign that hides a typo"
+
+
+def test_every_word_of_lightnings_trainer_is_a_key_or_said_where_it_is_not() -> None:
+    import inspect
+
+    from lightning import Trainer
+
+    words = set(inspect.signature(Trainer).parameters) | {"min_steps", "max_time", "accumulate_grad_batches"}
+    words -= {"model_registry", "enable_autolog_hparams"}  # of Lightning's own services
+    keys = {field.name for field in dataclasses.fields(TrainerConfig)}
+    assert not keys & TRAINER.keys()
+    assert words <= keys | TRAINER.keys()
+    for word, said in TRAINER.items():
+        assert str(no_such_key(f"trainer.{word}")) == f"trainer.{word} is no key of the config: {said}"
+    with pytest.raises(UserError, match=f"^trainer.fast_dev_run is no key of the config: {TRAINER['fast_dev_run']}$"):
+        compose(["+trainer.fast_dev_run=true"])
+    assert len(TRAINER) > 25
+
+
+def test_what_is_said_in_place_of_a_word_is_a_key() -> None:
+    known = {key.name for key in describe_keys(Config)} | {"trainer", "callbacks", "hydra.run.dir"}
+    named = [name for said in TRAINER.values() for name in re.findall(r"\b(?:[a-z]+\.)+[a-z_]+", said)]
+    assert len(named) > 15
+    assert set(named) - known <= {"logger.use", "callbacks.best"}
 
 
 SCHEMAS = {"all": Config, "path_star": PathStarConfig, "a member": BuiltInConfig}

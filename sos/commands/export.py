@@ -39,7 +39,7 @@ def run(options: Options) -> None:
         raise UserError(f"dialect={options.dialect} is for data sets, and {place} is none")
     if options.columns != "rows":
         raise UserError(f"columns={options.columns} is for data sets, and {place} is none")
-    from sos.interop.transformers import export_run
+    from sos.interop.model_folder import export_run
 
     export_run(place, out)
     print(f"wrote {out}")

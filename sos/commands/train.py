@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sos.commands.cli import is_sweep_job, refusals, run_hydra
-from sos.compose import refuse_foreign, register, run_name, to_object
+from sos.compose import refuse_foreign, register, to_object
 from sos.config import Config
 from sos.errors import UserError, train_words
 from sos.files import read_json
@@ -18,6 +18,7 @@ from sos.runs.folder import RunFolder
 from sos.runs.plugin import register_sweeper
 from sos.runs.provenance import Origin
 from sos.schema.folders import search_also
+from sos.schema.naming import run_name
 
 
 def describe_run() -> tuple[Path, Origin]:

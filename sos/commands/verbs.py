@@ -4,6 +4,7 @@ it is called."""
 from __future__ import annotations
 
 import difflib
+import keyword
 from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
@@ -24,8 +25,8 @@ class Verb(NamedTuple):
     hydra: bool = False
 
     def module(self) -> ModuleType:
-        """Import the verb's module."""
-        return import_module(f"sos.commands.{self.name}")
+        """Import the verb's module, whose name ends in `_` where Python keeps the word for itself."""
+        return import_module(f"sos.commands.{self.name}{'_' * keyword.iskeyword(self.name)}")
 
 
 VERBS = (
@@ -56,6 +57,7 @@ VERBS = (
     Verb("alignment", "teachers", "which of the published twelve strategies a model searches like"),
     Verb("convert", "exchange", "published JSON records to our traces and back, every step checked"),
     Verb("export", "exchange", "a model for transformers, or a data set as JSON lines or Parquet"),
+    Verb("import", "exchange", "a model that transformers or TRL trained on, back as a run"),
     Verb("completion", "exchange", "print a script that completes verbs, keys and presets in bash, zsh or fish"),
 )
 GROUPS = {

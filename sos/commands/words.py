@@ -73,7 +73,7 @@ def taken_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
     if folders and found:
         raise UserError("say --config-dir or hydra.searchpath, not both")
     if folders:
-        from sos.compose import quoted
+        from sos.schema.naming import quoted
 
         places = [f"file://{folder}" for folder in folders]
         places = [place if re.fullmatch(r"[\w/.:+-]+", place, re.ASCII) else quoted(place) for place in places]

@@ -1,18 +1,12 @@
-"""A model in the form of Hugging Face transformers, which `sos export RUN out=FOLDER` writes.
-
-The folder, new or empty, gets model.safetensors, config.json and the tokenizer, which
-`AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained` read: a Llama, or a Qwen3 for
+"""What a model is called in Hugging Face transformers: its config and its weights. It is a Llama, or a Qwen3 for
 model.qk_norm=true.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.errors import UserError, install_hint
-from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
+from sos.stream.dialect.vocab import BOS, EOS, PAD
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +15,8 @@ if TYPE_CHECKING:
     from sos.model.shape import GPTConfig
 
 
-def hf_config(config: GPTConfig) -> dict[str, Any]:
-    """Return the content of config.json."""
+def hf_config(config: GPTConfig, dtype: str = "float32") -> dict[str, Any]:
+    """Return the content of config.json; `dtype` is the type of the weights, as torch names it."""
     kind, name = ("qwen3", "Qwen3ForCausalLM") if config.qk_norm else ("llama", "LlamaForCausalLM")
     return {
         "architectures": [name],
@@ -44,12 +38,18 @@ def hf_config(config: GPTConfig) -> dict[str, Any]:
         "pad_token_id": PAD,
         "bos_token_id": BOS,
         "eos_token_id": EOS,
-        "torch_dtype": "float32",
+        "torch_dtype": dtype,
     }
 
 
 def hf_weights(model: GPT) -> dict[str, Tensor]:
     """Return the weights under their names in transformers, contiguous copies; a tied head is left out."""
+    return {name: weight.detach().cpu().clone() for name, weight in named_weights(model).items()}
+
+
+def named_weights(model: GPT) -> dict[str, Tensor]:
+    """Return the weights themselves, or views of them, under their names in transformers; what is written into one is
+    the model's."""
     weights: dict[str, Tensor] = {
         "model.embed_tokens.weight": model.embed.weight,
         "model.norm.weight": model.norm.weight,
@@ -59,14 +59,14 @@ def hf_weights(model: GPT) -> dict[str, Tensor]:
         weights |= {f"model.layers.{i}.{name}.weight": weight for name, weight in parts.items()}
     if not model.config.tie_embeddings:
         weights["lm_head.weight"] = model.head.weight
-    return {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+    return {name: weight.detach() for name, weight in weights.items()}
 
 
 def _block_weights(block: Block) -> dict[str, Tensor]:
     attention, mlp = block.attention, block.mlp
     heads = (attention.num_heads, attention.num_kv_heads, attention.num_kv_heads)
-    q, k, v = attention.qkv.weight.split([num * attention.head_dim for num in heads])
-    gate, up = mlp.gate_up.weight.chunk(2)
+    q, k, v = attention.qkv.weight.detach().split([num * attention.head_dim for num in heads])
+    gate, up = mlp.gate_up.weight.detach().chunk(2)
     parts = {
         "input_layernorm": block.attention_norm.weight,
         "self_attn.q_proj": q,
@@ -80,35 +80,90 @@ def _block_weights(block: Block) -> dict[str, Tensor]:
     }
     if attention.q_norm is not None and attention.k_norm is not None:
         parts |= {"self_attn.q_norm": attention.q_norm.weight, "self_attn.k_norm": attention.k_norm.weight}
-    return {name: weight.detach() for name, weight in parts.items()}
+    return parts
 
 
-def export(model: GPT, vocabulary: Vocabulary | None, out: Path) -> None:
-    """Write the folder; without a vocabulary no tokenizer. Raises ValueError if it holds anything or the extra is
-    missing."""
-    try:
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise UserError(f"safetensors is not installed: {install_hint('export')}") from error
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"out={out} is there already and not an empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(hf_weights(model), out / "model.safetensors", metadata={"format": "pt"})
-    (out / "config.json").write_text(json.dumps(hf_config(model.config), indent=2) + "\n", encoding="utf-8")
-    if vocabulary is not None:
-        vocabulary.tokenizer().save(str(out / "tokenizer.json"))
-        names = dict(zip(("pad_token", "bos_token", "eos_token"), SPECIALS, strict=True))
-        content = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.context} | names
-        (out / "tokenizer_config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def generation_config(config: GPTConfig) -> dict[str, Any]:
+    """Return the content of generation_config.json: greedy, to `<eos>` or the end of the context, as our rollouts."""
+    return {
+        "do_sample": False,
+        "max_length": config.context,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "pad_token_id": PAD,
+    }
 
 
-def export_run(place: Path, out: Path) -> None:
-    """Export the checkpoint, or the last one of a run folder, that `place` names. Raises UserError in one line."""
-    from sos.config import config_from_dict
-    from sos.runs.checkpoint import load_checkpoint, load_model
-    from sos.runs.folder import checkpoint_of
-    from sos.system import build_system
+# What a config.json of transformers means that does not say it, where we rely on it.
+UNSAID = {
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+}
+# What would be another model: key -> the values with which it is none.
+PLAIN = {
+    "rope_scaling": (None,),
+    "mlp_bias": (None, False),
+    "use_sliding_window": (None, False),
+    "quantization_config": (None,),
+}
+# Of the shape: their key -> ours.
+SIZES = {
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "num_key_value_heads": "num_kv_heads",
+    "hidden_size": "width",
+    "rope_theta": "rope_theta",
+    "tie_word_embeddings": "tie_embeddings",
+}
+COMPARED = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    *UNSAID,
+)
 
-    loaded = load_checkpoint(checkpoint_of(place))
-    system = build_system(config_from_dict(loaded.config))
-    export(load_model(loaded, system), system.dialect.vocab, out)
+
+def plain_config(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a config.json in the form of `hf_config`, whichever version of transformers wrote it."""
+    rope = found.get("rope_parameters")
+    rope = {key: value for key, value in rope.items() if value is not None} if isinstance(rope, dict) else {}
+    result = UNSAID | found | {key: rope[key] for key in ("rope_theta",) if key in rope}
+    if rope.get("rope_type", "default") != "default":
+        result["rope_scaling"] = rope
+    heads, width = result.get("num_attention_heads"), result.get("hidden_size")
+    if result.get("head_dim") is None and type(heads) is int and type(width) is int and heads > 0:
+        result["head_dim"] = width // heads
+    return result
+
+
+def other_model(found: dict[str, Any], config: GPTConfig) -> str | None:
+    """Return in what a config.json, as of `plain_config`, is of another model than ours, or None."""
+    expected = hf_config(config)
+    for key in COMPARED:
+        if type(found.get(key)) is not type(expected[key]) or found[key] != expected[key]:
+            return f"{key} is {found.get(key, 'missing')!r:.60}, here it would be {expected[key]!r}"
+    for key, values in PLAIN.items():
+        if found.get(key) not in values:
+            return f"{key} is {found[key]!r:.60}, which a model here has not"
+    if type(longest := found.get("max_position_embeddings")) is not int or longest < config.context:
+        return f"max_position_embeddings is {longest!r:.60}, data.context {config.context}"
+    return None
+
+
+def shape_of(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of our `model` group that a config.json, as of `plain_config`, says, unchecked."""
+    shape: dict[str, Any] = {ours: found.get(theirs) for theirs, ours in SIZES.items()}
+    if shape["num_kv_heads"] == shape["num_heads"]:
+        shape["num_kv_heads"] = 0
+    hidden, width = found.get("intermediate_size"), shape["width"]
+    if type(hidden) is int and type(width) is int and width > 0:
+        shape["mlp_ratio"] = 1.5 * hidden / width
+    return shape | {"qk_norm": found.get("model_type") == "qwen3"}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos import ROOT
-from sos.compose import as_word
 from sos.config import Config
 from sos.errors import train_words
 from sos.files import write_json, written_whole
@@ -20,6 +19,7 @@ from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity
 from sos.runs.sweep import shell
 from sos.schema.folders import searched
+from sos.schema.naming import as_word
 
 if TYPE_CHECKING:  # they import torch and numba, which takes seconds
     from sos.data.chunks import Chunk

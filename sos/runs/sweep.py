@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sos.compose import as_word, digest, run_name
 from sos.config import Config
 from sos.errors import UserError, train_words
 from sos.runs.folder import RunFolder
 from sos.runs.identity import identity
 from sos.schema.folders import searched
+from sos.schema.naming import as_word, digest, run_name
 
 
 @dataclass(frozen=True)

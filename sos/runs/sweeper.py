@@ -157,7 +157,7 @@ class ArmSweeper(BasicSweeper):
 
 def _told(job: Job, name: str) -> list[str]:
     """Return what the launcher is told for a job."""
-    from sos.compose import as_word
+    from sos.schema.naming import as_word
 
     arm = [as_word("hydra.sweeper.arm", job.arm)] if job.arm else []
     return [*job.overrides, *arm, as_word("hydra.sweep.subdir", name)]

@@ -19,6 +19,7 @@ import torch
 import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
 import sos.published  # noqa: F401 (it registers the published metric and split)
@@ -49,6 +50,7 @@ from sos.train.state import training_state
 from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
 from sos.train.tensorboard import log_evaluation, log_start
 from sos.train.throughput import Throughput
+from sos.train.validation import HeldOutLoss, held_out_rows
 
 log = logging.getLogger(__name__)
 PROBED = ("val", "val_target")
@@ -190,6 +192,12 @@ class Parts:
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)
+        if options.val_every:
+            rows = max(1, options.batch_tokens // plan.config.data.context)
+            held_out = HeldOutLoss(lambda: held_out_rows(plan.config, plan.system), options.val_every, rows)
+            throughput.pauses.append(held_out)
+            bar.pauses.append(held_out)
+            callbacks.append(held_out)
         if practises:
             callbacks.append(LogRounds())
         return cls(lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks))
@@ -224,10 +232,17 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> 
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        profiler=_profiler(options.profiler, folder),
         use_distributed_sampler=False,
         default_root_dir=folder,
         plugins=[WholeCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if in_slurm() else [])],
     )
+
+
+def _profiler(name: str | None, folder: Path) -> Profiler | None:
+    """Return Lightning's profiler of that name, which writes `profile-*.txt` into the folder."""
+    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+    return None if name is None else kinds[name](dirpath=folder, filename="profile")
 
 
 def _probe(plan: Plan, model: GPT) -> dict[str, Any]:

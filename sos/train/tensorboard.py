@@ -34,6 +34,9 @@ LAYOUT = {
         "share of the time that data takes": ["Multiline", ["throughput/data_share"]],
     },
 }
+OF_HELD_OUT = {
+    "loss against training tokens, trained and held out": ["Multiline", ["loss_by_tokens/(all|val|val_target)$"]]
+}
 OF_PLANS = {"right plans against training tokens": ["Multiline", ["plan_by_tokens/probe", "plan_by_tokens/val$"]]}
 
 
@@ -45,7 +48,9 @@ def log_start(trainer: L.Trainer, config: Config, arm: str, before: dict[str, An
     first = {"arm": arm or "none", "arm.match": config.data.match, "arm.seed": config.seed}
     first["arm.view"] = config.stream.view
     logger = tensorboard(trainer)
-    logger.experiment.add_custom_scalars(LAYOUT | ({"Plans": OF_PLANS} if config.stream.plan else {}))
+    layout = LAYOUT | ({"Plans": OF_PLANS} if config.stream.plan else {})
+    layout |= {"Overfitting": OF_HELD_OUT} if config.trainer.val_every else {}
+    logger.experiment.add_custom_scalars(layout)
     logger.log_hyperparams(first | hyperparameters(config) | {"resume": "none"}, before)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sos.compose import as_word, combinations, compose
+from sos.compose import combinations, compose
 from sos.config import Config
 from sos.datasets.read import Shards, trace_chunk
 from sos.datasets.source import config_of, dialect_hash
 from sos.errors import UserError
+from sos.schema.naming import as_word
 from sos.schema.registry import UnknownPart
 from sos.stream.dialect.compile import load_dialect
 from sos.system import build_env, build_system

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sos.interop.transformers import export
+from sos.interop.model_folder import export
 from sos.model.cpu.threads import num_threads, set_num_threads
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from places import ROOT
 
-from sos.compose import as_word, plain_paths, quoted, run_name
+from sos.compose import plain_paths
 from sos.config import Config
 from sos.files import claim, written_whole
 from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity, identity
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, shell, unique_names
+from sos.schema.naming import as_word, quoted, run_name
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
 SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]

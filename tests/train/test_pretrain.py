@@ -12,16 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from damaged_checkpoints import Door, fuzz
 from places import ROOT
 
 from sos.compose import compose
+from sos.config import config_from_dict
+from sos.datasets.source import build_source
 from sos.errors import UserError
-from sos.runs.checkpoint import load_checkpoint
+from sos.runs.checkpoint import load_checkpoint, load_model
 from sos.runs.folder import RunFolder
 from sos.runs.provenance import Origin
+from sos.system import build_system
 from sos.train.pretrain import AlreadyFinished, Interrupted, pretrain
 from sos.train.stop import StopOnSignal
 from sos.train.tensorboard import hyperparameters
@@ -254,3 +258,37 @@ def test_a_run_with_dropout_trains_and_goes_on_with_the_same_noise(
     weights = [load_checkpoint(run.checkpoint).state_dict for run in (whole, gone_on)]
     assert len(weights[0]) > 5
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_the_held_out_loss_is_seen_and_changes_nothing(finished: RunFolder, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", "trainer.val_every=1", "trainer.val_problems=40", "trainer.profiler=simple")
+    before, after = (load_checkpoint(place.checkpoint) for place in (finished, run))
+    assert len(after.state_dict) > 10
+    assert all(torch.equal(weight, after.state_dict[name]) for name, weight in before.state_dict.items())
+    assert read(run.metrics)["metrics"] == read(finished.metrics)["metrics"]
+    assert read(run.path / "metrics.json")["config_hash"] != read(finished.metrics)["config_hash"]
+    steps = read(run.metrics)["train"]["steps"]
+    config = config_from_dict(after.config)
+    system = build_system(config)
+    model = load_model(after, system).eval()
+    for split in ("val", "val_target"):
+        found = points(run.path, f"loss/{split}")
+        assert list(found) == list(range(steps + 1))
+        assert found[steps] < found[0]
+        chunk = build_source(config, system, split).chunk(0, 40)
+        assert found[steps] == pytest.approx(naive_loss(model, chunk), rel=1e-4)
+    assert len(points(run.path, "loss_by_tokens/val")) == len(points(run.path, "loss/val"))
+    assert [path.name for path in run.path.glob("*profile*.txt")]
+
+
+def naive_loss(model: Any, chunk: Any) -> float:
+    """The mean loss behind the prompts, stream by stream."""
+    total, num = 0.0, 0
+    for start, stop, prompt in zip(chunk.offsets[:-1], chunk.offsets[1:], chunk.prompts, strict=True):
+        ids = torch.from_numpy(chunk.tokens[start:stop].astype(np.int64))[None]
+        with torch.no_grad():
+            losses = torch.nn.functional.cross_entropy(model(ids)[0, :-1], ids[0, 1:], reduction="none")
+        total += float(losses[prompt - 1 :].sum())
+        num += len(losses) - prompt + 1
+    assert num > 100
+    return total / num
