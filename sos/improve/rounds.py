@@ -12,23 +12,23 @@ import torch
 
 from sos.data.splits import sample_problems
 from sos.improve.advantages import group_advantages, group_counts, grouping
+from sos.improve.critic import Critic
 from sos.improve.experience import Experience, from_rollouts
 from sos.improve.loader import Round
-from sos.improve.rows import Kept, minibatch, minibatches
+from sos.improve.rows import Kept, minibatches
 from sos.improve.selections import select
 from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
+from sos.improve.values import logprobs, with_advantages
 from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
-from sos.schema.improve import NLL, ImproveConfig
+from sos.schema.improve import APA, NLL, NODES, POLICY_LOSSES, ImproveConfig
 from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
 from sos.system import System
-
-ROLLOUTS_AT_ONCE = 256  # whose log-probabilities are computed together
 
 
 class Task(NamedTuple):
@@ -42,10 +42,13 @@ class Task(NamedTuple):
 
 
 class Practice:
-    """Makes rounds with a model: `Rounds` of `sos.improve.loader`. `reference` is what the model began as."""
+    """Makes rounds with a model: `Rounds` of `sos.improve.loader`. `reference` is what the model began as; a critic has
+    its own.
+    """
 
-    def __init__(self, task: Task, model: GPT, reference: GPT | None = None) -> None:
+    def __init__(self, task: Task, model: GPT, reference: GPT | None = None, critic: Critic | None = None) -> None:
         self.task, self.options, self.model, self.reference = task, task.options, model, reference
+        self.critic = critic
 
     def make(self, number: int) -> Round:
         """Return round `number`, made by the model as it is. Raises UserError where there are no problems to draw."""
@@ -59,8 +62,10 @@ class Practice:
         key = np.uint64(fold(stream_key(self.task.seed, "practice selection"), number))
         chosen = chosen_of(experience, options, key)
         metrics = describe(experience, options) | {"kept": len(chosen) / len(experience)}
-        batches = self._batches(experience.select(chosen), number) if len(chosen) >= options.minibatches else []
-        metrics |= {
+        batches, found = [], {}
+        if len(chosen) >= options.minibatches:
+            batches, found = self._batches(experience.select(chosen), number)
+        metrics |= found | {
             "seconds/rollout": rolled_out - started,
             "seconds/verify": judged - rolled_out,
             "seconds/rows": time.perf_counter() - judged,
@@ -69,20 +74,25 @@ class Practice:
         why = "" if batches else why_nothing(experience, options, len(chosen))
         return Round(batches, metrics, len(rollouts), num_tokens, rolled_out - started, judged - rolled_out, why)
 
-    def _batches(self, experience: Experience, number: int) -> list[list[dict[str, Any]]]:
+    def _batches(self, experience: Experience, number: int) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:
+        """Return the epochs of minibatches, and what is worth logging of them."""
         options, context = self.options, self.task.system.context
-        kept = weighted(experience, options)
-        if options.loss == NLL or options.steps == 1:  # the only step is of the policy that wrote them
+        kept, metrics = weighted(experience, options), {}
+        # With one step, that is of the policy that wrote them.
+        if options.loss == NLL or (options.steps == 1 and options.loss != APA):
             kept = kept._replace(old=None)
         elif options.temperature != 1:
             kept = kept._replace(old=self._logprobs(self.model, kept))
         if self.reference is not None:
             kept = kept._replace(ref=self._logprobs(self.reference.to(self.model.device), kept))
+        if self.critic is not None:
+            with self.task.decoding(self.model.device):
+                kept, metrics = with_advantages(kept, experience.rewards, self.model, self.critic, options, context)
         key = np.uint64(fold(stream_key(self.task.seed, "practice rows"), number))
         return [
             minibatches(kept, options.minibatches, context, np.uint64(fold(key, epoch)))
             for epoch in range(options.epochs)
-        ]
+        ], metrics
 
     def _logprobs(self, model: GPT, kept: Kept) -> np.ndarray:
         with self.task.decoding(model.device):
@@ -121,8 +131,11 @@ def verified(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout], numb
     indices = np.repeat(number * num + np.arange(num), group)
     groups = np.repeat(np.arange(num), group)
     found = from_rollouts(task.system, problems.repeat(group, 0), rollouts, groups=groups, indices=indices, step=number)
-    right = found.solved if task.options.reward == "exact" else legacy_solved(task.system, rollouts)
-    return found.replace(rewards=right & found.finished)
+    right = legacy_solved(task.system, rollouts) if task.options.reward == "sos_legacy" else found.solved
+    rewards = (right & found.finished).astype(np.float64)
+    if task.options.reward == NODES:
+        rewards *= np.maximum(0, 1 - found.nodes / task.options.most_nodes)
+    return found.replace(rewards=rewards)
 
 
 def legacy_solved(system: System, rollouts: Sequence[Rollout]) -> np.ndarray:
@@ -139,43 +152,26 @@ def chosen_of(experience: Experience, options: ImproveConfig, key: np.uint64) ->
     else:
         selection = Selection(kind=options.selection, num=keep)
     chosen = select(experience, selection, key)
-    if options.loss == NLL or not options.drop_equal:
+    if options.loss not in POLICY_LOSSES or not options.drop_equal:
         return chosen
     grouped = grouping(experience.groups[chosen])
-    return chosen[~grouped.uniform(experience.rewards[chosen])[grouped.of]]
+    return chosen[~grouped.uniform(experience.rewards[chosen] > 0)[grouped.of]]
 
 
 def weighted(experience: Experience, options: ImproveConfig) -> Kept:
     """Return rollouts with their weights: 1, or their advantage in their group."""
     weights = np.ones(len(experience))
-    if options.loss != NLL:
+    if options.loss in POLICY_LOSSES:
         weights = group_advantages(
             experience.rewards,
             experience.groups,
             baseline=options.baseline,
             scale=options.scale,
+            outcomes_N=experience.rewards > 0,
             lengths_N=experience.lengths,
         )
     columns = (experience.tokens, experience.offsets, experience.num_prompt, weights.astype(np.float32))
     return Kept(*columns, old=experience.logprobs)
-
-
-@torch.no_grad()
-def logprobs(model: GPT, kept: Kept, context: int) -> np.ndarray:
-    """Return the log-probability of each written token under a model at temperature 1, float32 (M,); 0 at prompts."""
-    found = np.zeros(len(kept.tokens), np.float32)
-    at = 0
-    for first in range(0, len(kept.prompts), ROLLOUTS_AT_ONCE):
-        part = kept.part(np.arange(first, min(first + ROLLOUTS_AT_ONCE, len(kept.prompts))))
-        batch = minibatch(part, context, np.uint64(0))
-        rows = (batch[name].to(model.device) for name in ("tokens", "positions", "doc_ids", "targets"))
-        losses = model(*rows).float().cpu().numpy().ravel()
-        mask = batch["mask"].numpy()
-        lengths = np.diff(part.offsets)
-        target = np.arange(len(part.tokens)) >= np.repeat(part.offsets[:-1] + part.prompts, lengths)
-        found[at : at + len(part.tokens)][target] = -losses[batch["places"].numpy()[mask]]
-        at += len(part.tokens)
-    return found
 
 
 def describe(experience: Experience, options: ImproveConfig) -> dict[str, float]:

@@ -192,7 +192,9 @@ class Parts:
             callbacks.append(probe)
         if practises:
             callbacks.append(LogRounds())
-        return cls(lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks))
+        return cls(
+            lit, plan.data(lit.model, lit.critic), stop, throughput, build_trainer(plan.config, home.path, callbacks)
+        )
 
 
 def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:

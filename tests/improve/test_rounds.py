@@ -11,8 +11,9 @@ from stages import random_kept, task
 
 from sos.improve.losses import policy_loss
 from sos.improve.objective import imitation, objective_of, policy_options
-from sos.improve.rounds import Practice, chosen_of, draw, logprobs, verified, weighted, write
+from sos.improve.rounds import Practice, chosen_of, draw, verified, weighted, write
 from sos.improve.rows import Kept, minibatches
+from sos.improve.values import logprobs
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.stream.codec import encode_prompt

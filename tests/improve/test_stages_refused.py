@@ -43,6 +43,12 @@ REFUSED_AT_ONCE = [
     ("start={base} model.width=32", "model.width=32 has no use with start=.*: the model keeps the shape of its start"),
     ("start={base} improve=grpo trainer.batch_tokens=2048", "trainer.batch_tokens=2048 has no use with improve.loss"),
     ("improve.rounds=5", "improve.rounds=5 has no use with improve.loss=none"),
+    ("start={base} improve=apa improve.kl_weight=0 improve.kl_target=null", "improve.plateau=10 has no use without"),
+    ("start={base} improve=apa improve.kl_weight=0", "improve.kl_target=0.1 needs improve.kl_weight"),
+    ("start={base} improve=apa improve.clip_low=0.1", "improve.clip_low=0.1 has no use with improve.loss=apa"),
+    ("start={base} improve=grpo improve.value=network", "improve.value=network has no use with improve.loss=clip"),
+    ("start={base} improve=grpo improve.most_nodes=9", "improve.most_nodes=9 has no use with improve.reward=exact"),
+    ("start_sha256=abc", "start_sha256=abc needs start"),
 ]
 
 
