@@ -14,6 +14,7 @@ from sos.data.splits import sample_problems
 from sos.improve.advantages import group_advantages, group_counts, grouping
 from sos.improve.critic import Critic
 from sos.improve.experience import Experience, from_rollouts
+from sos.improve.guided import guide
 from sos.improve.loader import Round
 from sos.improve.rows import Kept, minibatches
 from sos.improve.selections import select
@@ -59,25 +60,45 @@ class Practice:
         rolled_out = time.perf_counter()
         experience = verified(self.task, problems, rollouts, number)
         judged = time.perf_counter()
+        metrics, num_tokens = describe(experience, options), int(experience.lengths.sum())
+        if options.guided:
+            experience, found, more = self._guided(problems, rollouts, experience, number)
+            metrics, num_tokens = metrics | found, num_tokens + more
+            rolled_out += time.perf_counter() - judged
+            judged = time.perf_counter()
         key = np.uint64(fold(stream_key(self.task.seed, "practice selection"), number))
         chosen = chosen_of(experience, options, key)
-        metrics = describe(experience, options) | {"kept": len(chosen) / len(experience)}
-        batches, found = [], {}
+        metrics["kept"] = len(chosen) / len(experience)
+        batches: list[list[dict[str, Any]]] = []
+        of_rows: dict[str, float] = {}
         if len(chosen) >= options.minibatches:
-            batches, found = self._batches(experience.select(chosen), number)
-        metrics |= found | {
+            batches, of_rows = self._batches(experience.select(chosen), number)
+        metrics |= of_rows | {
             "seconds/rollout": rolled_out - started,
             "seconds/verify": judged - rolled_out,
             "seconds/rows": time.perf_counter() - judged,
         }
-        num_tokens = int(experience.lengths.sum())
         why = "" if batches else why_nothing(experience, options, len(chosen))
         return Round(batches, metrics, len(rollouts), num_tokens, rolled_out - started, judged - rolled_out, why)
+
+    def _guided(
+        self, problems: np.ndarray, rollouts: Sequence[Rollout], experience: Experience, number: int
+    ) -> tuple[Experience, dict[str, float], int]:
+        """Return the answers with the wrong ones guided, what is worth logging of that, and the tokens it took."""
+        found = guide(self.task, self.model, problems, rollouts, experience.rewards > 0, number)
+        guided = found.landmarks > 0
+        metrics = {
+            "guided": float(guided.mean()),
+            "guided_solved": _mean(found.right[guided]),
+            "landmarks": _mean(found.landmarks[guided]),
+        }
+        return verified(self.task, problems, found.rollouts, number), metrics, found.tokens
 
     def _batches(self, experience: Experience, number: int) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:
         """Return the epochs of minibatches, and what is worth logging of them."""
         options, context = self.options, self.task.system.context
-        kept, metrics = weighted(experience, options), {}
+        kept = weighted(experience, options)
+        metrics: dict[str, float] = {}
         # With one step, that is of the policy that wrote them.
         if options.loss == NLL or (options.steps == 1 and options.loss != APA):
             kept = kept._replace(old=None)

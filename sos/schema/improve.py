@@ -187,6 +187,12 @@ class ImproveConfig:
     )
     epochs: int = key(1, "How often a round is learned from.", low=1, high=10_000, only={"loss": LEARNING})
     minibatches: int = key(1, "The steps of an epoch.", low=1, high=100_000, only={"loss": LEARNING})
+    guided: bool = key(
+        False,
+        "Wrong answers are written anew with a solution's nodes as landmarks in them: see `sos.improve.guided`.",
+        only={"loss": (NLL,)},
+        later=True,
+    )
     from_start: bool = key(
         False,
         "Every round trains the weights of the start anew, as in STaR; else it goes on.",

@@ -13,6 +13,7 @@ from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, S
 from sos.datasets.source import build_source
 from sos.errors import UserError
 from sos.improve.critic import Critic
+from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
 from sos.improve.objective import objective_of
 from sos.improve.rounds import Practice, Task
@@ -117,6 +118,8 @@ class Plan:
         check_clock(config)
         check_practice(config)
         system = build_system(config)
+        if config.improve.guided:
+            check_guidance(system)
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)
