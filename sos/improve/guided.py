@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sos.envs import protocol as environment
 from sos.errors import UserError
+from sos.improve.task import Task
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.rng import below, fold, stream_key
@@ -38,10 +39,6 @@ from sos.stream.verify import verify_tokens
 from sos.stream.views import SOLUTION_PATH, View, view_trace
 from sos.system import System
 from sos.trace import ACTION, END, EXPAND, GENERATE, GOAL, KIND, NODE, PARENT, RANK, SOLVED, STATE, Trace
-
-if TYPE_CHECKING:
-    from sos.improve.rounds import Task
-
 
 ROOT = np.array([[EXPAND, 0, 0, 0, 0]], np.int32)  # its visit
 

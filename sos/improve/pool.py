@@ -12,7 +12,7 @@ Repairs for what is too hard: easy problems mixed in, and a part of a solution g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from sos.errors import UserError
 from sos.improve.guided import path_of
 from sos.improve.selections import difficulty_classes
 from sos.improve.selections_options import CLASSES
+from sos.improve.task import Task
 from sos.judge.rollouts import judge
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
@@ -29,9 +30,6 @@ from sos.rng import fold, permute, stream_key
 from sos.stream.codec import encode, encode_prompt
 from sos.system import System
 from sos.trace import NODE
-
-if TYPE_CHECKING:
-    from sos.improve.rounds import Task
 
 SAMPLES = 8  # answers that decide between easy, medium and hard
 EASY, MEDIUM, RECOVERABLE, LATENT, IMPOSSIBLE = range(len(CLASSES))

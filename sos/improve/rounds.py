@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from sos.data.splits import sample_problems
 from sos.improve.advantages import group_advantages, group_counts, grouping
@@ -20,6 +18,7 @@ from sos.improve.pool import Pool, begun, chosen_problems, profile
 from sos.improve.rows import Kept, minibatches
 from sos.improve.selections import select
 from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
+from sos.improve.task import Task
 from sos.improve.values import logprobs, with_advantages
 from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
@@ -34,16 +33,6 @@ from sos.system import System
 from sos.trace import GENERATE, KIND
 
 FIRST_TOKENS = 64  # of an answer, in which its first action is looked for
-
-
-class Task(NamedTuple):
-    """What is practised, and how."""
-
-    system: System
-    options: ImproveConfig
-    seed: int
-    batch_size: int  # rollouts that are written together
-    decoding: Callable[[torch.device], AbstractContextManager[Any]]  # in what the model computes them
 
 
 class Practice:
@@ -189,7 +178,7 @@ def verified(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout], numb
     rewards = (right & found.finished).astype(np.float64)
     if task.options.reward == NODES:
         rewards *= np.maximum(0, 1 - found.nodes / task.options.most_nodes)
-    return found.replace(rewards=rewards)
+    return found.replace(rewards=rewards - task.options.penalty * found.error_penalties)
 
 
 def legacy_solved(system: System, rollouts: Sequence[Rollout]) -> np.ndarray:

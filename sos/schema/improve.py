@@ -24,6 +24,7 @@ KEEPING = (
     "roc_greedy",
     "reverse_roc",
     "filter_both",
+    "roc_shortest",
 )
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
@@ -128,6 +129,14 @@ class ImproveConfig:
         low=1,
         high=BILLION,
         only={"reward": (NODES,)},
+        later=True,
+    )
+    penalty: float = key(
+        0.0,
+        "What the share of wrong operations takes off the reward, right or wrong.",
+        low=0,
+        below=1,
+        only={"loss": LEARNING},
         later=True,
     )
     selection: str = key(

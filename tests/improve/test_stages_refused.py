@@ -46,6 +46,7 @@ REFUSED_AT_ONCE = [
     ("start={base} improve=apa improve.kl_weight=0 improve.kl_target=null", "improve.plateau=10 has no use without"),
     ("start={base} improve=apa improve.kl_weight=0", "improve.kl_target=0.1 needs improve.kl_weight"),
     ("start={base} improve=apa improve.clip_low=0.1", "improve.clip_low=0.1 has no use with improve.loss=apa"),
+    ("start={base} improve=grpo improve.penalty=1", "improve.penalty must be below 1"),
     ("start={base} improve=grpo improve.classes=[hard]", "improve.classes must name any of easy, medium"),
     ("start={base} improve=grpo improve.pool=9", "improve.pool=9 has no use without improve.classes or improve.gate"),
     ("start={base} improve=grpo improve.easy_share=0.5", "improve.easy_share=0.5 needs improve.classes"),
