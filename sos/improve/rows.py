@@ -24,6 +24,8 @@ class Kept(NamedTuple):
     weights: np.ndarray  # float32 (N,): of the loss of each, or its advantage
     old: np.ndarray | None = None  # float32 (M,), log-probabilities of the policy that wrote them; anything at prompts
     ref: np.ndarray | None = None  # float32 (M,), those of the reference policy
+    advantages: np.ndarray | None = None  # float32 (M,), of each token, where they are not the rollout's
+    returns: np.ndarray | None = None  # float32 (M,), what the value of each token should be
 
     def part(self, members: np.ndarray) -> Kept:
         """Return some of the rollouts, int (K,), in this order."""
@@ -31,7 +33,7 @@ class Kept(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         # Token by token: where its rollout begins here, and where it began.
         at = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][members] - offsets[:-1], lengths)
-        columns = (None if column is None else column[at] for column in (self.old, self.ref))
+        columns = (None if column is None else column[at] for column in self[4:])
         return Kept(self.tokens[at], offsets, self.prompts[members], self.weights[members], *columns)
 
 
@@ -52,7 +54,7 @@ def minibatch(kept: Kept, context: int, key: np.uint64) -> dict[str, Any]:
     - `weights`, float32 (B, C): that of each target's rollout, 0 where there is no target;
     - `places`, int64 (S, T): which position, of all rows one after the other, predicts each written token; `mask`, bool
       (S, T): where there is one; `sequence_weights`, float32 (S,);
-    - `old` and `ref`, float32 (S, T), as far as they are known.
+    - `old`, `ref`, `advantages` and `returns`, float32 (S, T), as far as they are known.
     """
     lengths = np.diff(kept.offsets)
     num = len(lengths)
@@ -82,7 +84,7 @@ def minibatch(kept: Kept, context: int, key: np.uint64) -> dict[str, Any]:
         "mask": torch.from_numpy(mask),
         "sequence_weights": torch.from_numpy(kept.weights.astype(np.float32)),
     }
-    known = {"old": kept.old, "ref": kept.ref}
+    known = {name: getattr(kept, name) for name in ("old", "ref", "advantages", "returns")}
     return batch | {
         name: torch.from_numpy(np.where(mask, column[at], 0).astype(np.float32))
         for name, column in known.items()

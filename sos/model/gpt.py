@@ -158,6 +158,12 @@ class GPT(nn.Module):
         )
         return losses.view_as(targets_BT)
 
+    def hidden(self, tokens_BT: Tensor, positions_BT: Tensor, doc_ids_BT: Tensor) -> Tensor:
+        """Return what the head reads of packed rows, (B, T, C): the normed residual stream behind the last block."""
+        if cpu.available(self):
+            return self.norm(cpu.stream(self, tokens_BT, positions_BT, doc_ids_BT))
+        return self.norm(self._stream(tokens_BT, positions_BT, packed_mask(doc_ids_BT), None))
+
     @torch.no_grad()
     def forward_cached(
         self,

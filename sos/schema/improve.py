@@ -10,9 +10,10 @@ from sos.schema.keys import check_keys, key, refuse_unused
 
 BILLION = 10**9
 NO_SHAPE = ("dropout", "kernels")  # keys of a model that do not decide how its weights look
-NONE, NLL = "none", "nll"
+NONE, NLL, APA = "none", "nll", "apa"
 POLICY_LOSSES = ("clip", "cispo", "reinforce")
-LEARNING = (NLL, *POLICY_LOSSES)
+LEARNING = (NLL, *POLICY_LOSSES, APA)
+NODES = "nodes"
 # By their names in `sos.improve.selections`; those that keep some of a group.
 KEEPING = (
     "shortest_solved",
@@ -23,7 +24,10 @@ KEEPING = (
     "roc_greedy",
     "reverse_roc",
     "filter_both",
+    "roc_shortest",
 )
+POOL = 512
+CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", *KEEPING)
 ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
 # What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
@@ -47,12 +51,60 @@ class ImproveConfig:
 
     loss: str = key(
         NONE,
-        "What is learned from rollouts: none of them (pretraining), nll of those selected, or a loss of policy "
-        "gradients.",
+        "What is learned from rollouts: none of them (pretraining), nll of those selected, a loss of policy gradients, "
+        "or apa, advantages by a learned value.",
         choices=(NONE, *LEARNING),
     )
     rounds: int = key(100, "The rounds that are trained on, the budget.", low=1, high=BILLION, only={"loss": LEARNING})
     problems: int = key(32, "The problems of a round.", low=1, high=1_000_000, only={"loss": LEARNING})
+    classes: list[str] = key(
+        [],
+        "The problems by how many of 8 answers of the start are right: any of easy, medium, recoverable, latent and "
+        "impossible, see `sos.improve.pool`; none takes them as they are drawn.",
+        only={"loss": LEARNING},
+        later=True,
+    )
+    pool: int = key(
+        POOL,
+        "The problems of which classes are measured.",
+        low=1,
+        high=1_000_000,
+        only={"loss": LEARNING},
+        later=True,
+    )
+    more_samples: int = key(
+        256,
+        "The answers that decide whether what 8 did not solve is recoverable.",
+        low=1,
+        high=100_000,
+        only={"classes": None},
+        later=True,
+    )
+    easy_share: float = key(
+        0.0,
+        "The share of a round's problems that are easy ones instead.",
+        low=0,
+        high=1,
+        only={"classes": None},
+        later=True,
+    )
+    prefix: float = key(
+        0.0,
+        "The share of a solution's nodes that stands behind each problem, and is not learned.",
+        low=0,
+        high=1,
+        only={"loss": LEARNING},
+        later=True,
+    )
+    gate: float = key(
+        0.0,
+        "The least share of problems that some and not all of 8 answers of the start solve; a run with fewer ends "
+        "before it is trained.",
+        low=0,
+        high=1,
+        only={"loss": LEARNING},
+        later=True,
+    )
     group: int = key(8, "The rollouts of a problem.", low=1, high=10_000, only={"loss": LEARNING})
     temperature: float = key(
         1.0, "The temperature of the rollouts.", above=0, low=0.001, high=1000, only={"loss": LEARNING}
@@ -66,9 +118,26 @@ class ImproveConfig:
     )
     reward: str = key(
         "exact",
-        "What counts as solved: the exact verifier, or the published metric with its defects.",
-        choices=("exact", "sos_legacy"),
+        "What counts as solved: the exact verifier, or the published metric with its defects; nodes is the former, "
+        "minus the share of most_nodes that was expanded.",
+        choices=("exact", "sos_legacy", NODES),
         only={"loss": LEARNING},
+    )
+    most_nodes: int = key(
+        1152,
+        "Expanded nodes with which an answer is worth nothing.",
+        low=1,
+        high=BILLION,
+        only={"reward": (NODES,)},
+        later=True,
+    )
+    penalty: float = key(
+        0.0,
+        "What the share of wrong operations takes off the reward, right or wrong.",
+        low=0,
+        below=1,
+        only={"loss": LEARNING},
+        later=True,
     )
     selection: str = key(
         "all",
@@ -113,10 +182,76 @@ class ImproveConfig:
         only={"loss": POLICY_LOSSES},
     )
     kl_weight: float = key(
-        0.0, "The weight of the divergence from the start.", low=0, high=1e9, only={"loss": POLICY_LOSSES}
+        0.0,
+        "The weight of the divergence from the start, of apa its first weight.",
+        low=0,
+        high=1e9,
+        only={"loss": (*POLICY_LOSSES, APA)},
+    )
+    kl_target: float | None = key(
+        None,
+        "The divergence of a token to which the weight is adapted; null leaves it.",
+        above=0,
+        high=1e9,
+        only={"loss": (APA,), "kl_weight": None},
+        later=True,
+    )
+    kl_horizon: int = key(
+        10_000, "The rollouts over which it adapts.", low=1, high=10**12, only={"kl_target": None}, later=True
+    )
+    form: str = key(
+        "square",
+        "Of apa: the squared distance of the log-ratio from the advantage, or the likelihood weighted by its exponent.",
+        choices=("square", "log"),
+        only={"loss": (APA,)},
+        later=True,
+    )
+    coefficient: float = key(
+        0.5, "What multiplies the advantage in it.", above=0, high=1e9, only={"loss": (APA,)}, later=True
+    )
+    anchor: str = key(
+        "policy",
+        "Whose log-probabilities the ratio is to: of the policy that wrote the rollouts (the paper), or of the "
+        "reference (the released code).",
+        choices=("policy", "reference"),
+        only={"loss": (APA,), "form": ("square",)},
+        later=True,
+    )
+    value: str = key(
+        "head",
+        "What says the value of a token: a head on the model, or a network of its own that begins as the start.",
+        choices=("head", "network"),
+        only={"loss": (APA,)},
+        later=True,
+    )
+    value_weight: float = key(
+        10.0, "The weight of half the squared error of the values.", low=0, high=1e9, only={"loss": (APA,)}, later=True
+    )
+    gamma: float = key(1.0, "The discount of a token.", low=0, high=1, only={"loss": (APA,)}, later=True)
+    lam: float = key(0.95, "The lambda of advantages by values.", low=0, high=1, only={"loss": (APA,)}, later=True)
+    whiten_padding: bool = key(
+        False,
+        "Places behind the end of a rollout count in the mean and the deviation of advantages (the released code).",
+        only={"loss": (APA,)},
+        later=True,
+    )
+    plateau: int | None = key(
+        None,
+        "The reference becomes the policy where this many rounds brought no more reward than as many before them; "
+        "null keeps the start.",
+        low=1,
+        high=100_000,
+        only={"loss": (APA,)},
+        later=True,
     )
     epochs: int = key(1, "How often a round is learned from.", low=1, high=10_000, only={"loss": LEARNING})
     minibatches: int = key(1, "The steps of an epoch.", low=1, high=100_000, only={"loss": LEARNING})
+    guided: bool = key(
+        False,
+        "Wrong answers are written anew with a solution's nodes as landmarks in them: see `sos.improve.guided`.",
+        only={"loss": (NLL,)},
+        later=True,
+    )
     from_start: bool = key(
         False,
         "Every round trains the weights of the start anew, as in STaR; else it goes on.",
@@ -135,8 +270,20 @@ class ImproveConfig:
                 f"improve.loss=nll with improve.selection={self.selection} learns mistakes as it learns solutions; "
                 f"choose one of {', '.join(ONLY_SOLVED)}"
             )
+        unknown = [name for name in self.classes if name not in CLASSES]
+        if unknown or len(set(self.classes)) < len(self.classes):
+            raise UserError(
+                f"improve.classes must name any of {', '.join(CLASSES)}, each once, got {list(self.classes)}"
+            )
+        if self.pool != POOL and not self.profiles:
+            raise UserError(f"improve.pool={self.pool} has no use without improve.classes or improve.gate")
+        if self.plateau is not None and not self.has_reference:
+            raise UserError(
+                f"improve.plateau={self.plateau} has no use without a reference: improve.kl_weight above 0, or "
+                "improve.anchor=reference"
+            )
         kept = self.group if self.selection not in KEEPING else self.keep or self.group // 2
-        if self.loss != NLL and self.baseline != "none" and kept < 2:
+        if self.loss in POLICY_LOSSES and self.baseline != "none" and kept < 2:
             raise UserError(
                 f"improve.group={self.group}, of which {kept} is kept: improve.baseline={self.baseline} compares the "
                 "rollouts of a problem, of which there must be two at least"
@@ -146,6 +293,16 @@ class ImproveConfig:
     def on(self) -> bool:
         """Whether rollouts are what is learned from."""
         return self.loss != NONE
+
+    @property
+    def profiles(self) -> bool:
+        """Whether the start is asked how often it solves problems, before anything is trained."""
+        return bool(self.classes) or self.gate > 0
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether a policy that is not trained is compared with."""
+        return self.on and (self.kl_weight > 0 or self.anchor == "reference")
 
     @property
     def steps(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from sos.config import OptimConfig
+from sos.improve.critic import Critic
 from sos.improve.objective import Objective
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
@@ -81,6 +82,7 @@ class LitGPT(L.LightningModule):
         self.seed, self.log_every = seed, log_every
         self.model = GPT(gpt)
         self.objective: Objective | None = None  # of practice; None: `packed_loss`
+        self.critic: Critic | None = None  # of `improve.loss=apa`
         self.start_weights: dict[str, Tensor] | None = None  # the weights at which a batch with `restarts` begins again
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -114,7 +116,13 @@ class LitGPT(L.LightningModule):
         """
         if gradient_clip_val:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            if self.critic is None:
+                nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+                return
+            # The errors of values can be many times what the policy's loss is, and must not shrink its steps.
+            for module in (self.model, self.critic):
+                members = set(module.parameters())
+                nn.utils.clip_grad_norm_([p for p in parameters if p in members], gradient_clip_val)
 
     def _log_losses(self, loss: Tensor, losses_BT: Tensor, batch: dict[str, Any]) -> None:
         self.log("loss/all", loss.detach(), sync_dist=True)
@@ -148,7 +156,11 @@ class LitGPT(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         fused = getattr(self, "device_mesh", None) is None
-        optimizer = build_optimizer(self.model, self.model.blocks, self.optim, fused=fused)
+        trained: nn.Module = self.model
+        blocks: nn.Module = self.model.blocks
+        if self.critic is not None:
+            trained, blocks = nn.ModuleList([trained, self.critic]), nn.ModuleList([blocks, self.critic.blocks])
+        optimizer = build_optimizer(trained, blocks, self.optim, fused=fused)
         numbers = {name: number for number, name in enumerate(self.optimized_names(optimizer))}
         optimizer.register_load_state_dict_pre_hook(lambda _, state: _rekeyed(state, numbers))
         return optimizer

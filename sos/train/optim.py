@@ -123,13 +123,14 @@ def _step_together(group: dict[str, Any], members: list[tuple[Tensor, Tensor, Te
 
 
 def build_optimizer(model: nn.Module, blocks: nn.Module, config: OptimConfig, *, fused: bool) -> torch.optim.Optimizer:
-    """Return the optimizer of `config` for all parameters of `model`; weight decay acts on matrices only.
+    """Return the optimizer of `config` for all parameters of `model` that are trained; weight decay acts on matrices
+    only.
 
     `blocks` holds the matrices that Muon takes; embedding, head and gains stay with AdamW.
     """
     adamw = {"lr": config.lr, "betas": (config.beta1, config.beta2), "fused": fused}
     inside = {p for p in blocks.parameters() if p.ndim == 2} if config.name == "muon" else set()
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in parameters if p.ndim >= 2 and p not in inside]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.weight_decay},

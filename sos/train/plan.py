@@ -12,6 +12,8 @@ from sos.config import Config, EvalConfig, to_dict
 from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source, StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
+from sos.improve.critic import Critic
+from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
 from sos.improve.objective import objective_of
 from sos.improve.rounds import Practice, Task
@@ -23,6 +25,7 @@ from sos.runs.identity import Identity, identity
 from sos.runs.provenance import data_hashes, first_block
 from sos.runs.resume import check_same_run
 from sos.runs.start import load_start, with_shape_of
+from sos.schema.improve import APA
 from sos.schema.start import find_checkpoint
 from sos.system import System, build_system, gpt_config
 from sos.train.lit import LitGPT
@@ -115,6 +118,8 @@ class Plan:
         check_clock(config)
         check_practice(config)
         system = build_system(config)
+        if config.improve.guided:
+            check_guidance(system)
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)
@@ -160,8 +165,8 @@ class Plan:
             cursor=cursor,
         )
 
-    def data(self, model: GPT) -> StreamDataModule | PracticeData:
-        """Return what the model is trained on: written searches, or its own rollouts."""
+    def data(self, model: GPT, critic: Critic | None = None) -> StreamDataModule | PracticeData:
+        """Return what the model is trained on: written searches, or its own rollouts, valued by a critic."""
         config = self.config
         if not config.improve.on:
             return StreamDataModule(self.loader)
@@ -169,7 +174,8 @@ class Plan:
         task = Task(
             self.system, config.improve, config.seed, config.eval.batch_size, lambda device: decoding(device, precision)
         )
-        practice = Practice(task, model, self.reference() if config.improve.kl_weight else None)
+        compared = critic is None and config.improve.has_reference
+        practice = Practice(task, model, self.reference() if compared else None, critic, self.reference)
         return PracticeData(lambda cursor: RoundLoader(practice, cursor))
 
     @property
@@ -202,8 +208,11 @@ class Plan:
         if self.start is not None:
             lit.model.load_state_dict(self.start.state_dict)
             lit.start_weights = self.start.state_dict if config.improve.from_start else None
+        if config.improve.loss == APA:
+            assert self.start is not None
+            lit.critic = Critic(self.gpt, config.improve, self.start.state_dict)
         if config.improve.on:
-            lit.objective = objective_of(config.improve, config.data.context)
+            lit.objective = objective_of(config.improve, config.data.context, lit.critic)
         return lit
 
 

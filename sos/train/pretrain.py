@@ -188,7 +188,9 @@ class Parts:
         bar = BudgetBar(f"train {name}", options.log_every, [checkpoints])
         callbacks: list[L.Callback] = [KeepCursor(), finite, throughput, bar, stop, checkpoints]
         if options.probe_every:
-            probe = SolveProbe(lambda model: _probed_rates(plan, model), options.probe_every)
+            probe = SolveProbe(
+                lambda model: _probed_rates(plan, model), options.probe_every, lambda: throughput.seconds
+            )
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)
@@ -200,7 +202,9 @@ class Parts:
             callbacks.append(held_out)
         if practises:
             callbacks.append(LogRounds())
-        return cls(lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks))
+        return cls(
+            lit, plan.data(lit.model, lit.critic), stop, throughput, build_trainer(plan.config, home.path, callbacks)
+        )
 
 
 def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:

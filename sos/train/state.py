@@ -50,7 +50,8 @@ def training_state(loaded: LoadedCheckpoint, trainer: L.Trainer, lit: LitGPT, cu
             "epoch": 0,
             "global_step": steps,
             VERSION: str(content[VERSION]),
-            "state_dict": {f"{MODEL_PREFIX}{name}": weight for name, weight in loaded.state_dict.items()},
+            "state_dict": {f"{MODEL_PREFIX}{name}": weight for name, weight in loaded.state_dict.items()}
+            | _beside_the_model(content, lit),
             "loops": {"fit_loop": loops["fit_loop"]},
             "callbacks": _callback_states(content.get("callbacks"), trainer),
             "optimizer_states": [_optimizer_state(loaded, lit, trainer, cursors.optimizer_steps or steps)],
@@ -118,6 +119,22 @@ def _callback_states(found: Any, trainer: L.Trainer) -> dict[str, Any]:
     return states
 
 
+def _beside_the_model(content: dict[str, Any], lit: LitGPT) -> dict[str, Tensor]:
+    """Return the weights of a run that are not of its model, such as those of a critic."""
+    expected = {name: like for name, like in lit.state_dict().items() if not name.startswith(MODEL_PREFIX)}
+    found = {name: value for name, value in content["state_dict"].items() if not name.startswith(MODEL_PREFIX)}
+    if found.keys() != expected.keys():
+        raise _Damaged(f"state_dict lacks {_first(expected, found)} or has {_first(found, expected)}")
+    for name, like in expected.items():
+        _check_tensor(found[name], like.shape, like.dtype, f"state_dict/{name}")
+    return found
+
+
+def _first(names: dict[str, Any], others: dict[str, Any]) -> str:
+    """Return the first name that is not among others."""
+    return next((name for name in names if name not in others), "nothing")
+
+
 def _cursor(found: Any, cursors: Cursors) -> dict[str, Any]:
     if not isinstance(found, dict) or found.keys() != {field.name for field in fields(cursors.schema)}:
         raise _Damaged(f"{cursors.name}, which says where the training data go on, is missing or has other entries")
@@ -145,11 +162,12 @@ def _optimizer_state(loaded: LoadedCheckpoint, lit: LitGPT, trainer: L.Trainer, 
     }
     if state.keys() != wanted.keys():
         raise _Damaged("optimizer_states lacks parameters or has others")
+    weights = lit.state_dict() | {f"{MODEL_PREFIX}{name}": weight for name, weight in loaded.state_dict.items()}
     for name, keys in wanted.items():
         entry = state[name]
         if not isinstance(entry, dict) or entry.keys() != keys:
             raise _Damaged(f"optimizer_states/{name} is incomplete")
-        weight = loaded.state_dict[name.removeprefix(MODEL_PREFIX)]
+        weight = weights[name]
         _check_entry(entry, weight, f"optimizer_states/{name}", steps)
     return {"state": state, "param_groups": options}
 
@@ -169,9 +187,13 @@ def _check_entry(entry: dict[str, Any], weight: Tensor, where: str, steps: int) 
     """Check the tensors that an optimizer keeps for a weight: of its shape and type, but for the count of the steps."""
     for key, value in entry.items():
         shape, dtype = (torch.Size(), torch.float32) if key == "step" else (weight.shape, weight.dtype)
-        if not isinstance(value, Tensor) or value.shape != shape or value.dtype != dtype:
-            raise _Damaged(f"{where}/{key} is no tensor of shape {tuple(shape)} and type {dtype}")
-        if not bool(torch.isfinite(value).all()):
-            raise _Damaged(f"{where}/{key} holds numbers that are not finite")
+        _check_tensor(value, shape, dtype, f"{where}/{key}")
     if float(entry["step"]) != steps or ("exp_avg_sq" in entry and bool((entry["exp_avg_sq"] < 0).any())):
         raise _Damaged(f"{where} is of another step, or holds a negative square")
+
+
+def _check_tensor(value: Any, shape: torch.Size, dtype: torch.dtype, where: str) -> None:
+    if not isinstance(value, Tensor) or value.shape != shape or value.dtype != dtype:
+        raise _Damaged(f"{where} is no tensor of shape {tuple(shape)} and type {dtype}")
+    if not bool(torch.isfinite(value).all()):
+        raise _Damaged(f"{where} holds numbers that are not finite")

@@ -38,19 +38,27 @@ def forward(
     """Return what `GPT.forward` does for packed rows: logits (B, T, V), or the losses of targets, (B, T)."""
     import torch
 
-    from sos.model.attention import rotary
     from sos.model.cpu import pieced, whole
 
     if targets_BT is not None and not torch.compiler.is_compiling():
         rows = whole.Batch(tokens_BT, positions_BT.expand(tokens_BT.shape), doc_ids_BT, targets_BT)
         return whole.token_losses(model, rows)
+    x_BTC = stream(model, tokens_BT, positions_BT, doc_ids_BT)
+    if targets_BT is None:
+        return model.head(model.norm(x_BTC))
+    return pieced.token_losses(x_BTC, model.norm.weight, model.head.weight, targets_BT)
+
+
+def stream(model: Any, tokens_BT: Tensor, positions_BT: Tensor, doc_ids_BT: Tensor) -> Tensor:
+    """Return the residual stream of packed rows behind the last block, (B, T, C)."""
+    from sos.model.attention import rotary
+    from sos.model.cpu import pieced
+
     cos, sin = rotary(positions_BT, model.config.head_dim, model.config.rope_theta)
     x_BTC = model.embed(tokens_BT)
     for module in model.blocks:
         x_BTC = pieced.block(module, x_BTC, cos, sin, doc_ids_BT)
-    if targets_BT is None:
-        return model.head(model.norm(x_BTC))
-    return pieced.token_losses(x_BTC, model.norm.weight, model.head.weight, targets_BT)
+    return x_BTC
 
 
 def engines(model: Any, num_slots: int, num_positions: int, eos_id: int, temperature: float) -> list[Passes]:

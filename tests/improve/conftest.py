@@ -1,0 +1,5 @@
+"""The run that the tests of practice begin with."""
+
+from __future__ import annotations
+
+from stages import base, model, plan, stop_at  # noqa: F401 (fixtures)
