@@ -43,7 +43,9 @@ def span(metadata: Any) -> str:
         return ", ".join(f"`{shown(choice)}`" for choice in metadata["choices"])
     bounds = (("low", "at least"), ("above", "above"), ("high", "at most"), ("below", "below"))
     given = [(word, metadata[name]) for name, word in bounds if metadata.get(name) is not None]
-    return ", ".join(f"{word} {int(bound) if bound == int(bound) else bound:,}" for word, bound in given if bound != INT64)
+    return ", ".join(
+        f"{word} {int(bound) if bound == int(bound) else bound:,}" for word, bound in given if bound != INT64
+    )
 
 
 def needs(metadata: Any) -> str:

@@ -6,10 +6,10 @@ first. What differs is the wording. A call restates what is left of the formula,
 
 | | `compact` | published |
 | --- | --- | --- |
-| formula | `+ 1 - 2 + 3 \\| ... =` | `( 1 ∨ ¬ 2 ∨ 3 ) ∧ ...`, `<\\|endofprompt\\|>` |
+| formula | `+1 -2 +3 \\| ... =` | `( 1 ∨ ¬ 2 ∨ 3 ) ∧ ...`, `<\\|endofprompt\\|>` |
 | a node is visited | | `[CALL] Question: FORMULA` |
-| forced move | `- 2` | `Found ¬ 2 Let 2 = False` |
-| choice | `? - 2` | `Try 2 = False` |
+| forced move | `-2` | `Found ¬ 2 Let 2 = False` |
+| choice | `? -2` | `Try 2 = False` |
 | dead end, goal | `x`, `!` | no call behind the move |
 | return | `< L`, `none` | `[SEP] Answer: False [RETURN]` for each call that is left |
 | end | `!` | `[SEP] Answer: True [RETURN]` for each call |

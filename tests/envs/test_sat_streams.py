@@ -75,7 +75,12 @@ def test_every_view_reads_back_and_verifies(env: Sat, called: str) -> None:
     ("called", "old", "new", "message"),
     [
         ("checked", "x {clauses}", "x {clauses} {level}", "form 'dead_end' cannot hold the field {level}"),
-        ("checked", "{level} {literal}", "{clauses} {level} {literal}", "form 'generate' cannot hold the field {clauses}"),
+        (
+            "checked",
+            "{level} {literal}",
+            "{clauses} {level} {literal}",
+            "form 'generate' cannot hold the field {clauses}",
+        ),
         ("checked", '"x {clauses}"', '"? {clauses}"', "is ambiguous"),
         ("compact", '"x"', '"x {clauses}"', "is ambiguous"),  # a forced move begins like a clause
         ("checked", "> {literal}", "{literal}", "is ambiguous"),
@@ -277,7 +282,9 @@ def test_a_rollout_text_says_what_was_refuted() -> None:
 
 def flipped(rng: np.random.Generator, ids: np.ndarray, start: int, stop: int, of: dict[str, int]) -> np.ndarray:
     """Negate one of the literals from `start` to `stop`, if there is any."""
-    negation = {of[f"{a}{text[1:]}"]: of[f"{b}{text[1:]}"] for text in of for a, b in ("+-", "-+") if text[0] == a and text[1:]}
+    negation = {
+        of[f"{a}{text[1:]}"]: of[f"{b}{text[1:]}"] for text in of for a, b in ("+-", "-+") if text[0] == a and text[1:]
+    }
     literals = np.flatnonzero(np.isin(ids[start:stop], list(negation))) + start
     if len(literals):
         k = int(rng.choice(literals))
@@ -287,7 +294,7 @@ def flipped(rng: np.random.Generator, ids: np.ndarray, start: int, stop: int, of
 
 def cut(rng: np.random.Generator, tokens: np.ndarray, of: dict[str, int]) -> np.ndarray:
     """Damage a stream as searches are: a return's level, a literal, an end, a move left out, a part told twice."""
-    ids, at = tokens.astype(np.int64), int(np.flatnonzero(tokens == of["="])[0]) +1
+    ids, at = tokens.astype(np.int64), int(np.flatnonzero(tokens == of["="])[0]) + 1
     k = int(rng.integers(at, len(ids)))
     match rng.integers(0, 6):
         case 0:

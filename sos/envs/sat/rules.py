@@ -10,9 +10,9 @@ unit clauses, the first in the order of the formula; `pure` does so too, and the
 in no clause; `frequent` follows unit clauses, and branches on the variable that is most frequent in the shortest
 clauses, the sign that it has more often first.
 
-Rows: problem = [three literals for each clause, ..., number of clauses] with zeros behind the clauses; state = [variables
-that are true, those that are false], as sets (bit v for variable v); action = [literal]. `sos.envs.sat.formula` says
-which number a literal is.
+Rows: problem = [three literals for each clause, ..., number of clauses] with zeros behind the clauses; state =
+[variables that are true, those that are false], as sets (bit v for variable v); action = [literal]. Which number a
+literal is, `sos.envs.sat.formula` says.
 
 The witness of a dead end is the number of a falsified clause, from 1, and that of a forced move the number of the unit
 clause; 0 for a pure literal.
