@@ -16,7 +16,7 @@ first. What differs is the wording. A call restates what is left of the formula,
 
 Their formulas hold clauses twice, which ours do not: theirs are told with them, and read without. A template says an
 event by itself, and cannot say the residual formula of any node, nor the calls that a return passes; hence these two
-functions. What their reduction `C [CALL] T [SEP] A [RETURN]` -> `C A` erases is not erased here.
+functions. What their reduction erases, `sos.published.erasing` does.
 """
 
 from __future__ import annotations

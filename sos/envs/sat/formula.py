@@ -1,9 +1,10 @@
 """What the clauses of a formula say of an assignment.
 
 A problem's row has three literals for each clause, zeros behind the last clause, and at its end the number of clauses.
-A literal is one number: 0 and 1 are the first variable and its negation, 2 and 3 those of the second. A state is two sets of variables, those
-that are true and those that are false; a set is a number with bit v for variable v. Kernels that go over the clauses
-again and again take them from a row of `masks`: two sets for each clause, its positive and its negative variables.
+A literal is one number: 0 and 1 are the first variable and its negation, 2 and 3 those of the second. A state
+is two sets of variables, those that are true and those that are false; a set is a number with bit v for variable v.
+Kernels that go over the clauses again and again take them from a row of `masks`: two sets for each clause, its positive
+and its negative variables.
 """
 
 from __future__ import annotations
