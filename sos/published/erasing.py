@@ -75,9 +75,9 @@ def pieces(text: str) -> list[Piece]:
     start = words.index(PROMPT_END) + 1
     context, found, num_old = Context(words[:start]), [], start
     for word in words[start:]:
-        before = [*context.words, word]
+        if word == RETURN:
+            found.append(Piece([*context.words, word], num_old))
         if context.push(word):
-            found.append(Piece(before, num_old))
             num_old = len(context.words)
     return [*found, Piece(context.words, num_old)]
 
