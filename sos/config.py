@@ -18,6 +18,7 @@ from typing import Any
 from sos.envs.config import EnvConfig
 from sos.envs.registry import DEFAULT, ENVIRONMENTS, UNNAMED, environment_named
 from sos.errors import UserError
+from sos.schema.callbacks import CallbacksConfig
 from sos.schema.data import DataConfig, checksum
 from sos.schema.improve import NO_SHAPE, ImproveConfig
 from sos.schema.keys import (
@@ -34,6 +35,7 @@ from sos.schema.keys import (
     refuse_unused,
     without_later,
 )
+from sos.schema.logger import LoggerConfig
 from sos.schema.registry import Registry
 from sos.schema.start import find_checkpoint
 from sos.schema.trainer import PRECISIONS, TrainerConfig
@@ -218,11 +220,14 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     improve: ImproveConfig = field(default_factory=ImproveConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
 
     def __post_init__(self) -> None:
         check_keys(self, "")
         self.search.check("search")
         self.env.check_run(self)
+        self.callbacks.check_run(self)
         if self.start is not None and self.start_sha256 is None:
             self.start_sha256 = checksum(str(find_checkpoint(self.start, "start")), "start")
         if self.start is None and self.start_sha256 is not None:
@@ -254,6 +259,8 @@ GROUPS = {
     "trainer": TrainerConfig,
     "eval": EvalConfig,
     "improve": ImproveConfig,
+    "logger": LoggerConfig,
+    "callbacks": CallbacksConfig,
 }
 # What decides how a model's weights look, for which `start` stands where there is one.
 SHAPE = tuple(f.name for f in dataclasses.fields(ModelConfig) if f.name not in NO_SHAPE)
@@ -358,13 +365,16 @@ def _schemas(config: Config | dict[str, Any]) -> dict[str, type]:
 
 def config_hash(config: Config | dict[str, Any]) -> str:
     """Return 16 hex digits over everything that decides a run's result; `resume`, the paths `start`, `data.shards` and
-    `data.problems`, and `trainer.num_threads` do not.
+    `data.problems`, the group `logger` and `trainer.num_threads` do not.
 
     `config` may be the plain one of a file, whose hash does not know the keys that came later.
     """
     values = dict(to_dict(config) if isinstance(config, Config) else config)
     if values.get("improve") == dataclasses.asdict(ImproveConfig()):  # a run of before there was any
         del values["improve"]
+    values.pop("logger", None)
+    if values.get("callbacks") == dataclasses.asdict(CallbacksConfig()):
+        del values["callbacks"]
     values["data"] = {key: value for key, value in values.get("data", {}).items() if key not in ("shards", "problems")}
     for group, schema in _schemas(config).items():
         if isinstance(values.get(group), dict):

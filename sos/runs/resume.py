@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds
 
 # What may change when a run goes on. The first three do not decide what is trained; how rows are shared out does not,
 # either.
-FREE = ("resume", "start", "data.shards", "data.problems", "eval.", "trainer.")
+FREE = ("resume", "start", "data.shards", "data.problems", "eval.", "trainer.", "logger.")
 BOUND = ("trainer.batch_tokens", "data.problems_sha256", "start_sha256")
 
 

@@ -1,4 +1,4 @@
-"""Words of Lightning's Trainer that are no keys here: what does the same, or why nothing does."""
+"""Words of Lightning that are no keys here: what does the same, or why nothing does."""
 
 from __future__ import annotations
 
@@ -46,7 +46,27 @@ TRAINER = {
 }
 
 
+_NAMED = "loggers are named, logger.use=[tensorboard,csv,wandb,mlflow]; nothing else is built from a config"
+LOGGER = {"_target_": _NAMED, "name": _NAMED, "offline": "wandb is offline unless logger.online=true"}
+_CHOSEN = (
+    "callbacks are chosen by callbacks.best, callbacks.stop and callbacks.ema; nothing else is built from a config"
+)
+CALLBACKS = {
+    "_target_": _CHOSEN,
+    "model_checkpoint": "the last checkpoint is always kept; say callbacks.best=solve/probe for the best one, too",
+    "early_stopping": "say callbacks.stop=loss/val callbacks.patience=3",
+    "monitor": "say callbacks.best=solve/probe or callbacks.stop=loss/val",
+    "mode": "less is better of a loss, more of a rate",
+    "weight_averaging": "say callbacks.ema=0.999",
+    "learning_rate_monitor": "optim/lr is always logged",
+    "lr_monitor": "optim/lr is always logged",
+    "rich_progress_bar": "the bar tells what is left of the budget, which Lightning's do not know",
+    "model_summary": "the log says the number of parameters",
+}
+GROUPS = {"trainer": TRAINER, "logger": LOGGER, "callbacks": CALLBACKS}
+
+
 def elsewhere(name: str) -> str | None:
     """Return what to say instead of a key that the schema lacks, or None where nobody would expect it."""
     group, _, key = name.rpartition(".")
-    return TRAINER.get(key) if group == "trainer" else None
+    return GROUPS.get(group, {}).get(key)

@@ -106,6 +106,7 @@ class SolveProbe(L.Callback):
         self.clock = clock  # the seconds that the training has taken
         self.progress: float | None = None  # before the batch trained last; None: not known
         self.seconds = 0.0
+        self.listeners: list[Callable[[L.Trainer, L.LightningModule, dict[str, float]], None]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step == 0:
@@ -119,15 +120,20 @@ class SolveProbe(L.Callback):
             return
         started = time.perf_counter()
         model = gathered(pl_module.model)  # type: ignore[arg-type]
+        rates: dict[str, float] = {}
         if trainer.is_global_zero and trainer.logger is not None:
             rates = self.probe(model)
             trainer.logger.log_metrics({f"{name}/probe": rate for name, rate in rates.items()}, trainer.global_step)
             writer = trainer.logger.experiment  # type: ignore[attr-defined]
             for name, rate in rates.items():
                 writer.add_scalar(f"{name}_by_tokens/probe", rate, batch["cursor"]["tokens"])
+<<<<<<< HEAD
                 if "rollout_tokens" in batch["cursor"]:  # what practice costs
                     writer.add_scalar(f"{name}_by_rollout_tokens/probe", rate, batch["cursor"]["rollout_tokens"])
                     writer.add_scalar(f"{name}_by_seconds/probe", rate, round(self.clock()))
+=======
+        tell(self.listeners, trainer, pl_module, {f"{name}/probe": rate for name, rate in rates.items()})
+>>>>>>> tools
         self.seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, float]:
@@ -135,6 +141,14 @@ class SolveProbe(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.progress = state_dict["progress"]
+
+
+def tell(listeners: Sequence[Any], trainer: L.Trainer, pl_module: L.LightningModule, values: dict[str, float]) -> None:
+    """Tell listeners on all ranks what the first one has measured."""
+    if listeners and trainer.world_size > 1:
+        values = trainer.strategy.broadcast(values)
+    for listener in listeners:
+        listener(trainer, pl_module, values)
 
 
 class Finite(L.Callback):
@@ -190,6 +204,12 @@ class KeepCursor(L.Callback):
         data.cursor = type(data.cursor)(**batch["cursor"])
 
 
+def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
+    """Return the callbacks of a run."""
+    found: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return found
+
+
 def may_stop(batch: Any) -> bool:
     """Tell whether a run can go on behind a batch; behind one in mid-round of practice it cannot."""
     return bool(batch.get("ends_round", True))
@@ -223,5 +243,6 @@ class Checkpoints(L.Callback):
             self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.should_stop:  # a stop in mid-training was saved as such; here the epoch would count as done
+        # A stop by a signal was saved as such; here the epoch would count as done.
+        if not trainer.should_stop or any(getattr(found, "ended_early", False) for found in callbacks_of(trainer)):
             self.save(trainer, pl_module)

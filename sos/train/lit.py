@@ -146,6 +146,8 @@ class LitGPT(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Key optimizer states by parameter names, as FSDP does, so that any strategy reads what another one wrote."""
+        if "optimizer_states" not in checkpoint:  # the weights alone
+            return
         renamed = dict(enumerate(self.optimized_names(self.trainer.optimizers[0])))
         checkpoint["optimizer_states"] = [_rekeyed(state, renamed) for state in checkpoint["optimizer_states"]]
 

@@ -75,6 +75,14 @@ def check_practice(config: Config) -> None:
         check_game(config.env.name, "improve.reward=sos_legacy")
 
 
+def check_watched(config: Config, system: System) -> None:
+    """Raise UserError where callbacks watch held-out groups that there are not."""
+    for name in ("best", "stop"):
+        metric = getattr(config.callbacks, name)
+        if metric is not None and "target" in metric and not len(system.splits.held_out):
+            raise UserError(f"callbacks.{name}={metric}: no group of problems is held out")
+
+
 def rows_per_batch(config: Config) -> int:
     """Return the rows of one optimizer step over all ranks. Raises UserError if there are fewer than ranks."""
     ranks = config.trainer.devices * config.trainer.num_nodes
@@ -117,9 +125,14 @@ class Plan:
         check_devices(config)
         check_clock(config)
         check_practice(config)
+        config.logger.check_installed()
         system = build_system(config)
+<<<<<<< HEAD
         if config.improve.guided:
             check_guidance(system)
+=======
+        check_watched(config, system)
+>>>>>>> tools
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)

@@ -18,7 +18,7 @@ import lightning as L
 import torch
 import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -42,6 +42,7 @@ from sos.train.ahead import compiling_ahead
 from sos.train.bars import progress_bars
 from sos.train.callbacks import BudgetBar, Checkpoints, Finite, KeepCursor, SolveProbe
 from sos.train.lit import LitGPT, gathered
+from sos.train.loggers import Loggers, build_logger
 from sos.train.plan import Plan, checked_checkpoint
 from sos.train.practice import LogRounds, consumed
 from sos.train.precision import decoding, set_matmul_precision
@@ -51,6 +52,7 @@ from sos.train.stop import REQUEUE, StopOnSignal, in_slurm, requeue
 from sos.train.tensorboard import log_evaluation, log_start
 from sos.train.throughput import Throughput
 from sos.train.validation import HeldOutLoss, held_out_rows
+from sos.train.watching import BEST, KeepBest, StopEarly, watching
 
 log = logging.getLogger(__name__)
 PROBED = ("val", "val_target")
@@ -186,8 +188,9 @@ class Parts:
         checkpoints = Checkpoints(home.checkpoint, options.checkpoint_every, finite)
         throughput = Throughput(options.log_every, [checkpoints])
         bar = BudgetBar(f"train {name}", options.log_every, [checkpoints])
-        callbacks: list[L.Callback] = [KeepCursor(), finite, throughput, bar, stop, checkpoints]
+        looks: list[SolveProbe | HeldOutLoss] = []
         if options.probe_every:
+<<<<<<< HEAD
             probe = SolveProbe(
                 lambda model: _probed_rates(plan, model), options.probe_every, lambda: throughput.seconds
             )
@@ -204,16 +207,32 @@ class Parts:
             callbacks.append(LogRounds())
         return cls(
             lit, plan.data(lit.model, lit.critic), stop, throughput, build_trainer(plan.config, home.path, callbacks)
+=======
+            looks.append(SolveProbe(lambda model: _probed_rates(plan, model), options.probe_every))
+        if options.val_every:
+            rows = max(1, options.batch_tokens // plan.config.data.context)
+            looks.append(HeldOutLoss(lambda: held_out_rows(plan.config, plan.system), options.val_every, rows))
+        watches = watching(plan.config.callbacks, lit.model, home.checkpoint.with_name(BEST))
+        for look in looks:
+            throughput.pauses.append(look)
+            bar.pauses.append(look)
+            look.listeners += [watch.measured for watch in watches if isinstance(watch, KeepBest | StopEarly)]
+        # What ends the training stands before what saves it.
+        callbacks = [KeepCursor(), finite, throughput, bar, *looks, *watches, stop, checkpoints]
+        callbacks += [LogRounds()] if practises else []
+        logger = build_logger(plan.config.logger, home.path, name)
+        return cls(
+            lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks, logger)
+>>>>>>> tools
         )
 
 
-def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-    """Return the Trainer; its loggers and checkpoints write into `folder`."""
+def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], logger: Logger) -> L.Trainer:
+    """Return the Trainer; its checkpoints write into `folder`."""
     options = config.trainer
     strategy: Any = options.strategy
     if strategy == "fsdp":
         strategy = ShardedStrategy(options.devices * options.num_nodes)
-    logger = TensorBoardLogger(save_dir=folder, name="", version="", default_hp_metric=False)
     # Lightning prints an advertisement and warns about the few workers of a loader that is no DataLoader.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings(
@@ -282,11 +301,16 @@ def _run(plan: Plan, home: RunFolder, origin: Origin) -> Evaluation | None:
         log.info("continuing an earlier attempt at this run")
     elif trainer.is_global_zero:
         _log_first(plan, parts, origin)
-    trainer.fit(parts.lit, datamodule=parts.data, ckpt_path=None if loaded is None else loaded.path, weights_only=True)
-    _check_stopped(parts, home)
-    # At the end Lightning moves what it has trained to the CPU.
-    model = gathered(parts.lit.model.to(trainer.strategy.root_device))
-    return _finish(plan, home, origin, parts, model) if trainer.is_global_zero else None
+    try:
+        checkpoint = None if loaded is None else loaded.path
+        trainer.fit(parts.lit, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+        _check_stopped(parts, home)
+        # At the end Lightning moves what it has trained to the CPU.
+        model = gathered(parts.lit.model.to(trainer.strategy.root_device))
+        return _finish(plan, home, origin, parts, model) if trainer.is_global_zero else None
+    finally:
+        if isinstance(trainer.logger, Loggers):
+            trainer.logger.close()
 
 
 def _continue_from(loaded: LoadedCheckpoint, plan: Plan, parts: Parts) -> None:

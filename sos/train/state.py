@@ -73,7 +73,12 @@ def _steps(content: dict[str, Any]) -> int:
 
 def _check_like(expected: Any, found: Any, where: str) -> None:
     """Raise _Damaged unless `found` has the keys and kinds of values of `expected`, with numbers from 0 up."""
-    if isinstance(expected, dict):
+    if isinstance(expected, Tensor):
+        if not isinstance(found, Tensor) or found.shape != expected.shape or found.dtype != expected.dtype:
+            raise _Damaged(f"{where} is no tensor of shape {tuple(expected.shape)} and type {expected.dtype}")
+        if not bool(torch.isfinite(found).all()):
+            raise _Damaged(f"{where} holds numbers that are not finite")
+    elif isinstance(expected, dict):
         if not isinstance(found, dict) or found.keys() != expected.keys():
             raise _Damaged(f"{where} is missing or has other entries")
         for key, value in expected.items():

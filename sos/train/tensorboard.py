@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # they take seconds to import
 
     from sos.config import Config
     from sos.judge.evaluation import Evaluation
+    from sos.train.loggers import Loggers
 
 # Charts that hold the curves of all chosen runs: tags are regular expressions.
 LAYOUT = {
@@ -84,11 +85,10 @@ def _one_type(kind: Any, value: Any) -> bool | int | float | str:
     return "none" if value is None else str(value)
 
 
-def tensorboard(trainer: L.Trainer) -> TensorBoardLogger:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    logger = trainer.logger
-    assert isinstance(logger, TensorBoardLogger)
+def tensorboard(trainer: L.Trainer) -> TensorBoardLogger | Loggers:
+    """Return the run's logger, whose `experiment` takes what TensorBoard's writer takes."""
+    logger: Any = trainer.logger
+    assert logger is not None
     return logger
 
 

@@ -16,6 +16,7 @@ from sos.data.packing import IGNORE, Rows, pack
 from sos.datasets.source import build_source
 from sos.rng import stream_key
 from sos.system import System
+from sos.train.callbacks import tell
 from sos.train.lit import gathered, packed_loss
 
 HELD_OUT = ("val", "val_target")
@@ -78,8 +79,7 @@ class HeldOutLoss(L.Callback):
                 for name, value in values.items():
                     writer.add_scalar(f"loss_by_tokens/{name.removeprefix('loss/')}", value, tokens)
         self.seconds += time.perf_counter() - started
-        for listener in self.listeners:
-            listener(trainer, pl_module, values)
+        tell(self.listeners, trainer, pl_module, values)
 
     def _loss(self, model: Any, rows: Rows) -> float:
         """Return the mean over all targets."""

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sos.commands.cli import call
 from sos.interop.rewards import Reward
 from sos.interop.tasks import Task
+from sos.runs.checkpoint import load_checkpoint
+from sos.runs.folder import RunFolder
+from sos.stream.dialect.vocab import BOS, EOS
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +41,7 @@ def tiny(tmp_path: Path) -> tuple[Path, Path, list[dict[str, Any]]]:
 def test_sft_trainer_learns_the_completions(tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path) -> None:
     trl = pytest.importorskip("trl")
     datasets = pytest.importorskip("datasets")
-    _, model, rows = tiny
+    run, model, rows = tiny
     kept = datasets.Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in rows])
     config = trl.SFTConfig(
         str(tmp_path / "sft"),
@@ -56,6 +60,14 @@ def test_sft_trainer_learns_the_completions(tiny: tuple[Path, Path, list[dict[st
     batch = next(iter(trainer.get_train_dataloader()))
     masked = (batch["labels"] == -100).any(1)
     assert masked.all(), "the prompt is no part of the loss"
+    first = batch["input_ids"][0][batch["attention_mask"][0] > 0].tolist()
+    assert (first[0], first[-1], first.count(BOS)) == (BOS, EOS, 1), "a row is a whole stream"
+    trainer.save_model(str(tmp_path / "tuned"))
+    assert call("import", [str(tmp_path / "tuned"), f"out={tmp_path}/back"]) == 0
+    before, after = (load_checkpoint(RunFolder(place).checkpoint) for place in (run, tmp_path / "back"))
+    assert after.config["env"] == before.config["env"]
+    assert not torch.equal(before.state_dict["embed.weight"], after.state_dict["embed.weight"])
+    assert call("evaluate", [str(tmp_path / "back"), "eval.num_problems=4", "eval.pass_k=[]"]) == 0
 
 
 @pytest.mark.parametrize("free", [False, True])
