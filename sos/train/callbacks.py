@@ -127,13 +127,10 @@ class SolveProbe(L.Callback):
             writer = trainer.logger.experiment  # type: ignore[attr-defined]
             for name, rate in rates.items():
                 writer.add_scalar(f"{name}_by_tokens/probe", rate, batch["cursor"]["tokens"])
-<<<<<<< HEAD
                 if "rollout_tokens" in batch["cursor"]:  # what practice costs
                     writer.add_scalar(f"{name}_by_rollout_tokens/probe", rate, batch["cursor"]["rollout_tokens"])
                     writer.add_scalar(f"{name}_by_seconds/probe", rate, round(self.clock()))
-=======
         tell(self.listeners, trainer, pl_module, {f"{name}/probe": rate for name, rate in rates.items()})
->>>>>>> tools
         self.seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, float]:

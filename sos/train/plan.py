@@ -127,12 +127,9 @@ class Plan:
         check_practice(config)
         config.logger.check_installed()
         system = build_system(config)
-<<<<<<< HEAD
+        check_watched(config, system)
         if config.improve.guided:
             check_guidance(system)
-=======
-        check_watched(config, system)
->>>>>>> tools
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)

@@ -190,25 +190,9 @@ class Parts:
         bar = BudgetBar(f"train {name}", options.log_every, [checkpoints])
         looks: list[SolveProbe | HeldOutLoss] = []
         if options.probe_every:
-<<<<<<< HEAD
-            probe = SolveProbe(
-                lambda model: _probed_rates(plan, model), options.probe_every, lambda: throughput.seconds
+            looks.append(
+                SolveProbe(lambda model: _probed_rates(plan, model), options.probe_every, lambda: throughput.seconds)
             )
-            throughput.pauses.append(probe)
-            bar.pauses.append(probe)
-            callbacks.append(probe)
-        if options.val_every:
-            rows = max(1, options.batch_tokens // plan.config.data.context)
-            held_out = HeldOutLoss(lambda: held_out_rows(plan.config, plan.system), options.val_every, rows)
-            throughput.pauses.append(held_out)
-            bar.pauses.append(held_out)
-            callbacks.append(held_out)
-        if practises:
-            callbacks.append(LogRounds())
-        return cls(
-            lit, plan.data(lit.model, lit.critic), stop, throughput, build_trainer(plan.config, home.path, callbacks)
-=======
-            looks.append(SolveProbe(lambda model: _probed_rates(plan, model), options.probe_every))
         if options.val_every:
             rows = max(1, options.batch_tokens // plan.config.data.context)
             looks.append(HeldOutLoss(lambda: held_out_rows(plan.config, plan.system), options.val_every, rows))
@@ -221,10 +205,8 @@ class Parts:
         callbacks = [KeepCursor(), finite, throughput, bar, *looks, *watches, stop, checkpoints]
         callbacks += [LogRounds()] if practises else []
         logger = build_logger(plan.config.logger, home.path, name)
-        return cls(
-            lit, plan.data(lit.model), stop, throughput, build_trainer(plan.config, home.path, callbacks, logger)
->>>>>>> tools
-        )
+        trainer = build_trainer(plan.config, home.path, callbacks, logger)
+        return cls(lit, plan.data(lit.model, lit.critic), stop, throughput, trainer)
 
 
 def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], logger: Logger) -> L.Trainer:
