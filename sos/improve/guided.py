@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sos.envs import protocol as environment
 from sos.errors import UserError
+from sos.improve.task import Task
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.rng import below, fold, stream_key
@@ -38,10 +39,6 @@ from sos.stream.verify import verify_tokens
 from sos.stream.views import SOLUTION_PATH, View, view_trace
 from sos.system import System
 from sos.trace import ACTION, END, EXPAND, GENERATE, GOAL, KIND, NODE, PARENT, RANK, SOLVED, STATE, Trace
-
-if TYPE_CHECKING:
-    from sos.improve.rounds import Task
-
 
 ROOT = np.array([[EXPAND, 0, 0, 0, 0]], np.int32)  # its visit
 
@@ -73,12 +70,19 @@ def check_guidance(system: System) -> None:
         )
 
 
-def solution_of(system: System, problem: np.ndarray) -> Solution | None:
-    """Return the solution that the training search finds, or else an exhaustive one; None where there is none."""
+def path_of(system: System, problem: np.ndarray) -> Trace | None:
+    """Return the solution path that the training search finds, or else an exhaustive one; None where there is none."""
     if not environment.solvable(system.env, problem, system.env.proof_work()):
         return None
     searched = run_search(system.strategy, system.env, problem, system.max_nodes)
-    path = view_trace(View(SOLUTION_PATH), system.env, searched)
+    return view_trace(View(SOLUTION_PATH), system.env, searched)
+
+
+def solution_of(system: System, problem: np.ndarray) -> Solution | None:
+    """Return the nodes of `path_of`."""
+    path = path_of(system, problem)
+    if path is None:
+        return None
     tells = path.events[np.isin(path.events[:, KIND], (EXPAND, GENERATE, GOAL))]
     events = [tells[tells[:, NODE] == node] for node in range(1, len(path.nodes))]
     return Solution(path.states[: len(path.nodes)], path.nodes[:, ACTION:], events)
@@ -133,7 +137,7 @@ def _landmark(system: System, trace: Trace, event: int, node: int, solution: Sol
     They are those of a search that knows o_0 to o_{j+1} alone, whose nodes have the ranks that they have in the answer.
     """
     nodes = trace.nodes[: 1 + np.count_nonzero(trace.events[:event, KIND] == GENERATE)]
-    ranks, at = [np.count_nonzero(nodes[:, PARENT] == node)], node
+    ranks, at = [int(np.count_nonzero(nodes[:, PARENT] == node))], node
     while at > 0:
         ranks, at = [int(nodes[at, RANK]), *ranks], int(nodes[at, PARENT])
     path = np.zeros((j + 2, nodes.shape[1]), np.int32)
@@ -160,7 +164,9 @@ def guide(
     key = np.uint64(fold(stream_key(task.seed, "practice landmarks"), number))
     left = [i for i in np.flatnonzero(~right).tolist() if solutions[i // group] is not None]
     while left:
-        prompts, cuts, going = [], [], []
+        prompts: list[np.ndarray] = []
+        cuts: list[int] = []
+        going: list[int] = []
         for i in left:
             solution = solutions[i // group]
             assert solution is not None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
 from sos.data.splits import sample_problems
 from sos.improve.advantages import group_advantages, group_counts, grouping
@@ -16,9 +14,11 @@ from sos.improve.critic import Critic
 from sos.improve.experience import Experience, from_rollouts
 from sos.improve.guided import guide
 from sos.improve.loader import Round
+from sos.improve.pool import Pool, begun, chosen_problems, profile
 from sos.improve.rows import Kept, minibatches
 from sos.improve.selections import select
 from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
+from sos.improve.task import Task
 from sos.improve.values import logprobs, with_advantages
 from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
@@ -27,40 +27,47 @@ from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
 from sos.schema.improve import APA, NLL, NODES, POLICY_LOSSES, ImproveConfig
-from sos.stream.codec import encode_prompt
+from sos.stream.codec import decode, encode_prompt
 from sos.stream.verify import Error
 from sos.system import System
+from sos.trace import GENERATE, KIND
 
-
-class Task(NamedTuple):
-    """What is practised, and how."""
-
-    system: System
-    options: ImproveConfig
-    seed: int
-    batch_size: int  # rollouts that are written together
-    decoding: Callable[[torch.device], AbstractContextManager[Any]]  # in what the model computes them
+FIRST_TOKENS = 64  # of an answer, in which its first action is looked for
 
 
 class Practice:
     """Makes rounds with a model: `Rounds` of `sos.improve.loader`. `reference` is what the model began as; a critic has
-    its own.
+    its own. `start` makes the model that problems are chosen by, where they are.
     """
 
-    def __init__(self, task: Task, model: GPT, reference: GPT | None = None, critic: Critic | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: GPT,
+        reference: GPT | None = None,
+        critic: Critic | None = None,
+        start: Callable[[], GPT] | None = None,
+    ) -> None:
         self.task, self.options, self.model, self.reference = task, task.options, model, reference
         self.critic = critic
+        self._start = start
+        self._pool: Pool | None = None
 
     def make(self, number: int) -> Round:
         """Return round `number`, made by the model as it is. Raises UserError where there are no problems to draw."""
         options = self.options
-        problems = draw(self.task, number)
         started = time.perf_counter()
+        problems = self._drawn(number)
         rollouts = write(self.task, self.model, problems, number)
         rolled_out = time.perf_counter()
         experience = verified(self.task, problems, rollouts, number)
         judged = time.perf_counter()
         metrics, num_tokens = describe(experience, options), int(experience.lengths.sum())
+        metrics["entropy_first"] = first_entropy(self.task.system, rollouts)
+        if self._pool is not None:
+            num_tokens += self._pool.tokens if number == 0 else 0
+            metrics |= {f"pool/{name}": share for name, share in self._pool.shares().items()}
+            metrics["pool/mixed"] = self._pool.mixed
         if options.guided:
             experience, found, more = self._guided(problems, rollouts, experience, number)
             metrics, num_tokens = metrics | found, num_tokens + more
@@ -81,6 +88,16 @@ class Practice:
         why = "" if batches else why_nothing(experience, options, len(chosen))
         return Round(batches, metrics, len(rollouts), num_tokens, rolled_out - started, judged - rolled_out, why)
 
+    def _drawn(self, number: int) -> np.ndarray:
+        """Return the problems of a round, int32 (P, W)."""
+        options = self.options
+        if options.profiles and self._pool is None:
+            assert self._start is not None
+            self._pool = profile(self.task, self._start().to(self.model.device))
+        if self._pool is None or not options.classes:
+            return draw(self.task, number)
+        return chosen_problems(self.task, self._pool, number)
+
     def _guided(
         self, problems: np.ndarray, rollouts: Sequence[Rollout], experience: Experience, number: int
     ) -> tuple[Experience, dict[str, float], int]:
@@ -99,6 +116,8 @@ class Practice:
         options, context = self.options, self.task.system.context
         kept = weighted(experience, options)
         metrics: dict[str, float] = {}
+        if options.loss in POLICY_LOSSES:
+            metrics["lone_weight"] = lone_weight(experience, kept.weights)
         # With one step, that is of the policy that wrote them.
         if options.loss == NLL or (options.steps == 1 and options.loss != APA):
             kept = kept._replace(old=None)
@@ -131,7 +150,10 @@ def draw(task: Task, number: int) -> np.ndarray:
 def write(task: Task, model: GPT, problems: np.ndarray, number: int) -> list[Rollout]:
     """Return `group` rollouts of each problem, one after the other."""
     options, system = task.options, task.system
-    prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
+    if options.prefix:
+        prompts = [begun(system, problem, options.prefix) for problem in problems]
+    else:
+        prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
     first = number * len(problems)
     with task.decoding(model.device):
         return rollout(
@@ -156,7 +178,7 @@ def verified(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout], numb
     rewards = (right & found.finished).astype(np.float64)
     if task.options.reward == NODES:
         rewards *= np.maximum(0, 1 - found.nodes / task.options.most_nodes)
-    return found.replace(rewards=rewards)
+    return found.replace(rewards=rewards - task.options.penalty * found.error_penalties)
 
 
 def legacy_solved(system: System, rollouts: Sequence[Rollout]) -> np.ndarray:
@@ -224,6 +246,29 @@ def describe(experience: Experience, options: ImproveConfig) -> dict[str, float]
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else 0.0
+
+
+def lone_weight(experience: Experience, weights_N: np.ndarray) -> float:
+    """Return the share of all weight, times tokens, that falls on answers which alone of their group are right."""
+    grouped = grouping(experience.groups)
+    right = experience.rewards > 0
+    lone = right & (grouped.sums(right)[grouped.of] == 1) & (grouped.sizes[grouped.of] > 1)
+    sizes = np.abs(weights_N.astype(np.float64)) * experience.lengths
+    return float(sizes[lone].sum() / max(1e-12, sizes.sum()))
+
+
+def first_entropy(system: System, rollouts: Sequence[Rollout]) -> float:
+    """Return minus the mean log-probability of the first action: of all tokens up to its end, where one was read. It
+    estimates the entropy of the first choice, however many tokens say it."""
+    found = []
+    for answer in rollouts:
+        decoded = decode(system.dialect, system.env, answer.tokens[: answer.num_prompt + FIRST_TOKENS])
+        events = decoded.align[answer.num_prompt :]
+        says = np.flatnonzero((events >= 0) & (decoded.trace.events[events, KIND] == GENERATE))
+        if len(says):
+            end = int(np.flatnonzero(events == events[says[0]])[-1]) + 1
+            found.append(-float(answer.logprobs[:end].sum(dtype=np.float64)))
+    return float(np.mean(found)) if found else 0.0
 
 
 def why_nothing(experience: Experience, options: ImproveConfig, num: int) -> str:

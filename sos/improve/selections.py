@@ -7,8 +7,8 @@ groups nor their neighbours matter.
 Resample on correct (rStar2-Agent, arXiv 2508.20722) is here twice. `roc_inverse` is the paper: half of the wrong
 rollouts uniformly, half of the right ones with chances proportional to 1 / penalty, one after another without
 replacement; where penalties are 0, all chance is on those, which the paper leaves open. `roc_greedy` is the released
-code (microsoft/rStar, ecbfb94), which draws nothing. `reverse_roc` and `filter_both` are controls: the worst of the
-right ones, and both classes by penalty.
+code (microsoft/rStar, ecbfb94), which draws nothing. `reverse_roc`, `filter_both` and `roc_shortest` are controls: the
+worst of the right ones, both classes by penalty, and the shortest of the right ones.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ def reverse_roc(judged: Judged, options: Selection, key: np.uint64) -> Indices:
 def filter_both(judged: Judged, options: Selection, key: np.uint64) -> Indices:
     """Keep right and wrong ones with chances proportional to 1 / penalty."""
     return _resample(judged, options, key, right=_by_inverse, wrong=_by_inverse)
+
+
+def roc_shortest(judged: Judged, options: Selection, key: np.uint64) -> Indices:
+    """Keep the shortest right ones, wrong ones uniformly: what has few mistakes is short."""
+    return _resample(judged, options, key, right=_by_least, wrong=_uniformly, by=judged.lengths.astype(np.float64))
 
 
 def roc_greedy(judged: Judged, options: Selection, key: np.uint64) -> Indices:
@@ -197,9 +202,11 @@ def inclusion(penalties: npt.ArrayLike, draws: int) -> Floats:
 Order = Callable[[Floats, Floats], npt.NDArray]
 
 
-def _resample(judged: Judged, options: Selection, key: np.uint64, *, right: Order, wrong: Order) -> Indices:
-    """Keep quotas of right and wrong ones of each group, each class in its own order."""
-    draws, penalties = _draws(judged, key), _penalties(judged, options)
+def _resample(
+    judged: Judged, options: Selection, key: np.uint64, *, right: Order, wrong: Order, by: Floats | None = None
+) -> Indices:
+    """Keep quotas of right and wrong ones of each group, each class in its own order: of penalties, or of `by`."""
+    draws, penalties = _draws(judged, key), _penalties(judged, options) if by is None else by
     kept = []
     for group in _groups(judged):
         rewards = judged.rewards[group]
@@ -220,6 +227,10 @@ def _uniformly(penalties: Floats, draws: Floats) -> npt.NDArray:
 def _by_inverse(penalties: Floats, draws: Floats) -> npt.NDArray:
     """The order of draws without replacement by 1 / penalty: of exponential clocks with those rates."""
     return np.lexsort((draws, -np.log1p(-draws) * penalties))
+
+
+def _by_least(penalties: Floats, draws: Floats) -> npt.NDArray:
+    return np.lexsort((draws, penalties))
 
 
 def _by_penalty(penalties: Floats, draws: Floats) -> npt.NDArray:
@@ -319,6 +330,7 @@ SELECTIONS: dict[str, Callable[[Judged, Selection, np.uint64], Indices]] = {
     "roc_greedy": roc_greedy,
     "reverse_roc": reverse_roc,
     "filter_both": filter_both,
+    "roc_shortest": roc_shortest,
     "of_class": of_class,
     "edge_of_competence": edge_of_competence,
 }

@@ -24,10 +24,11 @@ KINDS = (
     "roc_greedy",
     "reverse_roc",
     "filter_both",
+    "roc_shortest",
     "of_class",
     "edge_of_competence",
 )
-RESAMPLING = ("roc_inverse", "roc_greedy", "reverse_roc", "filter_both")
+RESAMPLING = ("roc_inverse", "roc_greedy", "reverse_roc", "filter_both", "roc_shortest")
 BY_NUM = ("shortest_solved", "first_correct", "random", "balanced", *RESAMPLING)
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 

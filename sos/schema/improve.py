@@ -24,7 +24,10 @@ KEEPING = (
     "roc_greedy",
     "reverse_roc",
     "filter_both",
+    "roc_shortest",
 )
+POOL = 512
+CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", *KEEPING)
 ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
 # What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
@@ -54,6 +57,54 @@ class ImproveConfig:
     )
     rounds: int = key(100, "The rounds that are trained on, the budget.", low=1, high=BILLION, only={"loss": LEARNING})
     problems: int = key(32, "The problems of a round.", low=1, high=1_000_000, only={"loss": LEARNING})
+    classes: list[str] = key(
+        [],
+        "The problems by how many of 8 answers of the start are right: any of easy, medium, recoverable, latent and "
+        "impossible, see `sos.improve.pool`; none takes them as they are drawn.",
+        only={"loss": LEARNING},
+        later=True,
+    )
+    pool: int = key(
+        POOL,
+        "The problems of which classes are measured.",
+        low=1,
+        high=1_000_000,
+        only={"loss": LEARNING},
+        later=True,
+    )
+    more_samples: int = key(
+        256,
+        "The answers that decide whether what 8 did not solve is recoverable.",
+        low=1,
+        high=100_000,
+        only={"classes": None},
+        later=True,
+    )
+    easy_share: float = key(
+        0.0,
+        "The share of a round's problems that are easy ones instead.",
+        low=0,
+        high=1,
+        only={"classes": None},
+        later=True,
+    )
+    prefix: float = key(
+        0.0,
+        "The share of a solution's nodes that stands behind each problem, and is not learned.",
+        low=0,
+        high=1,
+        only={"loss": LEARNING},
+        later=True,
+    )
+    gate: float = key(
+        0.0,
+        "The least share of problems that some and not all of 8 answers of the start solve; a run with fewer ends "
+        "before it is trained.",
+        low=0,
+        high=1,
+        only={"loss": LEARNING},
+        later=True,
+    )
     group: int = key(8, "The rollouts of a problem.", low=1, high=10_000, only={"loss": LEARNING})
     temperature: float = key(
         1.0, "The temperature of the rollouts.", above=0, low=0.001, high=1000, only={"loss": LEARNING}
@@ -78,6 +129,14 @@ class ImproveConfig:
         low=1,
         high=BILLION,
         only={"reward": (NODES,)},
+        later=True,
+    )
+    penalty: float = key(
+        0.0,
+        "What the share of wrong operations takes off the reward, right or wrong.",
+        low=0,
+        below=1,
+        only={"loss": LEARNING},
         later=True,
     )
     selection: str = key(
@@ -211,6 +270,13 @@ class ImproveConfig:
                 f"improve.loss=nll with improve.selection={self.selection} learns mistakes as it learns solutions; "
                 f"choose one of {', '.join(ONLY_SOLVED)}"
             )
+        unknown = [name for name in self.classes if name not in CLASSES]
+        if unknown or len(set(self.classes)) < len(self.classes):
+            raise UserError(
+                f"improve.classes must name any of {', '.join(CLASSES)}, each once, got {list(self.classes)}"
+            )
+        if self.pool != POOL and not self.profiles:
+            raise UserError(f"improve.pool={self.pool} has no use without improve.classes or improve.gate")
         if self.plateau is not None and not self.has_reference:
             raise UserError(
                 f"improve.plateau={self.plateau} has no use without a reference: improve.kl_weight above 0, or "
@@ -227,6 +293,11 @@ class ImproveConfig:
     def on(self) -> bool:
         """Whether rollouts are what is learned from."""
         return self.loss != NONE
+
+    @property
+    def profiles(self) -> bool:
+        """Whether the start is asked how often it solves problems, before anything is trained."""
+        return bool(self.classes) or self.gate > 0
 
     @property
     def has_reference(self) -> bool:

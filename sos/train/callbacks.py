@@ -99,8 +99,11 @@ class SolveProbe(L.Callback):
     A run that goes on looks at the shares at which it would have looked without the interruption.
     """
 
-    def __init__(self, probe: Callable[[Any], dict[str, float]], every: float) -> None:
+    def __init__(
+        self, probe: Callable[[Any], dict[str, float]], every: float, clock: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.probe, self.every = probe, every
+        self.clock = clock  # the seconds that the training has taken
         self.progress: float | None = None  # before the batch trained last; None: not known
         self.seconds = 0.0
 
@@ -122,6 +125,9 @@ class SolveProbe(L.Callback):
             writer = trainer.logger.experiment  # type: ignore[attr-defined]
             for name, rate in rates.items():
                 writer.add_scalar(f"{name}_by_tokens/probe", rate, batch["cursor"]["tokens"])
+                if "rollout_tokens" in batch["cursor"]:  # what practice costs
+                    writer.add_scalar(f"{name}_by_rollout_tokens/probe", rate, batch["cursor"]["rollout_tokens"])
+                    writer.add_scalar(f"{name}_by_seconds/probe", rate, round(self.clock()))
         self.seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, float]:

@@ -175,7 +175,7 @@ class Plan:
             self.system, config.improve, config.seed, config.eval.batch_size, lambda device: decoding(device, precision)
         )
         compared = critic is None and config.improve.has_reference
-        practice = Practice(task, model, self.reference() if compared else None, critic)
+        practice = Practice(task, model, self.reference() if compared else None, critic, self.reference)
         return PracticeData(lambda cursor: RoundLoader(practice, cursor))
 
     @property

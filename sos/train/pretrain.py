@@ -186,7 +186,9 @@ class Parts:
         bar = BudgetBar(f"train {name}", options.log_every, [checkpoints])
         callbacks: list[L.Callback] = [KeepCursor(), finite, throughput, bar, stop, checkpoints]
         if options.probe_every:
-            probe = SolveProbe(lambda model: _probed_rates(plan, model), options.probe_every)
+            probe = SolveProbe(
+                lambda model: _probed_rates(plan, model), options.probe_every, lambda: throughput.seconds
+            )
             throughput.pauses.append(probe)
             bar.pauses.append(probe)
             callbacks.append(probe)

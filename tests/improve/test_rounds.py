@@ -168,6 +168,22 @@ def test_advantages_are_of_the_group_and_ones_without_variance_are_left_out(plan
     assert made.rollouts == 256
 
 
+def test_a_penalty_takes_the_share_of_wrong_operations_off(plan: Plan, model: GPT) -> None:
+    """And problems whose answers are all wrong stay ones without variance."""
+    plain, shaped = task(plan, problems=32), task(plan, problems=32, penalty=0.5)
+    problems = draw(plain, 0)
+    answers = write(plain, model, problems, 0)
+    before, after = (verified(chosen, problems, answers, 0) for chosen in (plain, shaped))
+    np.testing.assert_allclose(after.rewards, before.rewards - 0.5 * before.error_penalties)
+    assert (after.rewards != before.rewards).any()
+    assert np.array_equal(after.rewards > 0, before.rewards > 0)
+    key = np.uint64(0)
+    assert np.array_equal(chosen_of(after, shaped.options, key), chosen_of(before, plain.options, key))
+    everything = task(plan, problems=32, penalty=0.5, drop_equal=False).options
+    weights = weighted(after, everything).weights.reshape(-1, 8)
+    assert not weights[~(before.rewards.reshape(-1, 8) > 0).any(1)].any()
+
+
 def test_old_log_probabilities_are_there_where_a_round_has_several_steps(plan: Plan, model: GPT) -> None:
     for changes, there in (({}, False), ({"epochs": 2}, True), ({"epochs": 2, "temperature": 0.7}, True)):
         options = task(plan, drop_equal=False, **changes)

@@ -111,6 +111,20 @@ def test_without_penalty_comes_first_and_reversed_last() -> None:
         assert set(select(given, Selection("reverse_roc", **options), key)) >= {0, 2}
 
 
+def test_the_shortest_right_ones_stay_whatever_their_penalties() -> None:
+    seen = set()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        lengths, penalties = rng.permutation(12), rng.random(12)
+        given = columns([0] * 12, [1] * 7 + [0] * 5, penalties, lengths)
+        kept = select(given, Selection("roc_shortest", num=6), stream_key(seed, "shortest"))
+        right = [k for k in kept if k < 7]
+        assert right == sorted(np.argsort(lengths[:7])[: len(right)])
+        assert (len(right), len(kept)) == (3, 6)
+        seen |= {tuple(k for k in kept if k >= 7)}
+    assert len(seen) == 10  # any three of the five wrong ones
+
+
 def test_filtering_both_classes_keeps_the_better_wrong_ones() -> None:
     given = columns([0] * 8, [1.0] * 4 + [0.0] * 4, [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
     kept = {tuple(select(given, Selection("filter_both", num=4), stream_key(k, "both"))) for k in range(30)}
@@ -202,7 +216,7 @@ def test_indices_ascend_and_groups_do_not_see_each_other(kind: str, seed: int) -
     assert sorted(alone) == kept.tolist()
 
 
-@pytest.mark.parametrize("kind", ["roc_inverse", "reverse_roc", "filter_both", "roc_greedy"])
+@pytest.mark.parametrize("kind", ["roc_inverse", "reverse_roc", "filter_both", "roc_shortest", "roc_greedy"])
 @given(seed=seeds, num=st.integers(1, 6))
 def test_resampling_keeps_num_of_a_mixed_group(kind: str, seed: int, num: int) -> None:
     given_batch = random_batch(seed)

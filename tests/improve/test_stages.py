@@ -40,7 +40,7 @@ def test_practice_leaves_a_run_behind_that_says_what_it_took(base: RunFolder, tm
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_runs(base: RunFolder, tmp_path: Path, algorithm: str) -> None:
     words = ["improve.rounds=1", "improve.problems=32", "improve.minibatches=2", "improve.epochs=1"]
-    words += ["improve.group=8"] if algorithm == "star" else []
+    words += ["improve.group=8"] if algorithm in ("star", "apa", "apa_released") else []
     run = train(tmp_path / "run", f"start={base.path}", f"improve={algorithm}", *words)
     assert read(run.metrics)["train"]["steps"] == 2
     assert not equal(weights(base), weights(run))

@@ -46,6 +46,10 @@ REFUSED_AT_ONCE = [
     ("start={base} improve=apa improve.kl_weight=0 improve.kl_target=null", "improve.plateau=10 has no use without"),
     ("start={base} improve=apa improve.kl_weight=0", "improve.kl_target=0.1 needs improve.kl_weight"),
     ("start={base} improve=apa improve.clip_low=0.1", "improve.clip_low=0.1 has no use with improve.loss=apa"),
+    ("start={base} improve=grpo improve.penalty=1", "improve.penalty must be below 1"),
+    ("start={base} improve=grpo improve.classes=[hard]", "improve.classes must name any of easy, medium"),
+    ("start={base} improve=grpo improve.pool=9", "improve.pool=9 has no use without improve.classes or improve.gate"),
+    ("start={base} improve=grpo improve.easy_share=0.5", "improve.easy_share=0.5 needs improve.classes"),
     ("start={base} improve=grpo improve.value=network", "improve.value=network has no use with improve.loss=clip"),
     ("start={base} improve=grpo improve.most_nodes=9", "improve.most_nodes=9 has no use with improve.reward=exact"),
     ("start_sha256=abc", "start_sha256=abc needs start"),
@@ -106,6 +110,7 @@ def test_keys_of_one_name_are_those_of_the_parts() -> None:
     assert set(improve.POLICY_LOSSES) <= set(losses_options.KINDS)
     assert set(improve.SELECTIONS) <= set(selections_options.KINDS)
     assert set(improve.KEEPING) == set(selections_options.BY_NUM)
+    assert improve.CLASSES == selections_options.CLASSES
     options = policy_options(options_of(clip_high=0.3, aggregation="constant"), 64)
     assert (options.kind, options.clip_high, options.aggregation, options.max_tokens) == ("clip", 0.3, "constant", 64)
     assert stream_key(1, "practice") != stream_key(1, "train")

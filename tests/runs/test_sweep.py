@@ -19,7 +19,8 @@ from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity, identity
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, shell, unique_names
 
-SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml"))
+HOME = ROOT / "conf" / "sweep"
+SWEEPS = sorted(path.relative_to(HOME).with_suffix("").as_posix() for path in HOME.rglob("*.yaml"))
 SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
 
 
@@ -96,12 +97,12 @@ def test_commands_survive_the_shell_and_the_grammar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
+def test_every_sweep_file_asks_a_question_and_composes(name: str, tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
 
     from sos.compose import ArmSweeperConf, register, to_object
 
-    content = yaml.safe_load((ROOT / "conf" / "sweep" / f"{name}.yaml").read_text())
+    content = yaml.safe_load((HOME / f"{name}.yaml").read_text())
     assert content["name"] == name
     assert content["question"].endswith("?")
     assert len(content["seeds"]) >= 3
@@ -109,10 +110,18 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str) -> None:
     assert content.keys() <= set(ArmSweeperConf.__dataclass_fields__)
     register()
     seen = []
+    # Stages begin with a base, which is typed once for all arms.
+    stages = any(word.startswith("improve=") for words in content["arms"].values() for word in words)
+    (tmp_path / "base.ckpt").write_bytes(b"weights")
+    start = [f"start={tmp_path / 'base.ckpt'}"] if stages else []
+    assert not stages or len(content["seeds"]) >= 5
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for overrides in content["arms"].values():
-            seen.append(to_object(compose("config", overrides)))
+            seen.append(to_object(compose("config", [*start, *overrides]), [*start, *overrides]))
+        found = compose("config", [f"+sweep={name}", *start], return_hydra_config=True).hydra.sweeper
     assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
+    assert all(config.improve.gate == (0.2 if stages else 0) for config in seen)
+    assert (found.name, list(found.arms)) == (name, list(content["arms"]))
 
 
 @pytest.mark.parametrize(
