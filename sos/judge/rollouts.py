@@ -93,6 +93,7 @@ def summarize(judged: Judgement, plan: bool = False, optima: np.ndarray | None =
     metrics[f"error/{MALFORMED}"] = rate_metric(judged.malformed)
     metrics[f"error/{UNFINISHED}"] = rate_metric(judged.unfinished)
     metrics["errors_per_trace"] = mean_metric(judged.num_errors)
+    metrics["errors_per_solved"] = ratio_metric(judged.num_errors * judged.solved, judged.solved)
     metrics["first_goal_wrong"] = rate_metric(judged.wrong_goal)
     metrics["tokens"] = mean_metric(judged.generated_tokens)
     metrics["tokens_per_solved"] = ratio_metric(judged.generated_tokens, judged.solved)

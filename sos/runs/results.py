@@ -18,6 +18,7 @@ _REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train
 _NOT_NEGATIVE = (
     "error/",
     "errors_per_trace",
+    "errors_per_solved",
     "first_goal_wrong",
     "tokens",
     "nodes",

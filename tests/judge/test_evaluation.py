@@ -99,6 +99,7 @@ def test_metrics_of_hand_made_rollouts(system: System) -> None:
             "error/malformed": 0.2,
             "error/unfinished": 0.4,
             "errors_per_trace": 0.6,
+            "errors_per_solved": 0.5,
             "first_goal_wrong": 0.2,
             "tokens": 16.2,
             "tokens_per_solved": 40.5,
