@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import os
 import pickle
+import secrets
 import shutil
 import sys
 import tempfile
@@ -209,12 +210,13 @@ def _unpacked(content: bytes) -> tuple[Any, Any]:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Any]:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".partial-", delete=False) as file:
-        try:
+    """Yield a file that is there as a whole or not at all. Its mode is the umask's: colleagues may share the folder."""
+    partial = path.with_name(f".partial-{secrets.token_hex(8)}")
+    try:
+        with partial.open("xb") as file:
             yield file
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(file.name)
-            raise
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
