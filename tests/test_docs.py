@@ -10,8 +10,6 @@ import numpy as np
 from places import ROOT
 
 from sos.compose import compose
-from sos.envs.sokoban.rules import Sokoban
-from sos.envs.words import words_of
 from sos.search.run import run_search
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
@@ -75,22 +73,6 @@ def test_the_maze_is_what_the_code_writes() -> None:
         problem = np.array(system.env.row(cells), np.int32)
         trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 200))
         assert system.dialect.text(encode(system.dialect, trace)[0]) == text
-
-
-def test_the_level_is_what_the_code_writes() -> None:
-    page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
-    page = page[page.index("## Sokoban") + 1 :].partition("\n## ")[0]
-    (text,) = (
-        text.strip() for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S) if not language
-    )
-    walls, docks, boxes, worker = ([int(n) for n in part.split()] for part in text.partition(" =")[0].split("/"))
-    system = build_system(compose(["experiment=sokoban", "env.boxes=1"]))
-    problem = np.array(system.env.row(worker[0], boxes, docks, walls), np.int32)
-    trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 200))
-    assert system.dialect.text(encode(system.dialect, trace)[0]) == text
-    level = re.search(r"`(#+\|.*?)`", page)
-    assert level is not None
-    assert words_of(Sokoban(7, 6, 2, 1, 3)).parse_problem(level.group(1)).shape == (10,)
 
 
 def test_every_kind_of_event_is_explained() -> None:

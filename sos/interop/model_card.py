@@ -34,12 +34,13 @@ print(tokenizer.batch_decode(answers, skip_special_tokens=True)[0])
 def card_of(home: RunFolder, loaded: LoadedCheckpoint, model: GPT, system: System) -> str:
     """Return the model card of a checkpoint in the run folder `home`. Raises UserError for a damaged metrics.json."""
     from sos.data.splits import evaluation_problems
+    from sos.envs.registry import UNNAMED
     from sos.stream.codec import encode_prompt
 
     config = loaded.config
     problem = evaluation_problems(system.env, system.splits, "val", 1, seed=0)[0]
     prompt = system.dialect.text(encode_prompt(system.dialect, problem))
-    task = config.get("env", {}).get("name", "countdown")
+    task = config.get("env", {}).get("name", UNNAMED)
     head = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",

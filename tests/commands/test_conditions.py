@@ -139,13 +139,13 @@ def stopped(command: list[str], number: int, ready: Callable[[], bool]) -> tuple
     ("name", "number"),
     [
         pytest.param("train", signal.SIGTERM, marks=pytest.mark.slow),
-        ("generate", signal.SIGINT),
+        pytest.param("generate", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("generate", signal.SIGTERM, marks=pytest.mark.slow),
         ("view", signal.SIGINT),
-        ("teachers", signal.SIGTERM),
+        pytest.param("teachers", signal.SIGTERM, marks=pytest.mark.slow),
         ("strategies", signal.SIGINT),
         ("export", signal.SIGINT),
-        ("compare", signal.SIGTERM),
+        pytest.param("compare", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_in_the_midst_is_one_line_and_leaves_nothing_half(

@@ -181,7 +181,8 @@ def test_a_list_poses_problems_of_both_kinds_as_they_are(tmp_path: Path) -> None
     rows = problems_of(ENV, plain(60, 12))
     path = tmp_path / "list.cnf"
     path.write_text(write_dimacs(ENV.clauses(row) for row in rows))
-    words = ["experiment=sat", "env.max_variables=6", "data.val_fraction=0.5", "data.context=512"]
+    words = ["experiment=sat", "env.min_variables=5", "env.max_variables=6", "env.num_labels=8", "env.ratio=5"]
+    words += ["data.val_fraction=0.5", "data.context=512"]
     system = build_system(compose([*words, "stream.whole_max=30", f"data.problems={path}"]))
     drawn = sample_problems(system.env, system.splits, "train", plain(200, 10))
     known = {env_key: naive.has_model(ENV.clauses(row)) for row in rows for env_key in [ENV.problem_key(row)]}

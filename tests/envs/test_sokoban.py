@@ -364,6 +364,7 @@ def test_a_state_without_a_true_estimate_is_no_child() -> None:
     assert child.tolist()[:2] == [1 + 12, 1 + 6]
 
 
+@pytest.mark.slow
 def test_depth_first_search_ends() -> None:
     tried = 0
     for env in (SMALL, SIZES[3]):

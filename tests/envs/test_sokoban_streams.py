@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -10,10 +11,13 @@ from drivers import damage, tokenize
 from hand_made_levels import level_of
 from naive import costs as naive_costs
 from naive import sokoban as naive
-from sizes import plain
+from places import ROOT
+from sizes import INTERPRETED, plain
 
+from sos.compose import compose
 from sos.data.splits import make_splits, sample_problems
 from sos.envs.sokoban.rules import Sokoban
+from sos.envs.words import words_of
 from sos.search import AStar, DepthFirst
 from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
@@ -21,9 +25,12 @@ from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.read.places import places
 from sos.stream.verify import Error, Verdict, verify
 from sos.stream.views import VIEWS, View, view_trace
+from sos.system import build_system
 from sos.trace import KIND, Event, Trace
 
 WHOLE_MAX = 99
+# Sokoban's rules make reader and verifier two minutes to compile: tests/test_plain.py runs this file as plain Python.
+pytestmark = [] if INTERPRETED else [pytest.mark.slow]
 ENVS = [
     Sokoban(6, 6, 1, 1, 3),
     Sokoban(7, 6, 1, 1, 3, show_dead_ends=True),
@@ -172,3 +179,19 @@ def test_a_hundred_thousand_damaged_streams_are_judged_as_the_oracle_judges_them
     counts = hostile(env, plain(33_334, 20), 1)
     assert counts["solved"] > plain(1000, -1)
     assert counts["planned"] > plain(1000, -1)
+
+
+def test_the_level_of_the_document_is_what_the_code_writes() -> None:
+    page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    page = page[page.index("## Sokoban") + 1 :].partition("\n## ")[0]
+    (text,) = (
+        text.strip() for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.M | re.S) if not language
+    )
+    walls, docks, boxes, worker = ([int(n) for n in part.split()] for part in text.partition(" =")[0].split("/"))
+    system = build_system(compose(["experiment=sokoban", "env.boxes=1"]))
+    problem = np.array(system.env.row(worker[0], boxes, docks, walls), np.int32)
+    trace = view_trace(system.view, system.env, run_search(system.strategy, system.env, problem, 200))
+    assert system.dialect.text(encode(system.dialect, trace)[0]) == text
+    level = re.search(r"`(#+\|.*?)`", page)
+    assert level is not None
+    assert words_of(Sokoban(7, 6, 2, 1, 3)).parse_problem(level.group(1)).shape == (10,)

@@ -154,6 +154,7 @@ def test_the_table_is_what_searches_one_by_one_give(system: System) -> None:
     assert len(as_lines(rows)) == 1 + 14 * 6 + 2
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["env=countdown", "stream=compact", "data.context=64", "eval.splits=[difficult]"]
     assert main([*small, "problems=4", f"out={tmp_path / 'a' / 'table.csv'}"]) == 0

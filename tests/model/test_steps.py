@@ -56,7 +56,7 @@ def test_steps_write_what_is_written_without_a_cache(dtype: torch.dtype, shape: 
         assert_same(rollout(model, prompts, max_tokens=budgets, batch_size=batch_size), expected)
 
 
-@pytest.mark.parametrize("shape", [{}, {"num_heads": 4, "num_kv_heads": 2}])
+@pytest.mark.parametrize("shape", [pytest.param({}, marks=pytest.mark.slow), {"num_heads": 4, "num_kv_heads": 2}])
 def test_flex_attention_reads_of_each_slot_what_is_there(
     monkeypatch: pytest.MonkeyPatch, shape: dict[str, Any]
 ) -> None:

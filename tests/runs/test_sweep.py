@@ -22,6 +22,7 @@ from sos.schema.naming import as_word, quoted, run_name
 
 HOME = ROOT / "conf" / "sweep"
 SWEEPS = sorted(path.relative_to(HOME).with_suffix("").as_posix() for path in HOME.rglob("*.yaml"))
+PLAIN = "; ".join(name for name in SWEEPS if "/" not in name)
 SMOKE = ["experiment=smoke", "data.train_tokens=3000", "trainer.probe_every=0", "eval.pass_k=[]", "eval.num_problems=8"]
 
 
@@ -261,7 +262,11 @@ def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-m", "+sweep=nope"], "Could not find 'sweep/nope'; Available options in 'sweep': " + "; ".join(SWEEPS)),
+        (
+            ["-m", "+sweep=nope"],
+            "Could not find 'sweep/nope'; Available options in 'sweep': "
+            + "; ".join(n for n in SWEEPS if "/" not in n),
+        ),
         (["+sweep=view"], "+sweep=view is a sweep: python train.py -m +sweep=view"),
         (["-m", "+sweep=view", "data.context=3"], "solution_path__seed-1: data.context must be at least 16, got 3"),
         (["-m", "+sweep=view,size"], "one sweep at a time: +sweep=NAME"),

@@ -55,6 +55,7 @@ def test_the_text_is_that_of_the_search() -> None:
     assert agrees(SMALL, trace).cost == 5
 
 
+@pytest.mark.slow
 def test_streams_of_all_views_read_back() -> None:
     rng, dialect, tried, late = np.random.default_rng(0), atlas_dialect(ENV), 0, 0
     for _ in range(plain(100, 4)):

@@ -40,7 +40,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("plan", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("plan", [False, True])
+@pytest.mark.slow
 def test_a_module_of_the_user_names_a_view(plan: bool) -> None:
     config = compose(["stream.view=short:short", f"stream.plan={plan}", "data.context=160"])
     assert config_from_dict(to_dict(config)) == config
