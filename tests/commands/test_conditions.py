@@ -143,7 +143,7 @@ def stopped(command: list[str], number: int, ready: Callable[[], bool]) -> tuple
         pytest.param("generate", signal.SIGTERM, marks=pytest.mark.slow),
         ("view", signal.SIGINT),
         pytest.param("teachers", signal.SIGTERM, marks=pytest.mark.slow),
-        ("strategies", signal.SIGINT),
+        pytest.param("strategies", signal.SIGINT, marks=pytest.mark.slow),
         ("export", signal.SIGINT),
         pytest.param("compare", signal.SIGTERM, marks=pytest.mark.slow),
     ],

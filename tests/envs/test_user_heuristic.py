@@ -82,6 +82,7 @@ def test_the_same_heuristic_gives_the_same_searches(words: list[str]) -> None:
     assert looked > 50
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_a_module_of_the_user_names_a_heuristic() -> None:
     system = build_system(compose(["search.heuristic=gap:gap", "env.num_numbers=4", "env.max_number=30"]))

@@ -43,7 +43,7 @@ def make_prompts() -> list[np.ndarray]:
     return [rng.integers(3, VOCAB, rng.integers(1, 100)).astype(np.uint16) for _ in range(12)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "shape",
     [{}, {"qk_norm": True, "num_heads": 1}, {"width": 40, "num_layers": 1}, {"num_heads": 4, "num_kv_heads": 2}],

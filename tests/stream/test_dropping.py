@@ -15,7 +15,7 @@ from hand_made_mazes import row_of
 from maze_streams import dialect_of, judged, problems_of, read
 from naive import dropping as naive
 from naive import maze as naive_maze
-from sizes import plain
+from sizes import INTERPRETED, plain
 
 from sos.compose import compose
 from sos.config import StreamConfig
@@ -38,6 +38,8 @@ from sos.stream.views import apply_view, new_view_work, oracle_of, view_trace
 from sos.system import build_system
 from sos.trace import KIND, OK, PARENT, Event, Flag, Trace, TraceBuffer, new_buffer, to_trace
 
+# tests/test_plain.py runs this file as plain Python; compiled it takes half a minute.
+pytestmark = [] if INTERPRETED else [pytest.mark.slow]
 ENVS = [Maze(6, 6, coordinates=True), Maze(7, 6)]
 STRATEGIES = [AStar(1), AStar(1, ties=3, shuffle=True), AStar(0)]
 SKETCHES = ("no_close", "no_cost", "drop")

@@ -281,6 +281,7 @@ def test_a_training_stream_is_the_one_that_training_sees(tmp_path: Path) -> None
         assert [trace["words"][t].strip() for t in trace["tokens"]] == [vocab.tokens[t] for t in tokens]
 
 
+@pytest.mark.slow
 def test_a_mixture_searches_as_training_does(tmp_path: Path) -> None:
     from sos.datasets.source import build_source
 

@@ -50,7 +50,7 @@ def make_model(**overrides: Any) -> GPT:
     return model
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize("temperature", [0.0, pytest.param(1.5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", CHECKED)
 def test_they_write_what_the_modules_write(shape: str, temperature: float) -> None:
     model = make_model(**SHAPES[shape])
