@@ -20,7 +20,7 @@ from numba.np import arrayobj
 from places import ROOT
 from users import AS_USER, CAN_BE_USER
 
-from sos.kernels import DIGEST_BYTES, OPTIONS, claims, compiled
+from sos.kernels import DIGEST_BYTES, OPTIONS, allocating, claims, compiled, inner, kernel
 from sos.kernels.claims import claim, release
 from sos.stream.write.spans import SLACK, copy_longer_run, copy_run, fill_run
 
@@ -349,6 +349,22 @@ def test_only_kernels_of_this_package_index_without_wraparound() -> None:
     assert without(row, 2) == 7
     assert without(row, -1) == 4  # what lies before the row
     assert arrayobj.fix_integer_index is fix
+
+
+@inner
+def _twice(x):
+    return 2 * x
+
+
+@inner
+def _fourfold(x):
+    return _twice(_twice(x))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("compiler", [njit, kernel, allocating])
+def test_what_only_kernels_call_is_linked_into_whatever_calls_it(compiler) -> None:
+    assert compiler(lambda x: _fourfold(x) + _twice(x))(3) == 18
 
 
 @compiled(**OPTIONS)

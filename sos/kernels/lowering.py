@@ -1,10 +1,18 @@
-"""Numba's compiler without wraparound of indices, for functions of this package alone."""
+"""Numba's compiler without wraparound of indices, and with one optimization for each kernel, for functions of this
+package alone.
+
+Numba optimizes each function and makes machine code of it before it is linked into those that call it, where both are
+done again: a function at the end of a chain of ten is optimized ten times. What only kernels call is left as it is
+here, and the kernel is optimized as a whole, in one pass instead of two (the first of numba's prepares the removal of
+counts of references, of which kernels have none). That is two to three times faster, and the kernels are as fast.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from numba import types
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
@@ -25,6 +33,59 @@ def _without_wraparound(fix: Any) -> Any:
     return fixed
 
 
+class _KernelLibrary(JITCodeLibrary):
+    """The code of a kernel that counts no references, with what it calls."""
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager()
+        with self._recorded_timings.record("Module passes", builder):
+            passes.run(self._final_module, builder)
+
+
+class _InnerLibrary(JITCodeLibrary):
+    """The code of what only kernels call, with what it calls in turn: it is linked into them, and never run alone."""
+
+    @property
+    def codegen(self) -> Any:
+        return _WithoutEnvironments(self._codegen)
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    def _optimize_final_module(self) -> None:
+        return
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _WithoutEnvironments:
+    """Numba's generator of code for a library that is not loaded, and so has no place for a function's globals; only
+    what handles Python's objects reads them."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, name: str, env: Any) -> None:
+        return
+
+
+def _library(state: Any) -> JITCodeLibrary | None:
+    """Return an empty library for the function of `state`; None: numba's own."""
+    codegen, name = state.targetctx.codegen(), state.func_id.func_qualname
+    if state.flags.nrt:
+        return None
+    if state.flags.no_cpython_wrapper:
+        return _InnerLibrary(codegen, name)
+    library = _KernelLibrary(codegen, name)
+    library.enable_object_caching()
+    return library
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _KernelLowering(NativeLowering):
     """Numba's pass to LLVM, with its function for indices exchanged while it runs, under the lock of numba's compiler.
@@ -35,6 +96,7 @@ class _KernelLowering(NativeLowering):
     _name = "sos_kernel_lowering"
 
     def run_pass(self, state: Any) -> Any:
+        state.library = state.library or _library(state)
         fix = getattr(arrayobj, "fix_integer_index", None)
         if fix is None:
             return super().run_pass(state)
