@@ -15,7 +15,8 @@ from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import register_pass
-from numba.core.typed_passes import NativeLowering
+from numba.core.targetconfig import ConfigStack
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 from numba.np import arrayobj
 
 MANGLED = "_ZN3sos"  # what the names of compiled functions of this package start with
@@ -87,6 +88,21 @@ def _library(state: Any) -> JITCodeLibrary | None:
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
+class _KernelInference(NopythonTypeInference):
+    """Numba's pass that finds types, and compiles what the function calls, which it keeps for callers of the same
+    flags: those of kernels are made those of inner functions here, so that what both call is compiled once."""
+
+    _name = "sos_kernel_inference"
+
+    def run_pass(self, state: Any) -> Any:
+        flags = state.flags.copy()
+        flags.no_cpython_wrapper = True
+        flags.forceinline = False
+        with ConfigStack().enter(flags):
+            return super().run_pass(state)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
 class _KernelLowering(NativeLowering):
     """Numba's pass to LLVM, with its function for indices exchanged while it runs, under the lock of numba's compiler.
 
@@ -107,10 +123,13 @@ class _KernelLowering(NativeLowering):
             arrayobj.fix_integer_index = fix
 
 
+_PASSES: Any = {NopythonTypeInference: _KernelInference, NativeLowering: _KernelLowering}
+
+
 class KernelCompiler(Compiler):
     def define_pipelines(self) -> Any:
         pipelines = super().define_pipelines()
         for pipeline in pipelines:
-            pipeline.passes = [(_KernelLowering if p is NativeLowering else p, text) for p, text in pipeline.passes]
+            pipeline.passes = [(_PASSES.get(numba_pass, numba_pass), text) for numba_pass, text in pipeline.passes]
             pipeline.finalize()
         return pipelines
