@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
+from sos.data.contexts import ContextSource
 from sos.data.streams import StreamSource
 from sos.data.traces import TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
@@ -44,6 +45,23 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         num_problems=config.data.num_problems,
         max_nodes=system.max_nodes,
         strategy_names=system.strategy_names,
+        contexts=context_source(system, config.seed, split),
+    )
+
+
+def context_source(system: System, seed: int, stream: str) -> ContextSource | None:
+    """Return what writes the contexts of the streams of a name, None for a base without the slot."""
+    if system.slot is None:
+        return None
+    return ContextSource(
+        system.env,
+        system.strategy,
+        system.dialect,
+        system.splits,
+        max_nodes=system.max_nodes,
+        seed=seed,
+        stream=stream,
+        plan=system.slot,
     )
 
 
@@ -124,6 +142,8 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
         if stream["view"] != "dose":
             del stream["dose"]
         result["stream"] = stream
+        if config.slot.on:
+            result["slot"] = values["slot"]
     parts = _numbers_of_parts(config, kind)
     return result | ({"parts": parts} if parts else {})
 
@@ -149,4 +169,5 @@ def config_of(manifest: dict[str, Any]) -> Config:
     made = manifest["recipe"]
     groups = {key: made[key] for key in ("seed", "env", "search", "data")}
     stream = {key: value for key, value in made.get("stream", {}).items() if key != "dialect_hash"}
-    return config_from_dict(groups | ({"stream": stream} if stream else {}))
+    more = {"stream": stream, "slot": made.get("slot")}
+    return config_from_dict(groups | {key: values for key, values in more.items() if values})
