@@ -7,9 +7,7 @@ cacheable on disk. Called from plain Python, a stub looks the implementation up.
 Rows (int32): `problem` (P,), `state` (W,), `action` (A,). Python-level facts about the sizes are class attributes
 and methods of the environment (see `PathStar`): `problem_width`, `state_width`, `action_width`, `max_children`,
 `max_depth`, `scratch_size`, `largest_number`, `fields` (name -> `Field`s, one for each row that has it), `dialects`
-(the folder of its shipped ones), `proof_work`. An environment may say which fields of an action are its `results`, which
-follow from the rest (by default its `facts`), and which are its `classes` (by default all but the results): hints of a
-small dose say the latter alone.
+(the folder of its shipped ones), `proof_work`.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured. `metrics` keys end in the split, and behind a dot the context where there is one, as `val` and
+    """Everything measured. `metrics` keys end in the split, with a context in the split, a dot and the context, such as
     `val.plan`; so does what is kept of rollouts. `arrays` maps a split to the arrays of its npz file."""
 
     metrics: dict[str, Metric]

@@ -25,13 +25,13 @@ CONTEXTS = {
 NEEDS = {"kinds": None}
 
 
-def check_contexts(names: Sequence[str]) -> None:
-    """Raise UserError where the value of eval.context is not some contexts, each once."""
+def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
+    """Raise UserError where the value of `key` is not some contexts, each once."""
     known = (NONE, *CONTEXTS)
     if unknown := [name for name in names if name not in known]:
-        raise UserError(f"eval.context: {unknown[0]!r} is none of {', '.join(known)}")
+        raise UserError(f"{key}: {unknown[0]!r} is none of {', '.join(known)}")
     if not names or len(set(names)) < len(names):
-        raise UserError(f"eval.context must name some of none, plan, ..., each once, got {as_typed(list(names))}")
+        raise UserError(f"{key} must name some of none, plan, ..., each once, got {as_typed(list(names))}")
 
 
 @dataclass
