@@ -1,7 +1,8 @@
 """The contexts of streams: hints taken from the search of each problem, and what stands in their place.
 
 The plan is the solution path of the search, or, where the search found none, of the exhaustive one that views fall back
-to. A problem without a plan, as one without a solution, has no context.
+to. A problem without a plan, as one without a solution, has no context. Searches for a context alone, in evaluations and
+of foreign problems, are those of the first strategy of a mixture.
 
 - own: the hint of this problem.
 - wrong: the path to another node of this problem's search, as deep as the plan or, where there is none, the deepest,

@@ -173,6 +173,7 @@ def test_shards_hold_the_contexts_and_their_recipe_says_so(tmp_path: Path) -> No
         build_source(other, build_system(other))
 
 
+@pytest.mark.slow
 def test_a_problem_without_a_solution_has_no_context() -> None:
     config = compose(["experiment=sat", "slot=hint", "slot.dropout=0.0", "data.context=2048"])
     system = build_system(config)

@@ -155,13 +155,12 @@ def test_a_context_that_leaves_no_room_is_refused_with_its_length() -> None:
 
 
 def test_problems_without_a_plan_stand_without_a_context(caplog: pytest.LogCaptureFixture) -> None:
-    config = compose(["experiment=sat", "slot=hint", "data.context=2048"])
-    system = build_system(config)
-    problems = split_problems(system, "val", plain(40, 8), seed=0)
+    _, system, _ = made()
+    without = np.array(system.env.problem_row(17, [1, 1, 1]), np.int32)
+    problems = np.concatenate([split_problems(system, "val", NUM, seed=0), [without, without]])
     with caplog.at_level(logging.WARNING):
         posed = pose(system, "val", problems, "plan", seed=0)
-    without = [k for k, context in enumerate(posed.contexts) if not len(context)]
-    assert 0 < len(without) < len(problems)
-    assert f"eval.context=plan: {len(without)} of {len(problems)} problems of split val have no plan" in caplog.text
+    assert [len(context) > 0 for context in posed.contexts] == [True] * NUM + [False] * 2
+    assert f"eval.context=plan: 2 of {NUM + 2} problems of split val have no plan, and no context" in caplog.text
     with pytest.raises(UserError, match="none of 1 problems of split val has a plan to hint at"):
-        pose(system, "val", problems[without[:1]], "plan", seed=0)
+        pose(system, "val", without[None], "plan", seed=0)
