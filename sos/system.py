@@ -108,7 +108,7 @@ def build_system(config: Config) -> System:
         splits=splits,
         context=context,
         max_nodes=max_nodes,
-        slot=SlotPlan(tuple(slot.doses), slot.dropout, slot.irrelevant, slot.misleading, slot.filler)
+        slot=SlotPlan(tuple(slot.doses), slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
         if slot.on
         else None,
         listed=NO_LIST if config.eval.problems is None else read_problems(config.eval.problems, env, "eval.problems"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.rng import below, fold, stream_key, uniform
-from sos.schema.slot import FILLER, FOREIGN, OWN, WRONG
+from sos.schema.slot import FILLER, FOREIGN, OWN, WHOLE_PLANS, WRONG
 
 
 class SlotPlan(NamedTuple):
@@ -18,6 +18,7 @@ class SlotPlan(NamedTuple):
     irrelevant: float = 0.0  # foreign
     misleading: float = 0.0  # wrong
     filler: float = 0.0
+    follow: float = 0.0  # of the hints of whole plans, those whose stream goes straight along the plan
 
 
 class Asked(NamedTuple):
@@ -25,6 +26,7 @@ class Asked(NamedTuple):
 
     dose: str
     whose: str = OWN  # or one of the controls
+    followed: bool = False  # the stream behind it is the solution path
 
 
 def draw_key(seed: int, stream: str) -> np.uint64:
@@ -43,4 +45,4 @@ def asked_at(plan: SlotPlan, key: np.uint64, index: int) -> Asked | None:
         if share < part:
             return Asked(dose, whose)
         share -= part
-    return Asked(dose)
+    return Asked(dose, followed=dose in WHOLE_PLANS and float(uniform(own, 3)) < plan.follow)

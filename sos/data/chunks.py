@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,22 @@ class Chunk(NamedTuple):
         kinds[added] = np.repeat(self.kinds[self.offsets[:-1]], more)
         return self._replace(
             tokens=tokens, kinds=kinds, offsets=offsets, prompts=(self.prompts + more).astype(np.int32)
+        )
+
+    def exchanged(self, others: Chunk, visits: Collection[int]) -> Chunk:
+        """Return the streams with those of `others` in the place of the ones of `visits`, as far as `others` has them;
+        they are of the same problems."""
+        theirs = {visit: k for k, visit in enumerate(others.visits.tolist()) if visit in visits}
+        chosen = [
+            (others, theirs[visit]) if visit in theirs else (self, k) for k, visit in enumerate(self.visits.tolist())
+        ]
+        spans = [(chunk, slice(chunk.offsets[k], chunk.offsets[k + 1])) for chunk, k in chosen]
+        if not spans:
+            return self
+        return self._replace(
+            tokens=np.concatenate([chunk.tokens[span] for chunk, span in spans]),
+            kinds=np.concatenate([chunk.kinds[span] for chunk, span in spans]),
+            offsets=np.concatenate([[0], np.cumsum([span.stop - span.start for _, span in spans])]),
         )
 
     def within(self, start: int, stop: int) -> Chunk:

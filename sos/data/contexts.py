@@ -1,8 +1,8 @@
 """The contexts of streams: hints taken from the search of each problem, and what stands in their place.
 
 The plan is the solution path of the search, or, where the search found none, of the exhaustive one that views fall back
-to. A problem without a plan, as one without a solution, has no context. Searches for a context alone, in evaluations and
-of foreign problems, are those of the first strategy of a mixture.
+to. A problem without a plan, as one without a solution, has no context. Searches for a context alone, in evaluations
+and of foreign problems, are those of the first strategy of a mixture.
 
 - own: the hint of this problem.
 - wrong: the path to another node of this problem's search, as deep as the plan or, where there is none, the deepest,
@@ -21,6 +21,7 @@ import numpy as np
 from sos.context.draws import Asked, SlotPlan, asked_at, draw_key
 from sos.context.forms import write_context
 from sos.context.items import TRACE, Item, hint, said
+from sos.data.chunks import Chunk
 from sos.data.splits import Splits, sample_problems
 from sos.data.streams import Writer
 from sos.data.traces import Drawn, Order, Searcher
@@ -50,8 +51,11 @@ class ContextSource:
         seed: int,
         stream: str,
         plan: SlotPlan | None = None,
+        followed: Writer | None = None,
     ) -> None:
+        """`plan` is that of training streams, and `followed` what writes those that go straight along a plan."""
         self.env, self.strategy, self.dialect, self.splits, self.plan = env, strategy, dialect, splits, plan
+        self._followed = followed
         self._key = draw_key(seed, stream)
         self._wrong_key, self._foreign_seed = stream_key(seed, f"wrong {stream}"), int(self._key)
         self._max_nodes = max_nodes
@@ -59,12 +63,16 @@ class ContextSource:
         order = Order(0, np.uint64(0))
         self._viewer = Writer(env, View(SOLUTION_PATH), dialect, context=1, max_nodes=max_nodes, seed=0, order=order)
 
-    def of_visits(self, rows: TraceRows, num: int) -> dict[int, np.ndarray]:
-        """Return the context's tokens, int64 (T,), of each visit among the first `num` traces of `rows`, drawn as the
-        plan says; none for some."""
+    def put(self, chunk: Chunk, rows: TraceRows, num: int) -> Chunk:
+        """Return the streams of `chunk`, which are those of the first `num` traces of `rows`, with contexts drawn as
+        the plan says; in the place of a stream that follows its hint, the solution path."""
         assert self.plan is not None
-        asked = [asked_at(self.plan, self._key, visit) for visit in rows.visits[:num].tolist()]
-        return self._tokens(rows, num, asked)
+        asked = {visit: asked_at(self.plan, self._key, visit) for visit in rows.visits[:num].tolist()}
+        before = self._tokens(rows, num, list(asked.values()))
+        followed = {visit for visit, what in asked.items() if what is not None and what.followed and len(before[visit])}
+        if followed and self._followed is not None:
+            chunk = chunk.exchanged(self._followed.write(rows, num, 0)[0], followed)
+        return chunk.prefixed([before[visit] for visit in chunk.visits.tolist()])
 
     def of_problems(self, problems: np.ndarray, asked: Asked) -> list[np.ndarray]:
         """Return the tokens of this context for `problems` (int32 (N, P)), int64 (T,) each; none for a problem without

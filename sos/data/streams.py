@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -66,8 +65,9 @@ def _view_traces(env, plan, rows, stop, work, room, out, progress):
 class Contexts(Protocol):
     """What writes the contexts of training streams."""
 
-    def of_visits(self, rows: TraceRows, num: int) -> Mapping[int, np.ndarray]:
-        """Return the context's tokens, int (T,), of each visit among the first `num` traces of `rows`."""
+    def put(self, chunk: Chunk, rows: TraceRows, num: int) -> Chunk:
+        """Return the streams of `chunk`, those of the first `num` traces of `rows` that have one, in the same order,
+        with their contexts, and what follows these."""
         ...
 
 
@@ -211,8 +211,7 @@ class StreamSource:
         chunk, problems = self._writer.write(rows, num, dropped)
         if self.contexts is None:
             return chunk, problems
-        before = self.contexts.of_visits(rows, num)
-        chunk = chunk.prefixed([before[visit] for visit in chunk.visits.tolist()])
+        chunk = self.contexts.put(chunk, rows, num)
         keep = chunk.fitting(self.context)
         return chunk.up_to(self.context), problems[keep]
 

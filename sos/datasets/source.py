@@ -7,14 +7,17 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
+
 from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
-from sos.data.streams import StreamSource
-from sos.data.traces import TraceSource
+from sos.data.streams import StreamSource, Writer
+from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
 from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
+from sos.stream.views import SOLUTION_PATH, View
 from sos.system import MAX_TRACE_NODES, System, build_env, build_splits, build_strategy
 
 
@@ -62,6 +65,15 @@ def context_source(system: System, seed: int, stream: str) -> ContextSource | No
         seed=seed,
         stream=stream,
         plan=system.slot,
+        followed=Writer(
+            system.env,
+            View(SOLUTION_PATH, 1.0, system.view.plan),
+            system.dialect,
+            context=system.context,
+            max_nodes=system.max_nodes,
+            seed=seed,
+            order=Order(0, np.uint64(0)),
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from sos.schema.keys import as_typed, check_keys, key, refuse_unused
 
 KINDS = ("hint",)  # of items; what is not there yet is refused by its name
 DOSES = ("classes", "first", "actions", "plan", "trace")
+WHOLE_PLANS = ("actions", "plan", "trace")  # behind which nothing is left to search for
 NONE, OWN = "none", "own"
 # What may stand in a hint's place: the path to a mistake of this problem's search, the plan of another problem, and
 # tokens that say nothing; all of the same length, as far as there are such.
@@ -48,6 +49,13 @@ class SlotConfig:
     irrelevant: float = key(0.0, "The share of hints that are another problem's.", low=0, high=1, only=NEEDS)
     misleading: float = key(0.0, "The share of hints that are wrong.", low=0, high=1, only=NEEDS)
     filler: float = key(0.0, "The share of hints in whose place stands what says nothing.", low=0, high=1, only=NEEDS)
+    follow: float = key(
+        0.0,
+        "The share of hints of a whole plan (actions, plan, trace), its own, whose stream goes straight along it.",
+        low=0,
+        high=1,
+        only=NEEDS,
+    )
 
     @property
     def on(self) -> bool:

@@ -28,6 +28,10 @@ def test_shares_are_as_asked_for() -> None:
     assert set(doses) == set(plan.doses)
     assert all(doses[dose] / len(some) == pytest.approx(1 / 3, abs=0.04) for dose in doses)
     assert {asked_at(SlotPlan(("plan",)), key, index) for index in range(100)} == {Asked("plan")}
+    straight = [asked_at(SlotPlan(("first", "plan"), follow=0.25), key, index) for index in range(NUM)]
+    plans = [what.followed for what in straight if what is not None and what.dose == "plan"]
+    assert sum(plans) / len(plans) == pytest.approx(0.25, abs=0.03)
+    assert not any(what.followed for what in straight if what is not None and what.dose == "first")
     assert {asked_at(SlotPlan(("plan",), dropout=1.0), key, index) for index in range(100)} == {None}
 
 

@@ -27,7 +27,7 @@ from sos.datasets.source import build_source, build_trace_source, context_source
 from sos.datasets.verify import verify_set
 from sos.errors import UserError
 from sos.rng import stream_key
-from sos.schema.slot import DOSES
+from sos.schema.slot import DOSES, WHOLE_PLANS
 from sos.stream.verify import verify_tokens
 from sos.system import System, build_system
 from sos.trace import PARENT
@@ -35,6 +35,8 @@ from sos.trace import PARENT
 WORDS = [
     "experiment=smoke",
     "slot=hint",
+    "slot.follow=0.0",
+    "slot.follow=0",
     "slot.dropout=0.3",
     "slot.misleading=0.2",
     "slot.irrelevant=0.2",
@@ -128,6 +130,41 @@ def leads_astray(env: Any, trace: Any, item: Any, plan: np.ndarray) -> bool:
     )
 
 
+def test_behind_a_hint_of_its_whole_plan_a_stream_may_go_straight_along_it() -> None:
+    """Those and no others are exchanged, for the stream that the view `solution_path` would have."""
+    _, system, searched = made()
+    _, _, straight = made("slot.follow=1.0")
+    _, _, paths = made("slot.follow=0.0", "slot.dropout=1.0", "stream.view=solution_path")
+    _, _, half = made("slot.follow=0.5")
+    before, path = streams(searched, 0, NUM), streams(paths, 0, NUM)
+    shares = []
+    for source in (straight, half):
+        followed = asked = 0
+        for visit, tokens in streams(source, 0, NUM).items():
+            found = read_context(system.dialect, np.array(before[visit]))
+            position, own = found.position, straight_context(system, source, visit)
+            behind = [tokens[0], *tokens[position:]]
+            assert tokens[:position] == before[visit][:position]
+            if not own:
+                assert tokens == before[visit]
+                continue
+            asked += 1
+            followed += behind == path[visit]
+            assert behind in (path[visit], [tokens[0], *before[visit][position:]])
+        shares.append(followed / asked)
+        assert asked > NUM // 8
+    assert shares[0] == 1.0
+    assert shares[1] < 1.0 or NUM < 100
+
+
+def straight_context(system: System, source: StreamSource, visit: int) -> bool:
+    """Whether a visit's hint is its own, of a whole plan."""
+    assert isinstance(source.contexts, ContextSource)
+    assert source.contexts.plan is not None
+    asked = asked_at(source.contexts.plan, draw_key(1, "train"), visit)
+    return asked is not None and asked.whose == "own" and asked.dose in WHOLE_PLANS
+
+
 def test_no_target_lies_in_a_context_or_a_problem() -> None:
     config, system, source = made()
     assert system.dialect.slot is not None
@@ -175,7 +212,7 @@ def test_shards_hold_the_contexts_and_their_recipe_says_so(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_problem_without_a_solution_has_no_context() -> None:
-    config = compose(["experiment=sat", "slot=hint", "slot.dropout=0.0", "data.context=2048"])
+    config = compose(["experiment=sat", "slot=hint", "slot.dropout=0.0", "slot.follow=1.0", "data.context=2048"])
     system = build_system(config)
     source = build_source(config, system)
     chunk = source.chunk(0, plain(60, 6))
