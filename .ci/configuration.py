@@ -28,6 +28,7 @@ FILES = {
     "experiment": "a run as a whole: task, search, wording, model and budget",
     "control": "one arm beside any experiment",
     "sweep": "a question with its arms and seeds: `python train.py -m +sweep=NAME`",
+    "slot": "what streams may have before their problems",
     "improve": "how a trained model practises: `start=outputs/RUN improve=NAME`",
 }
 

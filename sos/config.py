@@ -37,6 +37,7 @@ from sos.schema.keys import (
 )
 from sos.schema.logger import LoggerConfig
 from sos.schema.registry import Registry
+from sos.schema.slot import SlotConfig, check_contexts
 from sos.schema.start import find_checkpoint
 from sos.schema.trainer import PRECISIONS, TrainerConfig
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
@@ -173,6 +174,11 @@ class EvalConfig:
         above=0,
         high=1e9,
     )
+    context: list[str] = key(
+        ["none"],
+        "What stands before the problems, an evaluation each: none, a dose such as plan, a control such as wrong_plan.",
+        later=True,
+    )
     temperature: float = key(
         1.0, "The temperature of the samples of pass_k.", above=0, low=0.001, high=1000, only={"pass_k": None}
     )
@@ -187,6 +193,7 @@ class EvalConfig:
         if not self.splits or len(set(self.splits)) < len(self.splits) or not set(self.splits) <= set(EVAL_SPLITS):
             known = ", ".join(EVAL_SPLITS)
             raise UserError(f"eval.splits must name some of {known}, each once, got {list(self.splits)}")
+        check_contexts(self.context)
         if self.problems is None and "listed" in self.splits:
             raise UserError("eval.splits: listed needs a file of problems, eval.problems=FILE")
         if self.problems is not None and "listed" not in self.splits:
@@ -220,6 +227,7 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     improve: ImproveConfig = field(default_factory=ImproveConfig)
+    slot: SlotConfig = field(default_factory=SlotConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
 
@@ -228,6 +236,7 @@ class Config:
         self.search.check("search")
         self.env.check_run(self)
         self.callbacks.check_run(self)
+        self.slot.check_run(self)
         if self.start is not None and self.start_sha256 is None:
             self.start_sha256 = checksum(str(find_checkpoint(self.start, "start")), "start")
         if self.start is None and self.start_sha256 is not None:
@@ -259,6 +268,7 @@ GROUPS = {
     "trainer": TrainerConfig,
     "eval": EvalConfig,
     "improve": ImproveConfig,
+    "slot": SlotConfig,
     "logger": LoggerConfig,
     "callbacks": CallbacksConfig,
 }
@@ -372,6 +382,8 @@ def config_hash(config: Config | dict[str, Any]) -> str:
     values = dict(to_dict(config) if isinstance(config, Config) else config)
     if values.get("improve") == dataclasses.asdict(ImproveConfig()):  # a run of before there was any
         del values["improve"]
+    if values.get("slot") == dataclasses.asdict(SlotConfig()):  # a base without the slot
+        del values["slot"]
     values.pop("logger", None)
     if values.get("callbacks") == dataclasses.asdict(CallbacksConfig()):
         del values["callbacks"]

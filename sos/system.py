@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from sos.config import DROPPING, Config, SearchConfig, StrategyConfig
+from sos.context.draws import SlotPlan
+from sos.context.vocab import with_slot
 from sos.data.listed import check_splits, read_problems
 from sos.data.splits import NO_LIST, Splits, make_splits
 from sos.envs.registry import environment_named
@@ -37,6 +39,7 @@ class System:
     splits: Splits
     context: int
     max_nodes: int
+    slot: SlotPlan | None = None  # the contexts of training streams, None without the slot
     listed: np.ndarray = field(default_factory=lambda: NO_LIST)  # int32 (N, P): the problems of eval.problems
 
 
@@ -71,6 +74,9 @@ def build_system(config: Config) -> System:
     strategy, names = build_strategy(config.search, env)
     whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
     dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
+    slot = config.slot
+    if slot.on:
+        dialect = with_slot(dialect, slot.kinds)
     splits = build_splits(config, env)
     if config.eval.splits == ["val_target"] and not len(splits.held_out):
         raise UserError(
@@ -102,6 +108,9 @@ def build_system(config: Config) -> System:
         splits=splits,
         context=context,
         max_nodes=max_nodes,
+        slot=SlotPlan(tuple(slot.doses), slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
+        if slot.on
+        else None,
         listed=NO_LIST if config.eval.problems is None else read_problems(config.eval.problems, env, "eval.problems"),
     )
 

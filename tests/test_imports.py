@@ -19,6 +19,7 @@ FLOORS = (
     ("config",),
     ("compose",),
     ("stream",),
+    ("context",),
     ("data",),
     ("system",),
     ("datasets", "judge"),

@@ -34,8 +34,9 @@ def _problems(comparison: Comparison) -> Iterator[str]:
             yield f"evaluated on different problems: {split} differs between {' and '.join(list(first.values())[:2])}"
     for group, keys in {"eval": (), "data": ("context",)}.items():
         settings = [run.config.get(group) or {} for run in runs]
-        # pass@k is unbiased with any number of attempts, so that one arm may have more of them.
-        for key in keys or sorted({key for setting in settings for key in setting} - {"pass_k"}):
+        # pass@k is unbiased with any number of attempts, and each context is an evaluation of its own, so that one arm
+        # may have more of them.
+        for key in keys or sorted({key for setting in settings for key in setting} - {"pass_k", "context"}):
             values = {str(setting.get(key)) for setting in settings}
             if len(values) > 1:
                 yield f"evaluated in different ways: {group}.{key} is {' and '.join(sorted(values))}"

@@ -26,6 +26,7 @@ class Options:
       sos view split=val index=3            a search for problem 3 of a split, as evaluations number it
       sos view RUN index=3                  what a run's model wrote on problem 3, and its teacher
       sos view RUN problem=[47,2,17,15]     with checkpoints/last.ckpt for RUN: a rollout of your own
+      sos view RUN context=plan index=3     the same with a hint before it, of a base with the context slot
       sos view DATASET index=3              trace or stream 3 of a data set
 
     Values with commas, here and for index, make one trace each, all in one page with a selector: search=dfs,dfs_paper
@@ -36,6 +37,9 @@ class Options:
     problem: str | None = option(None, "a problem as its environment writes it, such as [25,3,8,4]")
     split: str | None = option(None, "whose problems; null: val")
     index: str | None = option(None, "the number of the problem, trace or stream, or several: 0,1; null: 0")
+    context: str | None = option(
+        None, "with a model: what stands before the problem, as in eval.context, such as plan; null: none"
+    )
     rollout: str | None = option(None, "a run folder, or a folder of runs: the model of each")
     checkpoint: str | None = option(None, "a checkpoint or a run folder, whose model rolls out now")
     traces: str | None = option(None, "a file of traces, as sos convert writes it")
@@ -65,6 +69,8 @@ def sources_of(options: Options) -> dict[str, str]:
         raise UserError(f"{named[0]} and {named[1]} are two sources; give one")
     if not named and not {"problem", "split"} & given.keys():
         raise UserError(f"nothing to show: give problem=..., split=..., or one of {', '.join(SOURCES)}")
+    if "context" in given and not {"rollout", "checkpoint"} & given.keys():
+        raise UserError(f"context={given['context']} stands before what a model answers: give a run or a checkpoint")
     if "problem" in given and {"split", "index"} & given.keys():
         raise UserError("problem and split/index both name the problem; give one")
     return given

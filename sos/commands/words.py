@@ -23,7 +23,7 @@ _KEY = re.compile(r"(\+\+|\+|~)?([A-Za-z_][\w/-]*(?:\.\w+)*)(?:@[\w.]*)?=", re.A
 # Keys of train.py that are no fields of its schema: they choose files of conf/.
 PRESETS = ("experiment", "control")
 # The groups and the single keys of a run's config, and the presets.
-TRAIN_ROOTS = ("env", "search", "stream", "data", "model", "optim", "trainer", "eval", "seed", *PRESETS)
+TRAIN_ROOTS = ("env", "search", "stream", "data", "model", "optim", "trainer", "eval", "slot", "seed", *PRESETS)
 
 
 def option(default: Any, sentence: str, *, choices: tuple[str, ...] = (), low: float | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,15 +47,52 @@ class Chunk(NamedTuple):
     strategies: np.ndarray
     left_out: LeftOut = LeftOut()  # the reasons; a data set that was read knows none but of what it leaves out itself
 
+    def fitting(self, num_tokens: int) -> np.ndarray:
+        """Return which streams have at most `num_tokens` tokens, bool (N,)."""
+        return np.diff(self.offsets) <= num_tokens
+
     def up_to(self, num_tokens: int) -> Chunk:
         """Return the streams of at most `num_tokens` tokens; the others count as dropped."""
-        lengths = np.diff(self.offsets)
-        keep = lengths <= num_tokens
+        keep = self.fitting(num_tokens)
         if keep.all():
             return self
         longer = int((~keep).sum())
         left_out = self.left_out._replace(streams=self.left_out.streams + longer)
         return self._only(keep)._replace(num_dropped=self.num_dropped + longer, left_out=left_out)
+
+    def prefixed(self, prefixes: Sequence[np.ndarray]) -> Chunk:
+        """Return the streams with the tokens of `prefixes` (N integer arrays) behind the first token of each, as a part
+        of its prompt that is of the kind of the first token."""
+        more = np.array([len(prefix) for prefix in prefixes], np.int64)
+        if not more.any():
+            return self
+        offsets = self.offsets + np.concatenate([[0], np.cumsum(more)])
+        added = np.zeros(offsets[-1], bool)
+        for start, num in zip(offsets[:-1].tolist(), more.tolist(), strict=True):
+            added[start + 1 : start + 1 + num] = True
+        tokens, kinds = np.zeros(len(added), self.tokens.dtype), np.zeros(len(added), self.kinds.dtype)
+        tokens[~added], kinds[~added] = self.tokens, self.kinds
+        tokens[added] = np.concatenate([*prefixes])
+        kinds[added] = np.repeat(self.kinds[self.offsets[:-1]], more)
+        return self._replace(
+            tokens=tokens, kinds=kinds, offsets=offsets, prompts=(self.prompts + more).astype(np.int32)
+        )
+
+    def exchanged(self, others: Chunk, visits: Collection[int]) -> Chunk:
+        """Return the streams with those of `others` in the place of the ones of `visits`, as far as `others` has them;
+        they are of the same problems."""
+        theirs = {visit: k for k, visit in enumerate(others.visits.tolist()) if visit in visits}
+        chosen = [
+            (others, theirs[visit]) if visit in theirs else (self, k) for k, visit in enumerate(self.visits.tolist())
+        ]
+        spans = [(chunk, slice(chunk.offsets[k], chunk.offsets[k + 1])) for chunk, k in chosen]
+        if not spans:
+            return self
+        return self._replace(
+            tokens=np.concatenate([chunk.tokens[span] for chunk, span in spans]),
+            kinds=np.concatenate([chunk.kinds[span] for chunk, span in spans]),
+            offsets=np.concatenate([[0], np.cumsum([span.stop - span.start for _, span in spans])]),
+        )
 
     def within(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop`; what is left out is counted as before."""

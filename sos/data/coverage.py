@@ -135,15 +135,19 @@ def view_coverage(system: Any, problems: np.ndarray) -> ViewCoverage:
     return ViewCoverage(solved, planned, lengths, prompts, *returns.tolist())
 
 
-def view_ceiling(system: Any, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
+def view_ceiling(
+    system: Any, problems: np.ndarray, max_tokens: int | None = None, taken: np.ndarray | int = 0
+) -> np.ndarray:
     """Return whether the stream that `system` shows of each problem solves it, read back and judged, bool (P,): by its
     search or by its plan.
 
-    `max_tokens` bounds what follows the prompt, as in rollouts; a stream longer than the context solves nothing.
+    `max_tokens` bounds what follows the prompt, as in rollouts; a stream longer than the context solves nothing, of
+    whose room `taken` tokens (one number, or int (P,)) are not the stream's.
     """
     found = view_coverage(system, problems)
     limit = system.context if max_tokens is None else max_tokens
-    return (found.solved | found.planned) & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
+    fits = (found.lengths >= 0) & (found.lengths + taken <= system.context)
+    return (found.solved | found.planned) & fits & (found.lengths - found.prompts <= limit)
 
 
 def outcomes(

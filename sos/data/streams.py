@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -62,6 +62,15 @@ def _view_traces(env, plan, rows, stop, work, room, out, progress):
     return OK
 
 
+class Contexts(Protocol):
+    """What writes the contexts of training streams."""
+
+    def put(self, chunk: Chunk, rows: TraceRows, num: int) -> Chunk:
+        """Return the streams of `chunk`, those of the first `num` traces of `rows` that have one, in the same order,
+        with their contexts, and what follows these."""
+        ...
+
+
 def _grown(row: np.ndarray) -> np.ndarray:
     return np.concatenate([row, np.zeros_like(row)])
 
@@ -92,8 +101,9 @@ class Writer:
         size = tokens_size(program, context)
         self._tokens, self._kinds = np.zeros(size, np.uint16), np.zeros(size, np.int8)
 
-    def _view(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
-        """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`."""
+    def shown(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
+        """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`, in arrays
+        that the next call reuses."""
         if len(self._viewed.visits) < num:
             self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
         progress = np.zeros(4, np.int64)
@@ -108,7 +118,7 @@ class Writer:
         views, returns = 0, (0, 0)
         if self._view_work is not None:
             self._view_work.returns[:] = 0
-            rows, num, views = self._view(rows, num)
+            rows, num, views = self.shown(rows, num)
             returns = (int(self._view_work.returns[RETURNS_DROPPED]), int(self._view_work.returns[RETURNS_KEPT]))
         offsets, prompts, kept = np.zeros(num + 1, np.int64), np.zeros(num, np.int32), np.zeros(num, np.int64)
         count, reached, streams = 0, 0, 0
@@ -160,6 +170,7 @@ class StreamSource:
     num_problems: int = 0
     max_nodes: int = 20_000
     strategy_names: tuple[str, ...] = ()  # of a mixture; what `Chunk.strategies` counts
+    contexts: Contexts | None = None  # what stands before the problems
 
     def __post_init__(self) -> None:
         self._traces = TraceSource(
@@ -196,7 +207,13 @@ class StreamSource:
 
     def _fill(self, start: int, stop: int) -> tuple[Chunk, np.ndarray]:
         """Return the streams before any swap, and their problems, int32 (N, P)."""
-        return self._writer.write(*self._traces.fill(start, stop))
+        rows, num, dropped = self._traces.fill(start, stop)
+        chunk, problems = self._writer.write(rows, num, dropped)
+        if self.contexts is None:
+            return chunk, problems
+        chunk = self.contexts.put(chunk, rows, num)
+        keep = chunk.fitting(self.context)
+        return chunk.up_to(self.context), problems[keep]
 
     def chunk(self, start: int, stop: int) -> Chunk:
         """Return the streams of visits `start` to `stop` like `fill`, in arrays of their own."""

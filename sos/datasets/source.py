@@ -7,13 +7,17 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
+
 from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
-from sos.data.streams import StreamSource
-from sos.data.traces import TraceSource
+from sos.data.contexts import ContextSource
+from sos.data.streams import StreamSource, Writer
+from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
 from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
+from sos.stream.views import SOLUTION_PATH, View
 from sos.system import MAX_TRACE_NODES, System, build_env, build_splits, build_strategy
 
 
@@ -44,6 +48,32 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         num_problems=config.data.num_problems,
         max_nodes=system.max_nodes,
         strategy_names=system.strategy_names,
+        contexts=context_source(system, config.seed, split),
+    )
+
+
+def context_source(system: System, seed: int, stream: str) -> ContextSource | None:
+    """Return what writes the contexts of the streams of a name, None for a base without the slot."""
+    if system.slot is None:
+        return None
+    return ContextSource(
+        system.env,
+        system.strategy,
+        system.dialect,
+        system.splits,
+        max_nodes=system.max_nodes,
+        seed=seed,
+        stream=stream,
+        plan=system.slot,
+        followed=Writer(
+            system.env,
+            View(SOLUTION_PATH, 1.0, system.view.plan),
+            system.dialect,
+            context=system.context,
+            max_nodes=system.max_nodes,
+            seed=seed,
+            order=Order(0, np.uint64(0)),
+        ),
     )
 
 
@@ -124,6 +154,8 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
         if stream["view"] != "dose":
             del stream["dose"]
         result["stream"] = stream
+        if config.slot.on:
+            result["slot"] = values["slot"]
     parts = _numbers_of_parts(config, kind)
     return result | ({"parts": parts} if parts else {})
 
@@ -149,4 +181,5 @@ def config_of(manifest: dict[str, Any]) -> Config:
     made = manifest["recipe"]
     groups = {key: made[key] for key in ("seed", "env", "search", "data")}
     stream = {key: value for key, value in made.get("stream", {}).items() if key != "dialect_hash"}
-    return config_from_dict(groups | ({"stream": stream} if stream else {}))
+    more = {"stream": stream, "slot": made.get("slot")}
+    return config_from_dict(groups | {key: values for key, values in more.items() if values})

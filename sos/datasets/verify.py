@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tqdm import tqdm
 
+from sos.context.forms import read_context
 from sos.data.traces import TraceSource
 from sos.datasets.make import STEP, Job
 from sos.datasets.read import Shards, trace_chunk
@@ -76,6 +77,8 @@ def _check_streams(job: Job) -> Check:
             whole = verdict.status == DecodeStatus.OK and len(align) == len(tokens)
             if not whole or verdict.errors.any():
                 raise UserError(f"{where}: the stream of visit {visit} does not replay")
+            if system.dialect.slot is not None and not read_context(system.dialect, tokens).sound:
+                raise UserError(f"{where}: the context of visit {visit} cannot be read")
             _check_problem(trace.problem, problems[k], f"{where}: the stream of visit {visit}")
             if (verdict.solved and not verdict.refuted) != (trace.outcome == Outcome.SOLVED):
                 raise UserError(f"{where}: the stream of visit {visit} ends otherwise than it says")

@@ -21,6 +21,7 @@ from sos.model.rollout import Rollout
 from sos.runs.rollouts import ARRAYS, FAULTS, Column, Format, read_arrays, read_rollouts
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.vocab import EOS
+from sos.stream.slot import behind_context
 from sos.stream.verify import Error
 from sos.system import System
 from sos.trace import Event
@@ -102,9 +103,11 @@ def _from_evaluation(path: Path, system: System | None) -> Experience:
     rollouts = []
     for row, (problem, tokens) in enumerate(zip(kept.problems, kept.streams, strict=True)):
         prompt = encode_prompt(system.dialect, problem)
-        if tokens[: len(prompt)].tolist() != prompt:
+        start = behind_context(system.dialect.slot, tokens)
+        num = start - 1 + len(prompt)
+        if start < 0 or [*tokens[:1].tolist(), *tokens[start:num].tolist()] != prompt:
             raise damaged(path, f"the stream of row {row} does not begin with its problem")
-        rollouts.append(_rollout(tokens, len(prompt)))
+        rollouts.append(_rollout(tokens, num))
     return from_rollouts(system, kept.problems, rollouts)
 
 

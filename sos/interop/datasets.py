@@ -26,7 +26,7 @@ from sos.envs.words import Words, words_of
 from sos.errors import UserError, install_hint
 from sos.files import written_whole
 from sos.interop.columns import FORMS, Kind, Texts, columns_of, in_form
-from sos.stream.codec import decode, encode, encode_prompt
+from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.verify import verify
 from sos.system import build_env, build_system
@@ -124,7 +124,7 @@ def token_rows(shards: Shards, form: str = "rows") -> Batches:
             tokens = columns["tokens"][offsets[k] : offsets[k + 1]]
             trace = decode(system.dialect, system.env, tokens).trace
             solved = verify(system.env, trace).solved
-            prompt = len(encode_prompt(system.dialect, trace.problem)) if form != "rows" else 0
+            prompt = int(columns["prompts"][k]) if form != "rows" else 0
             last = {"num_tokens": len(tokens), "input_ids": tokens.tolist()}
             strategy = int(columns["strategies"][k])
             rows.append(exported.row(int(visit), strategy, trace, solved, (tokens, prompt), last))

@@ -22,6 +22,7 @@ from sos.data.coverage import view_ceiling
 from sos.data.listed import num_in_val
 from sos.files import written_whole
 from sos.judge.answers import answer_metrics
+from sos.judge.contexts import Posed, plan_metrics, pose
 from sos.judge.metrics import LEAST_OPTIMAL, Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.optima import optima
 from sos.judge.problems import split_problems
@@ -29,7 +30,7 @@ from sos.judge.registry import MEASURES, registered
 from sos.judge.rollouts import Judgement, judge, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
-from sos.stream.codec import encode_prompt
+from sos.schema.slot import NONE
 from sos.stream.text import annotate
 from sos.system import System
 
@@ -55,7 +56,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured. `metrics` keys end in the split; `arrays` maps a split to the arrays of its npz file."""
+    """Everything measured. `metrics` keys end in the split, with a context in the split, a dot and the context, such as
+    `val.plan`; so does what is kept of rollouts. `arrays` maps a split to the arrays of its npz file."""
 
     metrics: dict[str, Metric]
     budget_curve: dict[str, dict[str, list[float]]]
@@ -85,7 +87,8 @@ class Evaluation:
         splits = list(self.arrays)
         rows = [["", *splits], ["problems", *map(self._num_problems, splits)]]
         for title, name in self._titles().items():
-            cells = (format_metric(f"{name}/{split}", self.metrics[f"{name}/{split}"]) for split in splits)
+            found = (f"{name}/{split}" for split in splits)
+            cells = (format_metric(key, self.metrics[key]) if key in self.metrics else "" for key in found)
             rows.append([title, *cells])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -120,6 +123,7 @@ class Evaluation:
             titles |= {f"{LEAST_OPTIMAL} {kind}@{k}": f"{what}_{LEAST_OPTIMAL}@{k}" for k in ks}
         titles |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         titles |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
+        titles |= {"nats a plan token": "plan_nll", "nats of the context": "plan_nats", "its tokens": "context_tokens"}
         measured = {name.rpartition("/")[0] for name in self.metrics}
         return {title: name for title, name in titles.items() if name in measured}
 
@@ -139,36 +143,46 @@ def evaluate(
     """
     started = time.perf_counter()
     splits = eval_config.splits if splits is None else splits
-    found_problems = {split: _find_problems(system, eval_config, split) for split in splits}
-    num_splits = sum(len(problems) > 0 for problems in found_problems.values())
-    time_limit = Limit(eval_config.max_seconds, num_splits * (2 if eval_config.pass_k else 1))
+    found = {split: _find_problems(system, eval_config, split) for split in splits}
+    columns = [
+        pose(system, split, problems, context, eval_config.seed)
+        for split, problems in found.items()
+        if len(problems)
+        for context in eval_config.context
+    ]
+    time_limit = Limit(eval_config.max_seconds, len(columns) * (2 if eval_config.pass_k else 1))
     asked = _Asked(model, system, eval_config, progress, Cost(), time_limit)
     evaluation = Evaluation({}, {}, {}, (), asked.cost)
     texts: list[str] = []
-    for number, (split, problems) in enumerate(found_problems.items()):
-        if not len(problems):
-            continue
-        prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
-        rollouts = _solve(asked, prompts, split)
-        if len(rollouts) < len(problems):
-            evaluation.not_begun[split] = len(problems) - len(rollouts)
-            problems, prompts = problems[: len(rollouts)], prompts[: len(rollouts)]
-        judged = judge(system, problems, rollouts)
-        flops = _flops(model, rollouts)
-        found = _greedy_metrics(asked, problems, rollouts, judged)
-        if eval_config.pass_k:
-            found |= _sample_metrics(asked, problems, prompts, split)
-        evaluation.metrics.update({f"{name}/{split}": metric for name, metric in found.items()})
-        limit = max(1, min(system.context - min(map(len, prompts)), eval_config.max_tokens or system.context))
-        evaluation.budget_curve[split] = budget_curve(judged.tokens_to_goal, limit, eval_config.curve_points)
-        evaluation.arrays[split] = _arrays(problems, rollouts, judged, flops)
-        if system.view.plan:
-            evaluation.arrays[split]["planned"] = judged.planned
-        share, rest = divmod(eval_config.num_rollout_texts, len(splits))
-        for i in range(min(share + (number < rest), len(problems))):
-            texts.append(f"## {split} {i}\n\n{rollout_text(system, problems[i], rollouts[i].tokens)}")
+    share, rest = divmod(eval_config.num_rollout_texts, len(splits) * len(eval_config.context))
+    for number, posed in enumerate(columns):
+        texts += _evaluate(asked, posed, evaluation, share + (number < rest))
     asked.cost.seconds = time.perf_counter() - started
     return replace(evaluation, texts=tuple(texts))
+
+
+def _evaluate(asked: _Asked, posed: Posed, evaluation: Evaluation, num_texts: int) -> list[str]:
+    """Add what the problems of one column show; return the Markdown of some rollouts."""
+    model, system, config, label = asked.model, asked.system, asked.config, posed.label
+    rollouts = _solve(asked, posed.prompts, label)
+    if len(rollouts) < len(posed.problems):
+        evaluation.not_begun[label] = len(posed.problems) - len(rollouts)
+        posed = posed.first(len(rollouts))
+    judged = judge(system, posed.problems, rollouts)
+    flops = _flops(model, rollouts)
+    found = _greedy_metrics(asked, posed, rollouts, judged)
+    if config.pass_k:
+        found |= _sample_metrics(asked, posed)
+    if set(config.context) != {NONE}:
+        found |= plan_metrics(model, system, posed)
+    evaluation.metrics.update({f"{name}/{label}": metric for name, metric in found.items()})
+    limit = max(1, min(system.context - min(map(len, posed.prompts)), config.max_tokens or system.context))
+    evaluation.budget_curve[label] = budget_curve(judged.tokens_to_goal, limit, config.curve_points)
+    evaluation.arrays[label] = _arrays(posed.problems, rollouts, judged, flops)
+    if system.view.plan:
+        evaluation.arrays[label]["planned"] = judged.planned
+    shown = range(min(num_texts, len(rollouts)))
+    return [f"## {label} {i}\n\n{rollout_text(system, posed.problems[i], rollouts[i].tokens)}" for i in shown]
 
 
 class _Asked(NamedTuple):
@@ -196,29 +210,28 @@ class Limit:
         return None if self._end is None else now + (self._end - now) / shares
 
 
-def _greedy_metrics(
-    asked: _Asked, problems: np.ndarray, rollouts: Sequence[Rollout], judged: Judgement
-) -> dict[str, Metric]:
-    """Return the metrics of a split's greedy rollouts, and what its teacher does on the same problems."""
+def _greedy_metrics(asked: _Asked, posed: Posed, rollouts: Sequence[Rollout], judged: Judgement) -> dict[str, Metric]:
+    """Return the metrics of a split's greedy rollouts, and what its teacher does on the same problems in as much
+    room."""
+    problems = posed.problems
     flops = _flops(asked.model, rollouts)
     found = summarize(judged, asked.system.view.plan, optima(asked.system.env, problems))
     found |= answer_metrics(asked.system, problems, judged)
     found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
-    found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens))
+    found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens, posed.taken))
     # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.
-    found["ceiling"] = rate_metric(view_ceiling(asked.system, problems, asked.config.max_tokens))
+    found["ceiling"] = rate_metric(view_ceiling(asked.system, problems, asked.config.max_tokens, posed.taken))
     if asked.config.legacy:
         found |= registered(MEASURES, "legacy")(asked.system, rollouts)
     return found
 
 
-def _sample_metrics(
-    asked: _Asked, problems: np.ndarray, prompts: Sequence[np.ndarray], split: str
-) -> dict[str, Metric]:
+def _sample_metrics(asked: _Asked, posed: Posed) -> dict[str, Metric]:
     """Return pass@k and its costs, of samples on the first problems of a split."""
     num_samples = max(asked.config.pass_k)
-    samples = _solve(asked, prompts[: asked.config.pass_k_problems], f"{split} pass@k", num_samples)
-    problems = problems[: len(samples) // num_samples]
+    prompts = posed.prompts[: asked.config.pass_k_problems]
+    samples = _solve(asked, prompts, f"{posed.label} pass@k", num_samples)
+    problems = posed.problems[: len(samples) // num_samples]
     judged = judge(asked.system, problems.repeat(num_samples, 0), samples)
     flops, plan = _flops(asked.model, samples), asked.system.view.plan
     best = optima(asked.system.env, problems)

@@ -145,10 +145,13 @@ def pass_metrics(
     return metrics | {f"pass_flops@{k}": mean_metric(k * flops) for k in pass_k}
 
 
-def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None = None) -> np.ndarray:
+def teacher_solves(
+    system: System, problems: np.ndarray, max_tokens: int | None = None, taken: np.ndarray | int = 0
+) -> np.ndarray:
     """Return whether the training strategy solves each problem in a full stream that fits the context, bool (P,).
 
-    `max_tokens` bounds what follows the prompt, as in the rollouts. Of a mixture one strategy is drawn for each
+    `max_tokens` bounds what follows the prompt, as in the rollouts; `taken` tokens of the context's room (one number,
+    or int (P,)) are not the stream's. Of a mixture one strategy is drawn for each
     problem. Raises ValueError where the dialect cannot write a trace.
     """
     found = coverage(
@@ -160,4 +163,5 @@ def teacher_solves(system: System, problems: np.ndarray, max_tokens: int | None 
         max_nodes=system.max_nodes,
     )
     limit = system.context if max_tokens is None else max_tokens
-    return found.solved & (found.lengths >= 0) & (found.lengths - found.prompts <= limit)
+    fits = (found.lengths >= 0) & (found.lengths + taken <= system.context)
+    return found.solved & fits & (found.lengths - found.prompts <= limit)

@@ -12,6 +12,7 @@ from sos.errors import UserError
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
 from sos.stream.read.decode import decode_kernel
+from sos.stream.slot import behind_context
 from sos.stream.write.encode import TokenRows, encode_traces
 from sos.stream.write.refusals import ENCODE_ERRORS, OK
 from sos.stream.write.space import new_writing, tokens_size
@@ -62,24 +63,37 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
         size *= 4
 
 
-def encode_prompt(dialect: Dialect, problem: Any) -> list[int]:
-    """Return the prompt ids of `problem`: `<bos>` and the root form."""
+def encode_prompt(dialect: Dialect, problem: Any, context: Any = ()) -> list[int]:
+    """Return the prompt ids of `problem`: `<bos>`, the tokens of a `context` if there is one, and the root form."""
     problem = np.asarray(problem, np.int32)
     events = np.zeros((1, EVENT_COLUMNS), np.int32)
     nodes = np.full((1, ACTION + dialect.env.action_width), -1, np.int32)
     states = np.zeros((1, dialect.env.state_width), np.int32)
     environment.root_state(dialect.env, problem, states[0])
     tokens, _, _ = encode(dialect, Trace(problem, events, nodes, states))
-    return tokens.tolist()
+    return [*tokens[:1].tolist(), *map(int, context), *tokens[1:].tolist()]
 
 
 def decode(dialect: Dialect, env: Any, tokens: Any) -> Decoded:
     """Read any integer array as a stream; never raises for its contents.
 
     What follows the first `<eos>` is ignored. The trace holds what was claimed up to the position where reading
-    stopped.
+    stopped. The tokens of a context belong to the first event, the problem's statement.
     """
     tokens = np.ascontiguousarray(tokens, np.int64).reshape(-1)
+    start = behind_context(dialect.slot, tokens)
+    if start == 1:
+        return _decode(dialect, env, tokens)
+    if start < 0:
+        unread = _decode(dialect, env, tokens[:1])
+        return unread._replace(position=len(tokens), align=np.full(len(tokens), -1, np.int32))
+    found = _decode(dialect, env, np.concatenate([tokens[:1], tokens[start:]]))
+    before = np.full(start - 1, found.align[0] if len(found.align) else -1, np.int32)
+    return found._replace(position=found.position + start - 1, align=np.concatenate([before, found.align]))
+
+
+def _decode(dialect: Dialect, env: Any, tokens: np.ndarray) -> Decoded:
+    """Read int64 tokens, in which no context is."""
     # Every event takes at least one token, but for a visit or a goal that is not written; a node takes an event.
     size = len(tokens) + 2
     program = dialect.program

@@ -158,6 +158,7 @@ class Plan:
             pass_k=[],
             num_rollout_texts=0,
             legacy=False,
+            context=["none"],
             max_seconds=None,
         )
 

@@ -19,9 +19,10 @@ from sos.datasets.source import build_source
 from sos.envs.words import words_of
 from sos.errors import UserError
 from sos.files import read_json_lines, read_text
+from sos.judge.contexts import pose
 from sos.rng import fold, stream_key
+from sos.schema.slot import NONE, check_contexts
 from sos.search.run import run_search
-from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
 from sos.stream.views import SWAPPED, view_trace
@@ -173,22 +174,37 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
     runs = load_runs([options["rollout"]])
     shown: list[Shown] = []
     systems = [(config, build_system(config)) for config in map(config_of, runs)]
-    loaded = [(run, *made, *read_streams(run.folder, split, made[1])) for run, made in zip(runs, systems, strict=True)]
+    label = split if _context(options) == NONE else f"{split}.{_context(options)}"
+    loaded = [(run, *made, *read_streams(run.folder, label, made[1])) for run, made in zip(runs, systems, strict=True)]
     for index in indices:
         seen: set[tuple[int, ...]] = set()
         for run, config, system, rows, streams in loaded:
             if index >= len(rows):
-                raise UserError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {split}")
+                raise UserError(f"index={index}: {run.folder} holds {len(rows)} rollouts of split {label}")
             problem = Problem(rows[index], split, index, f"{split} {index}")
             title = problem.titled(f"model {run.name}" if len(runs) > 1 else "model")
-            answer = from_tokens(
-                system.dialect, system.env, problem.row, streams[index], title, f"run {run.folder.name}"
-            )
+            detail = f"run {run.folder.name}{'' if label == split else f', context {_context(options)}'}"
+            answer = from_tokens(system.dialect, system.env, problem.row, streams[index], title, detail)
             shown.append((system.dialect, system.env, answer))
             if tuple(problem.row.tolist()) not in seen:  # one teacher for runs on the same problem
                 seen.add(tuple(problem.row.tolist()))
                 shown += _with_teachers(config, problem, options, overrides)
     return shown
+
+
+def _context(options: dict[str, str]) -> str:
+    """Return the name of the context that is asked for. Raises UserError for an unknown one."""
+    name = options.get("context", NONE)
+    check_contexts([name], "context")
+    return name
+
+
+def _prompts(config: Config, system: System, problems: Sequence[Problem], context: str) -> list[np.ndarray]:
+    """Return the prompt of each problem with the context of this name before it."""
+    if context != NONE and system.slot is None:
+        raise UserError(f"context={context}: this base has no context slot; slot=hint trains one")
+    posed = (pose(system, problem.split, problem.row[None], context, config.eval.seed) for problem in problems)
+    return [found.prompts[0] for found in posed]
 
 
 def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
@@ -202,12 +218,14 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
     system = build_system(config)
     problems = find_problems(config, system, options)
     model = moved(load_model(loaded, system), options.get("device", "cpu"))
-    prompts = [np.array(encode_prompt(system.dialect, problem.row), np.int32) for problem in problems]
+    context = _context(options)
+    prompts = _prompts(config, system, problems, context)
     budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
     answers = rollout(model, prompts, max_tokens=budget)
     shown: list[Shown] = []
     for problem, answer in zip(problems, answers, strict=True):
-        title, detail = problem.titled("model"), f"checkpoint {path}, greedy"
+        with_context = "" if context == NONE else f", context {context}"
+        title, detail = problem.titled("model"), f"checkpoint {path}, greedy{with_context}"
         trace = from_tokens(system.dialect, system.env, problem.row, answer.tokens, title, detail)
         shown.append((system.dialect, system.env, trace))
         shown += _with_teachers(config, problem, options, overrides)

@@ -108,6 +108,16 @@ class Countdown(NamedTuple):
         }
 
     @property
+    def results(self) -> tuple[str, ...]:
+        """The fields of an action that say what it leads to."""
+        return ("result",)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The fields of an action that say which kind of action it is."""
+        return ("op",)
+
+    @property
     def groups(self) -> np.ndarray:
         return problems.groups(self)
 

@@ -115,6 +115,11 @@ class Layered(NamedTuple):
         }
 
     @property
+    def results(self) -> tuple[str, ...]:
+        """The fields of an action that say what it leads to."""
+        return ("cost",)
+
+    @property
     def dialects(self) -> Traversable:
         """The folder of the dialects that are shipped for it."""
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "layered"

@@ -13,9 +13,11 @@ from sos.stream.codec import decode
 from sos.stream.dialect import program as p
 from sos.stream.dialect.compile import FIELD_NAMES, Dialect, piece_of
 from sos.stream.dialect.vocab import FIRST_NUMBER
+from sos.stream.slot import behind_context
 from sos.trace import KIND, NODE, PARENT, Event, Trace
 
 TEXT = "text"  # a literal
+CONTEXT = "context"  # what stands before the problem
 BEGIN = "begin"  # a literal that an event begins with: which event it is to be is decided there
 _NAMES = {code: name for name, code in FIELD_NAMES.items()}
 FORMS_OF = {
@@ -33,7 +35,7 @@ class Place(NamedTuple):
     """Where a token stands."""
 
     event: str  # the kind of the event that it tells, lower case
-    field: str  # one of the dialect's fields, `text` or `begin`
+    field: str  # one of the dialect's fields, `text`, `begin` or `context`
     depth: int  # of the node that the event acts on: for a generation the parent
     after: str  # the kind of the event before
 
@@ -43,6 +45,10 @@ def places(dialect: Dialect, env: Any, tokens: np.ndarray) -> list[Place]:
 
     Raises ValueError where the dialect cannot read the stream to its end.
     """
+    start = behind_context(dialect.slot, tokens)
+    if start > 1:
+        first, *rest = places(dialect, env, np.concatenate([tokens[:1], tokens[start:]]))
+        return [first, *[first._replace(field=CONTEXT)] * (start - 1), *rest]
     found = decode(dialect, env, tokens)
     if found.position < len(tokens):
         raise UserError(f"token {found.position} of {len(tokens)} cannot be read ({found.status.name.lower()})")

@@ -1,0 +1,90 @@
+"""The schema of the config group `slot`: what training streams have before their problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sos.errors import UserError
+from sos.schema.keys import as_typed, check_keys, key, refuse_unused
+
+KINDS = ("hint",)  # of items; what is not there yet is refused by its name
+DOSES = ("classes", "first", "actions", "plan", "trace")
+WHOLE_PLANS = ("actions", "plan", "trace")  # behind which nothing is left to search for
+NONE, OWN = "none", "own"
+# What may stand in a hint's place: the path to a mistake of this problem's search, the plan of another problem, and
+# tokens that say nothing; all of the same length, as far as there are such.
+WRONG, FOREIGN, FILLER = CONTROLS = ("wrong", "foreign", "filler")
+# What evaluations may put before a problem, by name: the hint of a dose, or a control of this dose.
+CONTEXTS = {
+    (dose if whose == OWN else f"{whose}_{dose}"): (dose, whose)
+    for whose in (OWN, *CONTROLS)
+    for dose in DOSES
+    if (whose, dose) != (WRONG, "trace")  # a search that goes wrong is no search for another plan
+}
+NEEDS = {"kinds": None}
+
+
+def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
+    """Raise UserError where the value of `key` is not some contexts, each once."""
+    known = (NONE, *CONTEXTS)
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"{key}: {unknown[0]!r} is none of {', '.join(known)}")
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"{key} must name some of none, plan, ..., each once, got {as_typed(list(names))}")
+
+
+@dataclass
+class SlotConfig:
+    """The context slot, between the beginning of a stream and its problem: hints of what a search would find."""
+
+    kinds: list[str] = key(
+        [], f"What a context may hold, any of {', '.join(KINDS)}; [] is a base without the slot and its tokens."
+    )
+    doses: list[str] = key(
+        ["plan"], f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}.", only=NEEDS
+    )
+    dropout: float = key(0.5, "The share of streams without a context.", low=0, high=1, only=NEEDS)
+    irrelevant: float = key(0.0, "The share of hints that are another problem's.", low=0, high=1, only=NEEDS)
+    misleading: float = key(0.0, "The share of hints that are wrong.", low=0, high=1, only=NEEDS)
+    filler: float = key(0.0, "The share of hints in whose place stands what says nothing.", low=0, high=1, only=NEEDS)
+    follow: float = key(
+        0.0,
+        "The share of hints of a whole plan (actions, plan, trace), its own, whose stream goes straight along it.",
+        low=0,
+        high=1,
+        only=NEEDS,
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether streams may have a context."""
+        return bool(self.kinds)
+
+    def __post_init__(self) -> None:
+        check_keys(self, "slot")
+        for name, values, known, least in (("kinds", self.kinds, KINDS, 0), ("doses", self.doses, DOSES, 1)):
+            if unknown := [value for value in values if value not in known]:
+                raise UserError(f"slot.{name}: {unknown[0]!r} is none of {', '.join(known)}")
+            if len(set(values)) < len(values) or len(values) < least:
+                raise UserError(f"slot.{name} must name some of {', '.join(known)}, each once, got {as_typed(values)}")
+        refuse_unused(self, "slot")
+        shares = self.irrelevant + self.misleading + self.filler
+        if shares > 1 + 1e-9:
+            raise UserError(f"slot.irrelevant, slot.misleading and slot.filler must sum to 1 at most, got {shares:g}")
+        if "trace" in self.doses and len(self.doses) == 1 and self.misleading:
+            raise UserError(
+                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses=[trace] would need"
+            )
+
+    def check_run(self, config: Any) -> None:
+        """Raise UserError for a `Config` that asks for contexts where there is no place for them."""
+        if not self.on:
+            if asked := [name for name in config.eval.context if name != NONE]:
+                raise UserError(f"eval.context={as_typed(asked)}: this base has no context slot; slot=hint trains one")
+            return
+        if config.data.prompt_loss:
+            raise UserError("data.prompt_loss=true has no use with slot.kinds: no context is in the loss")
+        if config.stream.view == "swapped":
+            raise UserError("stream.view=swapped shows the search of another problem, and goes without slot.kinds")
