@@ -28,6 +28,7 @@ FLOORS = (
     ("analysis",),
     ("train",),
     ("view", "interop"),
+    ("library",),
     ("commands",),
 )
 HALL = {"errors", "files", "rng", "config", "trace", "compose", "system"}
