@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from sos.envs.words import words_of
 from sos.errors import UserError
 from sos.trace import ACTION, GENERATE, GOAL, KIND, NODE, PARENT, Trace
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 MOST_NODES = 400
 MOST_WORDS = 24  # nodes whose actions are written beside them
 GOAL_COLOUR, WRONG_COLOUR, OTHER_COLOUR = "#2A9D8F", "#C1440E", "#8A8F98"
+
+
+class Picture(Figure):
+    """A figure that notebooks show without any setting."""
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        self.savefig(content, format="png", dpi=80)
+        return content.getvalue()
 
 
 def places(parents: np.ndarray) -> np.ndarray:
@@ -43,14 +51,12 @@ def places(parents: np.ndarray) -> np.ndarray:
     return np.stack([across, -depth], 1)
 
 
-def tree_figure(env: Any, trace: Trace, wrong_events: Sequence[int], title: str) -> Figure:
+def tree_figure(env: Any, trace: Trace, wrong_events: Sequence[int], title: str) -> Picture:
     """Return a drawing of the nodes that a trace generates; a plan behind the search is left out. Nodes of
     `wrong_events` stand out.
 
     Raises UserError for more than `MOST_NODES` nodes: `sos.save_page` shows any number.
     """
-    from matplotlib.figure import Figure
-
     events, nodes = trace.events, trace.nodes
     kept = [0, *np.unique(events[events[:, KIND] == GENERATE, NODE]).tolist()]
     if len(kept) > MOST_NODES:
@@ -60,7 +66,7 @@ def tree_figure(env: Any, trace: Trace, wrong_events: Sequence[int], title: str)
     at = places(parents)
     way = _way(events, number, parents)
     wrong = {number.get(int(events[event, NODE])) for event in wrong_events if event < len(events)}
-    figure = Figure(figsize=(min(14.0, 2.5 + 0.55 * (at[:, 0].max() + 1)), 1.2 - 0.75 * at[:, 1].min()))
+    figure = Picture(figsize=(min(14.0, 2.5 + 0.55 * (at[:, 0].max() + 1)), 1.2 - 0.75 * at[:, 1].min()))
     axes = figure.add_subplot()
     for k, parent in enumerate(parents.tolist()):
         if parent >= 0:
