@@ -6,25 +6,37 @@ import hashlib
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 # The public names and the modules that they come from, which are imported when a name is first asked for.
 PUBLIC = {
+    # For users: docs/library.md.
+    "stream_dataset": "sos.library.datasets",
+    "solve": "sos.library.answers",
+    "verify": "sos.library.answers",
+    "save_page": "sos.library.answers",
+    "load": "sos.library.runs",
+    "pretrain": "sos.library.runs",
+    "Answer": "sos.library.answers",
+    "Trained": "sos.library.runs",
+    "StreamDataset": "sos.library.datasets",
+    "MapStreamDataset": "sos.library.datasets",
+    "UserError": "sos.errors",
+    # The parts that these are made of.
     "Config": "sos.config",
     "config_from_dict": "sos.config",
-    "UserError": "sos.errors",
     "System": "sos.system",
     "build_system": "sos.system",
     "build_source": "sos.datasets.source",
+    "gpt_config": "sos.system",
     "Trace": "sos.trace",
     "run_search": "sos.search.run",
     "view_trace": "sos.stream.views",
     "load_dialect": "sos.stream.dialect.compile",
     "encode": "sos.stream.codec",
     "decode": "sos.stream.codec",
-    "verify": "sos.stream.verify",
     "GPT": "sos.model.gpt",
     "rollout": "sos.model.rollout",
     "evaluate": "sos.judge.evaluation",
@@ -33,11 +45,44 @@ PUBLIC = {
     "load_runs": "sos.runs.finished",
 }
 
+if TYPE_CHECKING:  # the same for type checkers, which see no lazy import
+    from sos.config import Config as Config
+    from sos.config import config_from_dict as config_from_dict
+    from sos.datasets.source import build_source as build_source
+    from sos.errors import UserError as UserError
+    from sos.judge.evaluation import evaluate as evaluate
+    from sos.library.answers import Answer as Answer
+    from sos.library.answers import save_page as save_page
+    from sos.library.answers import solve as solve
+    from sos.library.answers import verify as verify
+    from sos.library.datasets import MapStreamDataset as MapStreamDataset
+    from sos.library.datasets import StreamDataset as StreamDataset
+    from sos.library.datasets import stream_dataset as stream_dataset
+    from sos.library.runs import Trained as Trained
+    from sos.library.runs import load as load
+    from sos.library.runs import pretrain as pretrain
+    from sos.model.gpt import GPT as GPT
+    from sos.model.rollout import rollout as rollout
+    from sos.runs.checkpoint import load_checkpoint as load_checkpoint
+    from sos.runs.checkpoint import load_model as load_model
+    from sos.runs.finished import load_runs as load_runs
+    from sos.search.run import run_search as run_search
+    from sos.stream.codec import decode as decode
+    from sos.stream.codec import encode as encode
+    from sos.stream.dialect.compile import load_dialect as load_dialect
+    from sos.stream.views import view_trace as view_trace
+    from sos.system import System as System
+    from sos.system import build_system as build_system
+    from sos.system import gpt_config as gpt_config
+    from sos.trace import Trace as Trace
 
-def __getattr__(name: str) -> Any:
-    if name not in PUBLIC:
-        raise AttributeError(f"module 'sos' has no attribute {name!r}")
-    return getattr(import_module(PUBLIC[name]), name)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in PUBLIC:
+            raise AttributeError(f"module 'sos' has no attribute {name!r}")
+        return getattr(import_module(PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
@@ -45,7 +90,8 @@ def __dir__() -> list[str]:
 
 
 ROOT = Path(__file__).parent
-# Folders of a checkout that lie within an installed package, and are no code of it.
+# What lies in the folder of the package and is no code of it: conf/, which an installed package holds, and the project
+# that `sos init` copies.
 BESIDE = ("conf", "starter")
 # The layers that kernels are made of; what kernels elsewhere import from the package lies in them or beside other
 # kernels.

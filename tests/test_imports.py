@@ -29,6 +29,7 @@ FLOORS = (
     ("analysis",),
     ("train",),
     ("view", "interop"),
+    ("library",),
     ("commands",),
 )
 HALL = {"errors", "files", "rng", "config", "trace", "compose", "system"}

@@ -110,11 +110,13 @@ def budget_panels_figure(
         _hide_inner_ticks(grid)
         grid[0].set_ylabel("solved, % of problems")
         grid[0].set_ylim(bottom=0)
+        handles = [lines[label] for label in labels]
+        bands = [_band()] if any(_has_band(curve) for curves in panels.values() for curve in curves.values()) else []
         figure.legend(
-            [lines[label] for label in labels],
-            labels,
+            [*handles, *bands],
+            [*labels, *(band.get_label() for band in bands)],
             loc="outside lower center",
-            ncols=math.ceil(len(labels) / legend_rows),
+            ncols=math.ceil((len(labels) + len(bands)) / legend_rows),
             frameon=False,
         )
     return figure
@@ -185,6 +187,7 @@ def accuracy_tokens_figure(comparison: Comparison, split: str) -> Figure:
         handles.append(Line2D([], [], color="#777777", label="one greedy attempt"))
         ring: dict[str, Any] = {"marker": "o", "linestyle": ":", "markerfacecolor": "white", "markersize": 6}
         handles.append(Line2D([], [], color="#777777", label="best of k samples", **ring))
+        handles += [_band()] if any(map(_has_band, curves.values())) else []
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -201,9 +204,20 @@ def _sampled(comparison: Comparison, label: str, split: str) -> list[tuple[float
     return sorted(points)
 
 
+def _has_band(curve: Mapping[str, Sequence[float]]) -> bool:
+    return "low" in curve and list(curve["low"]) != list(curve["high"])
+
+
+def _band() -> Any:
+    """Return what stands for the bands in a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(color="#777777", alpha=0.25, linewidth=0, label="lowest to highest seed")
+
+
 def _draw_curve(axes: Axes, label: str, curve: Mapping[str, Sequence[float]], colour: str) -> Any:
     tokens, solved = curve["tokens"], [100 * rate for rate in curve["solved"]]
-    if "low" in curve and list(curve["low"]) != list(curve["high"]):
+    if _has_band(curve):
         low, high = ([100 * rate for rate in curve[end]] for end in ("low", "high"))
         axes.fill_between(tokens, low, high, color=colour, alpha=0.18, linewidth=0)
     marker = "o" if len(tokens) <= 16 else None

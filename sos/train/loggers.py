@@ -70,6 +70,12 @@ class Loggers(Logger):
                 logger.experiment.finish()
 
 
+def others(logger: Any) -> list[Logger]:
+    """Return the loggers of a run that are not TensorBoard's."""
+    found = logger.loggers if isinstance(logger, Loggers) else [logger]
+    return [one for one in found if not isinstance(one, TensorBoardLogger)]
+
+
 def build_logger(options: LoggerConfig, folder: Path, name: str) -> Logger:
     """Return the loggers of a run, which write into `folder`; `name` is the run's."""
     made: list[Logger] = [_logger(kind, options, folder, name) for kind in options.use]

@@ -8,7 +8,12 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from sos.envs.config import EnvConfig
+from sos.envs.registry import ENVIRONMENTS
 from sos.judge.metrics import ANSWERS
+from sos.search.config import SearchConfig
+from sos.search.keys import StrategyConfig
+from sos.search.registry import SEARCHES
 
 if TYPE_CHECKING:  # they take seconds to import
     import lightning as L
@@ -28,7 +33,6 @@ LAYOUT = {
     },
     "What is hard to learn?": {
         "loss by kind of event": ["Multiline", ["loss/kind/.*"]],
-        "mistakes on val": ["Multiline", ["errors_per_trace/val$", "first_goal_wrong/val$", "error/unfinished/val$"]],
     },
     "Speed": {
         "tokens per second": ["Multiline", ["throughput/tokens_per_s"]],
@@ -56,21 +60,43 @@ def log_start(trainer: L.Trainer, config: Config, arm: str, before: dict[str, An
 
 
 def hyperparameters(config: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Return all keys of the schema with dots, each of one type in all runs.
+    """Return all keys of the schema with dots, each of one type in all runs, those of other environments and searches
+    included.
 
     TensorBoard takes its columns and their types from the first run that it meets. Numbers that may be missing are -1
     then, texts "none"; lists are joined by spaces, and groups whose keys are the user's (such as the members of a
-    mixture) are JSON.
+    mixture) are JSON. A key to which they give different types is a text.
     """
     kinds = get_type_hints(type(config))
     result: dict[str, bool | int | float | str] = {}
     for field in dataclasses.fields(config):
         key, value = f"{prefix}{field.name}", getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if not prefix and isinstance(value, EnvConfig | StrategyConfig):
+            result |= _of_all(value, f"{key}.")
+        elif dataclasses.is_dataclass(value):
             result |= hyperparameters(value, f"{key}.")
         else:
             result[key] = _one_type(kinds[field.name], value)
     return result
+
+
+def _of_all(chosen: EnvConfig | StrategyConfig, prefix: str) -> dict[str, bool | int | float | str]:
+    """Return the keys of an environment or a search, and those of all others of the package as if they were missing."""
+    schemas: list[type] = [environment.schema for environment in ENVIRONMENTS.values()]
+    if isinstance(chosen, StrategyConfig):
+        schemas = [SearchConfig, *(search.schema for search in SEARCHES.values())]
+    result = hyperparameters(chosen, prefix)
+    known: dict[str, set[type]] = {key: {type(value)} for key, value in result.items()}
+    for schema in schemas:
+        if schema is type(chosen):
+            continue
+        for key, value in hyperparameters(schema(), prefix).items():
+            known.setdefault(key, set()).add(type(value))
+            result.setdefault(key, _MISSING[type(value)])
+    return {key: value if len(known[key]) == 1 else str(value) for key, value in result.items()}
+
+
+_MISSING: dict[type, bool | int | float | str] = {bool: False, int: -1, float: -1.0, str: "none"}
 
 
 def _one_type(kind: Any, value: Any) -> bool | int | float | str:
@@ -93,23 +119,38 @@ def tensorboard(trainer: L.Trainer) -> TensorBoardLogger | Loggers:
 
 
 def log_evaluation(trainer: L.Trainer, evaluation: Evaluation, tokens: int, view: str) -> None:
-    """Write the final metrics, rollouts as text and the budget curve as a figure to TensorBoard."""
+    """Write the result to the loggers: to TensorBoard as columns beside the hyperparameters, texts and a figure.
+
+    A chart of one point says nothing: of the final metrics only the rates of right answers are scalars there, those of
+    the hyperparameters' table and the last points of the curves against tokens. All of them are the text `result`.
+    """
     from sos.analysis.figures import budget_panels_figure
+    from sos.train.loggers import others
 
     logger = tensorboard(trainer)
     values = {key: metric.value for key, metric in evaluation.metrics.items() if metric.value is not None}
-    logger.log_metrics(values, step=trainer.global_step)
-    logger.log_metrics(
-        {f"hp/{key}": values[key] for key in values if key.startswith(ANSWERS)}, step=trainer.global_step
-    )
+    for other in others(logger):
+        other.log_metrics(values, step=trainer.global_step)
     writer = logger.experiment
     for key, value in values.items():
         if key.startswith(ANSWERS):
             answer, split = key.split("/")
+            writer.add_scalar(f"hp/{key}", value, trainer.global_step)
             writer.add_scalar(f"{answer}_by_tokens/{split}", value, tokens)
+    writer.add_text("result/table", f"```text\n{evaluation.table()}\n```", trainer.global_step)
+    writer.add_text("result/metrics", _all_metrics(evaluation), trainer.global_step)
     for number, text in enumerate(evaluation.texts):
         writer.add_text(f"rollouts/{number}", text, trainer.global_step)
     panels = {split: {view: curve} for split, curve in evaluation.budget_curve.items()}
     writer.add_figure("budget_curve", budget_panels_figure(panels), trainer.global_step)
     logger.save()
     writer.flush()
+
+
+def _all_metrics(evaluation: Evaluation) -> str:
+    """Return every metric with its interval as a Markdown table."""
+    rows = ["| metric | value | low | high | of |", "| --- | ---: | ---: | ---: | ---: |"]
+    for key, metric in sorted(evaluation.metrics.items()):
+        numbers = ("" if number is None else f"{number:.6g}" for number in metric[:3])
+        rows.append(f"| {key} | {' | '.join(numbers)} | {metric.num} |")
+    return "\n".join(rows)

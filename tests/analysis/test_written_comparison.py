@@ -170,8 +170,12 @@ def test_budget_curve_figure() -> None:
     assert line.get_color() == VIEW_COLOURS["full"]
     assert np.asarray(line.get_ydata()) == pytest.approx([10, 20, 50, 60])
     assert len(axes.collections) == 1  # the band of the second curve
+    legend = budget_curve_figure(curves).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["full", "val", "lowest to highest seed"]
     even: dict[str, dict[str, list[float]]] = {"full": {"tokens": [100, 200, 300, 400], "solved": [0.1, 0.2, 0.5, 0.6]}}
-    assert budget_panels_figure({"val": even, "val_target": even}).axes[1].get_xscale() == "linear"
+    panels = budget_panels_figure({"val": even, "val_target": even})
+    assert panels.axes[1].get_xscale() == "linear"
+    assert [text.get_text() for text in panels.legends[0].get_texts()] == ["full"], "no band, no word about one"
     with pytest.raises(ValueError, match="no curve"):
         budget_curve_figure({})
 

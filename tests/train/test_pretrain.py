@@ -214,14 +214,17 @@ def test_hyperparameters_are_the_same_keys_of_the_same_types_in_all_runs() -> No
         "eval.max_tokens=9",
         "data.shards=x",
         "resume=y",
+        *(f"experiment={name}" for name in ("path_star", "layered", "sudoku", "maze", "sat", "sokoban")),
     ]
     found = [hyperparameters(compose([word])) for word in words]
     kinds = [{key: type(value) for key, value in run.items()} for run in found]
-    assert len(kinds) == 7
+    assert len(kinds) == 13
     assert all(kind == kinds[0] for kind in kinds)
+    assert len({run["env.name"] for run in found}) == 7
+    assert found[0]["env.num_arms"] == -1
     assert set(kinds[0].values()) == {bool, int, float, str}
     assert [run["eval.max_tokens"] for run in found][3:5] == [-1, 9]
-    assert len({run["search.strategies"] for run in found}) == 2
+    assert len({run["search.strategies"] for run in found}) == 3
 
 
 def test_help_loads_neither_torch_nor_numba() -> None:

@@ -92,7 +92,7 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
     events = EventAccumulator(str(whole), size_guidance={"scalars": 0, "tensors": 0, "images": 0}).Reload()
     tags = events.Tags()
     losses = ["loss/all", "loss/kind/generate", "loss/kind/backtrack", "loss_by_tokens/all"]
-    rates = ["solve/val", "solve/val_target", "solve/probe", "hp/solve/val", "error/arithmetic/val"]
+    rates = ["solve/probe", "hp/solve/val", "hp/solve/val_target", "solve_by_tokens/val"]
     speed = ("tokens_per_s", "useful_tokens_per_s", "data_share", "mfu", "peak_memory_gb")
     for tag in (*losses, *rates, *(f"throughput/{name}" for name in speed)):
         assert tag in tags["scalars"], tag
@@ -105,7 +105,15 @@ def test_tensorboard_holds_losses_rates_texts_figures_and_hparams(whole):
             assert any(re.match(pattern, tag) for tag in tags["scalars"]), pattern
     hp = [event.value for event in events.Scalars("hp/solve/val")]
     assert len(hp) == 2  # a true step-0 validation, then the final one
-    assert hp[-1] == pytest.approx(events.Scalars("solve/val")[-1].value)
+    metrics = json.loads((whole / "metrics.json").read_text())["metrics"]
+    assert hp[-1] == pytest.approx(metrics["solve/val"]["value"])
+    single = [tag for tag in tags["scalars"] if len(events.Scalars(tag)) == 1]
+    assert all(tag.startswith(("solve_by_tokens/val", "epoch")) for tag in single), "a chart of one point"
+    assert len(tags["scalars"]) > 15
+    (told,) = events.Tensors("result/metrics/text_summary")
+    text = told.tensor_proto.string_val[0].decode()
+    assert all(f"| {name} | " in text for name in metrics)
+    assert "result/table/text_summary" in tags["tensors"]
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,37 @@ def test_dark_and_light(page: Browser) -> None:
     assert paper < 200 < 600 < ink
 
 
+# The least contrast of any text with what lies behind it, by the formula of WCAG 2, and that text.
+LEAST_CONTRAST = """(() => {
+  const parts = color => (color.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, k) => sum + [0.2126, 0.7152, 0.0722][k] * c, 0);
+  const behind = one => { for (; one; one = one.parentElement) {
+    const color = parts(getComputedStyle(one).backgroundColor);
+    if (color.length < 4 || color[3] === 1) return color; } return [255, 255, 255]; };
+  const faded = one => { let left = 1; for (; one; one = one.parentElement) left *= getComputedStyle(one).opacity; return left; };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (walker.nextNode()) { const one = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !one.getClientRects().length || one.matches("script, style, :disabled, .fold")) continue;
+    const [a, b] = [light(parts(getComputedStyle(one).color)), light(behind(one))].sort();
+    found.push([faded(one) < 0.9 ? 1 : (b + 0.05) / (a + 0.05), walker.currentNode.data]); }
+  return [found.length, ...found.sort((x, y) => x[0] - y[0])[0]]; })()"""
+
+
+def test_every_text_can_be_read_on_what_lies_behind_it(page: Browser) -> None:
+    looked_at = 0
+    for scheme in ("light", "dark"):
+        page.emulate(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
+        for keys in (("Home",), ("ArrowRight", "ArrowRight"), ("End",)):
+            for key in keys:
+                page.press(key)
+            num, least, text = page.run(LEAST_CONTRAST)
+            assert least >= 4.5, f"{text} in {scheme} behind {keys}: {least:.2f}"
+            looked_at += num
+    page.emulate(prefers_reduced_motion="no-preference")
+    assert looked_at > 200
+
+
 def test_reduced_motion_moves_nothing(page: Browser) -> None:
     def duration() -> str:
         return str(page.run("getComputedStyle(document.querySelector('.node')).transitionDuration"))

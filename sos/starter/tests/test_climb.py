@@ -3,9 +3,10 @@
 import numpy as np
 from climb import Climb
 
-from sos import build_source, build_system, decode, verify
+from sos import build_source, build_system, decode
 from sos.compose import compose
 from sos.schema.folders import search_also
+from sos.stream.verify import verify
 
 search_also(["hydra.searchpath=[file://conf]"])
 
