@@ -65,20 +65,22 @@ def tree_figure(env: Any, trace: Trace, wrong_events: Sequence[int], title: str)
     parents = np.array([-1, *(number.get(int(nodes[node, PARENT]), 0) for node in kept[1:])])
     at = places(parents)
     way = _way(events, number, parents)
-    wrong = {number.get(int(events[event, NODE])) for event in wrong_events if event < len(events)}
+    wrong = {number.get(int(events[event, NODE]), -1) for event in wrong_events if event < len(events)}
+    claimed = WRONG_COLOUR if way & wrong else GOAL_COLOUR
     figure = Picture(figsize=(min(14.0, 2.5 + 0.55 * (at[:, 0].max() + 1)), 1.2 - 0.75 * at[:, 1].min()))
     axes = figure.add_subplot()
     for k, parent in enumerate(parents.tolist()):
         if parent >= 0:
             ends = at[[parent, k]]
             strong = k in way
-            axes.plot(*ends.T, color=GOAL_COLOUR if strong else "#C9CDD2", linewidth=2.2 if strong else 1, zorder=1)
-    colours = [GOAL_COLOUR if k in way else WRONG_COLOUR if k in wrong else OTHER_COLOUR for k in range(len(kept))]
+            axes.plot(*ends.T, color=claimed if strong else "#C9CDD2", linewidth=2.2 if strong else 1, zorder=1)
+    colours = [WRONG_COLOUR if k in wrong else claimed if k in way else OTHER_COLOUR for k in range(len(kept))]
     axes.scatter(at[:, 0], at[:, 1], c=colours, s=46, zorder=2)
     if len(kept) <= MOST_WORDS:
         speech = words_of(env)
         for node, (x, y) in zip(kept[1:], at[1:], strict=True):
-            axes.annotate(speech.action_text(nodes[node, ACTION:]), (x, y - 0.16), ha="center", va="top", fontsize=7)
+            told = speech.action_text(nodes[node, ACTION:])
+            axes.text(x, y - 0.16, told, ha="center", va="top", fontsize=7, bbox={"color": "white", "pad": 0.6})
     axes.set_title(f"{title}, {len(kept)} nodes", fontsize=10)
     axes.margins(0.08, 0.2)
     axes.set_axis_off()

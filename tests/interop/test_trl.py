@@ -70,6 +70,31 @@ def test_sft_trainer_learns_the_completions(tiny: tuple[Path, Path, list[dict[st
     assert call("evaluate", [str(tmp_path / "back"), "eval.num_problems=4", "eval.pass_k=[]"]) == 0
 
 
+def test_twenty_steps_and_the_way_back_are_one_table(
+    tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """As docs/transformers.md has it: export, twenty steps of SFT, import, evaluate, compare."""
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    run, model, rows = tiny
+    kept = datasets.Dataset.from_list([{k: row[k] for k in ("prompt", "completion")} for row in rows])
+    options: dict[str, Any] = {"max_steps": 20, "per_device_train_batch_size": 8, "learning_rate": 3e-3}
+    options |= {"logging_steps": 1, "use_cpu": True, "bf16": False, "report_to": [], "save_strategy": "no"}
+    trainer = trl.SFTTrainer(str(model), args=trl.SFTConfig(str(tmp_path / "sft"), **options), train_dataset=kept)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 20
+    assert sum(losses[-4:]) < 0.95 * sum(losses[:4])
+    trainer.save_model(str(tmp_path / "tuned"))
+    assert call("import", [str(tmp_path / "tuned"), f"out={tmp_path}/back"]) == 0
+    for folder in (run, tmp_path / "back"):
+        assert call("evaluate", [str(folder), "eval.num_problems=8", "eval.pass_k=[]"]) == 0
+    arms = [f"before={run}/evaluation", f"after={tmp_path}/back/evaluation"]
+    assert call("compare", [*arms, f"out={tmp_path}/table"]) == 0
+    table = (tmp_path / "table" / "comparison.md").read_text()
+    assert [f"| {arm} " in table for arm in ("before", "after")] == [True, True]
+
+
 @pytest.mark.parametrize("free", [False, True])
 def test_grpo_trainer_pays_our_rewards(
     tiny: tuple[Path, Path, list[dict[str, Any]]], tmp_path: Path, free: bool

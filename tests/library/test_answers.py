@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hostile_texts import long_texts, random_text
+from matplotlib.colors import to_hex
 
 import sos
 from sos.compose import compose
 from sos.data.splits import sample_problems
 from sos.envs.words import words_of
-from sos.library.drawing import places
+from sos.library.drawing import GOAL_COLOUR, WRONG_COLOUR, places
 from sos.search.run import run_search
 from sos.stream.codec import encode
 from sos.system import build_system
@@ -136,6 +137,11 @@ def test_pages_and_drawings(tmp_path: Any) -> None:
     assert len(figure.axes[0].texts) == 4, "a node each but the root"
     assert "solved, 5 nodes" in figure.axes[0].get_title()
     assert "not solved, 2 nodes" in wrong.figure().axes[0].get_title()
+    false = sos.verify(right.text.replace("9 - 1 = 8", "9 - 1 = 6").replace("8 * 7", "6 * 7"))
+    assert [mistake.name for mistake in false.mistakes][-1] == "false_goal"
+    shades = [{to_hex(line.get_color()) for line in one.figure().axes[0].lines} for one in (right, false)]
+    assert GOAL_COLOUR.lower() in shades[0]
+    assert shades[1] & {GOAL_COLOUR.lower(), WRONG_COLOUR.lower()} == {WRONG_COLOUR.lower()}
     with pytest.raises(sos.UserError, match="an answer at least"):
         sos.save_page(tmp_path / "page.html", [])
 
