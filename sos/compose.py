@@ -44,6 +44,7 @@ class ArmSweeperConf:
     question: str = ""
     primary: str = "solve/val"  # the metric that answers the question
     baseline: str | None = None  # the arm that the others are compared with; null: the first
+    expect: list[str] = field(default_factory=list)  # written before any run: see `sos.runs.expectations`
     arms: dict[str, list[str]] = field(default_factory=dict)  # name: overrides
     seeds: list[int] = field(default_factory=list)
     arm: str | None = None  # set in each job: the arm that it belongs to

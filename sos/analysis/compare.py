@@ -81,6 +81,7 @@ class Comparison:
     notes: tuple[str, ...]
     primary: str  # the metric that answers the question
     question: str = ""  # of the sweep, if all runs come from one
+    expect: tuple[str, ...] = ()  # what its file expects: see `sos.runs.expectations`
 
     def views(self) -> dict[str, str]:
         """Return the view of each arm, by label, which decides its colour in every figure."""
@@ -145,6 +146,7 @@ def compare(
         (*notes, *_matching(arms), *_mixtures(arms)),
         primary,
         str(sweep.get("question", "")),
+        tuple(sweep.get("expect") or ()),
     )
 
 

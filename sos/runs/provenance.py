@@ -36,7 +36,7 @@ class Origin:
     name: str
     overrides: dict[str, str] = field(default_factory=dict)
     command: str = ""  # that repeats it, into the same folder
-    sweep: dict[str, Any] | None = None  # name, question, primary, baseline, arms (names, in order) and this run's arm
+    sweep: dict[str, Any] | None = None  # name, question, primary, baseline, arms (names, in order), expect, arm
 
     @classmethod
     def of(cls, name: str, typed: Sequence[str], sweep: Mapping[str, Any] | None, folder: Path) -> Origin:
@@ -47,7 +47,7 @@ class Origin:
         record = None
         if sweep is not None:
             record = {key: sweep[key] for key in ("name", "question", "primary", "baseline", "arm")}
-            record["arms"] = list(sweep["arms"])
+            record |= {"arms": list(sweep["arms"]), "expect": list(sweep["expect"])}
             extra = [f"hydra.sweeper.arm={sweep['arm']}"]
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())

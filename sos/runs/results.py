@@ -118,6 +118,9 @@ def sweep_complaint(sweep: Any) -> str | None:
     arms = sweep.get("arms")
     if arms is not None and not (isinstance(arms, list) and all(isinstance(arm, str) for arm in arms)):
         return f"sweep/arms must be a list of names, got {_short(arms)}"
+    expect = sweep.get("expect", [])
+    if not (isinstance(expect, list) and all(isinstance(text, str) for text in expect)):
+        return f"sweep/expect must be a list of texts, got {_short(expect)}"
     return None
 
 

@@ -85,6 +85,7 @@ class ArmSweeper(BasicSweeper):
     def _jobs(self, arguments: list[str]) -> tuple[list[Any], list[list[str]], list[str]]:
         """Return the jobs, composed and checked, what the launcher is told for each, and what all share."""
         from sos.compose import refuse_foreign
+        from sos.runs.expectations import read_expectations
         from sos.runs.sweep import expand, key_of, unique_names
 
         assert self.config is not None
@@ -93,6 +94,7 @@ class ArmSweeper(BasicSweeper):
         shared = [words[0] for words in typed if len(words) == 1]
         fixed = [word for word in shared if key_of(word) not in ("sweep", "seed")]
         arms = {arm: list(overrides) for arm, overrides in self.sweep_file["arms"].items()}
+        read_expectations(self.sweep_file["expect"], list(arms), self.sweep_file["primary"])
         expanded = expand(typed, arms, list(self.sweep_file["seeds"]))
         varying = [
             (arm, [word for word in words if word not in [*fixed, *(arms[arm] if arm else [])]])
