@@ -36,7 +36,7 @@ class Difference:
     welch: Interval | None  # None with fewer than 2 seeds
     paired: Interval | None  # over the seeds that both have; None with fewer than 2
     p_welch: float | None  # None without spread, too
-    spread: float  # the root of the sum of both variances: the standard error, times the root of the seeds
+    variances: tuple[float, float] | None  # over seeds, of the arm and of the other; None with fewer than 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,6 @@ def difference(comparison: Comparison, arm: str, other: str, metric: str) -> Dif
     shared = sorted(ours.keys() & theirs.keys())
     means = (math.fsum(x) / len(x), math.fsum(y) / len(y))
     both = len(x) > 1 and len(y) > 1
-    spread = math.sqrt(float(np.var(x, ddof=1)) + float(np.var(y, ddof=1))) if both else math.nan
     return Difference(
         arm,
         other,
@@ -70,7 +69,7 @@ def difference(comparison: Comparison, arm: str, other: str, metric: str) -> Dif
         welch_interval(x, y),
         seed_interval([ours[seed] - theirs[seed] for seed in shared]),
         welch(x, y),
-        spread,
+        (float(np.var(x, ddof=1)), float(np.var(y, ddof=1))) if both else None,
     )
 
 
@@ -92,14 +91,16 @@ def decide(expectation: Expectation, interval: Interval | None) -> str:
     return UNDECIDED
 
 
-def seeds_that_decide(expectation: Expectation, value: float, spread: float) -> int | None:
-    """Return with how many seeds an arm Welch's interval would decide, were the difference of the means and the root
-    of the sum of both variances what they are seen to be; None where that takes more than `MOST_SEEDS`.
+def seeds_that_decide(expectation: Expectation, value: float, variances: tuple[float, float]) -> int | None:
+    """Return with how many seeds an arm Welch's interval would decide, were the difference of the means and both
+    variances what they are seen to be; None where that takes more than `MOST_SEEDS`.
     """
-    if math.isnan(spread):
-        return None
+    total = sum(variances)
+    if total == 0:
+        return 2 if decide(expectation, Interval(value, value)) != UNDECIDED else None
+    freedom = total**2 / sum(one**2 for one in variances)  # of Welch and Satterthwaite, over the seeds but one
     for seeds in range(2, MOST_SEEDS + 1):
-        half = t_quantile(0.975, 2 * (seeds - 1)) * spread / math.sqrt(seeds)
+        half = t_quantile(0.975, freedom * (seeds - 1)) * math.sqrt(total / seeds)
         if decide(expectation, Interval(value - half, value + half)) != UNDECIDED:
             return seeds
     return None
@@ -121,7 +122,9 @@ def _judge(comparison: Comparison, expectation: Expectation) -> Verdict:
     if found is None:
         return Verdict(expectation, None, NOT_RUN, None)
     said = decide(expectation, found.welch)
-    needed = seeds_that_decide(expectation, found.value, found.spread) if said == UNDECIDED else None
+    needed = None
+    if said == UNDECIDED and found.variances is not None:
+        needed = seeds_that_decide(expectation, found.value, found.variances)
     return Verdict(expectation, found, said, needed)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sos.analysis.compare import Arm, Comparison
 from sos.analysis.doctor import examine
+from sos.analysis.expected import MOST_SEEDS, NOT_RUN, UNDECIDED, Difference, Verdict, against_baseline, verdicts
 from sos.analysis.paired import PairedTest, paired_tests
 from sos.errors import visible
 from sos.files import written_whole
@@ -32,6 +33,7 @@ def markdown(comparison: Comparison) -> str:
     header = ["arm", "seeds", "training tokens", "problems", *(_titled(metric) for metric in comparison.columns)]
     blocks = [visible(comparison.question)] if comparison.question else []
     blocks.append(markdown_table(header, [_arm_row(comparison, arm) for arm in comparison.arms]))
+    blocks += _over_seeds(comparison)
     for metric, found in _tests(comparison).items():
         blocks.append(_paired_block(comparison, metric, found))
     for metric in comparison.columns:
@@ -102,6 +104,7 @@ def latex(comparison: Comparison) -> str:
 def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Write comparison.csv, .tex and .md and every figure as .png and .pdf; return the paths, in that order."""
     from sos.analysis import figures  # matplotlib takes a second to import
+    from sos.analysis.figures_differences import differences_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     splits = sorted({split for arm in comparison.arms for run in arm.runs for split in run.budget_curve})
@@ -112,6 +115,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         drawn["budget_curves"] = ("Solve rate against generated tokens", figure)
         title = "Solve rate against all tokens generated for a problem, samples included"
         drawn["accuracy_tokens"] = (title, figures.accuracy_tokens_figure(comparison, next(iter(panels))))
+    if any(one.welch for one in against_baseline(comparison, comparison.primary)):
+        drawn["differences"] = (f"Differences to {comparison.baseline} over seeds", differences_figure(comparison))
     images = [f"![{title}]({name}.png)" for name, (title, _) in drawn.items()]
     text = "\n\n".join(["# Comparison", markdown(comparison), *images]) + "\n"
     paths = [folder / "comparison.csv", folder / "comparison.tex", folder / "comparison.md"]
@@ -196,6 +201,49 @@ def _paired_block(comparison: Comparison, metric: str, tests: list[PairedTest]) 
         "seeds. Holm: corrected for the number of arms."
     )
     return f"{markdown_table(header, rows)}\n\n{legend}"
+
+
+def _over_seeds(comparison: Comparison) -> list[str]:
+    """Return every arm against the baseline on the primary metric, and what became of the sweep's expectations."""
+    blocks = []
+    metric = comparison.primary
+    differences = against_baseline(comparison, metric)
+    if differences:
+        header = [f"over seeds, {_titled(metric)}", "seeds", "mean", f"minus {comparison.baseline}"]
+        rows = [[one.arm, _seeds(one), number(one.means[0], metric), *_difference_cells(one)] for one in differences]
+        blocks.append(markdown_table([*header, "Welch 95%", "paired 95%", "Welch p"], rows))
+    judged = verdicts(comparison)
+    if judged:
+        header = ["expected", "seeds", "difference", "Welch 95%", "paired 95%", "Welch p", "Holm", "verdict"]
+        blocks.append(markdown_table([*header, "seeds that would decide"], [_verdict_row(one) for one in judged]))
+        blocks.append(
+            "Expected before any run, from the sweep file. Confirmed or refuted: Welch's interval lies on one side. "
+            "Seeds that would decide: of each arm, if means and spreads stay as they are. Holm: corrected for the number "
+            "of lines. Paired: of the differences seed by seed."
+        )
+    return blocks
+
+
+def _seeds(found: Difference) -> str:
+    ours, theirs = found.seeds
+    return str(ours) if ours == theirs else f"{ours}, {theirs}"
+
+
+def _difference_cells(found: Difference) -> list[str]:
+    intervals = [_interval(one, found.metric) if one else "(one seed)" for one in (found.welch, found.paired)]
+    return [number(found.value, found.metric, sign="+"), *intervals, _p_value(found.p_welch)]
+
+
+def _verdict_row(judged: Verdict) -> list[str]:
+    if judged.found is None:
+        return [judged.expectation.text, *["-"] * 6, NOT_RUN, "-"]
+    needed = "-"
+    if judged.verdict == UNDECIDED:
+        needed = str(judged.seeds_to_decide or f"more than {MOST_SEEDS}")
+        if judged.found.welch is None:
+            needed = "not known"
+    cells = [_seeds(judged.found), *_difference_cells(judged.found), _p_value(judged.p_holm)]
+    return [judged.expectation.text, *cells, judged.verdict, needed]
 
 
 def _p_value(p: float | None) -> str:

@@ -53,7 +53,9 @@ def test_written_files(sweep: Path, tmp_path: Path) -> None:
     comparison = compare(load_runs([sweep]))
     paths = write(comparison, tmp_path / "deep" / "out")
     figures = [
-        f"{name}.{kind}" for name in ("comparison", "budget_curves", "accuracy_tokens") for kind in ("png", "pdf")
+        f"{name}.{kind}"
+        for name in ("comparison", "budget_curves", "accuracy_tokens", "differences")
+        for kind in ("png", "pdf")
     ]
     assert [path.name for path in paths] == ["comparison.csv", "comparison.tex", "comparison.md", *figures]
     for path in paths[3:]:
