@@ -115,7 +115,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         drawn["budget_curves"] = ("Solve rate against generated tokens", figure)
         title = "Solve rate against all tokens generated for a problem, samples included"
         drawn["accuracy_tokens"] = (title, figures.accuracy_tokens_figure(comparison, next(iter(panels))))
-    if any(one.welch for one in against_baseline(comparison, comparison.primary)):
+    if against_baseline(comparison, comparison.primary):
         drawn["differences"] = (f"Differences to {comparison.baseline} over seeds", differences_figure(comparison))
     images = [f"![{title}]({name}.png)" for name, (title, _) in drawn.items()]
     text = "\n\n".join(["# Comparison", markdown(comparison), *images]) + "\n"

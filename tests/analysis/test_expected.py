@@ -157,6 +157,7 @@ def test_what_was_not_run_or_once_alone_is_not_decided(tmp_path: Path) -> None:
         "comparison",
         "budget_curves",
         "accuracy_tokens",
+        "differences",
     }
 
 

@@ -177,9 +177,11 @@ def test_a_sweep_run_remembers_its_arm(tmp_path: Path) -> None:
         "baseline": None,
         "arm": "full",
         "arms": {"full": [], "path": []},
+        "expect": ["full > path"],
     }
     origin = Origin.of("full,seed=1", ["+sweep=s", "stream.view=full", "seed=1"], sweep, tmp_path / "x")
     assert origin.overrides == {"stream.view": "full", "seed": "1"}
     assert origin.sweep is not None
     assert (origin.sweep["arm"], origin.sweep["arms"]) == ("full", ["full", "path"])
+    assert origin.sweep["expect"] == ["full > path"]
     assert "hydra.sweeper.arm=full" in origin.command
