@@ -14,6 +14,8 @@ from sos.errors import UserError
 if TYPE_CHECKING:  # Hydra loads this module with its plugins, also for --help
     from sos.runs.sweep import Job
 
+ARM = "~hydra.sweeper.arms."
+
 
 class ArmSweeper(BasicSweeper):
     """Runs the product of the typed alternatives, the arms and the seeds of a sweep file, with any launcher.
@@ -94,7 +96,7 @@ class ArmSweeper(BasicSweeper):
         shared = [words[0] for words in typed if len(words) == 1]
         fixed = [word for word in shared if key_of(word) not in ("sweep", "seed")]
         arms = {arm: list(overrides) for arm, overrides in self.sweep_file["arms"].items()}
-        read_expectations(self.sweep_file["expect"], list(arms), self.sweep_file["primary"])
+        read_expectations(self.sweep_file["expect"], [*arms, *self._left_out()], self.sweep_file["primary"])
         expanded = expand(typed, arms, list(self.sweep_file["seeds"]))
         varying = [
             (arm, [word for word in words if word not in [*fixed, *(arms[arm] if arm else [])]])
@@ -113,6 +115,11 @@ class ArmSweeper(BasicSweeper):
         if twice:
             raise UserError(f"two runs of this sweep would write into {twice}")
         return jobs, [_told(job, name) for job, name in zip(jobs, names, strict=True)], fixed
+
+    def _left_out(self) -> list[str]:
+        """Return the arms that the command line takes out of the file: `~hydra.sweeper.arms.NAME`."""
+        assert self.config is not None
+        return [word.removeprefix(ARM) for word in self.config.hydra.overrides.hydra if word.startswith(ARM)]
 
     def _typed(self, arguments: list[str]) -> list[list[str]]:
         """Return the alternatives of each typed override."""

@@ -269,6 +269,15 @@ def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
         ),
         (["+sweep=view"], "+sweep=view is a sweep: python train.py -m +sweep=view"),
         (["-m", "+sweep=view", "data.context=3"], "solution_path__seed-1: data.context must be at least 16, got 3"),
+        (
+            ["-m", "+sweep=view", 'hydra.sweeper.expect=["full > paths"]'],
+            "sweep: expect holds 'full > paths': paths is no arm; there are solution_path, full, no_backtrack",
+        ),
+        (  # an arm that is left out may be expected something of
+            ["-m", "+sweep=view", "~hydra.sweeper.arms.full", "data.context=3"]
+            + ['hydra.sweeper.expect=["full > solution_path"]'],
+            "solution_path__seed-1: data.context must be at least 16, got 3",
+        ),
         (["-m", "+sweep=view,size"], "one sweep at a time: +sweep=NAME"),
         (["-m", "seed=1,2", "trainer=ddp"], "trainer.devices=2 trainer.num_nodes=1 in a sweep needs a launcher"),
     ],
