@@ -274,8 +274,10 @@ def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
             "sweep: expect holds 'full > paths': paths is no arm; there are solution_path, full, no_backtrack",
         ),
         (  # an arm that is left out may be expected something of
-            ["-m", "+sweep=view", "~hydra.sweeper.arms.full", "data.context=3"]
-            + ['hydra.sweeper.expect=["full > solution_path"]'],
+            [
+                *("-m", "+sweep=view", "~hydra.sweeper.arms.full", "data.context=3"),
+                'hydra.sweeper.expect=["full > solution_path"]',
+            ],
             "solution_path__seed-1: data.context must be at least 16, got 3",
         ),
         (["-m", "+sweep=view,size"], "one sweep at a time: +sweep=NAME"),
