@@ -24,7 +24,8 @@ def differences_figure(comparison: Comparison) -> Figure:
     metrics = [comparison.primary, *(metric for metric in comparison.columns if metric.startswith(ANSWERS))]
     panels = {metric: found for metric in metrics if (found := against_baseline(comparison, metric))}
     labels = [arm.label for arm in comparison.arms if arm.label != comparison.baseline]
-    palette = colours(labels, comparison.views())
+    views = comparison.views()  # which tell nothing apart where all are one
+    palette = colours(labels, views if len(set(views.values())) > 1 else None)
     with rc_context(STYLE):
         size = (1.4 + 0.075 * max(map(len, labels)) + 3.0 * len(panels), 1.3 + 0.36 * len(labels))
         figure = Figure(figsize=size, layout="constrained")
