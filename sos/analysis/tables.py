@@ -218,8 +218,8 @@ def _over_seeds(comparison: Comparison) -> list[str]:
         blocks.append(markdown_table([*header, "seeds that would decide"], [_verdict_row(one) for one in judged]))
         blocks.append(
             "Expected before any run, from the sweep file. Confirmed or refuted: Welch's interval lies on one side. "
-            "Seeds that would decide: of each arm, if means and spreads stay as they are. Holm: corrected for the number "
-            "of lines. Paired: of the differences seed by seed."
+            "Seeds that would decide: of each arm, if means and spreads stay as they are. Holm: corrected for the "
+            "number of lines. Paired: of the differences seed by seed."
         )
     return blocks
 

@@ -1,8 +1,9 @@
 """What a sweep file expects of its arms, written before any run: `expect` of conf/sweep/*.yaml.
 
-A line is `ARM SIGN ARM [within MARGIN] [in METRIC]`, such as `roc_inverse < random`. `<` and `>` speak of the means over
-seeds; `=`, `<=` and `>=` need a margin, since no number of runs shows that two means are equal: `>= random within 0.02`
-is less than 0.02 below it. The metric is the sweep's primary one unless it is said; rates are fractions.
+A line is `ARM SIGN ARM [within MARGIN] [in METRIC]`, such as `roc_inverse < random`. `<` and `>` speak of the means
+over seeds; `=`, `<=` and `>=` need a margin, since no number of runs shows that two means are equal:
+`>= random within 0.02` is less than 0.02 below it. The metric is the sweep's primary one unless it is said; rates are
+fractions.
 """
 
 from __future__ import annotations
