@@ -211,15 +211,15 @@ def _over_seeds(comparison: Comparison) -> list[str]:
     if differences:
         header = [f"over seeds, {_titled(metric)}", "seeds", "mean", f"minus {comparison.baseline}"]
         rows = [[one.arm, _seeds(one), number(one.means[0], metric), *_difference_cells(one)] for one in differences]
-        blocks.append(markdown_table([*header, "Welch 95%", "paired 95%", "Welch p"], rows))
+        blocks.append(markdown_table([*header, "Welch 95%", "seed by seed 95%", "Welch p"], rows))
     judged = verdicts(comparison)
     if judged:
-        header = ["expected", "seeds", "difference", "Welch 95%", "paired 95%", "Welch p", "Holm", "verdict"]
+        header = ["expected", "seeds", "difference", "Welch 95%", "seed by seed 95%", "Welch p", "Holm", "verdict"]
         blocks.append(markdown_table([*header, "seeds that would decide"], [_verdict_row(one) for one in judged]))
         blocks.append(
             "Expected before any run, from the sweep file. Confirmed or refuted: Welch's interval lies on one side. "
             "Seeds that would decide: of each arm, if means and spreads stay as they are. Holm: corrected for the "
-            "number of lines. Paired: of the differences seed by seed."
+            "number of lines. Seed by seed: of the difference in each seed."
         )
     return blocks
 

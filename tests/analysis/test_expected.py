@@ -165,7 +165,7 @@ def test_the_table_says_arms_and_expectations(tmp_path: Path) -> None:
     text = markdown(made(tmp_path, EXPECT))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     head = next(row for row in rows if row[0] == "over seeds, solve/val, %")
-    assert head[3:] == ["minus base", "Welch 95%", "paired 95%", "Welch p"]
+    assert head[3:] == ["minus base", "Welch 95%", "seed by seed 95%", "Welch p"]
     better = rows[rows.index(head) + 2]
     assert better[:4] == ["better", "3", "76.3", "+24.0"]
     lines = {row[0]: row for row in rows if row[0] in EXPECT}
