@@ -53,6 +53,8 @@ class TraceFileSource:
     def __init__(self, path: str, config: Config, system: System, split: str) -> None:
         if system.view.kind == SWAPPED:
             raise UserError("stream.view=swapped needs searches that are made here, not traces")
+        if system.slot is not None:
+            raise UserError("slot.kinds needs searches that are made here, not traces: slot=none reads these")
         self.seed, self.context = config.seed, system.context
         traces = list(_kept(path, system, split))
         if not traces:
