@@ -143,13 +143,7 @@ def evaluate(
     """
     started = time.perf_counter()
     splits = eval_config.splits if splits is None else splits
-    found = {split: _find_problems(system, eval_config, split) for split in splits}
-    columns = [
-        pose(system, split, problems, context, eval_config.seed)
-        for split, problems in found.items()
-        if len(problems)
-        for context in eval_config.context
-    ]
+    columns = pose_all(system, eval_config, splits)
     time_limit = Limit(eval_config.max_seconds, len(columns) * (2 if eval_config.pass_k else 1))
     asked = _Asked(model, system, eval_config, progress, Cost(), time_limit)
     evaluation = Evaluation({}, {}, {}, (), asked.cost)
@@ -159,6 +153,17 @@ def evaluate(
         texts += _evaluate(asked, posed, evaluation, share + (number < rest))
     asked.cost.seconds = time.perf_counter() - started
     return replace(evaluation, texts=tuple(texts))
+
+
+def pose_all(system: System, eval_config: EvalConfig, splits: Sequence[str]) -> list[Posed]:
+    """Return the problems of each split that has some, once for each of its contexts. Raises UserError as `pose`."""
+    found = {split: _find_problems(system, eval_config, split) for split in splits}
+    return [
+        pose(system, split, problems, context, eval_config.seed)
+        for split, problems in found.items()
+        if len(problems)
+        for context in eval_config.context
+    ]
 
 
 def _evaluate(asked: _Asked, posed: Posed, evaluation: Evaluation, num_texts: int) -> list[str]:

@@ -21,6 +21,7 @@ from sos.rng import stream_key
 from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode, encode_prompt
 from sos.stream.dialect.vocab import BOS, EOS, PAD
+from sos.stream.slot import behind_context
 from sos.stream.text import annotate, words
 from sos.stream.verify import Error, Verdict, verify_tokens
 from sos.stream.views import SWAPPED, view_trace
@@ -48,7 +49,7 @@ class Answer:
     system: System = field(repr=False)
     problem: np.ndarray  # int32 (P,)
     tokens: np.ndarray = field(repr=False)  # int32 (T,), the problem's statement in front
-    num_prompt: int  # how many of them state the problem
+    num_prompt: int  # how many of them are `<bos>`, a context and the problem's statement
     verdict: Verdict = field(repr=False)
     trace: Trace = field(repr=False)  # what the tokens claim
     align: np.ndarray = field(repr=False)  # int32 (T',): the event that each token belongs to, as far as could be read
@@ -178,12 +179,18 @@ def judged(system: System, answer: str | Sequence[int] | np.ndarray, problem: Pr
         if found.status == DecodeStatus.NO_PROMPT:
             raise UserError("the stream does not begin with a problem: give problem=...")
         row = found.trace.problem
-        return Answer.of(system, row, ids, len(encode_prompt(system.dialect, row)))
+        return Answer.of(system, row, ids, _behind_prompt(system, row, ids))
     row = problem_row(system, problem)
-    prompt = encode_prompt(system.dialect, row)
     if decode(system.dialect, system.env, ids).status == DecodeStatus.NO_PROMPT:
-        ids = [*prompt, *(ids[1:] if ids[:1] == [BOS] else ids)]
-    return Answer.of(system, row, ids, len(prompt))
+        ids = ids if ids[:1] == [BOS] else [BOS, *ids]
+        start = max(1, behind_context(system.dialect.slot, np.array(ids)))
+        ids = [*ids[:start], *encode_prompt(system.dialect, row)[1:], *ids[start:]]
+    return Answer.of(system, row, ids, _behind_prompt(system, row, ids))
+
+
+def _behind_prompt(system: System, row: np.ndarray, ids: Sequence[int]) -> int:
+    """Return how many of the tokens are `<bos>`, a context and the problem."""
+    return len(encode_prompt(system.dialect, row)) + max(0, behind_context(system.dialect.slot, np.array(ids)) - 1)
 
 
 def _ids(system: System, answer: str | Sequence[int] | np.ndarray) -> list[int]:

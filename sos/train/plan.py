@@ -17,6 +17,7 @@ from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
 from sos.improve.objective import objective_of
 from sos.improve.rounds import Practice, Task
+from sos.judge.evaluation import pose_all
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.published.metric import check_game
@@ -26,6 +27,7 @@ from sos.runs.provenance import data_hashes, first_block
 from sos.runs.resume import check_same_run
 from sos.runs.start import load_start, with_shape_of
 from sos.schema.improve import APA
+from sos.schema.slot import NONE
 from sos.schema.start import find_checkpoint
 from sos.system import System, build_system, gpt_config
 from sos.train.lit import LitGPT
@@ -81,6 +83,12 @@ def check_watched(config: Config, system: System) -> None:
         metric = getattr(config.callbacks, name)
         if metric is not None and "target" in metric and not len(system.splits.held_out):
             raise UserError(f"callbacks.{name}={metric}: no group of problems is held out")
+
+
+def check_contexts(config: Config, system: System) -> None:
+    """Raise UserError where the contexts of the evaluation cannot be put before its problems."""
+    if any(context != NONE for context in config.eval.context):
+        pose_all(system, config.eval, config.eval.splits)
 
 
 def rows_per_batch(config: Config) -> int:
@@ -142,6 +150,7 @@ class Plan:
             raise UserError(
                 f"{_shortest_key(config, longest)}: no stream of the first {config.data.block} visits fits into it"
             )
+        check_contexts(config, system)
         hashes = data_hashes(config, system, first)
         return cls(config, system, source, identity(config, system), rows, gpt, hashes, resumed, start)
 

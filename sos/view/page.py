@@ -95,7 +95,7 @@ def trace_data(dialect: Dialect, env: Any, shown: TraceStream) -> dict[str, Any]
         "problem": problem_data(env, speech, shown.problem),
         "stated": None if np.array_equal(trace.problem, shown.problem) else problem_data(env, speech, trace.problem),
         "says": _says(speech, shown),
-        "solved": verdict.solved,
+        "solved": bool(verdict.solved),  # numpy's in plain Python
         "goalEvent": verdict.goal_event,
         "planEvent": verdict.plan_event,
         "ending": _ending(trace, verdict, refutable(env)),
