@@ -198,7 +198,7 @@ def tasks_figure(tasks: Sequence[Task]) -> Figure:
         axes.set_xlabel("right answers to unseen problems, %")
         grey = "#777777"
         mean = Line2D([], [], color=grey, marker="o", linestyle="", markersize=7, label="mean")
-        ring = {"marker": "o", "linestyle": "", "markersize": 4, "markerfacecolor": "none"}
-        seed = Line2D([], [], color=grey, label="one seed", **ring)
+        seed = Line2D([], [], color=grey, marker="o", linestyle="", markersize=4, label="one seed")
+        seed.set_markerfacecolor("none")
         figure.legend(handles=[mean, seed], loc="outside lower center", ncols=2, frameon=False)
     return figure
