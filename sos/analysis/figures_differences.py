@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sos.analysis.expected import Difference, against_baseline
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def differences_figure(comparison: Comparison) -> Figure:
     """Return every arm's difference to the baseline: a panel for the primary metric and one for each solve rate, a row
-    for each arm, a bar for Welch's 95% interval over seeds and a thin line for the paired one."""
+    for each arm, a bar for Welch's 95% interval over seeds and a thin line for the paired one, as the legend says."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -27,7 +28,7 @@ def differences_figure(comparison: Comparison) -> Figure:
     views = comparison.views()  # which tell nothing apart where all are one
     palette = colours(labels, views if len(set(views.values())) > 1 else None)
     with rc_context(STYLE):
-        size = (1.4 + 0.075 * max(map(len, labels)) + 3.0 * len(panels), 1.3 + 0.36 * len(labels))
+        size = (1.4 + 0.075 * max(map(len, labels)) + 3.0 * len(panels), 1.6 + 0.36 * len(labels))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for place, (axes, (metric, found)) in enumerate(zip(grid, panels.items(), strict=True)):
@@ -40,7 +41,21 @@ def differences_figure(comparison: Comparison) -> Figure:
             axes.tick_params(left=place == 0)
         grid[0].set_yticks(range(len(labels)), labels)
         grid[0].set_ylim(len(labels) - 0.4, -0.6)  # the first arm on top
+        _legend(figure, [one for found in panels.values() for one in found])
     return figure
+
+
+def _legend(figure: Figure, found: Sequence[Difference]) -> None:
+    """Say what the marks are, of those that are drawn."""
+    from matplotlib.lines import Line2D
+
+    grey = "#777777"
+    handles = [Line2D([], [], color=grey, marker="o", linestyle="", markersize=6, label="difference of means")]
+    if any(one.welch for one in found):
+        handles.append(Line2D([], [], color=grey, linewidth=5, alpha=0.35, label="Welch's 95% over seeds"))
+    if any(one.paired for one in found):
+        handles.append(Line2D([], [], color=grey, linewidth=1.2, label="95% over seeds, paired"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
 def _draw(axes: Axes, found: Difference, row: int, colour: str) -> None:

@@ -167,12 +167,13 @@ def tasks_figure(tasks: Sequence[Task]) -> Figure:
     over seeds and a ring for each seed."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from sos.analysis.figures import STYLE, colours
 
     rows = sum(len(task.comparison.arms) + 1 for task in tasks)
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.9 + 0.24 * rows), layout="constrained")
+        figure = Figure(figsize=(7.2, 1.2 + 0.24 * rows), layout="constrained")
         axes = figure.subplots()
         ticks: list[tuple[float, str]] = []
         row = 0.0
@@ -195,4 +196,9 @@ def tasks_figure(tasks: Sequence[Task]) -> Figure:
         axes.set_xlim(-2, 102)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("right answers to unseen problems, %")
+        grey = "#777777"
+        mean = Line2D([], [], color=grey, marker="o", linestyle="", markersize=7, label="mean")
+        seed = Line2D([], [], color=grey, marker="o", linestyle="", markersize=4, label="one seed")
+        seed.set_markerfacecolor("none")
+        figure.legend(handles=[mean, seed], loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -26,7 +26,7 @@ class Options:
       sos view split=val index=3            a search for problem 3 of a split, as evaluations number it
       sos view RUN index=3                  what a run's model wrote on problem 3, and its teacher
       sos view RUN problem=[47,2,17,15]     with checkpoints/last.ckpt for RUN: a rollout of your own
-      sos view RUN context=plan index=3     the same with a hint before it, of a base with the context slot
+      sos view RUN context=plan index=3     the same with a hint before it, as evaluated with eval.context=[plan]
       sos view DATASET index=3              trace or stream 3 of a data set
 
     Values with commas, here and for index, make one trace each, all in one page with a selector: search=dfs,dfs_paper

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import re
 import textwrap
 from collections.abc import Sequence
@@ -258,7 +259,7 @@ def help_of(verb: str, summary: str, schema: type) -> str:
     if known.configs is not None:
         roots = ", ".join(known.configs.metadata["configs"])
         rows.append(("train.py's keys", f"{known.configs.metadata['sentence']} ({roots})"))
-    text = textwrap.dedent(schema.__doc__ or "").strip()
+    text = inspect.cleandoc(schema.__doc__ or "")
     return "\n\n".join([" ".join(usage), f"{summary[0].upper()}{summary[1:]}.", text, table(rows)])
 
 

@@ -175,6 +175,12 @@ def from_models(options: dict[str, str], overrides: Sequence[str]) -> list[Shown
     shown: list[Shown] = []
     systems = [(config, build_system(config)) for config in map(config_of, runs)]
     label = split if _context(options) == NONE else f"{split}.{_context(options)}"
+    for run in runs:
+        if label != split and not (run.folder / f"rollouts_{label}.npz").is_file():
+            raise UserError(
+                f"context={_context(options)}: {run.folder} holds no answers behind it; "
+                f"checkpoint={run.folder} writes one now"
+            )
     loaded = [(run, *made, *read_streams(run.folder, label, made[1])) for run, made in zip(runs, systems, strict=True)]
     for index in indices:
         seen: set[tuple[int, ...]] = set()

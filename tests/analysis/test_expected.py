@@ -192,7 +192,10 @@ def test_expectations_that_are_damaged_name_the_file(tmp_path: Path) -> None:
 
 def test_the_figure_has_a_row_for_every_arm_and_a_panel_for_every_metric(tmp_path: Path) -> None:
     comparison = made(tmp_path, [], primary="tokens_per_solved/val")
-    panels = differences_figure(comparison).axes
+    figure = differences_figure(comparison)
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said == ["difference of means", "Welch's 95% over seeds", "95% over seeds, paired"]
+    panels = figure.axes
     assert [axes.get_title(loc="left") for axes in panels] == ["tokens_per_solved/val", "solve/val", "solve/val_target"]
     assert [text.get_text() for text in panels[0].get_yticklabels()] == ["better", "same", "wild"]
     for axes, metric in zip(panels, ("tokens_per_solved/val", "solve/val", "solve/val_target"), strict=True):

@@ -109,8 +109,9 @@ def test_every_task_has_a_folder_and_all_have_a_page_and_a_figure(
     for name in ("tasks.png", "tasks.pdf", "maze/comparison.csv", "path_star/comparison.md"):
         assert (out / name).stat().st_size > 500
     assert sorted(path.name for path in out.iterdir()) == ["maze", "path_star", "tasks.md", "tasks.pdf", "tasks.png"]
-    rows = tasks_figure(tasks).axes[0].get_yticklabels()
-    assert [row.get_text() for row in rows] == [FULL, PATHS] * 2
+    figure = tasks_figure(tasks)
+    assert [row.get_text() for row in figure.axes[0].get_yticklabels()] == [FULL, PATHS] * 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mean", "one seed"]
     one = write_tasks(tasks[:1], tmp_path / "one")
     assert tmp_path / "one" / "comparison.md" in one
 

@@ -88,6 +88,7 @@ def test_a_context_that_is_none_or_has_no_place_is_refused(
         ("view", [str(evaluated.checkpoint), "context=plans", out], "context: 'plans' is none of none, classes"),
         ("view", ["split=val", "context=plan", out], "context=plan stands before what a model answers"),
         ("view", [str(without.checkpoint), "context=plan", out], "context=plan: this base has no context slot"),
+        ("view", [str(evaluated.evaluation), "context=trace", out], "holds no answers behind it; checkpoint="),
         ("evaluate", [str(without.path), "eval.context=[plan]"], "eval.context=[plan]: this base has no context slot"),
     ]
     for verb, words, message in refused:
