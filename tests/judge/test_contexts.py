@@ -30,6 +30,7 @@ from sos.stream.codec import decode, encode, encode_prompt
 from sos.stream.verify import verify_tokens
 from sos.stream.views import SOLUTION_PATH, View, view_trace
 from sos.system import System, build_system, gpt_config
+from sos.train.plan import Plan
 
 WORDS = [
     "experiment=smoke",
@@ -152,6 +153,8 @@ def test_a_context_that_leaves_no_room_is_refused_with_its_length() -> None:
     said = r"eval.context=trace: the context of problem \d+ of split val has \d+ tokens, which leaves no room"
     with pytest.raises(UserError, match=said):
         evaluate(model, system, config.eval)
+    with pytest.raises(UserError, match=said):
+        Plan.of(config)  # before anything is trained
 
 
 def test_problems_without_a_plan_stand_without_a_context(caplog: pytest.LogCaptureFixture) -> None:
