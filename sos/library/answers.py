@@ -139,10 +139,10 @@ def solve(problem: Problem, *settings: str | Config) -> Answer:
     """Search a problem, and return the whole search as the stream that a run with these settings is trained on.
 
     Args:
-        problem: as its environment writes it: "[56,9,7,1]" (for Countdown the target, then the numbers), the same as a
-            list, its fields by name ({"nums": [9, 7, 1], "target": 56}), or a row int (P,) of a data set.
-        settings: words of the command line, such as "experiment=sudoku" or "search=dfs", or a `Config`. Without any it
-            is the default run, Countdown with three numbers.
+        problem: as its environment writes it: "[56,9,7,1]" is to reach 56 with 9, 7 and 1; the same as a list,
+            its fields by name ({"nums": [9, 7, 1], "target": 56}), or a row int (P,) of a data set.
+        settings: words of the command line, such as "experiment=sudoku" or "search=dfs", or a `Config`. None are
+            those of the default run.
 
     Raises UserError for a setting or a problem that cannot be, and for a search of more than 60,000 nodes.
     """

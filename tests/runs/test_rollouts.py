@@ -87,7 +87,7 @@ def test_what_an_evaluation_writes_is_what_is_read() -> None:
     body = source[source.index("def _arrays(") :]
     body = body[: body.index("\ndef ")]
     assert re.findall(r'^        "(\w+)":', body, re.MULTILINE) == [name for name in ARRAYS if name not in OPTIONAL]
-    assert re.findall(r'arrays\[split\]\["(\w+)"\]', source) == list(OPTIONAL)
+    assert re.findall(r'arrays\[label\]\["(\w+)"\]', source) == list(OPTIONAL)
 
 
 WRONG: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
