@@ -23,7 +23,6 @@ from sos.schema.data import DataConfig, checksum
 from sos.schema.improve import NO_SHAPE, ImproveConfig
 from sos.schema.keys import (
     INT64,
-    as_typed,
     check_keys,
     chosen,
     default_of,
@@ -36,68 +35,29 @@ from sos.schema.keys import (
     without_later,
 )
 from sos.schema.logger import LoggerConfig
-from sos.schema.registry import Registry
 from sos.schema.slot import SlotConfig, check_contexts
 from sos.schema.start import find_checkpoint
+from sos.schema.stream import ADDED_VIEWS, DROPPING, NEED_PLAN, VIEWS, StreamConfig
 from sos.schema.trainer import PRECISIONS, TrainerConfig
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
 
 __all__ = [
+    "ADDED_VIEWS",
+    "DROPPING",
+    "NEED_PLAN",
     "PRECISIONS",
+    "VIEWS",
     "BuiltInConfig",
     "DataConfig",
     "ImproveConfig",
     "SearchConfig",
     "StrategyConfig",
+    "StreamConfig",
     "TrainerConfig",
 ]
 
 DEFAULT_SEARCH = SearchConfig().name
-VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
-DROPPING = ("no_close", "no_cost", "drop", "dropping")  # see `sos.stream.dropping`
-NEED_PLAN = ("plan_only", "swapped", *DROPPING)
-# Those that packages add: name -> NamedTuple; `sos.stream.added` registers.
-ADDED_VIEWS: Registry[type] = Registry("view", "stream.view")
-
-
-@dataclass
-class StreamConfig:
-    """How a trace becomes tokens."""
-
-    view: str = key("full", "What of a search is written.")
-    dose: float = key(
-        0.5, "The probability that a dead branch stays, for view=dose.", low=0, high=1, only={"view": ("dose",)}
-    )
-    drop: float = key(
-        0.3,
-        "The share of what is generated that is left out, for view=drop.",
-        low=0,
-        high=1,
-        only={"view": ("drop",)},
-        later=True,
-    )
-    dropping: list[float] = key(
-        [0.45, 1 / 6, 1 / 6, 1 / 6, 0.05],
-        "For view=dropping, the chances of a whole search, no visits, nor costs, drop, and no search.",
-        low=0,
-        high=1,
-        only={"view": ("dropping",)},
-        later=True,
-    )
-    plan: bool = key(False, "The plan, the actions from the problem to its goal, follows the search.")
-    dialect: str = key("compact", "The wording: the name of a dialect or the path of a YAML file.", path=True)
-    numbers: str = key("whole", "One token for a number, or one for each digit.", choices=("whole", "digits"))
-    whole_max: int = key(120, "Larger numbers are written in digits.", low=9, high=30_000, only={"numbers": ("whole",)})
-
-    def __post_init__(self) -> None:
-        check_keys(self, "stream")
-        if self.view not in (*VIEWS, *DROPPING):
-            ADDED_VIEWS.named(self.view, besides=(*VIEWS, *DROPPING))
-        if len(self.dropping) != 5 or abs(sum(self.dropping) - 1) > 1e-3:
-            raise UserError(f"stream.dropping must be five chances that sum to 1, got {as_typed(self.dropping)}")
-        if self.view in NEED_PLAN and not self.plan:
-            raise UserError(f"stream.view={self.view} needs stream.plan=true: without its plan a stream has no answer")
 
 
 @dataclass

@@ -22,6 +22,7 @@ from sos.stream.added import AddedView, added_view
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.dropping import dropping_view
+from sos.stream.marker_words import with_markers
 from sos.stream.views import VIEWS, View
 
 MAX_TRACE_NODES = 60_000
@@ -77,6 +78,8 @@ def build_system(config: Config) -> System:
     slot = config.slot
     if slot.on:
         dialect = with_slot(dialect, slot.kinds)
+    if config.stream.markers:
+        dialect = with_markers(dialect, config.stream, config.search)
     splits = build_splits(config, env)
     if config.eval.splits == ["val_target"] and not len(splits.held_out):
         raise UserError(

@@ -9,8 +9,10 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.errors import UserError
+from sos.schema.stream import OBSERVED
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
+from sos.stream.markers import Markers, find_marks, put_marks
 from sos.stream.read.decode import decode_kernel
 from sos.stream.slot import behind_context
 from sos.stream.write.encode import TokenRows, encode_traces
@@ -59,8 +61,19 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
         if num:
             lengths = np.diff(writing.stops, prepend=0)
             align = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-            return tokens[: streams[1]].copy(), align, int(prompts[0])
+            tokens = tokens[: streams[1]].copy()
+            if dialect.markers is not None:
+                tokens, align = _marked(dialect.markers, trace, tokens, align, writing.stops - lengths)
+            return tokens, align, int(prompts[0])
         size *= 4
+
+
+def _marked(
+    markers: Markers, trace: Trace, tokens: np.ndarray, align: np.ndarray, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of a whole trace and their events with the markers of what is seen in it."""
+    put = put_marks(markers, find_marks(markers, trace), starts, OBSERVED)
+    return np.insert(tokens, put.positions, put.ids), np.insert(align, put.positions, align[put.positions])
 
 
 def encode_prompt(dialect: Dialect, problem: Any, context: Any = ()) -> list[int]:
@@ -78,9 +91,31 @@ def decode(dialect: Dialect, env: Any, tokens: Any) -> Decoded:
     """Read any integer array as a stream; never raises for its contents.
 
     What follows the first `<eos>` is ignored. The trace holds what was claimed up to the position where reading
-    stopped. The tokens of a context belong to the first event, the problem's statement.
+    stopped. The tokens of a context belong to the first event, the problem's statement. Markers are read as if they
+    were not there; each belongs to the event that the token behind it tells.
     """
     tokens = np.ascontiguousarray(tokens, np.int64).reshape(-1)
+    if dialect.markers is not None:
+        kept = np.flatnonzero(~dialect.markers.are(tokens))
+        if len(kept) < len(tokens):
+            return _spread(_read(dialect, env, tokens[kept]), kept, len(tokens))
+    return _read(dialect, env, tokens)
+
+
+def _spread(found: Decoded, kept: np.ndarray, num: int) -> Decoded:
+    """Return what was read of the tokens `kept` (increasing positions among `num` tokens) as of all of them."""
+    if found.status == DecodeStatus.OK:
+        position = int(kept[found.position - 1]) + 1
+    else:
+        position = int(kept[found.position]) if found.position < len(kept) else num
+    events = np.append(found.align, np.int32(-1))
+    behind = np.searchsorted(kept, np.arange(position))  # the token that stands here, or the next one
+    align = events[np.minimum(behind, len(found.align))]
+    return found._replace(position=position, align=align)
+
+
+def _read(dialect: Dialect, env: Any, tokens: np.ndarray) -> Decoded:
+    """Read int64 tokens, in which no markers are."""
     start = behind_context(dialect.slot, tokens)
     if start == 1:
         return _decode(dialect, env, tokens)

@@ -85,6 +85,11 @@ class Countdown(NamedTuple):
         return HEURISTICS
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """The heuristics that value states; `operator` is an order of operations."""
+        return ("sum", "mult", "size")
+
+    @property
     def heuristic_scale(self) -> int:
         """What one unit of a heuristic is in its scaled integers."""
         return HEURISTIC_SCALE

@@ -107,6 +107,11 @@ class Sudoku(NamedTuple):
         return HEURISTICS
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """The heuristics that value states: none; these are ways to deduce."""
+        return ()
+
+    @property
     def heuristic_scale(self) -> int:
         return 1
 

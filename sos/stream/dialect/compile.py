@@ -80,6 +80,7 @@ from sos.stream.dialect.sketches import check_forms
 from sos.stream.dialect.source import checked_templates, load_source
 from sos.stream.dialect.tables import all_fields, list_rows, lists, symbol_rows, told_symbols
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER, SPECIALS, Vocabulary
+from sos.stream.markers import Markers
 from sos.stream.slot import Slot
 
 FIELD_NAMES = {"path": PATH, "depth": DEPTH, "value": VALUE_NUMBER, "operations": HISTORY, "level": LEVEL}
@@ -98,6 +99,7 @@ class Dialect:
     forms: dict[str, tuple[str, ...]]  # each template as the texts of its tokens, and its fields in braces
     env: Any  # that it was compiled for
     slot: Slot | None = None  # its tokens, where streams may begin with a context
+    markers: Markers | None = None  # theirs, where streams say what is seen of the search's state
 
     def text(self, tokens: Any) -> str:
         """Return the text of token ids, special tokens left out. Its tokenizer gives the same ids back."""

@@ -18,6 +18,7 @@ from sos.trace import KIND, NODE, PARENT, Event, Trace
 
 TEXT = "text"  # a literal
 CONTEXT = "context"  # what stands before the problem
+MARKER = "marker"  # says what is seen of the search's state
 BEGIN = "begin"  # a literal that an event begins with: which event it is to be is decided there
 _NAMES = {code: name for name, code in FIELD_NAMES.items()}
 FORMS_OF = {
@@ -35,7 +36,7 @@ class Place(NamedTuple):
     """Where a token stands."""
 
     event: str  # the kind of the event that it tells, lower case
-    field: str  # one of the dialect's fields, `text`, `begin` or `context`
+    field: str  # one of the dialect's fields, `text`, `begin`, `context` or `marker`
     depth: int  # of the node that the event acts on: for a generation the parent
     after: str  # the kind of the event before
 
@@ -45,6 +46,11 @@ def places(dialect: Dialect, env: Any, tokens: np.ndarray) -> list[Place]:
 
     Raises ValueError where the dialect cannot read the stream to its end.
     """
+    if dialect.markers is not None and dialect.markers.are(tokens).any():
+        kept = ~dialect.markers.are(tokens)
+        read, behind = places(dialect, env, tokens[kept]), np.cumsum(kept) - kept
+        found = zip(kept.tolist(), np.minimum(behind, len(read) - 1).tolist(), strict=True)
+        return [read[k] if there else read[k]._replace(field=MARKER) for there, k in found]
     start = behind_context(dialect.slot, tokens)
     if start > 1:
         first, *rest = places(dialect, env, np.concatenate([tokens[:1], tokens[start:]]))
