@@ -16,6 +16,7 @@ from sos.data.splits import NO_LIST, Splits, make_splits
 from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
+from sos.schema.stream import OBSERVED
 from sos.search import mix
 from sos.search.registry import MIXTURE, SEARCHES
 from sos.stream.added import AddedView, added_view
@@ -41,6 +42,7 @@ class System:
     context: int
     max_nodes: int
     slot: SlotPlan | None = None  # the contexts of training streams, None without the slot
+    marker_places: str = OBSERVED  # of markers in training streams
     listed: np.ndarray = field(default_factory=lambda: NO_LIST)  # int32 (N, P): the problems of eval.problems
 
 
@@ -114,6 +116,7 @@ def build_system(config: Config) -> System:
         slot=SlotPlan(tuple(slot.doses), slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
         if slot.on
         else None,
+        marker_places=config.stream.marker_places,
         listed=NO_LIST if config.eval.problems is None else read_problems(config.eval.problems, env, "eval.problems"),
     )
 

@@ -49,6 +49,7 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         max_nodes=system.max_nodes,
         strategy_names=system.strategy_names,
         contexts=context_source(system, config.seed, split),
+        marker_places=system.marker_places,
     )
 
 
@@ -73,6 +74,7 @@ def context_source(system: System, seed: int, stream: str) -> ContextSource | No
             max_nodes=system.max_nodes,
             seed=seed,
             order=Order(0, np.uint64(0)),
+            marker_places=system.marker_places,
         ),
     )
 

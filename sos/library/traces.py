@@ -140,6 +140,7 @@ def _written(traces: list[Trace], config: Config, system: System) -> Chunk:
         max_nodes=most,
         seed=config.seed,
         order=Order(0, np.uint64(0)),
+        marker_places=system.marker_places,
     )
     chunk, _ = writer.write(rows, len(traces), 0)
     return chunk._replace(tokens=chunk.tokens.copy(), kinds=chunk.kinds.copy())

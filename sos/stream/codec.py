@@ -9,7 +9,6 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.errors import UserError
-from sos.schema.stream import OBSERVED
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS
 from sos.stream.markers import Markers, find_marks, put_marks
@@ -62,7 +61,7 @@ def encode(dialect: Dialect, trace: Trace) -> tuple[np.ndarray, np.ndarray, int]
             lengths = np.diff(writing.stops, prepend=0)
             align = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
             tokens = tokens[: streams[1]].copy()
-            if dialect.markers is not None:
+            if dialect.markers is not None and len(lengths) > 1:
                 tokens, align = _marked(dialect.markers, trace, tokens, align, writing.stops - lengths)
             return tokens, align, int(prompts[0])
         size *= 4
@@ -72,7 +71,7 @@ def _marked(
     markers: Markers, trace: Trace, tokens: np.ndarray, align: np.ndarray, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the tokens of a whole trace and their events with the markers of what is seen in it."""
-    put = put_marks(markers, find_marks(markers, trace), starts, OBSERVED)
+    put = put_marks(markers, find_marks(markers, trace), starts)
     return np.insert(tokens, put.positions, put.ids), np.insert(align, put.positions, align[put.positions])
 
 

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.errors import UserError
 from sos.rng import fold, permute
-from sos.schema.stream import LATE, MARKERS, SHUFFLED
+from sos.schema.stream import LATE, MARKERS, OBSERVED, SHUFFLED
 from sos.stream.measure import CHECK, DEAD, Measure, MeasureWork, measure_trace, new_measure_work
 from sos.trace import (
     BACKTRACK,
@@ -73,7 +72,7 @@ def find_marks(markers: Markers, trace: Trace, work: MeasureWork | None = None) 
 def _is_posed(env: Any, problem: np.ndarray) -> bool:
     try:
         env.check_problems(problem[None])
-    except UserError:
+    except ValueError:
         return False
     return True
 
@@ -100,24 +99,23 @@ class Put(NamedTuple):
     ids: np.ndarray  # int64 (K,)
 
 
-def put_marks(markers: Markers, marks: np.ndarray, starts: np.ndarray, how: str, key: np.uint64 = np.uint64(0)) -> Put:
+def put_marks(markers: Markers, marks: np.ndarray, starts: np.ndarray, how: str = OBSERVED, key: Any = 0) -> Put:
     """Return where markers stand in the stream of a trace, given its marks, uint8 (E + 1,), and where the tokens of
     each event begin, int (E,).
 
     `how` is one of `sos.schema.stream.PLACES`; places are the bounds between events behind the first. Those of
-    `SHUFFLED` are drawn by `key`, as many of each kind, and none twice.
+    `SHUFFLED` are drawn by `key` (uint64), as many of each kind, and none twice. What would be `LATE` behind the last
+    place stays there.
     """
     places, of_event = np.unique(starts[1:], return_inverse=True)
     bits = np.zeros(len(places), np.uint8)
     np.bitwise_or.at(bits, of_event, marks[1:-1])
     there = np.stack([bits & (1 << MARKERS.index(name)) for name in markers.names], 1) > 0  # (places, names)
-    if how == LATE and len(places):
-        there[-1] |= there[-2] if len(places) > 1 else False
-        there[1:-1] = there[:-2]
-        there[0] &= len(places) == 1
+    if how == LATE and len(places) > 1:
+        there = np.concatenate([there[:1] & False, there[:-2], there[-2:-1] | there[-1:]])
     elif how == SHUFFLED:
         for k, num in enumerate(there.sum(0).tolist()):
-            drawn = np.uint64(fold(key, MARKERS.index(markers.names[k])))
+            drawn = np.uint64(fold(np.uint64(key), MARKERS.index(markers.names[k])))
             there[:, k] = False
             there[[permute(drawn, j, len(places)) for j in range(num)], k] = True
     at, kinds = np.nonzero(there)
