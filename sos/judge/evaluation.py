@@ -23,6 +23,7 @@ from sos.data.listed import num_in_val
 from sos.files import written_whole
 from sos.judge.answers import answer_metrics
 from sos.judge.contexts import Posed, plan_metrics, pose
+from sos.judge.markers import marker_metrics
 from sos.judge.metrics import LEAST_OPTIMAL, Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.optima import optima
 from sos.judge.problems import split_problems
@@ -124,6 +125,7 @@ class Evaluation:
         titles |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         titles |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
         titles |= {"nats a plan token": "plan_nll", "nats of the context": "plan_nats", "its tokens": "context_tokens"}
+        titles |= {"markers": "marker/density"}
         measured = {name.rpartition("/")[0] for name in self.metrics}
         return {title: name for title, name in titles.items() if name in measured}
 
@@ -222,6 +224,7 @@ def _greedy_metrics(asked: _Asked, posed: Posed, rollouts: Sequence[Rollout], ju
     flops = _flops(asked.model, rollouts)
     found = summarize(judged, asked.system.view.plan, optima(asked.system.env, problems))
     found |= answer_metrics(asked.system, problems, judged)
+    found |= marker_metrics(asked.system, rollouts)
     found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
     found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens, posed.taken))
     # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.

@@ -83,7 +83,7 @@ def _find_events(trace: Trace, marks: np.ndarray) -> None:
     marks[:-1][kinds == GOAL] |= CHECK
     parents = np.where((kinds == GENERATE) & (nodes >= 0), trace.nodes[np.maximum(nodes, 0), PARENT], -1)
     # The node that the search is at behind each event: the one visited, or the parent of the one generated.
-    moves = np.isin(kinds, (EXPAND, BACKTRACK, GENERATE))
+    moves = (kinds == EXPAND) | (kinds == BACKTRACK) | (kinds == GENERATE)
     last = np.maximum.accumulate(np.where(moves, np.arange(len(kinds)), 0))
     at = np.where(kinds == GENERATE, parents, nodes)[last]
     told = (trace.events[1:, FLAGS] & UNTOLD_FLAG) == 0
