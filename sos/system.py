@@ -59,6 +59,17 @@ def build_env(config: Config) -> Any:
     return environment_named(config.env.name).build(config.env)
 
 
+def build_dialect(config: Config, env: Any) -> Dialect:
+    """Return the dialect, with the tokens of the context slot and of the markers where there are such. Raises UserError
+    for one that cannot be."""
+    stream = config.stream
+    whole_max = 9 if stream.numbers == "digits" else stream.whole_max
+    dialect = load_dialect(stream.dialect, env, whole_max, stream.plan)
+    if config.slot.on:
+        dialect = with_slot(dialect, config.slot.kinds)
+    return with_markers(dialect, stream, config.search) if stream.markers else dialect
+
+
 def build_splits(config: Config, env: Any) -> Splits:
     """Return the rule of the splits. Raises UserError for groups to hold out that are none, and for a list of problems
     that is another one, holds a line that is no problem, or leaves a split empty."""
@@ -75,13 +86,8 @@ def build_system(config: Config) -> System:
     """Build and check the symbolic side. Raises ValueError that names the key and the value."""
     env = build_env(config)
     strategy, names = build_strategy(config.search, env)
-    whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
-    dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
+    dialect = build_dialect(config, env)
     slot = config.slot
-    if slot.on:
-        dialect = with_slot(dialect, slot.kinds)
-    if config.stream.markers:
-        dialect = with_markers(dialect, config.stream, config.search)
     splits = build_splits(config, env)
     if config.eval.splits == ["val_target"] and not len(splits.held_out):
         raise UserError(

@@ -15,6 +15,7 @@ from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
+from sos.search.guided import Steered
 from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import SOLUTION_PATH, View
@@ -159,6 +160,9 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
         if config.slot.on:
             result["slot"] = values["slot"]
     parts = _numbers_of_parts(config, kind)
+    measure = dialect.markers.measure if dialect is not None and dialect.markers is not None else None
+    if measure is not None and isinstance(measure.scored, Steered):
+        parts["stream.marker_heuristic"] = _plain(measure.scored.heuristic._asdict())
     return result | ({"parts": parts} if parts else {})
 
 

@@ -22,7 +22,7 @@ from sos.errors import UserError
 from sos.interop.answers.judge import RULES, Rules, Score, score_text
 from sos.interop.answers.reader import STREAM, UNMARKED, Span, marked_span
 from sos.stream.codec import DecodeStatus, encode_prompt
-from sos.stream.dialect.compile import Dialect, load_dialect
+from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS, Vocabulary
 from sos.stream.verify import Error, verify_tokens
 
@@ -47,14 +47,13 @@ class Task:
         """Return the task that words of train.py describe, such as "env=maze" and "stream.dialect=compact"; without
         `streams` it has no dialect. Raises UserError."""
         from sos.compose import compose
-        from sos.system import build_env
+        from sos.system import build_dialect, build_env
 
         config = compose(list(words))
         env = build_env(config)
         if not streams:
             return cls(env)
-        whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
-        return cls(env, load_dialect(config.stream.dialect, env, whole_max, config.stream.plan))
+        return cls(env, build_dialect(config, env))
 
     @classmethod
     def of_run(cls, place: str | Path) -> Task:

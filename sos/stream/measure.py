@@ -165,8 +165,8 @@ def build_measure(env: Any, search: StrategyConfig, heuristic: str | None, tie: 
         name = next(iter(measures(env)), None) if own in env.heuristics and own not in measures(env) else own
     if name is None:
         raise UserError(
-            f"stream.markers: wait and maybe compare values of a heuristic, and {type(env).__name__} has none; check and "
-            "dead need none"
+            f"stream.markers: wait and maybe compare values of a heuristic, and {type(env).__name__} has none; "
+            "check and dead need none"
         )
     scale = round(tie * env.heuristic_scale)
     if name in measures(env):

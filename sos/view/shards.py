@@ -13,8 +13,7 @@ from sos.datasets.source import config_of, dialect_hash
 from sos.errors import UserError
 from sos.schema.naming import as_word
 from sos.schema.registry import UnknownPart
-from sos.stream.dialect.compile import load_dialect
-from sos.system import build_env, build_system
+from sos.system import build_dialect, build_env, build_system
 from sos.view.page import from_tokens, from_trace
 from sos.view.sources import Shown, parse_indices
 
@@ -74,8 +73,7 @@ def _trace(shards: Shards, shard: int, row: int, title: str, overrides: Sequence
     title, detail = _name(shards, columns, row, title)
     shown: list[Shown] = []
     for chosen, swept in combinations(overrides):
-        stream = compose([as_word("env.name", config.env.name), *chosen]).stream  # of its task by default
-        dialect = load_dialect(stream.dialect, env, 9 if stream.numbers == "digits" else stream.whole_max, stream.plan)
+        dialect = build_dialect(compose([as_word("env.name", config.env.name), *chosen]), env)  # of its task by default
         heading = " · ".join(filter(None, (title, swept)))
         shown.append((dialect, env, from_trace(dialect, env, trace, heading, f"{detail}, {dialect.name}")))
     return shown

@@ -23,10 +23,10 @@ from sos.judge.contexts import pose
 from sos.rng import fold, stream_key
 from sos.schema.slot import NONE, check_contexts
 from sos.search.run import run_search
-from sos.stream.dialect.compile import Dialect, load_dialect
+from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
 from sos.stream.views import SWAPPED, view_trace
-from sos.system import MAX_TRACE_NODES, System, build_system
+from sos.system import MAX_TRACE_NODES, System, build_dialect, build_system
 from sos.view.page import TraceStream, from_tokens, from_trace
 
 Shown = tuple[Dialect, Any, TraceStream]
@@ -285,8 +285,7 @@ def from_trace_file(options: dict[str, str], overrides: Sequence[str]) -> list[S
             raise UserError(f"{path}, line {line}: {error}") from error
         for chosen, swept in combinations(overrides):
             config = compose(chosen)
-            whole_max = 9 if config.stream.numbers == "digits" else config.stream.whole_max
-            dialect = load_dialect(config.stream.dialect, env, whole_max, config.stream.plan)
+            dialect = build_dialect(config, env)
             title = " · ".join(filter(None, (f"trace {index}", strategy, swept)))
             detail = f"{path.name}, {dialect.name}"
             shown.append((dialect, env, from_trace(dialect, env, trace, title, detail)))

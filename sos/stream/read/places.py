@@ -49,8 +49,8 @@ def places(dialect: Dialect, env: Any, tokens: np.ndarray) -> list[Place]:
     if dialect.markers is not None and dialect.markers.are(tokens).any():
         kept = ~dialect.markers.are(tokens)
         read, behind = places(dialect, env, tokens[kept]), np.cumsum(kept) - kept
-        found = zip(kept.tolist(), np.minimum(behind, len(read) - 1).tolist(), strict=True)
-        return [read[k] if there else read[k]._replace(field=MARKER) for there, k in found]
+        at = np.minimum(behind, len(read) - 1).tolist()
+        return [read[k] if is_kept else read[k]._replace(field=MARKER) for is_kept, k in zip(kept, at, strict=True)]
     start = behind_context(dialect.slot, tokens)
     if start > 1:
         first, *rest = places(dialect, env, np.concatenate([tokens[:1], tokens[start:]]))
