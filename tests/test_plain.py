@@ -16,7 +16,13 @@ from places import ROOT
 
 @pytest.mark.compiled  # it starts what would run anyway
 @pytest.mark.parametrize(
-    "path", ["tests/envs/test_sokoban_streams.py", "tests/stream/test_dropping.py", "tests/context/test_forms.py"]
+    "path",
+    [
+        "tests/envs/test_sokoban_streams.py",
+        "tests/stream/test_dropping.py",
+        "tests/context/test_forms.py",
+        "tests/stream/test_markers.py",
+    ],
 )
 def test_what_takes_minutes_to_compile_holds_as_plain_python(path: str) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "pytest", "-m", "", "-p", "no:cacheprovider", path]

@@ -33,7 +33,12 @@ class Numbers:
     """Countdown: a state is a list of numbers."""
 
     def __init__(self, env: Any, problem: Sequence[int], heuristic: str) -> None:
-        self.env, self.numbers, self.target, self.heuristic = env, list(problem[2 : 2 + problem[1]]), problem[0], heuristic
+        self.env, self.numbers, self.target, self.heuristic = (
+            env,
+            list(problem[2 : 2 + problem[1]]),
+            problem[0],
+            heuristic,
+        )
 
     def root(self) -> State:
         return sorted(self.numbers, reverse=True) if self.env.descending else self.numbers

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from drivers import damage
 from naive import markers as naive
+from places import ROOT
 from sizes import plain
 
 from sos.compose import compose
@@ -21,6 +22,7 @@ from sos.errors import UserError
 from sos.judge.markers import marker_metrics
 from sos.model.rollout import Rollout
 from sos.schema.stream import MARKERS
+from sos.search.run import run_search
 from sos.stream.codec import Decoded, DecodeStatus, decode, encode, encode_prompt
 from sos.stream.markers import Markers, count_markers, find_marks, put_marks
 from sos.stream.read.places import MARKER, places
@@ -391,3 +393,12 @@ def test_what_cannot_be_is_refused_in_one_line(words: list[str], message: str) -
 
 def _no_heuristic(words: list[str]) -> list[str]:
     return ["stream.marker_heuristic=null"] if any("marker_heuristic" in word for word in words) else []
+
+
+def test_the_stream_of_the_page_is_what_the_code_writes() -> None:
+    page = (ROOT / "docs" / "markers.md").read_text(encoding="utf-8")
+    shown = page.split("```")[3].strip()
+    system = build_system(compose([ALL, "stream.marker_heuristic=mult"]))
+    problem = np.array(system.env.problem_row(56, [9, 7, 1]), np.int32)
+    trace = run_search(system.strategy, system.env, problem, 2000)
+    assert system.dialect.text(encode(system.dialect, trace)[0]) == shown
