@@ -134,8 +134,8 @@ def count_markers(markers: Markers, trace: Trace, align: np.ndarray, tokens: np.
     """Compare the markers among `tokens` (any integers (T,)), as far as these were read, with what is seen in the
     `trace` and `align` that `sos.stream.codec.decode` gave for them.
 
-    A marker is right at a bound of events where its kind is seen, once. Those before the second event, or within an
-    event, never are. O(tokens).
+    A marker is right at a bound of events where its kind is seen, once; within an event it never is. Those of the
+    problem's statement and of what stands before it, which is no part of an answer, do not count. O(tokens).
     """
     tokens = np.asarray(tokens, np.int64)[: len(align)]
     is_marker = markers.are(tokens)
@@ -149,7 +149,7 @@ def count_markers(markers: Markers, trace: Trace, align: np.ndarray, tokens: np.
         for kind, name in enumerate(markers.names)
         if seen & (1 << MARKERS.index(name))
     }
-    at = np.flatnonzero(is_marker)
+    at = np.flatnonzero(is_marker & (align != 0))
     places = zip(np.searchsorted(kept, at).tolist(), (tokens[at] - markers.first).tolist(), strict=True)
     found = list(places)
     right = due & set(found)

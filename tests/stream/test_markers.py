@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,15 @@ import pytest
 from drivers import damage
 from naive import markers as naive
 from places import ROOT
+from shard_sets import job
 from sizes import plain
 
 from sos.compose import compose
 from sos.config import config_from_dict, config_hash, to_dict
+from sos.context.forms import read_context
+from sos.datasets.make import generate
 from sos.datasets.source import build_source, recipe
+from sos.datasets.verify import verify_set
 from sos.errors import UserError
 from sos.judge.markers import marker_metrics
 from sos.model.rollout import Rollout
@@ -203,7 +208,7 @@ def test_any_tokens_are_read_as_if_no_markers_were_among_them() -> None:
         statuses.add(found.status)
         seen = count_markers(markers, found.trace, found.align, marked)
         assert (seen.right <= np.minimum(seen.written, seen.due)).all()
-        assert seen.written.sum() == markers.are(marked[: found.position]).sum()
+        assert seen.written.sum() == (markers.are(marked[: found.position]) & (found.align != 0)).sum()
         if len(without.trace.events):
             annotate(system.dialect, system.env, without.trace.problem, marked)
     assert statuses >= {DecodeStatus.OK, DecodeStatus.TRUNCATED, DecodeStatus.MALFORMED, DecodeStatus.NO_PROMPT}
@@ -288,7 +293,7 @@ def test_counts_of_a_stream_that_says_too_much_too_little_and_within_an_event() 
     assert counts(np.delete(tokens, at)) == [0, 0, 1]
     assert counts(np.insert(tokens, at, check)) == [2, 1, 1]  # said twice
     assert counts(np.insert(np.delete(tokens, at), at + 1, check)) == [1, 0, 1]  # within the goal's words
-    assert counts(np.insert(tokens, 1, check)) == [2, 1, 1]  # within the problem
+    assert counts(np.insert(tokens, 1, check)) == [1, 1, 1]  # within the problem, which is no part of an answer
     assert counts(np.append(tokens, [check, check])) == [1, 1, 1]  # behind the end nothing is read
     fields = [place.field for place in places(system.dialect, system.env, tokens)]
     assert [field == MARKER for field in fields] == markers.are(tokens).tolist()
@@ -402,3 +407,43 @@ def test_the_stream_of_the_page_is_what_the_code_writes() -> None:
     problem = np.array(system.env.problem_row(56, [9, 7, 1]), np.int32)
     trace = run_search(system.strategy, system.env, problem, 2000)
     assert system.dialect.text(encode(system.dialect, trace)[0]) == shown
+
+
+def test_shards_hold_the_markers_and_their_recipe_says_where_they_stand(tmp_path: Path) -> None:
+    words = [*TASKS["countdown"], "stream.marker_places=shuffled", "data.match=problems", "data.train_problems=4"]
+    config = compose(words)
+    folder = tmp_path / "set"
+    plan = job(folder, values=to_dict(config), visits=16, shard_size=8)
+    generate(plan)
+    assert verify_set(plan) == 16
+    with_shards = compose([*words, f"data.shards={folder}"])
+    chunks = [build_source(c, build_system(c)).chunk(0, 16) for c in (config, with_shards)]
+    assert chunks[0].tokens.tolist() == chunks[1].tokens.tolist()
+    assert chunks[0].kinds.tolist() == chunks[1].kinds.tolist()
+    assert chunks[0].prompts.tolist() == chunks[1].prompts.tolist()
+    for change in ("stream.marker_places=late", "stream.marker_heuristic=mult", "stream.marker_tie=2"):
+        other = compose([*words, change, f"data.shards={folder}"])
+        with pytest.raises(UserError, match=change.partition("=")[0]):
+            build_source(other, build_system(other))
+
+
+def test_a_context_is_read_with_markers_behind_it_and_within_its_search() -> None:
+    words = [*TASKS["countdown"], "data.context=600", "slot=hint", "slot.doses=[trace,plan]", "slot.dropout=0.2"]
+    system, streams, _ = written([*words, "slot.misleading=0"])
+    assert system.dialect.slot is not None
+    contexts = 0
+    for tokens in streams:
+        read = read_context(system.dialect, tokens)
+        assert read.sound
+        contexts += len(read.items)
+        found = decode(system.dialect, system.env, tokens)
+        assert (found.status, found.position) == (DecodeStatus.OK, len(tokens))
+        behind = count_markers(markers_of(system), found.trace, found.align, tokens)
+        assert behind.due.sum() > 0
+        without = np.concatenate([tokens[:1], tokens[read.position :] if read.items else tokens[1:]])
+        alone = decode(system.dialect, system.env, without)
+        assert alone.trace.equals(found.trace)
+        exact = count_markers(markers_of(system), alone.trace, alone.align, without)
+        assert exact.written.tolist() == exact.right.tolist() == exact.due.tolist()
+        assert [part.tolist() for part in behind] == [part.tolist() for part in exact]
+    assert contexts > 0
