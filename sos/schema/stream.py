@@ -68,7 +68,7 @@ class StreamConfig:
     )
     marker_tie: float = key(
         1.0,
-        "maybe: by so much at most, in units of the heuristic, the second-best child is behind the best.",
+        "By so much at most, in units of the heuristic, the second-best child is behind the best where maybe stands.",
         low=0,
         high=1e6,
         only=NEEDS_MARKERS,
