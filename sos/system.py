@@ -19,6 +19,7 @@ from sos.model.shape import GPTConfig
 from sos.search import mix
 from sos.search.registry import MIXTURE, SEARCHES
 from sos.stream.added import AddedView, added_view
+from sos.stream.apart import Apart
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.dropping import dropping_view
@@ -97,6 +98,8 @@ def build_system(config: Config) -> System:
         view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
     elif config.stream.view in DROPPING:
         view = dropping_view(config.stream, dialect)
+    elif config.stream.view == "apart":
+        view = AddedView(Apart(config.stream.dose), plan=config.stream.plan)
     else:
         view = added_view(config.stream.view)._replace(plan=config.stream.plan)
     return System(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
+from sos.config import BUILT_IN_VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
 from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
@@ -151,7 +151,7 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
             "dialect": dialect.name,
             "dialect_hash": dialect_hash(dialect),
         }
-        if stream["view"] != "dose":
+        if stream["view"] not in ("dose", "apart"):
             del stream["dose"]
         result["stream"] = stream
         if config.slot.on:
@@ -165,7 +165,7 @@ def _numbers_of_parts(config: Config, kind: str) -> dict[str, dict[str, Any]]:
     env = build_env(config)
     found = {f"{at}.heuristic": member.heuristic_kind(env, at) for at, member in config.search.members().items()}
     parts = {key: heuristic() for key, heuristic in found.items() if heuristic is not None}
-    if kind == "tokens" and config.stream.view not in (*VIEWS, *DROPPING):
+    if kind == "tokens" and config.stream.view not in BUILT_IN_VIEWS:
         parts["stream.view"] = added_view(config.stream.view).shown
     return {key: _plain(part._asdict()) for key, part in parts.items()}
 

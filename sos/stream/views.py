@@ -176,6 +176,12 @@ def view_kernel(view, key, env, problem, source, out, work):
     added = show_added(view, key, env, problem, source, out, work)
     if added != NOT_ADDED:
         return added
+    return view_built_in(view, key, env, problem, source, out, work)
+
+
+@inner
+def view_built_in(view, key, env, problem, source, out, work):
+    """Like `view_kernel`, for a View."""
     events, _, _, counts = source
     num_events = counts[0]
     solved = events[num_events - 1, VALUE] == SOLVED
