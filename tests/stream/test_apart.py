@@ -18,7 +18,8 @@ from sos.stream.apart import Apart
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import Error, verify
-from sos.stream.views import SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import SOLUTION_PATH, View
 from sos.system import build_system
 from sos.trace import END, GENERATE, KIND, NODE, PARENT, Outcome, Trace
 

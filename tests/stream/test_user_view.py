@@ -22,7 +22,8 @@ from sos.datasets.source import build_source
 from sos.errors import UserError
 from sos.stream.added import AddedView, added_view, register_view
 from sos.stream.codec import decode
-from sos.stream.views import FULL, SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import FULL, SOLUTION_PATH, View
 from sos.system import build_system
 
 HOME = ROOT / "tests" / "user_package"
