@@ -33,7 +33,7 @@ PUBLIC = {
     "gpt_config": "sos.system",
     "Trace": "sos.trace",
     "run_search": "sos.search.run",
-    "view_trace": "sos.stream.views",
+    "view_trace": "sos.stream.viewing",
     "load_dialect": "sos.stream.dialect.compile",
     "encode": "sos.stream.codec",
     "decode": "sos.stream.codec",
@@ -70,7 +70,7 @@ if TYPE_CHECKING:  # the same for type checkers, which see no lazy import
     from sos.stream.codec import decode as decode
     from sos.stream.codec import encode as encode
     from sos.stream.dialect.compile import load_dialect as load_dialect
-    from sos.stream.views import view_trace as view_trace
+    from sos.stream.viewing import view_trace as view_trace
     from sos.system import System as System
     from sos.system import build_system as build_system
     from sos.system import gpt_config as gpt_config

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sos.config import DROPPING, Config, SearchConfig, StrategyConfig
+from sos.config import Config, SearchConfig, StrategyConfig
 from sos.context.draws import SlotPlan
 from sos.context.vocab import with_slot
 from sos.data.listed import check_splits, read_problems
@@ -16,10 +16,11 @@ from sos.data.splits import NO_LIST, Splits, make_splits
 from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
-from sos.schema.stream import OBSERVED
+from sos.schema.stream import DROPPING, OBSERVED
 from sos.search import mix
 from sos.search.registry import MIXTURE, SEARCHES
 from sos.stream.added import AddedView, added_view
+from sos.stream.apart import Apart
 from sos.stream.codec import encode_prompt
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.dropping import dropping_view
@@ -108,6 +109,8 @@ def build_system(config: Config) -> System:
         view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
     elif config.stream.view in DROPPING:
         view = dropping_view(config.stream, dialect)
+    elif config.stream.view == "apart":
+        view = AddedView(Apart(config.stream.dose), plan=config.stream.plan)
     else:
         view = added_view(config.stream.view)._replace(plan=config.stream.plan)
     return System(

@@ -24,7 +24,8 @@ from sos.search.run import run_search as search_mixture
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import verify, verify_tokens
-from sos.stream.views import PLAN_ONLY, VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import PLAN_ONLY, VIEWS, View
 from sos.trace import Outcome, Trace
 
 

@@ -18,7 +18,8 @@ from sos.stream.dialect.compile import compile_dialect
 from sos.stream.dialect.program import FORMS
 from sos.stream.dialect.source import load_source
 from sos.stream.verify import verify
-from sos.stream.views import View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import View
 from sos.trace import NODE, Trace
 
 ENV = Countdown(num_numbers=4, max_number=12, max_value=150)

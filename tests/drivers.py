@@ -18,13 +18,15 @@ from sos.search.depth_first import DepthFirst
 from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
 from sos.search.registry import SEARCHES
+from sos.search.rows import Searcher
+from sos.search.run import trace_of
 from sos.search.widening import Widening
-from sos.search.work import new_work
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER
-from sos.stream.views import View, view_trace
-from sos.trace import ACTION, KIND, NODE, Event, Outcome, Status, Trace, new_buffer, to_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import View
+from sos.trace import KIND, NODE, Event, Outcome, Trace
 
 DIALECTS = sorted(Path(str(path)).stem for path in Countdown().dialects.iterdir())
 MAX_NODES = 20_000
@@ -32,6 +34,7 @@ MAX_NODES = 20_000
 
 @allocating
 def search_kernel(strategy, env, problem, work, trace):
+    """A search in buffers of the test's own, which may be too small."""
     return search(strategy, env, problem, work, trace)
 
 
@@ -79,20 +82,19 @@ def heap_kernel(work, values, by_node):
     return popped
 
 
-_SPACES: dict[tuple[type, int], Any] = {}
+_SEARCHERS: dict[tuple[type, int, int], Searcher] = {}
 
 
 def run_search(strategy: Any, env: Any, problem: Any, max_nodes: int = MAX_NODES) -> Trace:
     """Search `problem` and return its trace; the work space is reused from call to call, as in production."""
     key = (type(env), env.num_numbers, max_nodes)
-    if key not in _SPACES:
-        buffer = new_buffer(4 * max_nodes, max_nodes, ACTION + env.action_width, env.state_width)
-        _SPACES[key] = (new_work(env._replace(max_target=1000), max_nodes), buffer)
-    work, buffer = _SPACES[key]
-    problem = np.asarray(problem, np.int32)
-    status = search_kernel(strategy, env, problem, work, buffer)
-    assert status == Status.OK, "the trace does not fit the test's buffer"
-    return to_trace(problem, buffer)
+    if key not in _SEARCHERS:
+        _SEARCHERS[key] = Searcher(env._replace(max_target=1000), strategy, max_nodes)
+    searcher = _SEARCHERS[key]
+    searcher.env, searcher.strategy = env, strategy
+    trace = trace_of(searcher, problem)
+    assert trace is not None, f"the trace has more than {max_nodes} nodes"
+    return trace
 
 
 def random_problem(rng: np.random.Generator, env: Countdown) -> list[int]:

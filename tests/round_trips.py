@@ -15,7 +15,8 @@ from sos.envs.countdown.rules import Countdown
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.verify import Error, verify_tokens
-from sos.stream.views import DOSE, FULL, NO_BACKTRACK, REDUNDANT, SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import DOSE, FULL, NO_BACKTRACK, REDUNDANT, SOLUTION_PATH, View
 from sos.trace import KIND, PARENT, Outcome, Trace
 
 TASKS = {

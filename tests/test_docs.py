@@ -14,7 +14,7 @@ from sos.search.run import run_search
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.verify import Error, verify_tokens
-from sos.stream.views import view_trace
+from sos.stream.viewing import view_trace
 from sos.system import build_system
 from sos.trace import Event, Trace
 

@@ -30,13 +30,17 @@ EVAL = ["eval.num_problems=200", "eval.pass_k=[]"]
 SETTINGS = [*TASK, *SIZE, *LENGTH, *EVAL]
 
 # %% [markdown]
-# What a model is shown, in both arms:
+# What a model is shown, in both arms, of the first unseen problem whose search takes a wrong turn:
 
 # %%
-problem = sos.stream_dataset(*SETTINGS, split="val", visits=1)[0]["input_ids"].numpy()
-row = sos.verify(problem, *SETTINGS).problem
-for view in ("full", "solution_path"):
-    print(f"{view:14}", sos.solve(row, *SETTINGS, f"stream.view={view}").text)
+VIEWS = ("full", "solution_path")
+unseen = [stream["input_ids"].numpy() for stream in sos.stream_dataset(*SETTINGS, split="val", visits=16)]
+for row in (sos.verify(tokens, *SETTINGS).problem for tokens in unseen):
+    shown = {view: sos.solve(row, *SETTINGS, f"stream.view={view}").text for view in VIEWS}
+    if shown["full"] != shown["solution_path"]:
+        break
+for view in VIEWS:
+    print(f"{view:14} {shown[view]}")
 
 # %% [markdown]
 # Four runs, each a folder like any other. A run that is there already is loaded.
@@ -44,7 +48,7 @@ for view in ("full", "solution_path"):
 # %%
 runs = {
     (view, seed): sos.pretrain(*SETTINGS, f"stream.view={view}", f"seed={seed}", folder=f"runs/{view}_{seed}")
-    for view in ("full", "solution_path")
+    for view in VIEWS
     for seed in (1, 2)
 }
 for (view, seed), run in runs.items():
@@ -79,7 +83,7 @@ figure
 # What a model of each arm writes on one problem, judged step by step:
 
 # %%
-for view in ("full", "solution_path"):
+for view in VIEWS:
     answer = runs[view, 1].rollout([row])[0]
     print(f"{view:14} {'solved' if answer.solved else 'not solved'}: {answer.text}")
 

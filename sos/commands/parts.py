@@ -74,9 +74,9 @@ def dialects() -> Iterator[Line]:
 
 def views() -> Iterator[Line]:
     """Every view, and those that packages add."""
-    from sos.config import ADDED_VIEWS, DROPPING, VIEWS
+    from sos.schema.stream import ADDED_VIEWS, BUILT_IN_VIEWS
 
-    for name in (*VIEWS, *DROPPING):
+    for name in BUILT_IN_VIEWS:
         yield Line(name, "sos", "")
     for found in ADDED_VIEWS.listed():
         yield Line(found.name, found.package, found.why)

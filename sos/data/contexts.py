@@ -24,10 +24,11 @@ from sos.context.items import TRACE, Item, hint, said
 from sos.data.chunks import Chunk
 from sos.data.splits import Splits, sample_problems
 from sos.data.streams import Writer
-from sos.data.traces import Drawn, Order, Searcher
+from sos.data.traces import Order
 from sos.envs import protocol as environment
 from sos.rng import fold, permute, stream_key
 from sos.schema.slot import FILLER, FOREIGN, WRONG
+from sos.search.rows import Drawn, Searcher
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import SOLUTION_PATH, View
 from sos.trace import ACTION, PARENT, Trace, TraceRows

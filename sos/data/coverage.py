@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.data.streams import Writer
-from sos.data.traces import STRATEGY_DRAW, Drawn, Order, Searcher, choose_strategies
+from sos.data.traces import STRATEGY_DRAW, Order, choose_strategies
 from sos.envs.protocol import refutable
 from sos.rng import fold, stream_key
+from sos.search.rows import Drawn, Searcher
 from sos.stream.dialect.compile import Dialect
 from sos.stream.verify import verify, verify_tokens
 from sos.stream.views import FULL, SWAPPED, View

@@ -91,8 +91,8 @@ def _copy(listed, line, problem):
         problem[k] = listed[line, k]
 
 
-@kernel
-def sample(env, splits, split, solvable, key, index, problem, work):
+@inner
+def _draw(env, splits, split, solvable, key, index, problem, work):
     """Write problem `index` of the stream `key` and the split (index into `SPLITS`) into `problem` int32 (P,).
 
     The group is uniform on the split's groups, then the problem is drawn from those of it that belong to the split
@@ -126,15 +126,17 @@ def sample(env, splits, split, solvable, key, index, problem, work):
 
 
 @kernel
-def _sample_many(env, splits, split, solvable, key, start, problems, work):
-    for k in range(len(problems)):
-        if sample(env, splits, split, solvable, key, start + k, problems[k], work) < 0:
+def draw_many(env, splits, split, solvable, key, indices, problems, work):
+    """Write the problems `indices` int64 (K,) of a stream into `problems` int32 (K, P), each as `_draw` does; return
+    how many there are before one that cannot be drawn."""
+    for k in range(len(indices)):
+        if _draw(env, splits, split, solvable, key, indices[k], problems[k], work) < 0:
             return k
-    return len(problems)
+    return len(indices)
 
 
 def kind_asked(env: Any, solvable: int, problem_key: np.uint64) -> str:
-    """Return a word, and a blank behind it, for the kind of problem that `sample` was asked for."""
+    """Return a word, and a blank behind it, for the kind of problem that `draw_many` was asked for."""
     kind = int(environment.posed(env, problem_key)) if solvable == POSED else solvable
     return {SOLVABLE: "solvable ", UNSOLVABLE: "unsolvable ", EITHER: ""}[kind]
 
@@ -156,7 +158,8 @@ def sample_problems(
     problems = np.zeros((num, env.problem_width), np.int32)
     wanted = EITHER if solvable is None else int(solvable)
     key = stream_key(seed, split)
-    done = _sample_many(env, splits, SPLITS.index(split), wanted, key, start, problems, env.proof_work())
+    indices = np.arange(start, start + num, dtype=np.int64)
+    done = draw_many(env, splits, SPLITS.index(split), wanted, key, indices, problems, env.proof_work())
     if done < num:
         kind = kind_asked(env, wanted, fold(key, start + done))
         if len(splits.listed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,15 +11,9 @@ from sos.data.chunks import Chunk, LeftOut
 from sos.data.splits import Splits
 from sos.data.swapped import GROUP, swap_searches
 from sos.data.traces import (
-    FIRST_ROOM,
     Order,
     TraceSource,
-    close_trace,
     index_of,
-    new_room,
-    new_rows,
-    room_for_trace,
-    trace_at,
 )
 from sos.errors import UserError
 from sos.kernels import kernel
@@ -29,40 +23,20 @@ from sos.stream.added import AddedView
 from sos.stream.dialect.compile import Dialect
 from sos.stream.markers import Markers, Put, find_marks, put_marks
 from sos.stream.measure import new_measure_work
-from sos.stream.views import FULL, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View, apply_view, new_view_work, oracle_of
+from sos.stream.viewing import Viewer
+from sos.stream.views import FULL, RETURNS_DROPPED, RETURNS_KEPT, SWAPPED, View
 from sos.stream.write.encode import TokenRows, encode_traces
 from sos.stream.write.refusals import ENCODE_ERRORS, NO_ROOM, OK
 from sos.stream.write.space import new_writing, tokens_size
-from sos.trace import LEFT_OUT, REACHED, WRITTEN, Trace, TraceRows, max_events
-
-
-class ViewPlan(NamedTuple):
-    """Which view every trace gets, and what its draws depend on."""
-
-    shown: View | AddedView
-    oracle: Any  # the strategy of `oracle_of`
-    key: np.uint64  # of the draws of `dose`, for a problem of a data set folded with the problem's number
-    order: Order
+from sos.trace import Trace, TraceRows, max_events
 
 
 @kernel
-def _view_traces(env, plan, rows, stop, work, room, out, progress):
-    """Append the views of the traces of `rows` up to `stop` to `out`, from where `progress` says on; return OK or
-    NO_ROOM."""
-    while progress[REACHED] < stop:
-        k, num = progress[REACHED], progress[WRITTEN]
-        source = trace_at(rows, k, room.source_counts)
-        key = fold(plan.key, index_of(plan.order, rows.visits[k]))
-        viewed, fits = room_for_trace(out, num, room.max_nodes, room.counts)
-        if not fits:
-            return NO_ROOM
-        progress[REACHED] = k + 1
-        if apply_view(plan.shown, key, env, rows.problems[k], plan.oracle, source, viewed, work) != OK:
-            progress[LEFT_OUT] += 1
-            continue
-        close_trace(out, num, rows.problems[k], room.counts, rows.visits[k], rows.strategies[k])
-        progress[WRITTEN] = num + 1
-    return OK
+def _view_keys(key, order, visits, keys):
+    """Write the keys of the draws of views into `keys` uint64 (N,): for a problem of a data set folded with the
+    problem's number."""
+    for k in range(len(keys)):
+        keys[k] = fold(key, index_of(order, visits[k]))
 
 
 class Marking:
@@ -114,12 +88,10 @@ class Writer:
     ) -> None:
         """`marker_places` is where the markers of a dialect that has some stand, one of `sos.schema.stream.PLACES`."""
         self.env, self.view, self.dialect, self.context, self.max_nodes = env, view, dialect, context, max_nodes
-        self._plan = ViewPlan(view, oracle_of(env), stream_key(seed, "dose"), order)
         self._marking = Marking(dialect.markers, marker_places, stream_key(seed, "markers"), order, max_nodes)
+        self._order, self._view_key = order, stream_key(seed, "dose")
         as_it_is = view.kind == FULL and not view.plan
-        self._view_work = None if as_it_is else new_view_work(env, max_nodes)
-        self._room = new_room(max_nodes)
-        self._viewed = new_rows(env, 0, 0, 0)
+        self._viewer = None if as_it_is else Viewer(env, view, max_nodes)
         program = dialect.program
         self._writing = new_writing(program, max_events(max_nodes), max_nodes, max_nodes)
         # Kept from chunk to chunk: touching new memory takes as long as filling it.
@@ -129,22 +101,20 @@ class Writer:
     def shown(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
         """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`, in arrays
         that the next call reuses."""
-        if len(self._viewed.visits) < num:
-            self._viewed = new_rows(self.env, num, FIRST_ROOM * num, self.max_nodes)
-        progress = np.zeros(4, np.int64)
-        work, room = self._view_work, self._room
-        while _view_traces(self.env, self._plan, rows, num, work, room, self._viewed, progress) != OK:
-            self._viewed = self._viewed.grown()
-        return self._viewed, int(progress[WRITTEN]), int(progress[LEFT_OUT])
+        assert self._viewer is not None
+        keys = np.zeros(num, np.uint64)
+        _view_keys(self._view_key, self._order, rows.visits, keys)
+        return self._viewer.show(rows, num, keys)[:3]
 
     def write(self, rows: TraceRows, num: int, searches: int) -> tuple[Chunk, np.ndarray]:
         """Return the streams of the first `num` traces of `rows`, beside `searches` that were left out, and their
         problems, int32 (N, P). Raises UserError where the dialect cannot write a trace."""
         views, returns = 0, (0, 0)
-        if self._view_work is not None:
-            self._view_work.returns[:] = 0
+        if self._viewer is not None:
+            counts = self._viewer.work.returns
+            counts[:] = 0
             rows, num, views = self.shown(rows, num)
-            returns = (int(self._view_work.returns[RETURNS_DROPPED]), int(self._view_work.returns[RETURNS_KEPT]))
+            returns = (int(counts[RETURNS_DROPPED]), int(counts[RETURNS_KEPT]))
         if self.dialect.markers is not None:
             written, kept, streams = self._write_marked(rows, num)
             left_out = LeftOut(searches, views, streams, 0, *returns)

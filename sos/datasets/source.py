@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
+from sos.config import Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
 from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
+from sos.schema.stream import BUILT_IN_VIEWS
 from sos.search.guided import Steered
 from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
@@ -154,7 +155,7 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
             "dialect": dialect.name,
             "dialect_hash": dialect_hash(dialect),
         }
-        if stream["view"] != "dose":
+        if stream["view"] not in ("dose", "apart"):
             del stream["dose"]
         result["stream"] = stream
         if config.slot.on:
@@ -171,7 +172,7 @@ def _numbers_of_parts(config: Config, kind: str) -> dict[str, dict[str, Any]]:
     env = build_env(config)
     found = {f"{at}.heuristic": member.heuristic_kind(env, at) for at, member in config.search.members().items()}
     parts = {key: heuristic() for key, heuristic in found.items() if heuristic is not None}
-    if kind == "tokens" and config.stream.view not in (*VIEWS, *DROPPING):
+    if kind == "tokens" and config.stream.view not in BUILT_IN_VIEWS:
         parts["stream.view"] = added_view(config.stream.view).shown
     return {key: _plain(part._asdict()) for key, part in parts.items()}
 

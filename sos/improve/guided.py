@@ -36,7 +36,8 @@ from sos.rng import below, fold, stream_key
 from sos.search.run import run_search
 from sos.stream.codec import decode, encode
 from sos.stream.verify import verify_tokens
-from sos.stream.views import SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import SOLUTION_PATH, View
 from sos.system import System
 from sos.trace import ACTION, END, EXPAND, GENERATE, GOAL, KIND, NODE, PARENT, RANK, SOLVED, STATE, Trace
 

@@ -16,11 +16,12 @@ import torch
 from sos.context.draws import Asked
 from sos.data.contexts import NOTHING, ContextSource
 from sos.data.streams import Writer
-from sos.data.traces import Drawn, Order, Searcher
+from sos.data.traces import Order
 from sos.errors import UserError
 from sos.judge.metrics import Metric, mean_metric, ratio_metric
 from sos.model.gpt import GPT
 from sos.schema.slot import CONTEXTS, NONE
+from sos.search.rows import Drawn, Searcher
 from sos.stream.codec import encode_prompt
 from sos.stream.views import PLAN_ONLY, SOLUTION_PATH, View
 from sos.system import System

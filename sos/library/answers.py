@@ -24,7 +24,8 @@ from sos.stream.dialect.vocab import BOS, EOS, PAD
 from sos.stream.slot import behind_context
 from sos.stream.text import annotate, words
 from sos.stream.verify import Error, Verdict, verify_tokens
-from sos.stream.views import SWAPPED, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import SWAPPED
 from sos.system import MAX_TRACE_NODES, System, build_system
 from sos.trace import ACTION, EXPAND, KIND, NODE, PARENT, Outcome, Trace
 from sos.view.page import build_page, from_tokens, trace_data

@@ -11,13 +11,14 @@ from sos.config import Config
 from sos.data.chunks import Chunk, LeftOut
 from sos.data.splits import in_val, sample_problems
 from sos.data.streams import Writer
-from sos.data.traces import Order, new_rows
+from sos.data.traces import Order
 from sos.datasets.files import parse_trace
 from sos.datasets.read import read_traces
 from sos.errors import UserError
 from sos.files import read_json_lines
 from sos.published.records import from_record
 from sos.rng import fold, permute, stream_key
+from sos.search.rows import new_rows
 from sos.stream.verify import Error, verify
 from sos.stream.views import SWAPPED
 from sos.system import System

@@ -10,6 +10,7 @@ from sos.schema.registry import Registry
 
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
 DROPPING = ("no_close", "no_cost", "drop", "dropping")  # see `sos.stream.dropping`
+BUILT_IN_VIEWS = (*VIEWS, *DROPPING, "apart")  # see `sos.stream.apart`
 NEED_PLAN = ("plan_only", "swapped", *DROPPING)
 # Those that packages add: name -> NamedTuple; `sos.stream.added` registers.
 ADDED_VIEWS: Registry[type] = Registry("view", "stream.view")
@@ -27,7 +28,11 @@ class StreamConfig:
 
     view: str = key("full", "What of a search is written.")
     dose: float = key(
-        0.5, "The probability that a dead branch stays, for view=dose.", low=0, high=1, only={"view": ("dose",)}
+        0.5,
+        "The probability that a dead branch stays, for view=dose; that a stream is a failure, for view=apart.",
+        low=0,
+        high=1,
+        only={"view": ("dose", "apart")},
     )
     drop: float = key(
         0.3,
@@ -77,8 +82,8 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         check_keys(self, "stream")
-        if self.view not in (*VIEWS, *DROPPING):
-            ADDED_VIEWS.named(self.view, besides=(*VIEWS, *DROPPING))
+        if self.view not in BUILT_IN_VIEWS:
+            ADDED_VIEWS.named(self.view, besides=BUILT_IN_VIEWS)
         if len(self.dropping) != 5 or abs(sum(self.dropping) - 1) > 1e-3:
             raise UserError(f"stream.dropping must be five chances that sum to 1, got {as_typed(self.dropping)}")
         if self.view in NEED_PLAN and not self.plan:

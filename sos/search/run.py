@@ -7,15 +7,8 @@ from typing import Any
 import numpy as np
 
 from sos.errors import UserError
-from sos.kernels import kernel
-from sos.search.protocol import search_chosen
-from sos.search.work import new_work
-from sos.trace import ACTION, Status, Trace, new_buffer, to_trace
-
-
-@kernel
-def _search(strategy, choice, env, problem, work, trace):
-    return search_chosen(strategy, choice, env, problem, work, trace)
+from sos.search.rows import Drawn, Searcher
+from sos.trace import Trace
 
 
 def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, choice: int = 0) -> Trace:
@@ -24,9 +17,19 @@ def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, cho
 
     Raises ValueError where more than `max_nodes` nodes are generated.
     """
-    buffer = new_buffer(4 * max_nodes + 8, max_nodes, ACTION + env.action_width, env.state_width)
-    if _search(strategy, choice, env, problem, new_work(env, max_nodes), buffer) != Status.OK:
+    found = trace_of(Searcher(env, strategy, max_nodes), problem, choice)
+    if found is None:
         raise UserError(
             f"the search for problem {problem.tolist()} generates more than {max_nodes} nodes; lower search.max_nodes"
         )
-    return to_trace(problem, buffer)
+    return found
+
+
+def trace_of(searcher: Searcher, problem: np.ndarray, choice: int = 0) -> Trace | None:
+    """Return the trace of one problem, None where the search generates more nodes than the searcher has room for."""
+    problem = np.asarray(problem, np.int32)
+    rows, num, _ = searcher.search(Drawn(0, problem[None], np.zeros(1, np.int64), np.full(1, choice, np.int32)))
+    if not num:
+        return None
+    events, nodes, states = rows.offsets[1].tolist()
+    return Trace(problem.copy(), rows.events[:events].copy(), rows.nodes[:nodes].copy(), rows.states[:states].copy())

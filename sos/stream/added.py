@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sos.config import ADDED_VIEWS, DROPPING, VIEWS
 from sos.envs.protocol import capability, implementation_of, implemented, implements
 from sos.schema.registry import Unfit
+from sos.schema.stream import ADDED_VIEWS, BUILT_IN_VIEWS
 
 NOT_ADDED = -1
 
@@ -54,7 +54,7 @@ def register_view(name: str, kind: type) -> None:
 
     Raises Unfit for a name that is taken and for a kind without the kernel `show`.
     """
-    if name in (*VIEWS, *DROPPING):
+    if name in BUILT_IN_VIEWS:
         raise Unfit(f"view {name} is registered already")
     if "show" not in implemented(kind):
         raise Unfit(f"{kind.__name__} lacks the kernel show: @implements(sos.stream.added.show, {kind.__name__})")
@@ -65,4 +65,4 @@ def register_view(name: str, kind: type) -> None:
 
 def added_view(name: str) -> AddedView:
     """Return the view that `stream.view=name` means, one of a package. Raises UserError that lists what there is."""
-    return AddedView(ADDED_VIEWS.named(name, besides=(*VIEWS, *DROPPING))())
+    return AddedView(ADDED_VIEWS.named(name, besides=BUILT_IN_VIEWS)())

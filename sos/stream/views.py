@@ -30,8 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
-from sos.errors import UserError
-from sos.kernels import inlined, inner, kernel
+from sos.kernels import inlined, inner
 from sos.rng import uniform
 from sos.search.a_star import AStar
 from sos.search.depth_first import DepthFirst
@@ -58,12 +57,10 @@ from sos.trace import (
     SOLVED,
     UNANNOUNCED_FLAG,
     VALUE,
-    Trace,
     TraceBuffer,
     add_event,
     max_events,
     new_buffer,
-    to_trace,
 )
 
 VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
@@ -176,6 +173,12 @@ def view_kernel(view, key, env, problem, source, out, work):
     added = show_added(view, key, env, problem, source, out, work)
     if added != NOT_ADDED:
         return added
+    return view_built_in(view, key, env, problem, source, out, work)
+
+
+@inner
+def view_built_in(view, key, env, problem, source, out, work):
+    """Like `view_kernel`, for a View."""
     events, _, _, counts = source
     num_events = counts[0]
     solved = events[num_events - 1, VALUE] == SOLVED
@@ -341,7 +344,7 @@ def _viewed(view, key, env, problem, source, out, work):
     return np.int64(status)
 
 
-@kernel
+@inner
 def apply_view(view, key, env, problem, oracle, source, out, work):
     """Like `view_kernel`, with the solution path of the strategy `oracle` where the search found none."""
     status = _viewed(view, key, env, problem, source, out, work)
@@ -367,22 +370,3 @@ def oracle_of(env: Any) -> Any:
     """Return the strategy that finds a solution where the search that a view shows found none: of the least cost, where
     actions cost something."""
     return CHEAPEST if environment.has_costs(env) else ORACLE
-
-
-def view_trace(view: View | AddedView, env: Any, trace: Trace, key: int = 0, max_nodes: int = 100_000) -> Trace:
-    """Return the view of a search's trace. Raises UserError where a solution is needed and none exists, and for
-    `swapped`, which takes the search of another problem."""
-    if view.kind == SWAPPED:
-        raise UserError(
-            "view 'swapped' shows the search of another problem: ask a StreamSource for the stream of a visit"
-        )
-    counts = np.array([len(trace.events), len(trace.nodes), len(trace.states)])
-    source = TraceBuffer(trace.events, trace.nodes, trace.states, counts)
-    out = new_buffer(max_events(max_nodes), max_nodes, trace.nodes.shape[1], trace.states.shape[1])
-    work = new_view_work(env, max_nodes)
-    status = apply_view(view, np.uint64(key), env, trace.problem, oracle_of(env), source, out, work)
-    if status == NEEDS_SOLUTION:
-        raise UserError(f"view {name_of(view)!r} needs a solution, and problem {trace.problem.tolist()} has none")
-    if status == BUFFER_FULL:
-        raise UserError(f"view {name_of(view)!r} of the trace needs more than {max_nodes} nodes")
-    return to_trace(trace.problem, out)

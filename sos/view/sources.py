@@ -25,7 +25,8 @@ from sos.schema.slot import NONE, check_contexts
 from sos.search.run import run_search
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
-from sos.stream.views import SWAPPED, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import SWAPPED
 from sos.system import MAX_TRACE_NODES, System, build_dialect, build_system
 from sos.view.page import TraceStream, from_tokens, from_trace
 

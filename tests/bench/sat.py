@@ -24,9 +24,9 @@ from naive import sat as naive
 
 from sos.data.splits import EITHER, make_splits
 from sos.data.streams import StreamSource
-from sos.data.traces import Drawn, Searcher
 from sos.envs.sat.rules import HEURISTICS, Sat
 from sos.search import mixture  # noqa: F401 (it registers how one strategy of several is chosen)
+from sos.search.rows import Drawn, Searcher
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.views import View
 from sos.trace import DEAD_END, FLAGS, FORCED_FLAG, GENERATE, KIND

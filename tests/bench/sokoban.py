@@ -26,7 +26,8 @@ from sos.search import AStar, mixture  # noqa: F401 (it registers how one strate
 from sos.search.run import run_search
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import load_dialect
-from sos.stream.views import View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import View
 from sos.trace import KIND, Event
 
 CASES = [

@@ -16,7 +16,7 @@ from shard_sets import SMALL, VISITS, files, job
 
 import sos.datasets.make
 from sos.compose import compose
-from sos.config import ADDED_VIEWS, Config, config_from_dict, config_hash, to_dict
+from sos.config import Config, config_from_dict, config_hash, to_dict
 from sos.datasets.make import generate, merge
 from sos.datasets.source import build_source, config_of, recipe
 from sos.datasets.store import recipe_difference
@@ -27,6 +27,7 @@ from sos.envs.registry import ENVIRONMENTS
 from sos.errors import UserError
 from sos.runs.checkpoint import LoadedCheckpoint
 from sos.runs.resume import BOUND, FREE, check_same_run
+from sos.schema.stream import ADDED_VIEWS
 from sos.search.registry import SEARCHES
 from sos.stream.dialect.source import DIALECTS
 from sos.system import build_system

@@ -30,7 +30,8 @@ from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import Error, Verdict, verify
-from sos.stream.views import View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import View
 from sos.trace import ACTION, EVENT_COLUMNS, KIND, NODE, VALUE, Event, Outcome, Trace
 
 SIZES = [

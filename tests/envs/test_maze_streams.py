@@ -23,7 +23,8 @@ from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.read.places import places
 from sos.stream.verify import Error, verify_tokens
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.trace import KIND, Event
 
 DIALECTS = [("compact", Maze()), ("checked", Maze(6, 9)), ("published", Maze(5, 7, coordinates=True))]

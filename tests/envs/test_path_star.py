@@ -24,7 +24,8 @@ from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.verify import Error, verify
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.trace import ACTION, KIND, NODE, PARENT, Event, Trace
 
 SEARCH = DepthFirst(heuristic=0, use_threshold=False, skip_seen=True, announce_leaves=False)

@@ -23,7 +23,8 @@ from sos.stream.dialect.compile import load_dialect
 from sos.stream.refute import refutes
 from sos.stream.text import annotate
 from sos.stream.verify import Error, verify, verify_tokens
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.trace import FLAGS, KIND, NODE, STATE, VALUE, Event, Flag, Outcome, Trace
 
 ENV = Sat()

@@ -24,7 +24,8 @@ from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect, load_dialect
 from sos.stream.read.places import places
 from sos.stream.verify import Error, Verdict, verify
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.system import build_system
 from sos.trace import KIND, Event, Trace
 

@@ -20,7 +20,8 @@ from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import Error, verify, verify_tokens
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.trace import ACTION, FLAGS, KIND, NODE, PARENT, STATE, VALUE, Event, Flag, Trace
 
 WITHOUT_PLAN = [kind for kind, called in enumerate(VIEWS) if called not in ("plan_only", "swapped")]

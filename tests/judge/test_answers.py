@@ -18,7 +18,8 @@ from sos.judge.rollouts import judge, summarize, teacher_solves
 from sos.model.rollout import Rollout
 from sos.search.run import run_search
 from sos.stream.codec import encode
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.system import System, build_system
 from sos.trace import Outcome
 

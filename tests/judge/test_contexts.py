@@ -28,7 +28,8 @@ from sos.runs.rollouts import read_rollouts
 from sos.search.run import run_search
 from sos.stream.codec import decode, encode, encode_prompt
 from sos.stream.verify import verify_tokens
-from sos.stream.views import SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import SOLUTION_PATH, View
 from sos.system import System, build_system, gpt_config
 from sos.train.plan import Plan
 

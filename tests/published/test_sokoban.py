@@ -23,7 +23,8 @@ from sos.search.run import run_search
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import Verdict, verify_tokens
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.trace import KIND, Event, Trace
 
 

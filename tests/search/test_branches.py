@@ -24,7 +24,8 @@ from sos.search.run import run_search
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import verify
-from sos.stream.views import View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import View
 from sos.system import build_system
 from sos.trace import ACTION, KIND, NODE, PARENT, RANK, VALUE, Event, Outcome
 

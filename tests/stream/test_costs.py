@@ -17,7 +17,8 @@ from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.vocab import FIRST_NUMBER
 from sos.stream.refute import refutes
 from sos.stream.verify import Error, Verdict, verify, verify_tokens
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 from sos.trace import FLAGS, KIND, NODE, STATE, VALUE, Event, Outcome, Trace
 
 ENV = Atlas(6, 14)

@@ -34,7 +34,8 @@ from sos.stream.dialect.source import load_source
 from sos.stream.dropping import dropping_view
 from sos.stream.read.places import places
 from sos.stream.verify import Error
-from sos.stream.views import apply_view, new_view_work, oracle_of, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import apply_view, new_view_work, oracle_of
 from sos.system import build_system
 from sos.trace import KIND, OK, PARENT, Event, Flag, Trace, TraceBuffer, new_buffer, to_trace
 

@@ -21,7 +21,8 @@ from sos.stream.dialect.compile import Dialect, compile_dialect
 from sos.stream.dialect.source import load_source
 from sos.stream.read.places import places
 from sos.stream.verify import Error, verify
-from sos.stream.views import VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import VIEWS, View
 
 STAR = PathStar(num_arms=3, arm_nodes=4, num_labels=20)
 HEADINGS = {"begin_search": "from {node}", "begin_plan": "so {start}", "plan": "+ {to}"}

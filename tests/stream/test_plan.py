@@ -24,7 +24,8 @@ from sos.search.run import run_search
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import compile_dialect, load_dialect
 from sos.stream.verify import Error, verify, verify_tokens
-from sos.stream.views import PLAN_ONLY, VIEWS, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import PLAN_ONLY, VIEWS, View
 from sos.system import build_system
 from sos.trace import ACTION, KIND, NODE, PARENT, Event, Trace
 

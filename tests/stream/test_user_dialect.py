@@ -25,7 +25,7 @@ from sos.stream.dialect.compile import load_dialect, load_source
 from sos.stream.dialect.registry import register_dialect
 from sos.stream.dialect.source import DIALECTS
 from sos.stream.verify import verify_tokens
-from sos.stream.views import view_trace
+from sos.stream.viewing import view_trace
 from sos.system import build_system
 
 HOME = ROOT / "tests" / "user_package"

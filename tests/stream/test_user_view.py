@@ -15,14 +15,16 @@ from places import ROOT
 from sizes import plain
 
 from sos.compose import compose
-from sos.config import ADDED_VIEWS, config_from_dict, to_dict
+from sos.config import config_from_dict, to_dict
 from sos.data.coverage import view_ceiling
 from sos.data.splits import sample_problems
 from sos.datasets.source import build_source
 from sos.errors import UserError
+from sos.schema.stream import ADDED_VIEWS
 from sos.stream.added import AddedView, added_view, register_view
 from sos.stream.codec import decode
-from sos.stream.views import FULL, SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import FULL, SOLUTION_PATH, View
 from sos.system import build_system
 
 HOME = ROOT / "tests" / "user_package"

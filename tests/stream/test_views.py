@@ -13,7 +13,8 @@ from sos.search import DepthFirst, Widening
 from sos.stream.codec import decode, encode
 from sos.stream.dialect.compile import load_dialect
 from sos.stream.verify import Error, verify
-from sos.stream.views import DOSE, FULL, NO_BACKTRACK, REDUNDANT, SOLUTION_PATH, View, view_trace
+from sos.stream.viewing import view_trace
+from sos.stream.views import DOSE, FULL, NO_BACKTRACK, REDUNDANT, SOLUTION_PATH, View
 from sos.trace import KIND, NODE, PARENT, Event, Outcome
 
 ENV = Countdown(num_numbers=4)
