@@ -11,10 +11,12 @@ import numpy as np
 
 from sos.config import DROPPING, VIEWS, Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
+from sos.data.lessons import LessonSource
 from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
+from sos.schema.slot import HINT, SlotConfig
 from sos.stream.added import added_view
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import SOLUTION_PATH, View
@@ -52,10 +54,12 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
     )
 
 
-def context_source(system: System, seed: int, stream: str) -> ContextSource | None:
+def context_source(system: System, seed: int, stream: str) -> ContextSource | LessonSource | None:
     """Return what writes the contexts of the streams of a name, None for a base without the slot."""
     if system.slot is None:
         return None
+    if HINT not in system.slot.kinds:
+        return lesson_source(system, seed, stream)
     return ContextSource(
         system.env,
         system.strategy,
@@ -73,6 +77,30 @@ def context_source(system: System, seed: int, stream: str) -> ContextSource | No
             max_nodes=system.max_nodes,
             seed=seed,
             order=Order(0, np.uint64(0)),
+        ),
+    )
+
+
+def lesson_source(system: System, seed: int, stream: str) -> LessonSource:
+    """Return what writes lessons, demonstrations and transcripts before the streams of a name."""
+    order = Order(0, np.uint64(0))
+    return LessonSource(
+        system.env,
+        system.strategy,
+        system.dialect,
+        system.splits,
+        max_nodes=system.max_nodes,
+        seed=seed,
+        stream=stream,
+        plan=system.slot,
+        writer=Writer(
+            system.env,
+            system.view,
+            system.dialect,
+            context=system.context,
+            max_nodes=system.max_nodes,
+            seed=seed,
+            order=order,
         ),
     )
 
@@ -155,7 +183,7 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
             del stream["dose"]
         result["stream"] = stream
         if config.slot.on:
-            result["slot"] = values["slot"]
+            result["slot"] = without_later(SlotConfig, values["slot"])
     parts = _numbers_of_parts(config, kind)
     return result | ({"parts": parts} if parts else {})
 
