@@ -125,3 +125,8 @@ def _threshold(steered, problem):
 @implements(environment.path_cost, Steered)
 def _path_cost(steered, problem, state):
     return environment.path_cost(steered.env, problem, state)
+
+
+@implements(environment.reason, Steered)
+def _reason(steered, problem, state, action):
+    return environment.reason(steered.env, problem, state, action)
