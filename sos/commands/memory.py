@@ -89,7 +89,9 @@ def run(options: Options) -> None:
     out.mkdir(parents=True, exist_ok=True)
     played: dict[str, list[list[Played]]] = {}
     for arm in arms:
-        played[arm] = [_play(options, player, b, streams, arm, ARMS[arm], records, out) for b, player in enumerate(players)]
+        played[arm] = [
+            _play(options, player, b, streams, arm, ARMS[arm], records, out) for b, player in enumerate(players)
+        ]
     _write(options, out, players, streams, played)
 
 

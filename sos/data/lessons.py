@@ -207,15 +207,16 @@ class LessonSource:
 
     def _other(self, known: Known, whose: str, key: np.uint64) -> int | None:
         """Return the number of another problem to show before this one, None where there is none such."""
-        condition = condition_of(self.env, known.problem)
+        condition, any_one = int(np.flatnonzero(known.features)[0]), whose in (FOREIGN, FILLER)
+
+        def is_like(other: Known) -> bool:
+            same = int(np.flatnonzero(other.features)[0]) == condition
+            return same and (other.solving == known.solving) == (whose == OWN)
+
         fits = [
             number
             for number, other in enumerate(self.others.known)
-            if not np.array_equal(other.problem, known.problem)
-            and (
-                whose in (FOREIGN, FILLER)
-                or (condition_of(self.env, other.problem) == condition and (other.solving == known.solving) == (whose == OWN))
-            )
+            if not np.array_equal(other.problem, known.problem) and (any_one or is_like(other))
         ]
         return fits[below(key, OTHER, len(fits))] if fits else None
 
@@ -236,4 +237,3 @@ class LessonSource:
         rows, num, _ = self._told.search(Drawn(0, np.ascontiguousarray(problems), numbers, numbers.astype(np.int32)))
         chunk, _ = self._writer.write(rows, num, 0)
         return chunk._replace(visits=visits[chunk.visits])
-

@@ -56,9 +56,7 @@ def pose(system: System, split: str, problems: np.ndarray, context: str, seed: i
     contexts, label = [NOTHING] * len(problems), split
     if context != NONE:
         label = f"{split}.{context}"
-        kind: type[ContextSource | LessonSource] = (
-            LessonSource if kind_of_context(context) == LESSON else ContextSource
-        )
+        kind: type[ContextSource | LessonSource] = LessonSource if kind_of_context(context) == LESSON else ContextSource
         source = kind(
             system.env,
             system.strategy,

@@ -19,7 +19,7 @@ from sos.stream.dialect.compile import Dialect
 NOTHING = ""
 NEAREST, ANY, SHUFFLED, BLANK = "nearest", "any", "shuffled", "blank"
 # What is drawn for a task, from its key.
-FLIP, CHOICE, DERANGEMENT = range(3)
+FLIP, CHOICE = range(2)
 
 
 class Arm(NamedTuple):

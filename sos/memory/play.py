@@ -19,7 +19,7 @@ from sos.context.items import Item, lesson_item, no_actions
 from sos.context.lessons import mine
 from sos.envs.lessons import features_of
 from sos.errors import UserError
-from sos.memory.arms import DERANGEMENT, FLIP, NOTHING, Arm, any_applies, retrieve, shown
+from sos.memory.arms import FLIP, NOTHING, Arm, any_applies, retrieve, shown
 from sos.memory.records import Record, append, record_of
 from sos.memory.tasks import Task
 from sos.model.gpt import GPT
@@ -98,7 +98,7 @@ def play(
     memory, fresh = list(records), stream_key(seed, "memory draws")
     found: list[tuple[bool, bool, int, int, bool]] = []
     keys = [np.uint64(fold(fresh, k)) for k in range(len(tasks))]
-    shuffle = np.uint64(fold(fresh, -1 - DERANGEMENT))
+    shuffle = stream_key(seed, "memory classes")
     for first in range(0, len(tasks), block):
         part, of = tasks[first : first + block], keys[first : first + block]
         features = [features_of(env, task.problem) for task in part]
@@ -174,4 +174,3 @@ def _cut(player: Player, kind: str, trace: Trace) -> Trace | None:
 
 def _end(outcome: int) -> np.ndarray:
     return np.array([[END, -1, -1, outcome, 0]], np.int32)
-

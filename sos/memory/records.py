@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sos.context.forms import write_context
 from sos.context.items import Item, lesson_item, no_actions
 from sos.context.lessons import Lesson
 from sos.envs.lessons import features_of
 from sos.errors import UserError
 from sos.files import read_json_lines
-from sos.schema.slot import LESSON
 from sos.stream.codec import decode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS
@@ -40,13 +40,6 @@ class Record(NamedTuple):
     succeeded: bool  # as the judge said
     features: np.ndarray  # int8 (F,), those of the problem
     items: tuple[Item, ...]
-
-    def equals(self, other: Record) -> bool:
-        """Say whether two records are the same."""
-        same = len(self.items) == len(other.items) and all(
-            a.equals(b) for a, b in zip(self.items, other.items, strict=True)
-        )
-        return same and self[:3] == other[:3] and bool(np.array_equal(self.features, other.features))
 
 
 def record_of(
@@ -102,13 +95,11 @@ def _plain(dialect: Dialect, record: Record) -> dict[str, Any]:
 
 
 def _plain_item(dialect: Dialect, item: Item) -> dict[str, str]:
-    from sos.context.forms import write_context
-
     if item.lesson is not None:
         lesson, env = item.lesson, dialect.env
         verb = SIGNS[lesson.prefer]
         title = f"{verb} {env.lesson_classes[lesson.of]}"
-        described = f"At the root, {verb} {env.lesson_classes[lesson.of]} where {env.lesson_features[lesson.condition]}."
+        described = f"At the root, {title} where {env.lesson_features[lesson.condition]}."
         return dict(zip(PARTS, (title, described, lesson.described(env)), strict=True))
     content = _texts(dialect, write_context(dialect, [item])[2:-1])
     return dict(zip(PARTS, (item.name, f"The {item.name} of a task.", content), strict=True))
@@ -161,8 +152,3 @@ def _stream_item(dialect: Dialect, name: str, content: str) -> Item:
     if found.position != len(tokens):
         raise UserError(f"word {found.position} of the {name} cannot be read")
     return Item(name, no_actions(dialect.env), found.trace)
-
-
-def kind_of(item: Item) -> str:
-    """Return the kind of an item of a record."""
-    return LESSON if item.lesson is not None else item.name

@@ -103,11 +103,11 @@ def _points(found: Difference) -> str:
 def as_plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the arms as plain values for a JSON file, the outcome of every task among them."""
     named = {row.arm: row for row in rows}
-    found = []
+    plain = []
     for row in rows:
         against = {name: difference(row, named[name]) for name in BASELINES if name in named and name != row.arm}
         interval = wilson(float(row.solved.mean(0).sum()), row.solved.shape[1])
-        found.append(
+        plain.append(
             {
                 "arm": row.arm,
                 "solved": row.rate,
@@ -116,14 +116,16 @@ def as_plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "tokens_per_solved": row.tokens_per_solved if np.isfinite(row.tokens_per_solved) else None,
                 "context_tokens": row.context_tokens,
                 "applied": row.applied,
-                "minus": {
-                    name: {"value": d.value, "tasks": list(d.tasks), "bases": None if d.bases is None else list(d.bases)}
-                    for name, d in against.items()
-                },
+                "minus": {name: _plain(found) for name, found in against.items()},
                 "outcomes": row.solved.astype(int).tolist(),
             }
         )
-    return found
+    return plain
+
+
+def _plain(found: Difference) -> dict[str, Any]:
+    bases = None if found.bases is None else list(found.bases)
+    return {"value": found.value, "tasks": list(found.tasks), "bases": bases}
 
 
 def figure(rows: Sequence[Row], num: int) -> Figure:

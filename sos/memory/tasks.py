@@ -92,9 +92,7 @@ def tasks_of(system: System, kind: str, num: int, seed: int) -> Tasks:
 
 def _solved(system: System, source: LessonSource, seed: int, block: int) -> list[Known]:
     """Return what is known of the solved ones among a block of problems, in their order."""
-    problems = sample_problems(
-        system.env, system.splits, SPLIT, BLOCK, seed=seed, start=block * BLOCK, solvable=True
-    )
+    problems = sample_problems(system.env, system.splits, SPLIT, BLOCK, seed=seed, start=block * BLOCK, solvable=True)
     return [known for _, known in sorted(source.known(problems).items()) if known.solving != NO_CLASS]
 
 

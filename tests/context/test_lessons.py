@@ -14,7 +14,18 @@ from sizes import plain
 from sos.compose import compose
 from sos.context.forms import read_context, write_context
 from sos.context.items import Item, lesson_item, no_actions
-from sos.context.lessons import NO_CLASS, Branch, Lesson, applies, condition_of, costliest_class, mine, root_branches, solving_class, votes_of
+from sos.context.lessons import (
+    NO_CLASS,
+    Branch,
+    Lesson,
+    applies,
+    condition_of,
+    costliest_class,
+    mine,
+    root_branches,
+    solving_class,
+    votes_of,
+)
 from sos.context.vocab import with_slot
 from sos.data.traces import Drawn, Searcher
 from sos.datasets.source import build_trace_source
@@ -80,7 +91,8 @@ def dialects_of_env(task: str, env: Any) -> list[Dialect]:
         try:
             found.append(with_slot(load_dialect(path.name.removesuffix(".yaml"), env, 120), ["lesson", "transcript"]))
         except UserError as error:
-            assert "stream.whole_max" in str(error)
+            if "stream.whole_max" not in str(error):
+                raise
     assert found
     return found
 
@@ -92,7 +104,9 @@ def test_what_is_no_lesson_is_found_at_its_place() -> None:
     right = ["<lesson>", "<if:target_odd>", "<prefer>", "<class:*>"]
 
     def read(words: list[str]) -> Any:
-        return read_context(dialect, np.array([BOS, ids["<context>"], *(ids[word] for word in words), ids["</context>"]]))
+        return read_context(
+            dialect, np.array([BOS, ids["<context>"], *(ids[word] for word in words), ids["</context>"]])
+        )
 
     assert read(right).sound
     for position, word in ((1, "<prefer>"), (2, "<class:*>"), (3, "<if:target_odd>"), (3, "<filler>"), (1, "<filler>")):
@@ -106,7 +120,9 @@ def test_what_is_no_lesson_is_found_at_its_place() -> None:
     known = [token for word, token in ids.items() if word.startswith("<")]
     rng, sound = np.random.default_rng(3), 0
     for _ in range(plain(3000, 300)):
-        tokens = np.concatenate([[BOS, ids["<context>"], ids["<lesson>"]], rng.choice(known[3:], 3), [ids["</context>"]]])
+        tokens = np.concatenate(
+            [[BOS, ids["<context>"], ids["<lesson>"]], rng.choice(known[3:], 3), [ids["</context>"]]]
+        )
         found = read_context(dialect, tokens)
         if found.sound:
             assert np.array_equal(write_context(dialect, found.items), tokens[1 : found.position])
@@ -115,7 +131,9 @@ def test_what_is_no_lesson_is_found_at_its_place() -> None:
 
 
 def test_an_environment_without_lessons_is_refused_by_its_name() -> None:
-    with pytest.raises(UserError, match=r"slot.kinds=\[lesson,demonstration,transcript\]: PathStar has no features") as error:
+    with pytest.raises(
+        UserError, match=r"slot.kinds=\[lesson,demonstration,transcript\]: PathStar has no features"
+    ) as error:
         build_system(compose(["experiment=path_star", "slot=lesson"]))
     assert "\n" not in str(error.value)
 
@@ -152,7 +170,8 @@ def test_a_mined_lesson_is_true_of_its_experience(task: str) -> None:
             found = root_branches(env, part)
             wanted = naive.branches(part, to_class)
             assert [one._asdict() for one in found] == [
-                {"of": one["class"], "nodes": one["nodes"], "goal": one["goal"], "closed": one["closed"]} for one in wanted
+                {"of": one["class"], "nodes": one["nodes"], "goal": one["goal"], "closed": one["closed"]}
+                for one in wanted
             ]
             solver = solving_class(root_branches(env, trace))
             for succeeded in (True, False):
@@ -166,7 +185,12 @@ def test_a_mined_lesson_is_true_of_its_experience(task: str) -> None:
 
 
 def test_the_costliest_branch_is_the_first_of_the_largest_closed_ones() -> None:
-    branches = [Branch(0, 3, False, True), Branch(1, 7, False, True), Branch(2, 7, False, True), Branch(3, 9, True, False)]
+    branches = [
+        Branch(0, 3, False, True),
+        Branch(1, 7, False, True),
+        Branch(2, 7, False, True),
+        Branch(3, 9, True, False),
+    ]
     assert costliest_class(branches) == 1
     assert costliest_class(branches, besides=1) == 2
     assert costliest_class(branches[3:]) == NO_CLASS
@@ -217,7 +241,9 @@ def test_a_search_that_is_told_takes_the_branches_of_the_root_by_votes_and_leave
     changed = 0
     for k, trace in enumerate(traces):
         spans = [slice(a, b) for a, b in zip(rows.offsets[k], rows.offsets[k + 1], strict=True)]
-        events, nodes, states = (array[span].copy() for array, span in zip((rows.events, rows.nodes, rows.states), spans, strict=True))
+        events, nodes, states = (
+            array[span].copy() for array, span in zip((rows.events, rows.nodes, rows.states), spans, strict=True)
+        )
         told = Trace(rows.problems[k].copy(), events, nodes, states)
         if not votes[k].any():
             assert told.equals(trace)

@@ -1,4 +1,4 @@
-"""Lessons before training streams: pure functions of the visit, true or not as they were drawn, and obeyed by the search behind them."""
+"""Lessons before training streams: pure functions of the visit, true or not as drawn, and obeyed by the search behind them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,9 @@ def test_the_search_behind_lessons_tries_first_what_they_say() -> None:
         votes = votes_of(env, lessons, trace.problem)
         root = trace.states[0]
         ranks = [
-            int(votes[action_class(env, trace.problem, root, row[ACTION:])]) for row in trace.nodes[1:] if row[PARENT] == 0
+            int(votes[action_class(env, trace.problem, root, row[ACTION:])])
+            for row in trace.nodes[1:]
+            if row[PARENT] == 0
         ]
         assert ranks == sorted(ranks, reverse=True)
         reordered += [tokens[0], *tokens[found.position :]] != bare[visit]

@@ -18,7 +18,7 @@ def ancestors(nodes: Any, node: int) -> list[int]:
 
 
 def branches(trace: Any, class_of: Any) -> list[dict[str, Any]]:
-    """Of a sound search: each child of the root with its class, its nodes, whether the goal is below it, and whether it was left behind."""
+    """Of a sound search: each child of the root with its class, its nodes, whether the goal is below it, and whether it was left."""
     tops = [node for node in range(1, len(trace.nodes)) if trace.nodes[node, 0] == 0]
     told = [(int(kind), int(node), int(value)) for kind, node, _, value, _ in trace.events]
     goals = [node for kind, node, _ in told if kind == GOAL]
@@ -29,9 +29,8 @@ def branches(trace: Any, class_of: Any) -> list[dict[str, Any]]:
         below = [node for node in range(1, len(trace.nodes)) if top in ancestors(trace.nodes, node)]
         has_goal = any(goal in below for goal in goals[:1])
         last = bool(spoken) and spoken[-1] in below
-        found.append({
-            "class": class_of(trace.nodes[top, 2:]), "nodes": len(below), "goal": has_goal, "closed": not has_goal and (through or not last),
-        })  # fmt: skip
+        closed = not has_goal and (through or not last)
+        found.append({"class": class_of(trace.nodes[top, 2:]), "nodes": len(below), "goal": has_goal, "closed": closed})
     return found
 
 
