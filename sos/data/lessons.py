@@ -135,7 +135,8 @@ class LessonSource:
 
     def searches(self, problems: np.ndarray) -> dict[int, Trace]:
         """Return the searches of problems (int32 (N, P)) by their number, without those that are too long."""
-        searcher, found = Searcher(self.env, self.strategy, self._max_nodes), {}
+        searcher = Searcher(self.env, self.strategy, self._max_nodes)
+        found: dict[int, Trace] = {}
         for first in range(0, len(problems), BLOCK):
             part = problems[first : first + BLOCK]
             none = np.zeros(len(part), np.int32)

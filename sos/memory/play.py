@@ -123,8 +123,8 @@ def play(
             append(file, dialect, added)
         if progress is not None:
             progress(min(len(tasks), first + block))
-    solved, judged, tokens, taken, applied = (np.array(column) for column in zip(*found, strict=True))
-    return Played(solved, judged, tokens, taken, applied, memory)
+    columns = [np.array(column) for column in zip(*found, strict=True)]
+    return Played(*columns, records=memory)
 
 
 def _room(player: Player, problem: np.ndarray) -> int:

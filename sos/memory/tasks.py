@@ -25,6 +25,7 @@ KINDS = (REGULAR, IID)
 SPLIT = "val"
 BLOCK = 512
 MOST_BLOCKS = 60
+LEAST_TASKS = 0.05  # of the problems, those of each sort of a regularity
 LEAST_SHARE, MOST_SHARE = 0.2, 0.8  # of the problems, those that have the feature of a regularity
 
 
@@ -117,8 +118,8 @@ def _regularity(system: System, known: Sequence[Known], seed: int) -> Regularity
         for within in classes
         for without in classes
         if within != without
-        and (features[:, feature].astype(bool) & (solving == within)).mean() >= 0.02
-        and (~features[:, feature].astype(bool) & (solving == without)).mean() >= 0.02
+        and (features[:, feature].astype(bool) & (solving == within)).mean() >= LEAST_TASKS
+        and (~features[:, feature].astype(bool) & (solving == without)).mean() >= LEAST_TASKS
     ]
     if not found:
         raise UserError(f"tasks={REGULAR}: no feature of the problems goes with two classes that solve them")

@@ -36,13 +36,14 @@ from sos.stream.verify import verify
 from sos.system import System, build_system, gpt_config
 from sos.trace import Trace
 
+WORDS = ["experiment=smoke", "slot=lesson", "data.val_fraction=0.5"]  # for as many unseen tasks
 NUM = plain(48, 12)
 BLOCK = 8
 
 
 @cache
 def made() -> System:
-    return build_system(compose(["experiment=smoke", "slot=lesson"]))
+    return build_system(compose(WORDS))
 
 
 @cache
@@ -54,7 +55,7 @@ def stream(kind: str = "regular", seed: int = 1, num: int = NUM) -> Tasks:
 class Obedient(Player):
     """Searches as it is told, and expands a few nodes only."""
 
-    most_nodes: int = 8
+    most_nodes: int = 4
 
     def answer(self, problems: Sequence[np.ndarray], contexts: Sequence[np.ndarray]) -> list[Answer]:
         system, source = self.system, lesson_source(self.system, 1, "train")
@@ -275,8 +276,7 @@ def test_differences_are_paired_over_tasks_and_bases() -> None:
 
 
 def test_a_model_answers_greedily_and_each_prompt_once() -> None:
-    config = compose(["experiment=smoke", "slot=lesson"])
-    system = made()
+    config, system = compose(WORDS), made()
     torch.manual_seed(0)
     player = Player(GPT(gpt_config(config, len(system.dialect.vocab))), system, 4, max_tokens=20)
     problems = [task.problem for task in stream().tasks[:3]]
