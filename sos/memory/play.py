@@ -110,21 +110,21 @@ def play(
         answers = player.answer([task.problem for task in part], contexts)
         added = []
         for k, (task, answer, key) in enumerate(zip(part, answers, of, strict=True)):
-            solved = bool(answer.verdict.solved)
-            judged = solved != (float(uniform(key, FLIP)) < arm.flips)
-            applied = any(any_applies(record.items, features[k]) for record in near[k])
-            found.append((solved, judged, answer.tokens, len(contexts[k]), applied))
-            items = extract(player, arm, task, answer, judged)
+            right = bool(answer.verdict.solved)
+            said = right != (float(uniform(key, FLIP)) < arm.flips)
+            fits = any(any_applies(record.items, features[k]) for record in near[k])
+            found.append((right, said, answer.tokens, len(contexts[k]), fits))
+            items = extract(player, arm, task, answer, said)
             if items:
                 query = encode_prompt(dialect, task.problem)[1:]
-                added.append(record_of(dialect, f"{seed}-{first + k}", task.problem, query, judged, items))
+                added.append(record_of(dialect, f"{seed}-{first + k}", task.problem, query, said, items))
         memory += added
         if file is not None:
             append(file, dialect, added)
         if progress is not None:
             progress(min(len(tasks), first + block))
-    columns = [np.array(column) for column in zip(*found, strict=True)]
-    return Played(*columns, records=memory)
+    solved, judged, tokens, taken, applied = [np.array(column) for column in zip(*found, strict=True)]
+    return Played(solved, judged, tokens, taken, applied, memory)
 
 
 def _room(player: Player, problem: np.ndarray) -> int:

@@ -42,9 +42,7 @@ def test_a_stream_is_played_and_written(base: Path, tmp_path: Path, capsys: pyte
     assert call("memory", [str(base), *PLAY, "arms=[both]", f"memory={memory}", f"out={tmp_path / 'again'}"]) == 0
 
 
-def test_what_cannot_be_is_refused_in_one_line(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = untrained(tmp_path / "bare", task=["experiment=smoke"]).path
     few = untrained(tmp_path / "few", task=["experiment=smoke", "slot=lesson", "slot.kinds=[lesson]"]).path
     star = untrained(tmp_path / "star").path
