@@ -10,7 +10,7 @@ from tiny_run import untrained
 
 from sos.commands.cli import call
 
-PLAY = ["num=4", "block=2", "tasks=iid"]
+PLAY = ["num=4", "block=2", "tasks=iid", "max_tokens=40"]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,7 @@ def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsy
         f"{base} arms=[both,both]": "each once",
         f"{base} tasks=hard": "tasks must be one of regular, iid, got hard",
         f"{base} num=0": "num must be at least 1",
+        f"{base} max_tokens=0": "max_tokens must be at least 1",
         f"{base} memory={damaged}": f"{damaged}:1: task_id is missing",
         f"{base} memory={tmp_path / 'none.jsonl'}": "none.jsonl",
     }
