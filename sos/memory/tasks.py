@@ -24,9 +24,8 @@ REGULAR, IID = "regular", "iid"
 KINDS = (REGULAR, IID)
 SPLIT = "val"
 BLOCK = 512
-MOST_BLOCKS = 60
-LEAST_TASKS = 0.05  # of the problems, those of each sort of a regularity
-LEAST_SHARE, MOST_SHARE = 0.2, 0.8  # of the problems, those that have the feature of a regularity
+MOST_BLOCKS = 40
+LEAST_CHOICE = 6  # regularities to draw one from, unless the split has fewer
 
 
 class Regularity(NamedTuple):
@@ -67,28 +66,27 @@ def source_of(system: System, seed: int) -> LessonSource:
 def tasks_of(system: System, kind: str, num: int, seed: int) -> Tasks:
     """Return a stream of `num` tasks. Raises UserError where the split has no more that fit."""
     source = source_of(system, seed)
-    first = _solved(system, source, seed, 0)
-    regularity = _regularity(system, first, seed) if kind == REGULAR else None
-    sides: tuple[list[Task], list[Task]] = ([], [])
-    seen: set[tuple[int, ...]] = set()
-    need = (num, 0) if regularity is None else (num - num // 2, num // 2)
+    pool: dict[tuple[int, ...], Known] = {}
+    found: list[Regularity] = []
     for block in range(MOST_BLOCKS):
-        for known in first if block == 0 else _solved(system, source, seed, block):
-            key = system.env.problem_key(known.problem)
-            side = _side(known, regularity)
-            if side >= 0 and key not in seen:
-                seen.add(key)
-                sides[side].append(Task(known.problem, known.solving))
-        if all(len(side) >= least for side, least in zip(sides, need, strict=True)):
+        for known in _solved(system, source, seed, block):
+            pool.setdefault(system.env.problem_key(known.problem), known)
+        every = list(pool.values())
+        if kind == IID and len(every) >= num:
+            return Tasks([Task(known.problem, known.solving) for known in every[:num]], None)
+        found = _regularities(system, every, num) if kind == REGULAR else []
+        if len(found) >= LEAST_CHOICE:
             break
-    else:
-        raise UserError(
-            f"num={num}: {MOST_BLOCKS * BLOCK} draws from split {SPLIT} brought {len(sides[0]) + len(sides[1])} "
-            f"different tasks of the kind {kind}"
-        )
-    if regularity is None:
-        return Tasks(sides[0][:num], None)
-    return Tasks([sides[k % 2][k // 2] for k in range(num)], regularity)
+    if not found:
+        what = "different tasks" if kind == IID else "different problems, and no rule for as many tasks"
+        raise UserError(f"num={num}: {MOST_BLOCKS * BLOCK} draws from split {SPLIT} brought {len(pool)} {what}")
+    rule = found[permute(np.uint64(fold(stream_key(seed, "regularity"), 0)), 0, len(found))]
+    sides: tuple[list[Task], list[Task]] = ([], [])
+    for known in every:
+        has = bool(known.features[rule.feature])
+        if known.solving == (rule.within if has else rule.without):
+            sides[not has].append(Task(known.problem, known.solving))
+    return Tasks([sides[k % 2][k // 2] for k in range(num)], rule)
 
 
 def _solved(system: System, source: LessonSource, seed: int, block: int) -> list[Known]:
@@ -97,31 +95,19 @@ def _solved(system: System, source: LessonSource, seed: int, block: int) -> list
     return [known for _, known in sorted(source.known(problems).items()) if known.solving != NO_CLASS]
 
 
-def _side(known: Known, regularity: Regularity | None) -> int:
-    """Return 0 for a task with the feature, 1 for one without, and -1 for one that breaks the regularity."""
-    if regularity is None:
-        return 0
-    has = bool(known.features[regularity.feature])
-    fits = known.solving == (regularity.within if has else regularity.without)
-    return (0 if has else 1) if fits else -1
-
-
-def _regularity(system: System, known: Sequence[Known], seed: int) -> Regularity:
-    """Draw a regularity among those of which there are enough problems."""
-    features = np.array([one.features for one in known])
+def _regularities(system: System, known: Sequence[Known], num: int) -> list[Regularity]:
+    """Return the regularities to which enough of some problems keep for a stream of `num` tasks."""
+    if not known:
+        return []
+    features = np.array([one.features for one in known], bool)
     solving = np.array([one.solving for one in known])
-    shares = features.mean(0)
     classes = range(len(system.env.lesson_classes))
-    found = [
+    return [
         Regularity(feature, within, without)
-        for feature in np.flatnonzero((shares >= LEAST_SHARE) & (shares <= MOST_SHARE)).tolist()
+        for feature in range(features.shape[1])
         for within in classes
         for without in classes
         if within != without
-        and (features[:, feature].astype(bool) & (solving == within)).mean() >= LEAST_TASKS
-        and (~features[:, feature].astype(bool) & (solving == without)).mean() >= LEAST_TASKS
+        and (features[:, feature] & (solving == within)).sum() >= num - num // 2
+        and (~features[:, feature] & (solving == without)).sum() >= num // 2
     ]
-    if not found:
-        raise UserError(f"tasks={REGULAR}: no feature of the problems goes with two classes that solve them")
-    key = np.uint64(fold(stream_key(seed, "regularity"), 0))
-    return found[permute(key, 0, len(found))]

@@ -121,9 +121,11 @@ def test_streams_differ_by_their_seed_and_the_control_has_no_rule() -> None:
 def test_more_tasks_than_there_are_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sos.memory.tasks.MOST_BLOCKS", 1)
     with pytest.raises(
-        UserError, match=r"num=4000: 512 draws from split val brought .* different tasks of the kind regular"
+        UserError, match=r"num=4000: 512 draws from split val brought \d+ different problems, and no rule for"
     ):
         tasks_of(made(), "regular", 4000, 1)
+    with pytest.raises(UserError, match=r"num=4000: 512 draws from split val brought \d+ different tasks"):
+        tasks_of(made(), "iid", 4000, 1)
 
 
 def test_a_reader_profits_where_there_is_a_rule_and_only_from_what_is_said() -> None:
