@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sos.memory.records import Record
     from sos.memory.tasks import Tasks
 
-TASKS = ("regular", "iid")
+TASKS = ("regular", "iid", "unrelated")
 FILES = ("memory.json", "memory.md", "memory.png")
 
 
@@ -27,7 +27,10 @@ class Options:
 
     run: list[str] = places("RUN", "run folders or checkpoints of bases that read lessons, as experiment=lessons")
     tasks: str = option(
-        "regular", "regular: a hidden rule says which class of actions solves a task; iid: none does", choices=TASKS
+        "regular",
+        "regular: a hidden rule says which class of actions solves a task; iid: as drawn; unrelated: features tell "
+        "nothing",
+        choices=TASKS,
     )
     arms: list[str] = option([], "what is kept and shown, such as [none,both,filler]; by default all but those of two")
     num: int = option(192, "the tasks of a stream", low=1)

@@ -31,6 +31,7 @@ class Arm(NamedTuple):
     k: int = 1  # records at most
     each: bool = False  # k successes and k failures, not k of all
     flips: float = 0.0  # the share of verdicts that the judge turns round
+    solver: bool = True  # a failure's lessons have the counterfactual that the solver finds
 
 
 ARMS = {
@@ -38,6 +39,8 @@ ARMS = {
     "success": Arm(success=LESSON),
     "failure": Arm(failure=LESSON),
     "both": Arm(LESSON, LESSON),
+    "failure_avoid": Arm(failure=LESSON, solver=False),
+    "both_avoid": Arm(LESSON, LESSON, solver=False),
     "both_k2": Arm(LESSON, LESSON, k=2),
     "both_k4": Arm(LESSON, LESSON, k=4),
     "random": Arm(LESSON, LESSON, shows=ANY),

@@ -16,7 +16,7 @@ import numpy as np
 
 from sos.context.forms import write_context
 from sos.context.items import Item, lesson_item, no_actions
-from sos.context.lessons import mine
+from sos.context.lessons import NO_CLASS, mine
 from sos.envs.lessons import features_of
 from sos.errors import UserError
 from sos.memory.arms import FLIP, NOTHING, Arm, any_applies, retrieve, shown
@@ -138,7 +138,8 @@ def extract(player: Player, arm: Arm, task: Task, answer: Answer, judged: bool) 
     if kind == NOTHING or not len(answer.trace.events):
         return []
     if kind == LESSON:
-        return [lesson_item(env, lesson) for lesson in mine(env, answer.trace, judged, task.solver)]
+        solver = task.solver if arm.solver else NO_CLASS
+        return [lesson_item(env, lesson) for lesson in mine(env, answer.trace, judged, solver)]
     trace: Trace | None = answer.trace
     if kind == DEMONSTRATION:
         trace = _path(player, answer)

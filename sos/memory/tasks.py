@@ -2,8 +2,9 @@
 
 `regular`: a feature of problems and two classes of actions are drawn by the seed of the stream. Every task with the
 feature is one that the solver solves by the first class, and every other task one that it solves by the second; tasks
-of the two sorts take turns. What helps with one task therefore helps with those that share its feature. `iid`, the
-negative control: problems as they are drawn, whatever solves them.
+of the two sorts take turns. What helps with one task therefore helps with those that share its feature. `iid`:
+problems as they are drawn, whose features may well tell something of what solves them. `unrelated`, the negative
+control, in which they tell nothing: of the tasks with the same features as many are solved by one class as by another.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from sos.errors import UserError
 from sos.rng import fold, permute, stream_key
 from sos.system import System
 
-REGULAR, IID = "regular", "iid"
-KINDS = (REGULAR, IID)
+REGULAR, IID, UNRELATED = "regular", "iid", "unrelated"
 SPLIT = "val"
 BLOCK = 512
 MOST_BLOCKS = 40
 LEAST_CHOICE = 6  # regularities to draw one from, unless the split has fewer
+LEAST_SHARE = 0.1  # of the problems, those that a class solves which is among the unrelated ones
 
 
 class Regularity(NamedTuple):
@@ -74,11 +75,14 @@ def tasks_of(system: System, kind: str, num: int, seed: int) -> Tasks:
         every = list(pool.values())
         if kind == IID and len(every) >= num:
             return Tasks([Task(known.problem, known.solving) for known in every[:num]], None)
+        if kind == UNRELATED and len(tasks := _unrelated(system, every, seed)) >= num:
+            return Tasks(tasks[:num], None)
         found = _regularities(system, every, num) if kind == REGULAR else []
         if len(found) >= LEAST_CHOICE:
             break
     if not found:
-        what = "different tasks" if kind == IID else "different problems, and no rule for as many tasks"
+        whats = {REGULAR: "different problems, and no rule for as many tasks", IID: "different tasks"}
+        what = whats.get(kind, "different problems, and fewer tasks whose features tell nothing")
         raise UserError(f"num={num}: {MOST_BLOCKS * BLOCK} draws from split {SPLIT} brought {len(pool)} {what}")
     rule = found[permute(np.uint64(fold(stream_key(seed, "regularity"), 0)), 0, len(found))]
     sides: tuple[list[Task], list[Task]] = ([], [])
@@ -111,3 +115,25 @@ def _regularities(system: System, known: Sequence[Known], num: int) -> list[Regu
         and (features[:, feature] & (solving == within)).sum() >= num - num // 2
         and (~features[:, feature] & (solving == without)).sum() >= num // 2
     ]
+
+
+def _unrelated(system: System, known: Sequence[Known], seed: int) -> list[Task]:
+    """Return tasks in sets of as many as there are classes: of one set all have the same features, and each has its own
+    class. The sets, and the tasks of each, stand in drawn order."""
+    solving = np.bincount([one.solving for one in known], minlength=len(system.env.lesson_classes))
+    classes = np.flatnonzero(solving >= LEAST_SHARE * len(known)).tolist()
+    alike: dict[bytes, dict[int, list[Known]]] = {}
+    for one in known:
+        if one.solving in classes:
+            alike.setdefault(one.features.tobytes(), {of: [] for of in classes})[one.solving].append(one)
+    sets = [
+        [Task(by_class[of][k].problem, of) for of in classes]
+        for by_class in alike.values()
+        for k in range(min(map(len, by_class.values())))
+    ]
+    key = stream_key(seed, "unrelated")
+    found: list[Task] = []
+    for k in range(len(sets)):
+        of, own = sets[permute(key, k, len(sets))], np.uint64(fold(key, k))
+        found += [of[permute(own, m, len(of))] for m in range(len(of))]
+    return found if len(classes) > 1 else []

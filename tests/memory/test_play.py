@@ -118,6 +118,22 @@ def test_streams_differ_by_their_seed_and_the_control_has_no_rule() -> None:
     assert len({task.solver for task in control.tasks}) > 1
 
 
+def test_of_unrelated_tasks_with_the_same_features_each_class_solves_as_many() -> None:
+    env: Any = made().env
+    found = stream("unrelated", num=24)
+    assert found.regularity is None
+    classes = sorted({task.solver for task in found.tasks})
+    assert len(classes) > 1
+    counts: dict[bytes, list[int]] = {}
+    for task in found.tasks:
+        has = features_of(env, task.problem).tobytes()
+        counts.setdefault(has, [0] * len(classes))[classes.index(task.solver)] += 1
+    whole = 24 // len(classes)
+    assert sum(min(own) for own in counts.values()) >= whole
+    assert sum(max(own) for own in counts.values()) <= whole + 1
+    assert len({env.problem_key(task.problem) for task in found.tasks}) == 24
+
+
 def test_more_tasks_than_there_are_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sos.memory.tasks.MOST_BLOCKS", 1)
     with pytest.raises(
@@ -126,6 +142,8 @@ def test_more_tasks_than_there_are_are_refused_in_one_line(monkeypatch: pytest.M
         tasks_of(made(), "regular", 4000, 1)
     with pytest.raises(UserError, match=r"num=4000: 512 draws from split val brought \d+ different tasks"):
         tasks_of(made(), "iid", 4000, 1)
+    with pytest.raises(UserError, match=r"num=4000: 512 draws .* fewer tasks whose features tell nothing"):
+        tasks_of(made(), "unrelated", 4000, 1)
 
 
 def test_a_reader_profits_where_there_is_a_rule_and_only_from_what_is_said() -> None:
@@ -153,6 +171,8 @@ def test_arms_keep_what_they_are_named_after(tmp_path: Path) -> None:
         assert (found.judged != found.solved).any() == (arm.flips > 0 and NUM > 20) or arm.flips == 0 or NUM < 20
         back = load(tmp_path / f"{name}.jsonl", made().dialect)
         assert [record.task_id for record in back] == [record.task_id for record in found.records]
+        lessons = [item.lesson for record in found.records if not record.succeeded for item in record.items]
+        assert arm.solver == any(lesson is not None and lesson.prefer for lesson in lessons) or arm.failure != "lesson"
         ids = [int(record.task_id.split("-")[1]) for record in back]
         assert ids == sorted(set(ids))
 

@@ -54,7 +54,7 @@ def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsy
         f"{star}": "PathStar has no features and classes of actions",
         f"{base} arms=[most]": "arms: 'most' is none of none, success",
         f"{base} arms=[both,both]": "each once",
-        f"{base} tasks=hard": "tasks must be one of regular, iid, got hard",
+        f"{base} tasks=hard": "tasks must be one of regular, iid, unrelated, got hard",
         f"{base} num=0": "num must be at least 1",
         f"{base} max_tokens=0": "max_tokens must be at least 1",
         f"{base} memory={damaged}": f"{damaged}:1: task_id is missing",
