@@ -35,7 +35,7 @@ from sos.schema.keys import (
     without_later,
 )
 from sos.schema.logger import LoggerConfig
-from sos.schema.slot import SlotConfig, check_contexts
+from sos.schema.slot import SlotConfig, check_contexts, is_default
 from sos.schema.start import find_checkpoint
 from sos.schema.stream import ADDED_VIEWS, DROPPING, NEED_PLAN, VIEWS, StreamConfig
 from sos.schema.trainer import PRECISIONS, TrainerConfig
@@ -342,7 +342,7 @@ def config_hash(config: Config | dict[str, Any]) -> str:
     values = dict(to_dict(config) if isinstance(config, Config) else config)
     if values.get("improve") == dataclasses.asdict(ImproveConfig()):  # a run of before there was any
         del values["improve"]
-    if values.get("slot") == dataclasses.asdict(SlotConfig()):  # a base without the slot
+    if is_default(values.get("slot")):  # a base without the slot
         del values["slot"]
     values.pop("logger", None)
     if values.get("callbacks") == dataclasses.asdict(CallbacksConfig()):

@@ -16,6 +16,7 @@ from sos.data.splits import NO_LIST, Splits, make_splits
 from sos.envs.registry import environment_named
 from sos.errors import UserError
 from sos.model.shape import GPTConfig
+from sos.schema.slot import SlotConfig
 from sos.schema.stream import DROPPING, OBSERVED
 from sos.search import mix
 from sos.search.registry import MIXTURE, SEARCHES
@@ -122,12 +123,15 @@ def build_system(config: Config) -> System:
         splits=splits,
         context=context,
         max_nodes=max_nodes,
-        slot=SlotPlan(tuple(slot.doses), slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
-        if slot.on
-        else None,
+        slot=_slot_plan(slot) if slot.on else None,
         marker_places=config.stream.marker_places,
         listed=NO_LIST if config.eval.problems is None else read_problems(config.eval.problems, env, "eval.problems"),
     )
+
+
+def _slot_plan(slot: SlotConfig) -> SlotPlan:
+    shares = (slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
+    return SlotPlan(tuple(slot.doses), *shares, tuple(slot.kinds), slot.lessons)
 
 
 def gpt_config(config: Config, vocab_size: int) -> GPTConfig:

@@ -27,7 +27,7 @@ FLOORS = (
     ("published",),
     ("improve",),
     ("analysis",),
-    ("train",),
+    ("train", "memory"),
     ("view", "interop"),
     ("library",),
     ("commands",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -41,9 +42,9 @@ def train(folder: Path, *overrides: str) -> RunFolder:
     return RunFolder(folder)
 
 
-def untrained(folder: Path, *overrides: str) -> RunFolder:
-    """Write the checkpoint of a run that was not trained, of any numbers."""
-    config = compose([*TASK, *MODEL, *LENGTH, *overrides])
+def untrained(folder: Path, *overrides: str, task: Sequence[str] = (*TASK, *MODEL, *LENGTH)) -> RunFolder:
+    """Write the checkpoint of a run that was not trained, of any numbers; `task` in the place of the stars."""
+    config = compose([*task, *overrides])
     system = build_system(config)
     torch.manual_seed(0)
     precision = config.trainer.precision

@@ -45,6 +45,7 @@ VERBS = (
     Verb("experience", "measure", "say what rollouts hold: solved, mistakes in the solved ones, pass@k, repeats"),
     Verb("scaling", "measure", "fit laws of size and tokens to finished runs, and predict a larger one"),
     Verb("repeat", "measure", "make a run again and check that it is the same, bit for bit"),
+    Verb("memory", "measure", "let a model play a stream of tasks with what it kept of those before in its context"),
     Verb("score", "measure", "judge anybody's answers in JSON lines exactly, by rules of your choice"),
     Verb("view", "look", "write one HTML page that shows searches and rollouts step by step"),
     Verb(

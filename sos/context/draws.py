@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.rng import below, fold, stream_key, uniform
-from sos.schema.slot import FILLER, FOREIGN, OWN, WHOLE_PLANS, WRONG
+from sos.schema.slot import FILLER, FOREIGN, HINT, LESSON, OWN, WHOLE_PLANS, WRONG
 
 
 class SlotPlan(NamedTuple):
@@ -19,6 +19,8 @@ class SlotPlan(NamedTuple):
     misleading: float = 0.0  # wrong
     filler: float = 0.0
     follow: float = 0.0  # of the hints of whole plans, those whose stream goes straight along the plan
+    kinds: tuple[str, ...] = (HINT,)
+    lessons: int = 4  # at most, in a context of lessons
 
 
 class Asked(NamedTuple):
@@ -27,6 +29,15 @@ class Asked(NamedTuple):
     dose: str
     whose: str = OWN  # or one of the controls
     followed: bool = False  # the stream behind it is the solution path
+
+
+class AskedOfOthers(NamedTuple):
+    """A context of what other problems left, to be made: the kind of its items, and whose each of them is."""
+
+    kind: str
+    whose: tuple[str, ...]  # `OWN`: of lessons one that is true, of the other kinds one of a problem like this one
+    followed: bool  # the search behind it tries first what it says
+    key: np.uint64  # of what else is drawn
 
 
 def draw_key(seed: int, stream: str) -> np.uint64:
@@ -40,9 +51,34 @@ def asked_at(plan: SlotPlan, key: np.uint64, index: int) -> Asked | None:
     if uniform(own, 0) < plan.dropout:
         return None
     dose = plan.doses[below(own, 1, len(plan.doses))]
-    share = float(uniform(own, 2))
+    whose = _whose(plan, own, 2)
+    if whose != OWN:
+        return Asked(dose, whose)
+    return Asked(dose, followed=dose in WHOLE_PLANS and float(uniform(own, 3)) < plan.follow)
+
+
+def _whose(plan: SlotPlan, key: np.uint64, number: int) -> str:
+    share = float(uniform(key, number))
     for whose, part in ((WRONG, plan.misleading), (FOREIGN, plan.irrelevant), (FILLER, plan.filler)):
         if share < part:
-            return Asked(dose, whose)
+            return whose
         share -= part
-    return Asked(dose, followed=dose in WHOLE_PLANS and float(uniform(own, 3)) < plan.follow)
+    return OWN
+
+
+def asked_of_others(plan: SlotPlan, key: np.uint64, index: int) -> AskedOfOthers | None:
+    """Return the context of stream `index` of a base whose slot holds what other problems left, or None.
+
+    Half of them are lessons, where there are other kinds, too. Of lessons there are 1 to `plan.lessons`, each true or a
+    control for itself; of the other kinds there is one.
+    """
+    own = np.uint64(fold(key, index))
+    if uniform(own, 0) < plan.dropout:
+        return None
+    others = [kind for kind in plan.kinds if kind != LESSON]
+    lessons = LESSON in plan.kinds and (not others or float(uniform(own, 2)) < 0.5)
+    kind = LESSON if lessons else others[below(own, 1, len(others))]
+    followed = float(uniform(own, 3)) < plan.follow
+    num = 1 + below(own, 4, plan.lessons) if kind == LESSON else 1
+    whose = tuple(_whose(plan, own, 5 + k) for k in range(num))
+    return AskedOfOthers(kind, whose, followed, np.uint64(fold(own, 2)))

@@ -2,7 +2,7 @@
 
 An action is written as the dialect's form `generate` says it, from the first to the last of its numbers that are said,
 with the words between them; `<then>` stands between two actions. A whole stream is written without its `<bos>` and
-`<eos>`.
+`<eos>`. A lesson is three tokens that stand for nothing else: its condition, `<prefer>` or `<avoid>`, and a class.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.context.items import UNSAID, WHOLE_STREAMS, Item, no_actions, said_columns
+from sos.context.items import UNSAID, WHOLE_STREAMS, Item, lesson_item, no_actions, said_columns
+from sos.context.lessons import Lesson
+from sos.context.vocab import AVOID, PREFER, class_words, condition_words
 from sos.errors import UserError
+from sos.schema.slot import LESSON
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.program import ACTION_NUMBER, GENERATE, LITERAL, SYMBOL
@@ -81,6 +84,8 @@ def _written(dialect: Dialect, slot: Slot, item: Item) -> list[int]:
         return head + [slot.filler] * item.filler
     if item.trace is not None:
         return head + encode(dialect, item.trace)[0][1:-1].tolist()
+    if item.lesson is not None:
+        return head + _written_lesson(dialect, item.lesson)
     if not len(item.actions):
         raise UserError(f"an item {item.name} of a context says nothing")
     form = action_form(dialect, said_columns(dialect.env, item.name))
@@ -94,6 +99,26 @@ def _written(dialect: Dialect, slot: Slot, item: Item) -> list[int]:
             else:
                 head += dialect.vocab.number_ids(action[argument])
     return head
+
+
+def _written_lesson(dialect: Dialect, lesson: Lesson) -> list[int]:
+    env = dialect.env
+    words = (condition_words(env)[lesson.condition], PREFER if lesson.prefer else AVOID, class_words(env)[lesson.of])
+    return [dialect.vocab.ids[word] for word in words]
+
+
+def _read_lesson(dialect: Dialect, body: np.ndarray) -> tuple[Item | None, int]:
+    """Return the lesson whose three tokens these are, or None, and the position of the one that was not understood."""
+    choices = (condition_words(dialect.env), (AVOID, PREFER), class_words(dialect.env))
+    numbers = []
+    for position, words in enumerate(choices):
+        known = [dialect.vocab.ids[word] for word in words]
+        if position >= len(body) or body[position] not in known:
+            return None, position
+        numbers.append(known.index(int(body[position])))
+    if len(body) > len(choices):
+        return None, len(choices)
+    return lesson_item(dialect.env, Lesson(numbers[0], bool(numbers[1]), numbers[2])), 0
 
 
 def read_context(dialect: Dialect, tokens: np.ndarray) -> ReadContext:
@@ -123,6 +148,8 @@ def _read_item(dialect: Dialect, slot: Slot, name: str, body: np.ndarray) -> tup
     nothing = no_actions(dialect.env)
     if len(body) and (body == slot.filler).all():
         return Item(name, nothing, filler=len(body)), 0
+    if name == LESSON:
+        return _read_lesson(dialect, body)
     if name in WHOLE_STREAMS:
         found = decode(dialect, dialect.env, np.concatenate([[BOS], body, [EOS]]))
         whole = found.status == DecodeStatus.OK and found.position == len(body) + 2

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sos.schema.slot import DOSES
+from sos.context.lessons import Lesson
+from sos.schema.slot import DEMONSTRATION, DOSES, LESSON, TRANSCRIPT
 from sos.trace import Trace
 
 HINT = "hint"
@@ -17,26 +18,28 @@ UNSAID = -1  # a number of an action that an item does not say
 # Kind -> the names of its items.
 NAMES = {
     HINT: tuple(f"{HINT}:{dose}" for dose in DOSES),
-    "demonstration": ("demonstration",),
-    "transcript": ("transcript",),
+    LESSON: (LESSON,),
+    DEMONSTRATION: (DEMONSTRATION,),
+    TRANSCRIPT: (TRANSCRIPT,),
 }
-WHOLE_STREAMS = (f"{HINT}:{TRACE}", "demonstration", "transcript")  # the others hold actions
+WHOLE_STREAMS = (f"{HINT}:{TRACE}", DEMONSTRATION, TRANSCRIPT)  # the others hold actions, but for lessons
 
 
 class Item(NamedTuple):
-    """One item of a context: actions, a whole trace, or filler in their place."""
+    """One item of a context: actions, a whole trace, a lesson, or filler in their place."""
 
     name: str  # one of the `NAMES`
     actions: np.ndarray  # int32 (K, A), `UNSAID` where an action's number is not said; K = 0 where there are none
     trace: Trace | None = None
     filler: int = 0  # tokens
+    lesson: Lesson | None = None
 
     def equals(self, other: Item) -> bool:
         """Say whether two items are the same."""
         same = self.trace is other.trace or (
             self.trace is not None and other.trace is not None and self.trace.equals(other.trace)
         )
-        return (self.name, self.filler) == (other.name, other.filler) and (
+        return (self.name, self.filler, self.lesson) == (other.name, other.filler, other.lesson) and (
             same and self.actions.shape == other.actions.shape and bool((self.actions == other.actions).all())
         )
 
@@ -44,6 +47,11 @@ class Item(NamedTuple):
 def no_actions(env: Any) -> np.ndarray:
     """Return the rows of an item that has no actions, int32 (0, A)."""
     return np.zeros((0, env.action_width), np.int32)
+
+
+def lesson_item(env: Any, lesson: Lesson) -> Item:
+    """Return the item that says a lesson."""
+    return Item(LESSON, no_actions(env), lesson=lesson)
 
 
 def _columns(env: Any, names: tuple[str, ...]) -> list[int]:

@@ -11,10 +11,12 @@ import numpy as np
 
 from sos.config import Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
+from sos.data.lessons import LessonSource
 from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
+from sos.schema.slot import HINT, SlotConfig
 from sos.schema.stream import BUILT_IN_VIEWS
 from sos.search.guided import Steered
 from sos.stream.added import added_view
@@ -55,10 +57,12 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
     )
 
 
-def context_source(system: System, seed: int, stream: str) -> ContextSource | None:
+def context_source(system: System, seed: int, stream: str) -> ContextSource | LessonSource | None:
     """Return what writes the contexts of the streams of a name, None for a base without the slot."""
     if system.slot is None:
         return None
+    if HINT not in system.slot.kinds:
+        return lesson_source(system, seed, stream)
     return ContextSource(
         system.env,
         system.strategy,
@@ -77,6 +81,30 @@ def context_source(system: System, seed: int, stream: str) -> ContextSource | No
             seed=seed,
             order=Order(0, np.uint64(0)),
             marker_places=system.marker_places,
+        ),
+    )
+
+
+def lesson_source(system: System, seed: int, stream: str) -> LessonSource:
+    """Return what writes lessons, demonstrations and transcripts before the streams of a name."""
+    order = Order(0, np.uint64(0))
+    return LessonSource(
+        system.env,
+        system.strategy,
+        system.dialect,
+        system.splits,
+        max_nodes=system.max_nodes,
+        seed=seed,
+        stream=stream,
+        plan=system.slot,
+        writer=Writer(
+            system.env,
+            system.view,
+            system.dialect,
+            context=system.context,
+            max_nodes=system.max_nodes,
+            seed=seed,
+            order=order,
         ),
     )
 
@@ -159,7 +187,7 @@ def recipe(config: Config, kind: str, split: str, dialect: Dialect | None = None
             del stream["dose"]
         result["stream"] = stream
         if config.slot.on:
-            result["slot"] = values["slot"]
+            result["slot"] = without_later(SlotConfig, values["slot"])
     parts = _numbers_of_parts(config, kind)
     measure = dialect.markers.measure if dialect is not None and dialect.markers is not None else None
     if measure is not None and isinstance(measure.scored, Steered):

@@ -15,12 +15,13 @@ import torch
 
 from sos.context.draws import Asked
 from sos.data.contexts import NOTHING, ContextSource
+from sos.data.lessons import LessonSource
 from sos.data.streams import Writer
 from sos.data.traces import Order
 from sos.errors import UserError
 from sos.judge.metrics import Metric, mean_metric, ratio_metric
 from sos.model.gpt import GPT
-from sos.schema.slot import CONTEXTS, NONE
+from sos.schema.slot import CONTEXTS, LESSON, NONE, kind_of_context
 from sos.search.rows import Drawn, Searcher
 from sos.stream.codec import encode_prompt
 from sos.stream.views import PLAN_ONLY, SOLUTION_PATH, View
@@ -56,7 +57,8 @@ def pose(system: System, split: str, problems: np.ndarray, context: str, seed: i
     contexts, label = [NOTHING] * len(problems), split
     if context != NONE:
         label = f"{split}.{context}"
-        source = ContextSource(
+        kind: type[ContextSource | LessonSource] = LessonSource if kind_of_context(context) == LESSON else ContextSource
+        source = kind(
             system.env,
             system.strategy,
             system.dialect,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sos.errors import UserError
-from sos.schema.keys import as_typed, check_keys, key, refuse_unused
+from sos.schema.keys import as_typed, check_keys, default_of, key, refuse_unused, without_later
 
-KINDS = ("hint",)  # of items; what is not there yet is refused by its name
+HINT, LESSON, DEMONSTRATION, TRANSCRIPT = KINDS = ("hint", "lesson", "demonstration", "transcript")  # of items
+FROM_OTHERS = (LESSON, DEMONSTRATION, TRANSCRIPT)  # what experiences with other problems can leave
 DOSES = ("classes", "first", "actions", "plan", "trace")
 WHOLE_PLANS = ("actions", "plan", "trace")  # behind which nothing is left to search for
 NONE, OWN = "none", "own"
@@ -23,7 +25,15 @@ CONTEXTS = {
     for dose in DOSES
     if (whose, dose) != (WRONG, "trace")  # a search that goes wrong is no search for another plan
 }
+# The same of lessons: one that is true of the problem, and what may stand in its place.
+CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for whose in CONTROLS}}
 NEEDS = {"kinds": None}
+TOLD = ("dfs", "widening")  # the searches that take the children of a node in order
+
+
+def kind_of_context(name: str) -> str:
+    """Return the kind of the items of a context of `CONTEXTS`."""
+    return LESSON if CONTEXTS[name][0] == LESSON else HINT
 
 
 def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
@@ -37,7 +47,8 @@ def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
 
 @dataclass
 class SlotConfig:
-    """The context slot, between the beginning of a stream and its problem: hints of what a search would find."""
+    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, or what
+    experiences with other problems left."""
 
     kinds: list[str] = key(
         [], f"What a context may hold, any of {', '.join(KINDS)}; [] is a base without the slot and its tokens."
@@ -45,13 +56,21 @@ class SlotConfig:
     doses: list[str] = key(
         ["plan"], f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}.", only=NEEDS
     )
+    lessons: int = key(
+        4, "The most lessons of a context; how many, is drawn for each stream.", low=1, high=16, only=NEEDS, later=True
+    )
     dropout: float = key(0.5, "The share of streams without a context.", low=0, high=1, only=NEEDS)
-    irrelevant: float = key(0.0, "The share of hints that are another problem's.", low=0, high=1, only=NEEDS)
-    misleading: float = key(0.0, "The share of hints that are wrong.", low=0, high=1, only=NEEDS)
-    filler: float = key(0.0, "The share of hints in whose place stands what says nothing.", low=0, high=1, only=NEEDS)
+    irrelevant: float = key(
+        0.0, "The share of hints, or of lessons, that are another problem's.", low=0, high=1, only=NEEDS
+    )
+    misleading: float = key(0.0, "The share of hints, or of lessons, that are wrong.", low=0, high=1, only=NEEDS)
+    filler: float = key(
+        0.0, "The share of hints, or of lessons, in whose place stands what says nothing.", low=0, high=1, only=NEEDS
+    )
     follow: float = key(
         0.0,
-        "The share of hints of a whole plan (actions, plan, trace), its own, whose stream goes straight along it.",
+        "The share of hints of a whole plan (actions, plan, trace), its own, whose stream goes straight along it; of "
+        "contexts of the other kinds, the share whose search tries first what they say.",
         low=0,
         high=1,
         only=NEEDS,
@@ -70,6 +89,7 @@ class SlotConfig:
             if len(set(values)) < len(values) or len(values) < least:
                 raise UserError(f"slot.{name} must name some of {', '.join(known)}, each once, got {as_typed(values)}")
         refuse_unused(self, "slot")
+        self._check_kinds()
         shares = self.irrelevant + self.misleading + self.filler
         if shares > 1 + 1e-9:
             raise UserError(f"slot.irrelevant, slot.misleading and slot.filler must sum to 1 at most, got {shares:g}")
@@ -78,13 +98,50 @@ class SlotConfig:
                 f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses=[trace] would need"
             )
 
+    def _check_kinds(self) -> None:
+        """Raise UserError for kinds that do not go together, and for keys that they do not use."""
+        if HINT in self.kinds and len(self.kinds) > 1:
+            raise UserError(f"slot.kinds={as_typed(self.kinds)}: hints go alone, without {', '.join(FROM_OTHERS)}")
+        defaults = SlotConfig.__dataclass_fields__
+        if self.kinds and HINT not in self.kinds and self.doses != default_of(defaults["doses"]):
+            raise UserError(f"slot.doses={as_typed(self.doses)} has no use without slot.kinds=[{HINT}]")
+        if self.kinds and LESSON not in self.kinds and self.lessons != default_of(defaults["lessons"]):
+            raise UserError(f"slot.lessons={self.lessons} has no use without {LESSON} in slot.kinds")
+
     def check_run(self, config: Any) -> None:
         """Raise UserError for a `Config` that asks for contexts where there is no place for them."""
         if not self.on:
             if asked := [name for name in config.eval.context if name != NONE]:
                 raise UserError(f"eval.context={as_typed(asked)}: this base has no context slot; slot=hint trains one")
             return
+        missing = [name for name in config.eval.context if name != NONE and kind_of_context(name) not in self.kinds]
+        if missing:
+            raise UserError(
+                f"eval.context={as_typed(missing)}: the slot of this base has no {kind_of_context(missing[0])}; "
+                f"slot.kinds={as_typed(self.kinds)}"
+            )
+        if HINT not in self.kinds:
+            self._check_searches(config)
         if config.data.prompt_loss:
             raise UserError("data.prompt_loss=true has no use with slot.kinds: no context is in the loss")
         if config.stream.view == "swapped":
             raise UserError("stream.view=swapped shows the search of another problem, and goes without slot.kinds")
+
+    def _check_searches(self, config: Any) -> None:
+        """Raise UserError for a search that cannot be told what to try first."""
+        if config.search.name not in TOLD:
+            raise UserError(
+                f"slot.kinds={as_typed(self.kinds)} tells a search which branch to try first, and needs search.name="
+                f"{' or '.join(TOLD)}, got {config.search.name}"
+            )
+        if getattr(config.search, "threshold", "none") != "none":
+            raise UserError(
+                f"slot.kinds={as_typed(self.kinds)} goes without search.threshold={config.search.threshold}, which "
+                "drops branches by their place"
+            )
+
+
+def is_default(values: Any) -> bool:
+    """Say whether the plain values of this group, as a record of any day holds them, are the defaults."""
+    defaults = without_later(SlotConfig, dataclasses.asdict(SlotConfig()))
+    return isinstance(values, dict) and without_later(SlotConfig, values) == defaults

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.envs import protocol as environment
-from sos.envs.protocol import estimate, implements
+from sos.envs.protocol import capability, estimate, implementation_of, implements
 from sos.search.protocol import search
 
 
@@ -33,13 +33,24 @@ def _search(strategy, env, problem, work, trace):
     return search(strategy.strategy, steered, problem, work, trace)
 
 
-@implements(environment.successors, Steered)
-def _successors(steered, kind, problem, scratch, state, moves, values):
+def _by_estimate(heuristic, steered, problem, state, moves, num, values):
     env = steered.env
-    num = environment.successors(env, kind, problem, scratch, state, moves, values)
     for move in range(num):
         environment.make_child(env, problem, state, moves[move], steered.action, steered.child)
-        values[move] = estimate(steered.heuristic, env, problem, steered.child)
+        values[move] = estimate(heuristic, env, problem, steered.child)
+
+
+@capability(_by_estimate)
+def arrange(heuristic, steered, problem, state, moves, num, values):
+    """Write into `values` int64 (C,) by what a search orders the first `num` of `moves` from `state`, the least first;
+    they hold what the environment's own heuristic says. By default the `estimate`s of their children."""
+    return implementation_of("arrange", type(heuristic))(heuristic, steered, problem, state, moves, num, values)
+
+
+@implements(environment.successors, Steered)
+def _successors(steered, kind, problem, scratch, state, moves, values):
+    num = environment.successors(steered.env, kind, problem, scratch, state, moves, values)
+    arrange(steered.heuristic, steered, problem, state, moves, num, values)
     return num
 
 
@@ -114,3 +125,8 @@ def _threshold(steered, problem):
 @implements(environment.path_cost, Steered)
 def _path_cost(steered, problem, state):
     return environment.path_cost(steered.env, problem, state)
+
+
+@implements(environment.reason, Steered)
+def _reason(steered, problem, state, action):
+    return environment.reason(steered.env, problem, state, action)

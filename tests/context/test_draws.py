@@ -52,11 +52,12 @@ def test_every_context_has_a_name() -> None:
     assert CONTEXTS["plan"] == ("plan", "own")
     assert CONTEXTS["wrong_plan"] == ("plan", "wrong")
     assert "wrong_trace" not in CONTEXTS
-    assert len(CONTEXTS) == len(DOSES) * (1 + len(CONTROLS)) - 1
+    assert CONTEXTS["wrong_lesson"] == ("lesson", "wrong")
+    assert len(CONTEXTS) == (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1
 
 
 REFUSED = {
-    "slot.kinds=[lesson]": "slot.kinds: 'lesson' is none of hint",
+    "slot.kinds=[skill]": "slot.kinds: 'skill' is none of hint, lesson, demonstration, transcript",
     "slot.doses=[much]": "slot.doses: 'much' is none of classes, first, actions, plan, trace",
     "slot.doses=[]": r"slot.doses must name some of classes, .*, got \[\]",
     "slot.doses=[plan,plan]": r"slot.doses must name some of .*, each once, got \[plan,plan\]",

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sos.envs import lessons as contract
 from sos.envs import protocol
-from sos.envs.countdown import problems, pruning
+from sos.envs.countdown import lessons, problems, pruning
 from sos.envs.countdown.heuristics import (
     BY_OPERATOR,
     HEURISTIC_SCALE,
@@ -121,6 +122,14 @@ class Countdown(NamedTuple):
     def classes(self) -> tuple[str, ...]:
         """The fields of an action that say which kind of action it is."""
         return ("op",)
+
+    @property
+    def lesson_features(self) -> tuple[str, ...]:
+        return lessons.FEATURES
+
+    @property
+    def lesson_classes(self) -> tuple[str, ...]:
+        return self.symbols
 
     @property
     def groups(self) -> np.ndarray:
@@ -335,6 +344,8 @@ implements(protocol.prepare, Countdown)(pruning.prepare)
 implements(protocol.hopeless, Countdown)(pruning.hopeless)
 implements(protocol.out_of_range, Countdown)(pruning.out_of_range)
 implements(protocol.reach, Countdown)(pruning.reach)
+implements(contract.find_features, Countdown)(lessons.find_features)
+implements(contract.action_class, Countdown)(lessons.action_class)
 
 
 @implements(protocol.narrowed, Countdown)

@@ -26,8 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sos.envs import lessons as contract
 from sos.envs import problems, protocol
 from sos.envs.protocol import Field, implements
+from sos.envs.sat import lessons
 from sos.envs.sat.formula import (
     FALSE,
     LITERALS,
@@ -129,6 +131,14 @@ class Sat(NamedTuple):
         return {"clauses": (clauses,), "literal": (Field("action", LITERAL, symbols=symbols),)}
 
     @property
+    def lesson_features(self) -> tuple[str, ...]:
+        return lessons.FEATURES
+
+    @property
+    def lesson_classes(self) -> tuple[str, ...]:
+        return lessons.CLASSES
+
+    @property
     def dialects(self) -> Traversable:
         """The folder of the dialects that are shipped for it."""
         return resources.files("sos") / "stream" / "dialect" / "yaml" / "sat"
@@ -200,6 +210,9 @@ def _witness(env, problem, state):
 def _proves_dead(env, problem, state, value):
     return 1 <= value <= num_clauses(problem) and num_free(problem, state, np.int64(value - 1)) == 0
 
+
+implements(contract.find_features, Sat)(lessons.find_features)
+implements(contract.action_class, Sat)(lessons.action_class)
 
 # Moves
 

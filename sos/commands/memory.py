@@ -1,0 +1,165 @@
+"""`sos memory RUN`: a model plays a stream of tasks, and is shown what it learned from those before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sos.commands.output import check_out
+from sos.commands.words import option, places
+from sos.errors import UserError
+
+if TYPE_CHECKING:
+    from sos.memory.play import Played, Player
+    from sos.memory.records import Record
+    from sos.memory.tasks import Tasks
+
+TASKS = ("regular", "iid", "unrelated")
+FILES = ("memory.json", "memory.md", "memory.png")
+
+
+@dataclass
+class Options:
+    """Retrieve, answer with lessons in the context slot, judge, extract, append: task after task, in blocks, and no
+    weight changes. Every arm plays the same tasks. Several runs are several bases, and play the same streams. The
+    folder gets memory.json, memory.md, memory.png, and each arm's memory as JSON lines."""
+
+    run: list[str] = places("RUN", "run folders or checkpoints of bases that read lessons, as experiment=lessons")
+    tasks: str = option(
+        "regular",
+        "regular: a hidden rule says which class of actions solves a task; iid: as drawn; unrelated: features tell "
+        "nothing",
+        choices=TASKS,
+    )
+    arms: list[str] = option([], "what is kept and shown, such as [none,both,filler]; by default all but those of two")
+    num: int = option(192, "the tasks of a stream", low=1)
+    block: int = option(32, "tasks that are answered together; what is shown comes from the blocks before", low=1)
+    max_tokens: int | None = option(None, "tokens that an answer may have; null: what the context leaves", low=1)
+    streams: int = option(1, "the streams, each with its own tasks and rule", low=1)
+    seed: int = option(1, "the seed of the first stream; the next ones follow", low=0)
+    memory: str | None = option(None, "a file of records that every arm begins with")
+    device: str | None = option(None, "any name that torch knows; null: cuda where there is one")
+    out: str | None = option(None, "the folder of the results; null: memory, in the first run's")
+
+
+def players_of(options: Options, kinds: set[str]) -> list[Player]:
+    """Return the models of the runs. Raises UserError for a base whose slot does not hold what the arms show, and for
+    bases of different tasks."""
+    import torch
+
+    from sos.envs.lessons import check_lessons
+    from sos.memory.play import Player
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.folder import checkpoint_of
+    from sos.schema.slot import LESSON
+    from sos.system import build_system
+
+    found: list[Player] = []
+    for run in options.run:
+        loaded = load_checkpoint(checkpoint_of(run))
+        config = config_of(loaded)
+        slot = [*config.slot.kinds]
+        system = build_system(config)
+        check_lessons(system.env, run)
+        if missing := sorted((kinds | {LESSON}) - set(slot)):
+            raise UserError(
+                f"{run}: the slot of this base has no {missing[0]} (slot.kinds=[{','.join(slot)}]); "
+                "experiment=lessons trains one that has"
+            )
+        if found and (system.env, system.context) != (found[0].system.env, found[0].system.context):
+            raise UserError(f"{run} was not trained on the tasks of {options.run[0]}")
+        model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        found.append(Player(model, system, config.slot.lessons, options.max_tokens))
+    return found
+
+
+def run(options: Options) -> None:
+    """Play every arm, write the files and print the table."""
+    from sos.memory.arms import ARMS, FIRST, check_arms, needed_kinds
+
+    arms = options.arms or list(FIRST)
+    check_arms(arms)
+    check_out(options.out, folder=True)
+    from sos.memory.records import load
+    from sos.memory.tasks import tasks_of
+    from sos.runs.folder import RunFolder, checkpoint_of
+
+    players = players_of(options, needed_kinds(arms))
+    records = [] if options.memory is None else load(Path(options.memory), players[0].system.dialect)
+    seeds = [options.seed + k for k in range(options.streams)]
+    streams = [tasks_of(players[0].system, options.tasks, options.num, seed) for seed in seeds]
+    out = Path(options.out or RunFolder.of_checkpoint(checkpoint_of(options.run[0])).path / "memory")
+    out.mkdir(parents=True, exist_ok=True)
+    played: dict[str, list[list[Played]]] = {}
+    for arm in arms:
+        played[arm] = [
+            _play(options, player, b, streams, arm, ARMS[arm], records, out) for b, player in enumerate(players)
+        ]
+    _write(options, out, players, streams, played)
+
+
+def _play(
+    options: Options,
+    player: Player,
+    base: int,
+    streams: list[Tasks],
+    name: str,
+    arm: Any,
+    records: list[Record],
+    out: Path,
+) -> list[Played]:
+    """Play the streams with one base and one arm."""
+    from sos.memory.play import play
+
+    found = []
+    for k, stream in enumerate(streams):
+        file = out / f"memory_{name}_{base}_{options.seed + k}.jsonl"
+        file.unlink(missing_ok=True)
+        found.append(
+            play(
+                player,
+                stream.tasks,
+                arm,
+                seed=options.seed + k,
+                block=options.block,
+                records=records,
+                file=file if name != "none" else None,
+            )
+        )
+    rate = sum(one.solved.mean() for one in found) / len(found)
+    print(f"{name}, {options.run[base]}: {100 * rate:.1f}% solved", flush=True)
+    return found
+
+
+def _write(
+    options: Options, out: Path, players: list[Player], streams: list[Tasks], played: dict[str, list[list[Played]]]
+) -> None:
+    import dataclasses
+
+    from sos.files import write_json, written_whole
+    from sos.memory.report import as_plain, figure, rows_of, table
+
+    rows = rows_of(played)
+    env = players[0].system.env
+    rules = [
+        None
+        if stream.regularity is None
+        else {
+            "feature": env.lesson_features[stream.regularity.feature],
+            "with": env.lesson_classes[stream.regularity.within],
+            "without": env.lesson_classes[stream.regularity.without],
+        }
+        for stream in streams
+    ]
+    content = {"options": dataclasses.asdict(options), "regularities": rules, "arms": as_plain(rows)}
+    write_json(out / FILES[0], content)
+    text = table(rows)
+    with written_whole(out / FILES[1]) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+    with written_whole(out / FILES[2]) as partial:
+        figure(rows, options.num).savefig(partial, format="png")
+    for rule in rules:
+        if rule is not None:
+            print(f"tasks with {rule['feature']} are solved by {rule['with']}, the others by {rule['without']}")
+    print(f"{text}\nwrote {out}")
