@@ -19,7 +19,7 @@ from sos.data.contexts import NOTHING, ContextSource
 from sos.errors import UserError
 from sos.improve import teacher as teachers
 from sos.improve.objective import distillation_options, objective_of
-from sos.improve.rounds import Practice, draw, write
+from sos.improve.rounds import Practice, chosen_of, draw, verified, write
 from sos.improve.rows import Kept, minibatches
 from sos.improve.teacher import Teacher, behind_contexts, check_context, make_contexts
 from sos.model.gpt import GPT
@@ -113,7 +113,7 @@ def test_the_loss_of_packed_rollouts_is_that_of_each_one_alone(hints: Plan, stud
             told = beta * theirs * (theirs / middle).log() + (1 - beta) * mine * (mine / middle).log()
             exact.append(told.sum())
     assert cut == pytest.approx(num_cut / float((np.diff(before.offsets) - before.prompts).sum()))
-    assert float(loss) == pytest.approx(np.mean(whole), rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(np.mean(whole), rel=1e-4)
     assert float(losses_BC.sum()) == pytest.approx(sum(whole), rel=1e-4)
     assert float(found["divergence"]) == pytest.approx(np.mean(whole), rel=1e-4)
     assert float(found["divergence_first"]) == pytest.approx(np.mean(firsts), rel=1e-4)
@@ -128,9 +128,13 @@ def test_neither_the_order_nor_the_rows_of_rollouts_matter(hints: Plan, student:
     objective = objective_of(
         hints.config.improve, CONTEXT, teacher=Teacher(hints.gpt, hints.config.improve, moved(student))
     )
-    found = [float(objective(student, minibatches(kept, 1, CONTEXT, np.uint64(key))[0])[0]) for key in range(3)]
+
+    def loss_of(part: Kept, key: int = 0) -> float:
+        return float(objective(student, minibatches(part, 1, CONTEXT, np.uint64(key))[0])[0].detach())
+
+    found = [loss_of(kept, key) for key in range(3)]
     one_by_one = [(kept.part(np.array([k])), int(np.diff(kept.offsets)[k] - kept.prompts[k])) for k in range(9)]
-    alone = [float(objective(student, minibatches(part, 1, CONTEXT, np.uint64(0))[0])[0]) * n for part, n in one_by_one]
+    alone = [loss_of(part) * num for part, num in one_by_one]
     assert found == pytest.approx([sum(alone) / sum(n for _, n in one_by_one)] * 3, rel=1e-5)
     assert found[0] > 1e-3
 
@@ -237,7 +241,7 @@ def test_problems_without_a_plan_or_without_room_have_no_context(hints: Plan, mo
     found = make_contexts(chosen, problems, 0)
     assert [len(tokens) for tokens in found.tokens] == [5, 0, 0, 5]
     assert found.metrics() == {"no_plan": 0.25, "no_room": 0.25, "context_tokens": 2.5}
-    with pytest.raises(UserError, match=r"of 4 training problems 1 have a context that leaves no room .* context=96"):
+    with pytest.raises(UserError, match=r"of 4 training problems 1 have a context that leaves no room .*context=96"):
         check_context(chosen, problems)
     monkeypatch.setattr(ContextSource, "of_problems", lambda self, problems, asked: [NOTHING] * 4)
     with pytest.raises(UserError, match=r"improve.context=plan: none of 4 training problems has a plan to hint at"):
@@ -251,44 +255,48 @@ def test_answers_behind_a_hint_are_learned_without_it(hints: Plan, student: GPT)
     contexts = make_contexts(chosen, problems, 1)
     answers, plain = write(chosen, student, problems, 1, contexts), write(chosen, student, problems, 1)
     assert all(len(tokens) for tokens in contexts.tokens)
-    assert hints.system.dialect.slot.begin not in np.concatenate([answer.tokens for answer in answers])
     differ = 0
-    for answer, without, tokens in zip(answers, plain, np.repeat(np.array(contexts.tokens, object), 4), strict=True):
+    for answer, without, tokens in zip(
+        answers, plain, [tokens for tokens in contexts.tokens for _ in range(4)], strict=True
+    ):
         prompt = answer.num_prompt
         assert np.array_equal(answer.tokens[:prompt], without.tokens[:prompt])
-        whole = np.concatenate([answer.tokens[:1], tokens.astype(np.int64), answer.tokens[1:]]).astype(np.int64)
+        whole = np.concatenate([answer.tokens[:1], tokens, answer.tokens[1:]]).astype(np.int64)
         with torch.no_grad():
             scores = student(torch.from_numpy(whole)[None, :-1])[0, prompt + len(tokens) - 1 :].log_softmax(-1)
         expected = scores.gather(1, torch.from_numpy(whole[prompt + len(tokens) :])[:, None])[:, 0]
         np.testing.assert_allclose(answer.logprobs, expected, atol=1e-4)
         differ += len(answer.tokens) != len(without.tokens) or (answer.tokens != without.tokens).any()
     assert differ > 10
-    made = Practice(chosen, student).make(1)
-    assert hints.system.dialect.slot.begin not in made.batches[0][0]["tokens"]
+    (batch,) = Practice(chosen, student).make(1).batches[0]
+    assert not (batch["tokens"][batch["positions"] == 1] == hints.system.dialect.slot.begin).any()
 
 
 def test_examples_and_tokens_are_matched(hints: Plan, student: GPT) -> None:
     options = ImproveConfig(loss="nll", selection="solved", problems=32, group=2)
     chosen = task(hints)._replace(options=options)
+    problems = draw(chosen, 0)
+    found = verified(chosen, problems, write(chosen, student, problems, 0), 0)
+    found = found.replace(rewards=np.random.default_rng(0).random(64) < 0.5)
+    right, lengths = np.flatnonzero(found.rewards), found.lengths
 
-    def lengths(**changes: int) -> list[int]:
-        made = Practice(chosen._replace(options=replace(options, **changes)), student).make(0)
-        found = sorted(made.batches[0][0]["mask"].sum(1).tolist()) if made.batches else []
-        assert made.metrics["kept"] == len(found) / 64
-        assert bool(found) or "improve." + next(iter(changes)) in made.why
-        return found
+    def kept(**changes: int) -> list[int]:
+        return chosen_of(found, replace(options, **changes), np.uint64(0)).tolist()
 
-    everything = lengths()
-    assert len(everything) > 4
-    assert len(lengths(examples=3)) == 3
-    assert not lengths(examples=len(everything) + 1)
-    assert lengths(examples=len(everything)) == everything
-    total = sum(everything)
-    for most in (total, total - 1, total // 2, min(everything) - 1):
-        found = lengths(most_tokens=most)
-        assert sum(found) <= most
-        assert (found == everything) == (most == total)
-    assert sum(lengths(most_tokens=total // 2)) > total // 2 - max(everything)
+    assert kept() == right.tolist()
+    for num in (1, 8, len(right)):
+        assert kept(examples=num) == right[:num].tolist()
+    assert not kept(examples=len(right) + 1)
+    total = int(lengths[right].sum())
+    assert kept(most_tokens=total) == right.tolist()
+    for most in (total - 1, total // 2, int(lengths[right[0]]) - 1):
+        chosen_ones = kept(most_tokens=most)
+        num = len(chosen_ones)
+        assert chosen_ones == right[:num].tolist()
+        assert lengths[chosen_ones].sum() <= most < lengths[right[: num + 1]].sum()
+    made = Practice(chosen._replace(options=replace(options, examples=65)), student).make(0)
+    assert not made.batches
+    assert "for improve.minibatches=1 and improve.examples=65; of 32 problems" in made.why
 
 
 @pytest.mark.parametrize("kind", ["ema", "fixed"])
