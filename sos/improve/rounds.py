@@ -28,7 +28,7 @@ from sos.model.rollout import Rollout, rollout
 from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
-from sos.schema.improve import APA, DISTILLATION, NLL, NO_CONTEXT, NODES, POLICY_LOSSES, ImproveConfig
+from sos.schema.improve import DISTILLATION, NLL, NO_CONTEXT, NODES, POLICY_LOSSES, ImproveConfig
 from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
 from sos.system import System
@@ -123,8 +123,7 @@ class Practice:
         metrics: dict[str, float] = {}
         if options.loss in POLICY_LOSSES:
             metrics["lone_weight"] = lone_weight(experience, kept.weights)
-        # With one step, that is of the policy that wrote them.
-        if options.loss == NLL or (options.steps == 1 and options.loss != APA and options.ratio_max is None):
+        if not options.needs_old:
             kept = kept._replace(old=None)
         elif options.temperature != 1:
             kept = kept._replace(old=self._logprobs(self.model, kept))

@@ -373,6 +373,13 @@ class ImproveConfig:
         return self.on and (self.kl_weight > 0 or self.anchor == "reference")
 
     @property
+    def needs_old(self) -> bool:
+        """Whether the loss asks what its tokens cost the policy that wrote them. With one step, that is the policy."""
+        if self.loss == DISTILLATION:
+            return self.ratio_max is not None
+        return self.loss == APA or (self.loss in POLICY_LOSSES and self.steps > 1)
+
+    @property
     def steps(self) -> int:
         """The optimizer steps of a round."""
         return self.epochs * self.minibatches
