@@ -216,6 +216,36 @@ def test_without_a_context_the_start_tells_its_student_nothing(hints: Plan, stud
     assert min(seen["plan"]) > 1e-4
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_options_reach_the_loss(hints: Plan, student: GPT, temperature: float) -> None:
+    """The written token alone, ratios to the policy that wrote, and a bound on the divergence of a token."""
+    written = {"loss": "distillation", "problems": 16, "group": 1, "context": "plan", "temperature": temperature}
+    found = {}
+    for name, more in {
+        "plain": {},
+        "ratio": {"ratio_max": 2.0},
+        "sampled": {"support": "sampled", "beta": 1.0},
+        "bound": {"token_max": 0.01},
+        "some": {"support": "teacher", "top_k": 1, "tail": True},
+    }.items():
+        options = ImproveConfig(**written, **more)
+        made = Practice(task(hints)._replace(options=options), student).make(0)
+        (batch,) = made.batches[0]
+        assert ("old" in batch) == (name == "ratio")
+        teacher = Teacher(hints.gpt, options, moved(student))
+        loss, _, values = objective_of(options, CONTEXT, teacher=teacher)(student, batch)
+        found[name] = {key: float(value) for key, value in values.items()} | {"loss": float(loss.detach())}
+        nll = float(student(batch["tokens"], batch["positions"], batch["doc_ids"], batch["targets"]).sum().detach())
+        found[name]["nll"] = nll / batch["num_targets"]
+    plain, sampled = found["plain"], found["sampled"]
+    assert found["ratio"]["ratio"] == pytest.approx(1, abs=1e-3)
+    assert found["ratio"]["loss"] == pytest.approx(plain["loss"], rel=1e-3)
+    assert sampled["divergence"] == pytest.approx(sampled["teacher_nll"] - sampled["nll"], rel=1e-3)
+    assert 0 < found["bound"]["loss"] <= 0.01 < plain["loss"]
+    assert 0 < found["bound"]["token_max"] < 1
+    assert 0 < found["some"]["loss"] < plain["loss"]
+
+
 def test_contexts_are_those_of_evaluations_and_a_function_of_the_round(hints: Plan) -> None:
     chosen = task(hints, context="foreign_plan", problems=32)
     problems = draw(chosen, 2)
