@@ -17,9 +17,9 @@ from sos.envs.registry import DEFAULT, ENVIRONMENTS
 from sos.errors import UserError, one_line
 from sos.schema.elsewhere import elsewhere
 from sos.schema.folders import config_folder, searched
-from sos.schema.improve import unused_by_stage
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.naming import PLAIN, as_word, quoted, run_name
+from sos.schema.stages import unused_by_stage
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
 from sos.search.config import SearchConfig, member_schema

@@ -144,6 +144,7 @@ class EvalConfig:
     )
     pass_k: list[int] = key([1, 4, 16], "The numbers of samples of which one must solve.", low=1, high=10_000)
     pass_k_problems: int = key(100, "The problems that are sampled so.", low=1, high=10_000_000, only={"pass_k": None})
+    first_action: bool = key(False, "The entropy of a first action is measured.", only={"pass_k": None}, later=True)
     num_rollout_texts: int = key(8, "The rollouts that are kept as text.", low=0, high=1_000_000)
     curve_points: int = key(24, "The points of the budget curve.", low=1, high=10_000)
     seed: int = key(0, "The seed of the evaluation problems and samples.", low=0, high=INT64)

@@ -19,7 +19,7 @@ from sos.search.heap import pop_heap, push_heap
 from sos.search.protocol import search
 from sos.search.registry import SEARCHES
 from sos.search.rows import Searcher
-from sos.search.run import trace_of
+from sos.search.run import search_one
 from sos.search.widening import Widening
 from sos.stream.codec import encode
 from sos.stream.dialect.compile import Dialect
@@ -92,7 +92,7 @@ def run_search(strategy: Any, env: Any, problem: Any, max_nodes: int = MAX_NODES
         _SEARCHERS[key] = Searcher(env._replace(max_target=1000), strategy, max_nodes)
     searcher = _SEARCHERS[key]
     searcher.env, searcher.strategy = env, strategy
-    trace = trace_of(searcher, problem)
+    trace = search_one(searcher, problem)
     assert trace is not None, f"the trace has more than {max_nodes} nodes"
     return trace
 

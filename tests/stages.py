@@ -45,6 +45,9 @@ BASE = [*MODEL, "data.train_tokens=150000", "data.block=256", "trainer.probe_eve
 SMALL = ["improve.problems=16", "improve.rounds=3", "trainer.checkpoint_every=1"]
 STEPS = ["improve.epochs=2", "improve.minibatches=2"]
 ALGORITHMS = sorted(path.stem for path in (CONF / "improve").glob("*.yaml") if path.stem != "none")
+BEHIND_HINTS = ("distill", "hinted")  # of the algorithms, those whose base needs the slot
+SLOT = ["slot=hint", "slot.doses=[plan]", "data.context=96"]
+DEEPER = ["model.num_layers=2", "data.train_tokens=200000", "trainer.probe_every=0"]
 
 
 def train(folder: Path, *overrides: str) -> RunFolder:
@@ -91,6 +94,12 @@ def random_kept(seed: int, num: int, context: int, vocab: int) -> Kept:
 def base(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run whose model writes whole streams and guesses."""
     return train(tmp_path_factory.mktemp("base") / "run", *BASE)
+
+
+@pytest.fixture(scope="session")
+def slotted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose model solves one problem in eight, and four in five behind a plan."""
+    return train(tmp_path_factory.mktemp("slotted") / "run", *BASE, *SLOT, *DEEPER)
 
 
 @pytest.fixture(scope="session")

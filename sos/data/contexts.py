@@ -28,7 +28,7 @@ from sos.data.traces import Order
 from sos.envs import protocol as environment
 from sos.rng import fold, permute, stream_key
 from sos.schema.slot import FILLER, FOREIGN, WRONG
-from sos.search.rows import Drawn, Searcher
+from sos.search.rows import Drawn, Searcher, trace_of
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import SOLUTION_PATH, View
 from sos.trace import ACTION, PARENT, Trace, TraceRows
@@ -186,10 +186,3 @@ class ContextSource:
 
 
 _NO_TRACE = Trace(*(np.zeros((0,), np.int32),) * 4)
-
-
-def trace_of(rows: TraceRows, k: int) -> Trace:
-    """Return trace `k` of `rows`, in arrays of its own."""
-    spans = (slice(a, b) for a, b in zip(rows.offsets[k], rows.offsets[k + 1], strict=True))
-    parts = (array[span].copy() for array, span in zip((rows.events, rows.nodes, rows.states), spans, strict=True))
-    return Trace(rows.problems[k].copy(), *parts)

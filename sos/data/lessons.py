@@ -40,7 +40,7 @@ from sos.context.lessons import (
     votes_of,
 )
 from sos.data.chunks import Chunk
-from sos.data.contexts import NOTHING, trace_of
+from sos.data.contexts import NOTHING
 from sos.data.splits import Splits, sample_problems
 from sos.data.streams import Writer
 from sos.envs.lessons import features_of
@@ -48,7 +48,7 @@ from sos.errors import UserError
 from sos.rng import below, fold, uniform
 from sos.schema.slot import DEMONSTRATION, FILLER, FOREIGN, LESSON, OWN, WRONG
 from sos.search.guided import Guided
-from sos.search.rows import Drawn, Searcher
+from sos.search.rows import Drawn, Searcher, trace_of
 from sos.search.told import Told
 from sos.stream.dialect.compile import Dialect
 from sos.stream.viewing import view_trace

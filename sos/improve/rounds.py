@@ -19,20 +19,19 @@ from sos.improve.rows import Kept, minibatches
 from sos.improve.selections import select
 from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
 from sos.improve.task import Task
+from sos.improve.teacher import Contexts, behind_contexts, make_contexts, without_context
 from sos.improve.values import logprobs, with_advantages
+from sos.judge.first_action import first_costs, first_end
 from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
 from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
-from sos.schema.improve import APA, NLL, NODES, POLICY_LOSSES, ImproveConfig
-from sos.stream.codec import decode, encode_prompt
+from sos.schema.improve import DISTILLATION, NLL, NO_CONTEXT, NODES, POLICY_LOSSES, ImproveConfig
+from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
 from sos.system import System
-from sos.trace import GENERATE, KIND
-
-FIRST_TOKENS = 64  # of an answer, in which its first action is looked for
 
 
 class Practice:
@@ -56,14 +55,18 @@ class Practice:
     def make(self, number: int) -> Round:
         """Return round `number`, made by the model as it is. Raises UserError where there are no problems to draw."""
         options = self.options
-        started = time.perf_counter()
+        asked = time.perf_counter()
         problems = self._drawn(number)
-        rollouts = write(self.task, self.model, problems, number)
+        contexts = make_contexts(self.task, problems, number)
+        started = time.perf_counter()
+        rollouts = write(self.task, self.model, problems, number, contexts if options.loss == NLL else None)
         rolled_out = time.perf_counter()
         experience = verified(self.task, problems, rollouts, number)
         judged = time.perf_counter()
         metrics, num_tokens = describe(experience, options), int(experience.lengths.sum())
-        metrics["entropy_first"] = first_entropy(self.task.system, rollouts)
+        metrics["entropy_first"] = _mean(first_costs(self.task.system, rollouts))
+        if options.context != NO_CONTEXT:
+            metrics |= contexts.metrics() | {"seconds/context": started - asked}
         if self._pool is not None:
             num_tokens += self._pool.tokens if number == 0 else 0
             metrics |= {f"pool/{name}": share for name, share in self._pool.shares().items()}
@@ -79,7 +82,7 @@ class Practice:
         batches: list[list[dict[str, Any]]] = []
         of_rows: dict[str, float] = {}
         if len(chosen) >= options.minibatches:
-            batches, of_rows = self._batches(experience.select(chosen), number)
+            batches, of_rows = self._batches(experience.select(chosen), number, contexts)
         metrics |= of_rows | {
             "seconds/rollout": rolled_out - started,
             "seconds/verify": judged - rolled_out,
@@ -111,18 +114,21 @@ class Practice:
         }
         return verified(self.task, problems, found.rollouts, number), metrics, found.tokens
 
-    def _batches(self, experience: Experience, number: int) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:
+    def _batches(
+        self, experience: Experience, number: int, contexts: Contexts
+    ) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:
         """Return the epochs of minibatches, and what is worth logging of them."""
         options, context = self.options, self.task.system.context
         kept = weighted(experience, options)
         metrics: dict[str, float] = {}
         if options.loss in POLICY_LOSSES:
             metrics["lone_weight"] = lone_weight(experience, kept.weights)
-        # With one step, that is of the policy that wrote them.
-        if options.loss == NLL or (options.steps == 1 and options.loss != APA):
+        if not options.needs_old:
             kept = kept._replace(old=None)
         elif options.temperature != 1:
             kept = kept._replace(old=self._logprobs(self.model, kept))
+        if options.loss == DISTILLATION:
+            kept, metrics["cut"] = self._behind(experience, kept, contexts)
         if self.reference is not None:
             kept = kept._replace(ref=self._logprobs(self.reference.to(self.model.device), kept))
         if self.critic is not None:
@@ -133,6 +139,13 @@ class Practice:
             minibatches(kept, options.minibatches, context, np.uint64(fold(key, epoch)))
             for epoch in range(options.epochs)
         ], metrics
+
+    def _behind(self, experience: Experience, kept: Kept, contexts: Contexts) -> tuple[Kept, float]:
+        """Return rollouts as the teacher reads them, too, and the share of what is written that it has no room for."""
+        system, num = self.task.system, len(experience)
+        firsts = [first_end(system, experience.tokens_of(k), int(experience.num_prompt[k])) for k in range(num)]
+        before = [contexts.tokens[group] for group in experience.groups]
+        return behind_contexts(kept._replace(firsts=np.array(firsts)), before, system.context)
 
     def _logprobs(self, model: GPT, kept: Kept) -> np.ndarray:
         with self.task.decoding(model.device):
@@ -147,16 +160,21 @@ def draw(task: Task, number: int) -> np.ndarray:
     return sample_problems(task.system.env, task.system.splits, "train", num, seed=seed, start=number * num)
 
 
-def write(task: Task, model: GPT, problems: np.ndarray, number: int) -> list[Rollout]:
-    """Return `group` rollouts of each problem, one after the other."""
+def write(task: Task, model: GPT, problems: np.ndarray, number: int, contexts: Contexts | None = None) -> list[Rollout]:
+    """Return `group` rollouts of each problem, one after the other. What is written behind contexts is returned without
+    them."""
     options, system = task.options, task.system
+    before = [()] * len(problems) if contexts is None else contexts.tokens
     if options.prefix:
         prompts = [begun(system, problem, options.prefix) for problem in problems]
     else:
-        prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
+        prompts = [
+            np.array(encode_prompt(system.dialect, problem, tokens), np.int32)
+            for problem, tokens in zip(problems, before, strict=True)
+        ]
     first = number * len(problems)
     with task.decoding(model.device):
-        return rollout(
+        written = rollout(
             model,
             [prompt for prompt in prompts for _ in range(options.group)],
             max_tokens=options.max_tokens or system.context,
@@ -166,6 +184,8 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int) -> list[Rol
             sample_indices=np.tile(np.arange(options.group), len(problems)),
             batch_size=task.batch_size,
         )
+    taken = [len(tokens) for tokens in before for _ in range(options.group)]
+    return [without_context(answer, num) for answer, num in zip(written, taken, strict=True)]
 
 
 def verified(task: Task, problems: np.ndarray, rollouts: Sequence[Rollout], number: int) -> Experience:
@@ -194,11 +214,21 @@ def chosen_of(experience: Experience, options: ImproveConfig, key: np.uint64) ->
         selection = Selection(kind=options.selection, num=keep, reject_equal=options.drop_equal)
     else:
         selection = Selection(kind=options.selection, num=keep)
-    chosen = select(experience, selection, key)
+    chosen = _as_many(experience, select(experience, selection, key), options)
     if options.loss not in POLICY_LOSSES or not options.drop_equal:
         return chosen
     grouped = grouping(experience.groups[chosen])
     return chosen[~grouped.uniform(experience.rewards[chosen] > 0)[grouped.of]]
+
+
+def _as_many(experience: Experience, chosen: np.ndarray, options: ImproveConfig) -> np.ndarray:
+    """Return the first of the chosen rollouts, `improve.examples` or as many as have `improve.most_tokens` together;
+    none where there are fewer examples."""
+    if options.most_tokens is not None:
+        chosen = chosen[np.cumsum(experience.lengths[chosen]) <= options.most_tokens]
+    if options.examples is not None:
+        chosen = chosen[: options.examples if len(chosen) >= options.examples else 0]
+    return chosen
 
 
 def weighted(experience: Experience, options: ImproveConfig) -> Kept:
@@ -257,25 +287,19 @@ def lone_weight(experience: Experience, weights_N: np.ndarray) -> float:
     return float(sizes[lone].sum() / max(1e-12, sizes.sum()))
 
 
-def first_entropy(system: System, rollouts: Sequence[Rollout]) -> float:
-    """Return minus the mean log-probability of the first action: of all tokens up to its end, where one was read. It
-    estimates the entropy of the first choice, however many tokens say it."""
-    found = []
-    for answer in rollouts:
-        decoded = decode(system.dialect, system.env, answer.tokens[: answer.num_prompt + FIRST_TOKENS])
-        events = decoded.align[answer.num_prompt :]
-        says = np.flatnonzero((events >= 0) & (decoded.trace.events[events, KIND] == GENERATE))
-        if len(says):
-            end = int(np.flatnonzero(events == events[says[0]])[-1]) + 1
-            found.append(-float(answer.logprobs[:end].sum(dtype=np.float64)))
-    return float(np.mean(found)) if found else 0.0
-
-
 def why_nothing(experience: Experience, options: ImproveConfig, num: int) -> str:
     """Say what is left of a round: `num` rollouts."""
     counts = group_counts(experience.rewards > 0, experience.groups)
     return (
         f"improve.selection={options.selection} left {num} of {len(experience)} rollouts for "
-        f"improve.minibatches={options.minibatches}; of {options.problems} problems, the rollouts of "
+        f"improve.minibatches={options.minibatches}{_wanted(options)}; of {options.problems} problems, the rollouts of "
         f"{counts.all_wrong} were all wrong and those of {counts.all_right} all right"
+    )
+
+
+def _wanted(options: ImproveConfig) -> str:
+    return "".join(
+        f" and improve.{name}={getattr(options, name)}"
+        for name in ("examples", "most_tokens")
+        if getattr(options, name) is not None
     )

@@ -14,6 +14,8 @@ from sos.data.chunks import Chunk
 from sos.data.packing import IGNORE, pack_with_sources
 from sos.rng import fold, permute
 
+BY_TOKEN = ("tokens", "old", "ref", "advantages", "returns")
+
 
 class Kept(NamedTuple):
     """The rollouts of a round that are learned from. N rollouts, M tokens together, their prompts included."""
@@ -26,6 +28,14 @@ class Kept(NamedTuple):
     ref: np.ndarray | None = None  # float32 (M,), those of the reference policy
     advantages: np.ndarray | None = None  # float32 (M,), of each token, where they are not the rollout's
     returns: np.ndarray | None = None  # float32 (M,), what the value of each token should be
+    firsts: np.ndarray | None = (
+        None  # int (N,), written tokens up to the end of the first action, 0 where none was read
+    )
+    behind: Kept | None = None  # the same rollouts as a teacher reads them: other prompts, and what is written the same
+
+    def columns(self) -> dict[str, np.ndarray | None]:
+        """Return what there is of each token, (M,), by its name."""
+        return {name: getattr(self, name) for name in BY_TOKEN}
 
     def part(self, members: np.ndarray) -> Kept:
         """Return some of the rollouts, int (K,), in this order."""
@@ -33,8 +43,17 @@ class Kept(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         # Token by token: where its rollout begins here, and where it began.
         at = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][members] - offsets[:-1], lengths)
-        columns = (None if column is None else column[at] for column in self[4:])
-        return Kept(self.tokens[at], offsets, self.prompts[members], self.weights[members], *columns)
+        columns: dict[str, Any] = {
+            name: None if column is None else column[at] for name, column in self.columns().items()
+        }
+        of_rollouts = {"prompts": self.prompts[members], "weights": self.weights[members]}
+        return self._replace(
+            offsets=offsets,
+            firsts=None if self.firsts is None else self.firsts[members],
+            behind=None if self.behind is None else self.behind.part(members),
+            **columns,
+            **of_rollouts,
+        )
 
 
 def minibatches(kept: Kept, num: int, context: int, key: np.uint64) -> list[dict[str, Any]]:
@@ -54,7 +73,10 @@ def minibatch(kept: Kept, context: int, key: np.uint64) -> dict[str, Any]:
     - `weights`, float32 (B, C): that of each target's rollout, 0 where there is no target;
     - `places`, int64 (S, T): which position, of all rows one after the other, predicts each written token; `mask`, bool
       (S, T): where there is one; `sequence_weights`, float32 (S,);
-    - `old`, `ref`, `advantages` and `returns`, float32 (S, T), as far as they are known.
+    - `old`, `ref`, `advantages` and `returns`, float32 (S, T), as far as they are known;
+    - `firsts`, int64 (S,), as far as they are known;
+    - of what a teacher reads, where it reads them, `teacher_tokens`, `teacher_positions` and `teacher_doc_ids` (B', C),
+      and `teacher_places` (S, T).
     """
     lengths = np.diff(kept.offsets)
     num = len(lengths)
@@ -84,7 +106,12 @@ def minibatch(kept: Kept, context: int, key: np.uint64) -> dict[str, Any]:
         "mask": torch.from_numpy(mask),
         "sequence_weights": torch.from_numpy(kept.weights.astype(np.float32)),
     }
-    known = {name: getattr(kept, name) for name in ("old", "ref", "advantages", "returns")}
+    if kept.firsts is not None:
+        batch["firsts"] = torch.from_numpy(kept.firsts.astype(np.int64))
+    if kept.behind is not None:
+        read = minibatch(kept.behind, context, key)
+        batch |= {f"teacher_{name}": read[name] for name in ("tokens", "positions", "doc_ids", "places")}
+    known = {name: column for name, column in kept.columns().items() if name != "tokens"}
     return batch | {
         name: torch.from_numpy(np.where(mask, column[at], 0).astype(np.float32))
         for name, column in known.items()

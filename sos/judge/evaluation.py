@@ -23,6 +23,7 @@ from sos.data.listed import num_in_val
 from sos.files import written_whole
 from sos.judge.answers import answer_metrics
 from sos.judge.contexts import Posed, plan_metrics, pose
+from sos.judge.first_action import first_costs
 from sos.judge.markers import marker_metrics
 from sos.judge.metrics import LEAST_OPTIMAL, Metric, budget_curve, format_metric, mean_metric, rate_metric, ratio_metric
 from sos.judge.optima import optima
@@ -124,6 +125,7 @@ class Evaluation:
             titles |= {f"{LEAST_OPTIMAL} {kind}@{k}": f"{what}_{LEAST_OPTIMAL}@{k}" for k in ks}
         titles |= {"errors per trace": "errors_per_trace", "unfinished": "error/unfinished"}
         titles |= {"tokens per solved": "tokens_per_solved", "nodes expanded": "nodes"}
+        titles |= {"entropy of the first action": "entropy_first"}
         titles |= {"nats a plan token": "plan_nll", "nats of the context": "plan_nats", "its tokens": "context_tokens"}
         titles |= {"markers": "marker/density"}
         measured = {name.rpartition("/")[0] for name in self.metrics}
@@ -243,7 +245,11 @@ def _sample_metrics(asked: _Asked, posed: Posed) -> dict[str, Metric]:
     judged = judge(asked.system, problems.repeat(num_samples, 0), samples)
     flops, plan = _flops(asked.model, samples), asked.system.view.plan
     best = optima(asked.system.env, problems)
-    return pass_metrics(judged, flops, num_samples, asked.config.pass_k, plan, best)
+    found = pass_metrics(judged, flops, num_samples, asked.config.pass_k, plan, best)
+    costs = first_costs(asked.system, samples) if asked.config.first_action else np.zeros(0)
+    if len(costs):
+        found["entropy_first"] = mean_metric(costs)
+    return found
 
 
 def _arrays(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sos.errors import UserError
 from sos.schema.keys import check_keys, key, refuse_unused
+from sos.schema.slot import CONTEXTS
+from sos.schema.slot import NONE as NO_CONTEXT
 
 BILLION = 10**9
 NO_SHAPE = ("dropout", "kernels")  # keys of a model that do not decide how its weights look
-NONE, NLL, APA = "none", "nll", "apa"
+NONE, NLL, APA, DISTILLATION = "none", "nll", "apa", "distillation"
 POLICY_LOSSES = ("clip", "cispo", "reinforce")
-LEARNING = (NLL, *POLICY_LOSSES, APA)
+LEARNING = (NLL, *POLICY_LOSSES, APA, DISTILLATION)
+WITH_CONTEXT = (NLL, DISTILLATION)
+TEACHERS = FIXED, EMA, LIVE = ("fixed", "ema", "live")
+SUPPORTS = ("all", "student", "teacher", "both", "sampled")  # of `sos.improve.losses_options`
+SOME_TOKENS = ("student", "teacher", "both")
 NODES = "nodes"
 # By their names in `sos.improve.selections`; those that keep some of a group.
 KEEPING = (
@@ -30,19 +35,6 @@ POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", *KEEPING)
 ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
-# What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
-OF_STREAMS = (
-    "match",
-    "train_tokens",
-    "train_problems",
-    "train_seconds",
-    "num_problems",
-    "prompt_loss",
-    "length_warmup",
-    "length_start",
-    "block",
-    "shards",
-)
 
 
 @dataclass
@@ -52,7 +44,7 @@ class ImproveConfig:
     loss: str = key(
         NONE,
         "What is learned from rollouts: none of them (pretraining), nll of those selected, a loss of policy gradients, "
-        "or apa, advantages by a learned value.",
+        "apa, advantages by a learned value, or distillation, what a teacher with a context says of them.",
         choices=(NONE, *LEARNING),
     )
     rounds: int = key(100, "The rounds that are trained on, the budget.", low=1, high=BILLION, only={"loss": LEARNING})
@@ -179,7 +171,7 @@ class ImproveConfig:
         "How the losses of tokens become one: their mean, the mean over rollouts of each one's mean, or the sum over "
         "rollouts times the context.",
         choices=("token_mean", "sequence_mean", "constant"),
-        only={"loss": POLICY_LOSSES},
+        only={"loss": (*POLICY_LOSSES, DISTILLATION)},
     )
     kl_weight: float = key(
         0.0,
@@ -257,6 +249,75 @@ class ImproveConfig:
         "Every round trains the weights of the start anew, as in STaR; else it goes on.",
         only={"loss": LEARNING},
     )
+    context: str = key(
+        NO_CONTEXT,
+        "What stands before a problem, by the names of eval.context: of nll where the answers are written, which are "
+        "learned without it; of distillation where the teacher reads them.",
+        choices=(NO_CONTEXT, *CONTEXTS),
+        only={"loss": WITH_CONTEXT},
+        later=True,
+    )
+    examples: int | None = key(
+        None,
+        "A round is trained on just as many of the selected answers, those of its first problems; one with fewer is "
+        "skipped.",
+        low=1,
+        high=BILLION,
+        only={"loss": (NLL,)},
+        later=True,
+    )
+    most_tokens: int | None = key(
+        None,
+        "A round is trained on the selected answers of its first problems that have as many written tokens together.",
+        low=1,
+        high=BILLION,
+        only={"loss": (NLL,)},
+        later=True,
+    )
+    teacher: str = key(
+        FIXED,
+        "Who scores what the student wrote: the start, an exponential moving average of the student, or the student "
+        "itself as it is (live), each behind the context.",
+        choices=TEACHERS,
+        only={"loss": (DISTILLATION,)},
+        later=True,
+    )
+    teacher_rate: float = key(
+        0.05, "What a step moves the ema towards the student.", above=0, high=1, only={"teacher": (EMA,)}, later=True
+    )
+    beta: float = key(
+        0.5,
+        "The divergence: 0 is KL(teacher || student), 1 KL(student || teacher), between them Jensen-Shannon.",
+        low=0,
+        high=1,
+        only={"loss": (DISTILLATION,)},
+        later=True,
+    )
+    support: str = key(
+        "all",
+        "The tokens in it: all, the top_k likeliest of the student, of the teacher or of both, or the written one.",
+        choices=SUPPORTS,
+        only={"loss": (DISTILLATION,)},
+        later=True,
+    )
+    top_k: int = key(100, "How many are the likeliest.", low=1, high=BILLION, only={"support": SOME_TOKENS}, later=True)
+    tail: bool = key(False, "The other tokens are one more.", only={"support": SOME_TOKENS}, later=True)
+    token_max: float | None = key(
+        None,
+        "The divergence of a token is at most this.",
+        above=0,
+        high=1e9,
+        only={"loss": (DISTILLATION,)},
+        later=True,
+    )
+    ratio_max: float | None = key(
+        None,
+        "A token's divergence is weighted by the ratio of the policy to the one that wrote it, at most this.",
+        above=0,
+        high=1e9,
+        only={"loss": (DISTILLATION,)},
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         check_keys(self, "improve")
@@ -282,6 +343,13 @@ class ImproveConfig:
                 f"improve.plateau={self.plateau} has no use without a reference: improve.kl_weight above 0, or "
                 "improve.anchor=reference"
             )
+        if self.support == "sampled" and self.beta != 1:
+            raise UserError(f"improve.support=sampled has the gradient of improve.beta=1 alone, got {self.beta:g}")
+        if self.context != NO_CONTEXT and (self.guided or self.prefix):
+            raise UserError(f"improve.context={self.context} goes without improve.guided and improve.prefix")
+        least = self.minibatches if self.examples is None else self.examples
+        if least < self.minibatches:
+            raise UserError(f"improve.examples={least} are fewer than improve.minibatches={self.minibatches}")
         kept = self.group if self.selection not in KEEPING else self.keep or self.group // 2
         if self.loss in POLICY_LOSSES and self.baseline != "none" and kept < 2:
             raise UserError(
@@ -305,19 +373,13 @@ class ImproveConfig:
         return self.on and (self.kl_weight > 0 or self.anchor == "reference")
 
     @property
+    def needs_old(self) -> bool:
+        """Whether the loss asks what its tokens cost the policy that wrote them. With one step, that is the policy."""
+        if self.loss == DISTILLATION:
+            return self.ratio_max is not None
+        return self.loss == APA or (self.loss in POLICY_LOSSES and self.steps > 1)
+
+    @property
     def steps(self) -> int:
         """The optimizer steps of a round."""
         return self.epochs * self.minibatches
-
-
-def unused_by_stage(config: Any, group: str, name: str) -> str | None:
-    """Return why a key of another group has no use in a config, or None where `start` and `improve` leave it its
-    use."""
-    start, improve = getattr(config, "start", None), getattr(config, "improve", None)
-    if start is not None and group == "model" and name not in NO_SHAPE:
-        return f"has no use with start={start}: the model keeps the shape of its start"
-    if improve is None or not improve.on:
-        return None
-    if (group == "data" and name in OF_STREAMS) or (group, name) == ("trainer", "batch_tokens"):
-        return f"has no use with improve.loss={improve.loss}, whose budget is improve.rounds"
-    return None

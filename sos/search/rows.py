@@ -21,6 +21,7 @@ from sos.trace import (
     OK,
     REACHED,
     WRITTEN,
+    Trace,
     TraceBuffer,
     TraceRows,
     max_events,
@@ -64,6 +65,13 @@ def new_rows(env: Any, num: int, room: int, max_nodes: int) -> TraceRows:
         np.zeros(num, np.int64),
         np.zeros(num, np.int32),
     )
+
+
+def trace_of(rows: TraceRows, k: int) -> Trace:
+    """Return trace `k` of `rows`, in arrays of its own."""
+    spans = (slice(a, b) for a, b in zip(rows.offsets[k], rows.offsets[k + 1], strict=True))
+    parts = (array[span].copy() for array, span in zip((rows.events, rows.nodes, rows.states), spans, strict=True))
+    return Trace(rows.problems[k].copy(), *parts)
 
 
 @inlined

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sos.errors import UserError
-from sos.search.rows import Drawn, Searcher
+from sos.search.rows import Drawn, Searcher, trace_of
 from sos.trace import Trace
 
 
@@ -17,7 +17,7 @@ def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, cho
 
     Raises ValueError where more than `max_nodes` nodes are generated.
     """
-    found = trace_of(Searcher(env, strategy, max_nodes), problem, choice)
+    found = search_one(Searcher(env, strategy, max_nodes), problem, choice)
     if found is None:
         raise UserError(
             f"the search for problem {problem.tolist()} generates more than {max_nodes} nodes; lower search.max_nodes"
@@ -25,11 +25,8 @@ def run_search(strategy: Any, env: Any, problem: np.ndarray, max_nodes: int, cho
     return found
 
 
-def trace_of(searcher: Searcher, problem: np.ndarray, choice: int = 0) -> Trace | None:
+def search_one(searcher: Searcher, problem: np.ndarray, choice: int = 0) -> Trace | None:
     """Return the trace of one problem, None where the search generates more nodes than the searcher has room for."""
     problem = np.asarray(problem, np.int32)
     rows, num, _ = searcher.search(Drawn(0, problem[None], np.zeros(1, np.int64), np.full(1, choice, np.int32)))
-    if not num:
-        return None
-    events, nodes, states = rows.offsets[1].tolist()
-    return Trace(problem.copy(), rows.events[:events].copy(), rows.nodes[:nodes].copy(), rows.states[:states].copy())
+    return trace_of(rows, 0) if num else None

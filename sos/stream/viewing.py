@@ -8,7 +8,7 @@ import numpy as np
 
 from sos.errors import UserError
 from sos.kernels import kernel
-from sos.search.rows import FIRST_ROOM, close_trace, new_room, new_rows, room_for_trace, trace_at
+from sos.search.rows import FIRST_ROOM, close_trace, new_room, new_rows, room_for_trace, trace_at, trace_of
 from sos.stream.added import AddedView
 from sos.stream.views import NEEDS_SOLUTION, SWAPPED, View, apply_view, name_of, new_view_work, oracle_of
 from sos.stream.write.refusals import NO_ROOM, OK
@@ -83,5 +83,4 @@ def view_trace(view: View | AddedView, env: Any, trace: Trace, key: int = 0, max
     if not num:
         assert why == BUFFER_FULL
         raise UserError(f"view {name_of(view)!r} of the trace needs more than {max_nodes} nodes")
-    events, nodes, states = rows.offsets[1].tolist()
-    return Trace(problem.copy(), rows.events[:events].copy(), rows.nodes[:nodes].copy(), rows.states[:states].copy())
+    return trace_of(rows, 0)

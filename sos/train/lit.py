@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from sos.config import OptimConfig
 from sos.improve.critic import Critic
 from sos.improve.objective import Objective
+from sos.improve.teacher import Teacher
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
 from sos.rng import fold, stream_key
@@ -83,6 +84,7 @@ class LitGPT(L.LightningModule):
         self.model = GPT(gpt)
         self.objective: Objective | None = None  # of practice; None: `packed_loss`
         self.critic: Critic | None = None  # of `improve.loss=apa`
+        self.teacher: Teacher | None = None  # of `improve.loss=distillation`
         self.start_weights: dict[str, Tensor] | None = None  # the weights at which a batch with `restarts` begins again
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:

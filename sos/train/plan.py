@@ -16,7 +16,8 @@ from sos.improve.critic import Critic
 from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
 from sos.improve.objective import objective_of
-from sos.improve.rounds import Practice, Task
+from sos.improve.rounds import Practice, Task, draw
+from sos.improve.teacher import LOOKED_AT, Teacher, check_context
 from sos.judge.evaluation import pose_all
 from sos.model.gpt import GPT
 from sos.model.shape import GPTConfig
@@ -26,7 +27,7 @@ from sos.runs.identity import Identity, identity
 from sos.runs.provenance import data_hashes, first_block
 from sos.runs.resume import check_same_run
 from sos.runs.start import load_start, with_shape_of
-from sos.schema.improve import APA
+from sos.schema.improve import APA, DISTILLATION
 from sos.schema.slot import NONE
 from sos.schema.start import find_checkpoint
 from sos.system import System, build_system, gpt_config
@@ -91,6 +92,20 @@ def check_contexts(config: Config, system: System) -> None:
         pose_all(system, config.eval, config.eval.splits)
 
 
+def task_of(config: Config, system: System) -> Task:
+    """Return what a stage practises."""
+    precision = config.trainer.precision
+    return Task(system, config.improve, config.seed, config.eval.batch_size, lambda device: decoding(device, precision))
+
+
+def check_practised(config: Config, system: System) -> None:
+    """Raise UserError where the contexts of a stage cannot be put before its problems."""
+    if config.improve.context != NONE:
+        few = replace(config.improve, problems=min(LOOKED_AT, config.improve.problems))
+        task = task_of(replace(config, improve=few), system)
+        check_context(task, draw(task, 0))
+
+
 def rows_per_batch(config: Config) -> int:
     """Return the rows of one optimizer step over all ranks. Raises UserError if there are fewer than ranks."""
     ranks = config.trainer.devices * config.trainer.num_nodes
@@ -138,6 +153,7 @@ class Plan:
         check_watched(config, system)
         if config.improve.guided:
             check_guidance(system)
+        check_practised(config, system)
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)
@@ -190,10 +206,7 @@ class Plan:
         config = self.config
         if not config.improve.on:
             return StreamDataModule(self.loader)
-        precision = config.trainer.precision
-        task = Task(
-            self.system, config.improve, config.seed, config.eval.batch_size, lambda device: decoding(device, precision)
-        )
+        task = task_of(config, self.system)
         compared = critic is None and config.improve.has_reference
         practice = Practice(task, model, self.reference() if compared else None, critic, self.reference)
         return PracticeData(lambda cursor: RoundLoader(practice, cursor))
@@ -231,8 +244,11 @@ class Plan:
         if config.improve.loss == APA:
             assert self.start is not None
             lit.critic = Critic(self.gpt, config.improve, self.start.state_dict)
+        if config.improve.loss == DISTILLATION:
+            assert self.start is not None
+            lit.teacher = Teacher(self.gpt, config.improve, self.start.state_dict)
         if config.improve.on:
-            lit.objective = objective_of(config.improve, config.data.context, lit.critic)
+            lit.objective = objective_of(config.improve, config.data.context, lit.critic, lit.teacher)
         return lit
 
 

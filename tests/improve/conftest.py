@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from stages import base, model, plan, stop_at  # noqa: F401 (fixtures)
+from stages import base, model, plan, slotted, stop_at  # noqa: F401 (fixtures)

@@ -14,8 +14,9 @@ from sos.data.splits import sample_problems
 from sos.errors import UserError
 from sos.improve import pool as module
 from sos.improve.pool import Pool, begun, chosen_problems, count_right, profile
-from sos.improve.rounds import Task, draw, first_entropy, lone_weight, verified, write
+from sos.improve.rounds import Task, draw, lone_weight, verified, write
 from sos.improve.selections_options import CLASSES
+from sos.judge.first_action import first_costs
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.runs.folder import RunFolder
@@ -159,10 +160,10 @@ def test_the_first_choice_is_all_tokens_of_the_first_action() -> None:
         # Numbers of two digits are two tokens, and one word.
         num = sum(len(word) if word.isdigit() else 1 for word in text[:ends])
         expected.append(-logprobs[:num].sum())
-    assert first_entropy(system, found) == pytest.approx(np.mean(expected), rel=1e-5)
-    assert first_entropy(system, []) == 0
+    np.testing.assert_allclose(first_costs(system, found), expected, rtol=1e-5)
+    assert len(first_costs(system, [])) == 0
     bare = Rollout(found[0].tokens[: found[0].num_prompt], found[0].num_prompt, False, np.zeros(0, np.float32))
-    assert first_entropy(system, [bare]) == 0
+    assert len(first_costs(system, [bare])) == 0
 
 
 def test_a_stage_of_chosen_problems_says_what_they_are(base: RunFolder, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from places import ROOT
-from stages import ALGORITHMS, SMALL, STEPS, equal, points, read, train, weights
+from stages import ALGORITHMS, BEHIND_HINTS, SLOT, SMALL, STEPS, equal, points, read, train, weights
 
 from sos.judge.rollouts import ERRORS
 from sos.runs.folder import RunFolder
@@ -38,8 +38,11 @@ def test_practice_leaves_a_run_behind_that_says_what_it_took(base: RunFolder, tm
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_runs(base: RunFolder, tmp_path: Path, algorithm: str) -> None:
-    words = ["improve.rounds=1", "improve.problems=32", "improve.minibatches=2", "improve.epochs=1"]
+def test_every_algorithm_runs(base: RunFolder, tmp_path: Path, algorithm: str, request: pytest.FixtureRequest) -> None:
+    hinted = algorithm in BEHIND_HINTS
+    base = request.getfixturevalue("slotted") if hinted else base
+    words = SLOT if hinted else []
+    words = [*words, "improve.rounds=1", "improve.problems=32", "improve.minibatches=2", "improve.epochs=1"]
     words += ["improve.group=8"] if algorithm in ("star", "apa", "apa_released") else []
     run = train(tmp_path / "run", f"start={base.path}", f"improve={algorithm}", *words)
     assert read(run.metrics)["train"]["steps"] == 2
