@@ -29,6 +29,7 @@ KEEPING = (
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", *KEEPING)
+SECOND = ("restart", "refine", "pivot", "random", "rule")  # as in `sos.improve.attempts_chains`
 ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
 # What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
 OF_STREAMS = (
@@ -252,6 +253,15 @@ class ImproveConfig:
         only={"loss": (NLL,)},
         later=True,
     )
+    second: str = key(
+        "none",
+        "How wrong answers are tried a second time: never, from the problem alone, from the last sound place, with "
+        "another first action, at random one of these two, or by rule: see `sos.improve.attempts`. What is kept of the "
+        "first attempt is not learned.",
+        choices=("none", *SECOND),
+        only={"loss": (NLL,)},
+        later=True,
+    )
     from_start: bool = key(
         False,
         "Every round trains the weights of the start anew, as in STaR; else it goes on.",
@@ -270,6 +280,9 @@ class ImproveConfig:
                 f"improve.loss=nll with improve.selection={self.selection} learns mistakes as it learns solutions; "
                 f"choose one of {', '.join(ONLY_SOLVED)}"
             )
+        if self.second != NONE and (self.guided or self.prefix):
+            other = "guided=true" if self.guided else f"prefix={self.prefix:g}"
+            raise UserError(f"improve.second={self.second} has no use with improve.{other}: answers begin otherwise there")
         unknown = [name for name in self.classes if name not in CLASSES]
         if unknown or len(set(self.classes)) < len(self.classes):
             raise UserError(

@@ -13,6 +13,7 @@ from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, S
 from sos.datasets.source import build_source
 from sos.errors import UserError
 from sos.improve.critic import Critic
+from sos.improve.attempts import check_trees
 from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
 from sos.improve.objective import objective_of
@@ -138,6 +139,8 @@ class Plan:
         check_watched(config, system)
         if config.improve.guided:
             check_guidance(system)
+        if config.improve.second != NONE:
+            check_trees(system, f"improve.second={config.improve.second}")
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)
