@@ -3,10 +3,10 @@ or refine, after arXiv 2605.20025, at the level of the solver).
 
 The verifier reads an attempt and names what fails first (`Diagnosis`). Then
 
-- REFINE keeps the attempt up to a cut, and the model writes on from there. Where something is wrong, the cut lies before
-  the first wrong event; a goal that is claimed of a leaf is no event to go on behind, and so the leaf goes with it. Where
-  nothing is wrong, the cut lies where the search gave up a node that it had not exhausted: of all such places the one
-  of which the model was least sure, by the log-probability of the token that gives up.
+- REFINE keeps the attempt up to a cut, and the model writes on from there. Where something is wrong, the cut lies
+  before the first wrong event; where this is a goal that is claimed of a leaf, the leaf goes with it, since nothing can
+  follow it. Where nothing is wrong, the cut lies where the search gave up a node that it had not exhausted: of all such
+  places the one of which the model was least sure, by the log-probability of the token that gives up.
 - PIVOT begins anew with an action that no earlier attempt has tried at the root: of the others one is drawn as the
   model draws them. As many of its tokens as tell it from the tried ones are written, and the model writes the rest, so
   that no result is given away.
@@ -52,8 +52,9 @@ class Decision(IntEnum):
     RESTART = 1  # the problem alone, again
     REFINE = 2
     PIVOT = 3
-    PROCEED = 4  # the attempt is submitted
-    STOP = 5  # the exact solver certifies that there is no solution
+    CUT = 4  # the attempt before up to an event that is drawn at random: what a refinement is without a diagnosis
+    PROCEED = 5  # the attempt is submitted
+    STOP = 6  # the exact solver certifies that there is no solution
 
 
 class Diagnosis(IntEnum):
@@ -139,6 +140,16 @@ def refine_cut(system: System, attempt: Attempt, finding: Finding) -> int:
     if finding.diagnosis == Diagnosis.UNREADABLE:
         return max(attempt.num_prompt, _told_before(align, len(trace.events)))
     return _least_sure(system, attempt, finding)
+
+
+def any_cut(attempt: Attempt, finding: Finding, draw: float) -> int:
+    """Return the tokens that a cut before one of the events that an attempt wrote keeps, by a number from 0 to below
+    1."""
+    wrote = np.unique(finding.align[attempt.num_prompt :])
+    wrote = wrote[wrote > 0]
+    if not len(wrote):
+        return attempt.num_prompt
+    return max(attempt.num_prompt, int(np.argmax(finding.align == wrote[int(draw * len(wrote))])))
 
 
 def _told_before(align: np.ndarray, event: int) -> int:
@@ -279,9 +290,7 @@ def openings(system: System, problem: np.ndarray) -> Openings:
     return Openings(prompt, words, keys)
 
 
-def _opening(
-    system: System, problem: np.ndarray, root: np.ndarray, child: Successor
-) -> tuple[np.ndarray, int, int]:
+def _opening(system: System, problem: np.ndarray, root: np.ndarray, child: Successor) -> tuple[np.ndarray, int, int]:
     """Return the tokens of a search that generates one child and ends, how many are the prompt, and where the words of
     the child end."""
     status = environment.status(system.env, problem, child.state)
@@ -331,4 +340,3 @@ def certified_hopeless(system: System, problem: np.ndarray) -> bool:
     if environment.refutable(system.env):
         return False
     return not environment.solvable(system.env, problem, system.env.proof_work())
-

@@ -1,10 +1,10 @@
-"""Chains of attempts at problems: each policy decides after every attempt how the next one begins, until one is accepted
+"""Chains of attempts at problems: a policy decides after every attempt how the next one begins, until one is accepted
 or the tokens of the problem are spent.
 
-What an attempt draws is a function of (seed, problem, sample, number of the attempt) alone, so that neither the order of
-the problems nor who else is written beside them changes it (up to the last bits of a matrix product). All policies share
-the first attempts. Decisions do not look at what is left of the budget: what a chain solved within fewer tokens can be
-read off it.
+What an attempt draws is a function of (seed, problem, sample, number of the attempt) alone, so that neither the order
+of the problems nor who else is written beside them changes it (up to the last bits of a matrix product). All policies
+share the first attempts. Decisions do not look at what is left of the budget: what a chain solved within fewer tokens
+can be read off it.
 
 The judge says of each attempt whether it solves its problem. It is the exact verifier, or a noisy one whose word is
 flipped with the probability `judge_flips`: what it accepts is submitted, right or wrong, and what it refuses is taken
@@ -27,6 +27,7 @@ from sos.improve.attempts import (
     Diagnosis,
     Finding,
     Openings,
+    any_cut,
     certified_hopeless,
     diagnose,
     openings,
@@ -44,7 +45,6 @@ from sos.rng import below, fold, stream_key, uniform
 from sos.stream.codec import encode_prompt
 from sos.system import System
 
-POLICIES = ("rule", "random", "refine", "pivot", "restart", "oracle")
 SAMPLES = 2**20  # more than anybody draws of a problem
 Progress = Callable[[str, int, int], None]
 
@@ -123,7 +123,7 @@ class Writer:
         for chain, start, answer in zip(chains, starts, written, strict=True):
             num_prompt = chain.attempts[0].num_prompt if chain.attempts else start.kept
             earlier = np.full(len(start.tokens) - num_prompt, np.nan, np.float32)
-            if start.decision == Decision.REFINE:
+            if start.decision in (Decision.REFINE, Decision.CUT):
                 earlier = chain.attempts[-1].logprobs[: start.kept - num_prompt]
             known = np.concatenate([earlier, answer.logprobs])
             columns = (start.kept, start.forced, answer.finished, known, start.decision)
@@ -160,6 +160,9 @@ class Writer:
         cut = refine_cut(self.system, attempt, finding)
         if 0 <= cut < self.system.context:
             found[Decision.REFINE] = Start(attempt.tokens[:cut], cut, 0, Decision.REFINE)
+        draw = uniform(draws_of(self.settings, "attempts cut", chain), len(chain.attempts))
+        cut = any_cut(attempt, finding, draw)
+        found[Decision.CUT] = Start(attempt.tokens[:cut], cut, 0, Decision.CUT)
         opening, scores = self.openings_of(chain.problem)
         left = untried(opening, chain.tried)
         if left:
@@ -192,6 +195,8 @@ def order(policy: str, settings: Settings, chain: Chain, options: dict[Decision,
         return [restart]
     if policy in ("refine", "pivot"):
         return [refine if policy == "refine" else pivot, restart]
+    if policy == "random_cut":
+        return [Decision.CUT]
     if policy == "oracle":
         return [refine, pivot, restart]
     if policy == "random":
@@ -214,13 +219,23 @@ def chosen(policy: str, settings: Settings, chain: Chain, options: dict[Decision
     return wished[:1]
 
 
-def first_attempts(
-    writer: Writer, problems: np.ndarray, samples: int = 1, progress: Progress | None = None, first: int = 0
-) -> list[Attempt]:
-    """Return `samples` attempts at each of the problems, int32 (P, W), one after the other; the problems have the
-    numbers from `first` on."""
-    chains = [Chain(problem, first + k, s) for k, problem in enumerate(problems) for s in range(samples)]
-    starts = []
+class Posed(NamedTuple):
+    """Problems that are attempted, `samples` times each."""
+
+    problems: np.ndarray  # int32 (P, W)
+    samples: int = 1
+    numbers: np.ndarray | None = None  # int64 (P,), by which draws know the problems; None: 0, 1, 2, ...
+
+    def chains(self) -> list[Chain]:
+        """Return chains without attempts, those of a problem one after the other."""
+        numbers = np.arange(len(self.problems)) if self.numbers is None else self.numbers
+        pairs = zip(self.problems, numbers, strict=True)
+        return [Chain(problem, int(number), s) for problem, number in pairs for s in range(self.samples)]
+
+
+def first_attempts(writer: Writer, posed: Posed, progress: Progress | None = None) -> list[Attempt]:
+    """Return the first attempt of each chain of `posed`."""
+    chains, starts = posed.chains(), []
     for chain in chains:
         prompt = np.array(encode_prompt(writer.system.dialect, chain.problem), np.int32)
         starts.append(Start(prompt, len(prompt), 0, Decision.FIRST))
@@ -228,32 +243,19 @@ def first_attempts(
     return writer.write(chains, starts, [writer.system.context] * len(chains), 0, report)
 
 
-def begin(
-    writer: Writer, problems: np.ndarray, first: Sequence[Attempt], samples: int = 1, number: int = 0
-) -> list[Chain]:
-    """Return a chain for each first attempt; nothing is read yet."""
-    found = []
-    for k, attempt in enumerate(first):
-        chain = Chain(problems[k // samples], number + k // samples, k % samples)
-        chain.attempts.append(attempt)
-        found.append(chain)
-    return found
-
-
 def follow(
     writer: Writer,
     policy: str,
-    problems: np.ndarray,
+    posed: Posed,
     first: Sequence[Attempt],
     budget: int,
-    samples: int = 1,
     progress: Progress | None = None,
 ) -> list[Chain]:
-    """Return what becomes of the problems, int32 (P, W), under a policy with `budget` tokens for each, whose first
-    attempts (P * samples) are given."""
-    chains = begin(writer, problems, [_shortened(attempt, budget) for attempt in first], samples)
-    for chain in chains:
-        attempt = chain.attempts.pop()
+    """Return what becomes of the problems under a policy with `budget` tokens for each chain, whose first attempts are
+    given."""
+    chains = posed.chains()
+    for chain, whole in zip(chains, first, strict=True):
+        attempt = _shortened(whole, budget)
         take(writer, chain, attempt, *judged(writer, chain, attempt), budget)
     number = 0
     while going := [chain for chain in chains if chain.ended is None]:

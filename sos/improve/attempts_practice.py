@@ -1,8 +1,7 @@
 """Second attempts as a stage of practice: a wrong answer is tried once more, and what solves then is learned.
 
-The row of a refinement is the problem, what was kept of the failed attempt, and what the model wrote behind it; only the
-last part is in the loss, so that the mistakes that were cut off are never learned, and what is learned is how to go on.
-A pivot's row is a whole answer that begins with another action. No token tells the decision: the verifier makes it.
+The row of a refinement is the problem, what was kept of the failed attempt, and what the model wrote behind it; only
+the last part is in the loss: what is learned is how to go on. The mistakes were cut off. A pivot's row is a whole answer that begins with another action. No token tells the decision: the verifier makes it.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class Second(NamedTuple):
 def second_attempts(
     task: Task, model: GPT, problems: np.ndarray, rollouts: Sequence[Rollout], right: np.ndarray, number: int
 ) -> Second:
-    """Return the answers of round `number` (N) to its problems, int32 (P, W), each that is wrong and unsolved tried once
-    more as `improve.second` says.
+    """Return the answers of round `number` (N) to its problems, int32 (P, W), each that does not solve its problem
+    tried once more as `improve.second` says.
 
     `right` bool (N,); answers to one problem lie together. Draws are functions of the seed, the round and the answer.
     What stands there before the model writes counts as the prompt of a second attempt.

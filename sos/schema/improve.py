@@ -29,7 +29,8 @@ KEEPING = (
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", *KEEPING)
-SECOND = ("restart", "refine", "pivot", "random", "rule")  # as in `sos.improve.attempts_chains`
+SECOND = ("rule", "random", "refine", "pivot", "restart")  # who decides how a second attempt begins
+DECIDING = (*SECOND, "random_cut", "oracle")  # the same of chains of attempts, see `sos.improve.attempts_chains`
 ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
 # What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
 OF_STREAMS = (
@@ -282,7 +283,9 @@ class ImproveConfig:
             )
         if self.second != NONE and (self.guided or self.prefix):
             other = "guided=true" if self.guided else f"prefix={self.prefix:g}"
-            raise UserError(f"improve.second={self.second} has no use with improve.{other}: answers begin otherwise there")
+            raise UserError(
+                f"improve.second={self.second} has no use with improve.{other}: answers begin otherwise there"
+            )
         unknown = [name for name in self.classes if name not in CLASSES]
         if unknown or len(set(self.classes)) < len(self.classes):
             raise UserError(

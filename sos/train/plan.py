@@ -12,8 +12,8 @@ from sos.config import Config, EvalConfig, to_dict
 from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source, StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
-from sos.improve.critic import Critic
 from sos.improve.attempts import check_trees
+from sos.improve.critic import Critic
 from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
 from sos.improve.objective import objective_of
