@@ -1,7 +1,8 @@
 """Second attempts as a stage of practice: a wrong answer is tried once more, and what solves then is learned.
 
 The row of a refinement is the problem, what was kept of the failed attempt, and what the model wrote behind it; only
-the last part is in the loss: what is learned is how to go on. The mistakes were cut off. A pivot's row is a whole answer that begins with another action. No token tells the decision: the verifier makes it.
+the last part is in the loss: what is learned is how to go on. The mistakes were cut off. A pivot's row is a whole
+answer that begins with another action. No token tells the decision: the verifier makes it.
 """
 
 from __future__ import annotations
