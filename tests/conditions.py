@@ -62,6 +62,7 @@ CASES = {
         Case("score ANSWERS out=OUT/verdicts.jsonl", "verdicts.jsonl"),
         Case("losses RUN problems=4 out=OUT/losses.csv", "losses.csv"),
         Case("experience KEPT out=OUT/table.csv", "table.csv"),
+        Case("attempts RUN problems=4 splits=[val] policies=[rule,restart] stories=0 out=OUT", "."),
         Case("scaling LADDER out=OUT/fit.png", "fit.png"),
         Case("repeat RUN out=OUT", "."),
         Case("view problem=[47,2,17,15] env.num_numbers=3 out=OUT/page.html", "page.html"),

@@ -118,7 +118,7 @@ def test_every_verb_helps_without_a_home_in_ascii() -> None:
     script = "import sys; from sos.commands.cli import main; sys.exit(max(main([v, '--help']) for v in sys.argv[1:]))"
     verbs = [verb.name for verb in VERBS]
     done = subprocess.run([sys.executable, "-c", script, *verbs], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert len(verbs) == 20
+    assert len(verbs) == 21
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
 
