@@ -59,6 +59,9 @@ def check(options: Options) -> None:
         raise UserError(f"judge_flips must be at most 1, got {options.judge_flips:g}")
     if max(options.budgets) > 1000:
         raise UserError(f"budgets must be at most 1000, got {max(options.budgets):g}")
+    twice = next((place for place in options.run if options.run.count(place) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice} is given twice")
     if len(options.run) > 1 and options.out is None:
         raise UserError(f"out=FOLDER is missing: {len(options.run)} runs have one table")
     check_out(options.out, folder=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def test_the_tables_and_files_say_what_became_of_the_attempts(
     assert (tmp_path / "one" / "attempts.png").stat().st_size > 5000
     page = (tmp_path / "one" / "stories.html").read_text()
     assert "attempt 2: " in page
-    both = [place, place, *words[:-1], "stories=0", "policies=[rule,restart]", f"out={tmp_path / 'two'}"]
+    copy = tmp_path / "copy"
+    shutil.copytree(base.path, copy)
+    both = [place, str(copy), *words[:-1], "stories=0", "policies=[rule,restart]", f"out={tmp_path / 'two'}"]
     assert main(["attempts", *both]) == 0
     runs = json.loads((tmp_path / "two" / "attempts.json").read_text())["runs"]
     assert len(runs) == 2
@@ -66,7 +69,8 @@ def test_the_tables_and_files_say_what_became_of_the_attempts(
         (["RUN", "judge_flips=1.5"], "judge_flips must be at most 1, got 1.5"),
         (["RUN", "temperature=-1"], "temperature must be at least 0.0, got -1"),
         (["RUN", "splits=[test]"], "test"),
-        (["RUN", "RUN"], "out=FOLDER is missing: 2 runs have one table"),
+        (["RUN", "RUN"], "is given twice"),
+        (["RUN", "nowhere"], "out=FOLDER is missing: 2 runs have one table"),
         (["nowhere"], "nowhere"),
     ],
 )
