@@ -39,6 +39,9 @@ class Options:
     temperature: float = option(1.0, "of all attempts; 0 takes the most likely token", low=0.0)
     samples: int = option(1, "chains of attempts at each problem", low=1)
     judge_flips: float = option(0.0, "how often the judge's verdict on an attempt is flipped", low=0.0)
+    whole_action: bool = option(
+        False, "a pivot dictates its whole action, its result with it; else what tells it from the tried ones"
+    )
     seed: int = option(0, "of all draws", low=0)
     stories: int = option(6, "problems whose attempts the page shows; 0 writes none", low=0)
     batch_size: int = option(256, "attempts that are written together", low=1)
@@ -91,9 +94,8 @@ def writer_of(place: str, options: Options) -> tuple[Writer, dict[str, Any]]:
     check_trees(system, f"{place}: a second attempt")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = moved(load_model(loaded, system), device)
-    settings = Settings(
-        options.temperature, options.seed, config.eval.max_tokens, options.judge_flips, options.batch_size
-    )
+    numbers = (options.temperature, options.seed, config.eval.max_tokens, options.judge_flips, options.batch_size)
+    settings = Settings(*numbers, options.whole_action)
     precision = config.trainer.precision
     writer = Writer(system, model, settings, lambda where: decoding(where, precision))
     known = {

@@ -57,6 +57,7 @@ class Settings(NamedTuple):
     max_tokens: int | None = None  # of an attempt; None takes what the context leaves
     judge_flips: float = 0.0
     batch_size: int = 256
+    whole_action: bool = False  # a pivot dictates all words of its action, not only those that tell it from tried ones
 
 
 @dataclass
@@ -168,6 +169,8 @@ class Writer:
         if left:
             chosen = left[self._drawn(chain, scores[left])]
             words = telling(opening, chosen, chain.tried)
+            if self.settings.whole_action and len(words):
+                words = opening.words[chosen]
             found[Decision.PIVOT] = Start(np.concatenate([prompt, words]), len(prompt), len(words), Decision.PIVOT)
         return found
 

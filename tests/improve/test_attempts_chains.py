@@ -148,6 +148,24 @@ def test_draws_know_neither_the_order_nor_the_neighbours(plan: Plan, model: GPT,
         assert all(same(others[i], chains[k]) for i, k in enumerate(places))
 
 
+def test_a_pivot_dictates_what_tells_it_apart_or_its_whole_action(plan: Plan, model: GPT, problems: np.ndarray) -> None:
+    posed, lengths = Posed(problems), []
+    for whole in (False, True):
+        writer = Writer(plan.system, model, Settings(whole_action=whole), lambda device: contextlib.nullcontext())
+        chains = follow(writer, "pivot", posed, first_attempts(writer, posed), BUDGET)
+        forced = []
+        for chain in chains:
+            check_chain(writer, chain, "pivot")
+            words = [found.tolist() for found in writer.openings_of(chain.problem)[0].words]
+            for attempt in chain.attempts:
+                dictated = attempt.tokens[attempt.kept : attempt.kept + attempt.forced].tolist()
+                assert not whole or not dictated or dictated in words
+                assert any(found[: len(dictated)] == dictated for found in words)
+                forced += [len(dictated)] * (attempt.decision == Decision.PIVOT)
+        lengths.append(np.mean(forced))
+    assert 0 < lengths[0] <= lengths[1]
+
+
 def test_restarts_are_plain_answers(writer: Writer, model: GPT, problems: np.ndarray) -> None:
     posed = Posed(problems)
     first = first_attempts(writer, posed)
