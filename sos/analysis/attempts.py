@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BASELINE = "restart"
 POINTS = 25  # of a curve
+DRAWN = ("restart", "refine", "pivot", "rule", "random", "random_cut", "oracle")  # in this order, for their colours
 BRANCHES = (Decision.REFINE, Decision.PIVOT)
 OUTCOMES = ("both", "refine", "pivot", "neither")
 
@@ -292,7 +293,7 @@ def figure(results: Sequence[Mapping[str, Any]]) -> Figure:
         found = [result["splits"][split] for result in results]
         grid = Budgets(tuple(found[0]["budgets"]), float(np.mean([one["mean_first"] for one in found]))).grid()
         panels[split] = {}
-        for policy in found[0]["policies"]:
+        for policy in sorted(found[0]["policies"], key=DRAWN.index):
             rates = np.array([[arrays_of(one, policy).solved(tokens).mean() for tokens in grid] for one in found])
             curve = {"tokens": [float(tokens) for tokens in grid], "solved": rates.mean(0).tolist()}
             if len(results) > 1:
