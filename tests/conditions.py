@@ -63,6 +63,7 @@ CASES = {
         Case("losses RUN problems=4 out=OUT/losses.csv", "losses.csv"),
         Case("experience KEPT out=OUT/table.csv", "table.csv"),
         Case("memory READER tasks=iid num=4 block=2 arms=[none,both] out=OUT", "."),
+        Case("attempts RUN problems=4 splits=[val] policies=[rule,restart] stories=0 out=OUT", "."),
         Case("scaling LADDER out=OUT/fit.png", "fit.png"),
         Case("repeat RUN out=OUT", "."),
         Case("view problem=[47,2,17,15] env.num_numbers=3 out=OUT/page.html", "page.html"),

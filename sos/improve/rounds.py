@@ -10,6 +10,7 @@ import numpy as np
 
 from sos.data.splits import sample_problems
 from sos.improve.advantages import group_advantages, group_counts, grouping
+from sos.improve.attempts_practice import second_attempts
 from sos.improve.critic import Critic
 from sos.improve.experience import Experience, from_rollouts
 from sos.improve.guided import guide
@@ -28,7 +29,7 @@ from sos.model.rollout import Rollout, rollout
 from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
-from sos.schema.improve import DISTILLATION, NLL, NO_CONTEXT, NODES, POLICY_LOSSES, ImproveConfig
+from sos.schema.improve import DISTILLATION, NLL, NO_CONTEXT, NODES, NONE, POLICY_LOSSES, ImproveConfig
 from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
 from sos.system import System
@@ -71,8 +72,9 @@ class Practice:
             num_tokens += self._pool.tokens if number == 0 else 0
             metrics |= {f"pool/{name}": share for name, share in self._pool.shares().items()}
             metrics["pool/mixed"] = self._pool.mixed
-        if options.guided:
-            experience, found, more = self._guided(problems, rollouts, experience, number)
+        if options.guided or options.second != NONE:
+            anew = self._guided if options.guided else self._tried_again
+            experience, found, more = anew(problems, rollouts, experience, number)
             metrics, num_tokens = metrics | found, num_tokens + more
             rolled_out += time.perf_counter() - judged
             judged = time.perf_counter()
@@ -113,6 +115,19 @@ class Practice:
             "landmarks": _mean(found.landmarks[guided]),
         }
         return verified(self.task, problems, found.rollouts, number), metrics, found.tokens
+
+    def _tried_again(
+        self, problems: np.ndarray, rollouts: Sequence[Rollout], experience: Experience, number: int
+    ) -> tuple[Experience, dict[str, float], int]:
+        """Return the answers with a second attempt in the place of the wrong ones, and the same as `_guided`."""
+        found = second_attempts(self.task, self.model, problems, rollouts, experience.rewards > 0, number)
+        after = verified(self.task, problems, found.rollouts, number)
+        metrics = {
+            "second": float(found.second.mean()),
+            "second_refined": _mean(found.refined[found.second]),
+            "second_solved": _mean(after.rewards[found.second] > 0),
+        }
+        return after, metrics, found.tokens
 
     def _batches(
         self, experience: Experience, number: int, contexts: Contexts

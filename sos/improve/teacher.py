@@ -21,16 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sos.context.draws import Asked
-from sos.data.contexts import NOTHING, ContextSource
+from sos.data.contexts import NOTHING
 from sos.errors import UserError
 from sos.improve.rows import Kept
 from sos.improve.task import Task
+from sos.judge.contexts import contexts_of
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.model.shape import GPTConfig
 from sos.schema.improve import EMA, FIXED, NO_CONTEXT, ImproveConfig
-from sos.schema.slot import CONTEXTS
 from sos.stream.codec import encode_prompt
 
 LOOKED_AT = 64  # problems of the first round whose contexts are made before a training
@@ -58,16 +57,8 @@ def make_contexts(task: Task, problems: np.ndarray, number: int) -> Contexts:
     if name == NO_CONTEXT:
         none = np.zeros(len(problems), bool)
         return Contexts([NOTHING] * len(problems), none, none)
-    source = ContextSource(
-        system.env,
-        system.strategy,
-        system.dialect,
-        system.splits,
-        max_nodes=system.max_nodes,
-        seed=task.seed,
-        stream=f"practice {number}",  # so that rounds have foreign problems of their own
-    )
-    found = source.of_problems(problems, Asked(*CONTEXTS[name]))
+    # Each round is a stream of its own, so that its foreign problems are, too.
+    found = contexts_of(system, problems, name, task.seed, f"practice {number}")
     lengths = np.array([len(tokens) for tokens in found])
     prompts = np.array([len(encode_prompt(system.dialect, problem)) for problem in problems])
     no_room = (lengths > 0) & (prompts + lengths >= system.context)
@@ -76,13 +67,11 @@ def make_contexts(task: Task, problems: np.ndarray, number: int) -> Contexts:
 
 
 def check_context(task: Task, problems: np.ndarray) -> None:
-    """Raise UserError where the contexts of a stage cannot be made for problems of its first round: a base without the
-    slot, no problem with a plan, or a context that leaves no room for a search."""
+    """Raise UserError where the contexts of a stage cannot be made for problems of its first round: no problem with a
+    plan, or a context that leaves no room for a search."""
     name, system = task.options.context, task.system
     if name == NO_CONTEXT:
         return
-    if system.dialect.slot is None:
-        raise UserError(f"improve.context={name}: this base has no context slot; slot=hint trains one")
     found = make_contexts(task, problems, 0)
     if found.no_plan.all():
         raise UserError(f"improve.context={name}: none of {len(problems)} training problems has a plan to hint at")

@@ -51,23 +51,30 @@ class Posed(NamedTuple):
         return np.array([len(context) for context in self.contexts], np.int64)
 
 
+def contexts_of(system: System, problems: np.ndarray, name: str, seed: int, stream: str) -> list[np.ndarray]:
+    """Return the context of a name, one of `sos.schema.slot.CONTEXTS`, for each of the problems, int32 (P, W): its
+    tokens, none where a problem has no such context. A pure function of the seed, the name of the stream and the
+    problem's place in it."""
+    kind: type[ContextSource | LessonSource] = LessonSource if kind_of_context(name) == LESSON else ContextSource
+    source = kind(
+        system.env,
+        system.strategy,
+        system.dialect,
+        system.splits,
+        max_nodes=system.max_nodes,
+        seed=seed,
+        stream=stream,
+    )
+    return source.of_problems(problems, Asked(*CONTEXTS[name]))
+
+
 def pose(system: System, split: str, problems: np.ndarray, context: str, seed: int) -> Posed:
     """Put the context of a name, an entry of `eval.context`, before problems. Raises UserError for a context that
     leaves no room for a search, and where no problem has one."""
     contexts, label = [NOTHING] * len(problems), split
     if context != NONE:
         label = f"{split}.{context}"
-        kind: type[ContextSource | LessonSource] = LessonSource if kind_of_context(context) == LESSON else ContextSource
-        source = kind(
-            system.env,
-            system.strategy,
-            system.dialect,
-            system.splits,
-            max_nodes=system.max_nodes,
-            seed=seed,
-            stream=split,
-        )
-        contexts = source.of_problems(problems, Asked(*CONTEXTS[context]))
+        contexts = contexts_of(system, problems, context, seed, split)
         without = sum(not len(tokens) for tokens in contexts)
         if without == len(problems):
             raise UserError(

@@ -34,6 +34,8 @@ KEEPING = (
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", *KEEPING)
+SECOND = ("rule", "random", "refine", "pivot", "restart")  # who decides how a second attempt begins
+DECIDING = (*SECOND, "random_cut", "oracle")  # the same of chains of attempts, see `sos.improve.attempts_chains`
 ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
 
 
@@ -244,6 +246,15 @@ class ImproveConfig:
         only={"loss": (NLL,)},
         later=True,
     )
+    second: str = key(
+        "none",
+        "How wrong answers are tried a second time: never, from the problem alone, from the last sound place, with "
+        "another first action, at random one of these two, or by rule: see `sos.improve.attempts`. What is kept of the "
+        "first attempt is not learned.",
+        choices=("none", *SECOND),
+        only={"loss": (NLL,)},
+        later=True,
+    )
     from_start: bool = key(
         False,
         "Every round trains the weights of the start anew, as in STaR; else it goes on.",
@@ -331,6 +342,8 @@ class ImproveConfig:
                 f"improve.loss=nll with improve.selection={self.selection} learns mistakes as it learns solutions; "
                 f"choose one of {', '.join(ONLY_SOLVED)}"
             )
+        if self.second != NONE and (self.guided or self.prefix):
+            raise UserError(f"improve.second={self.second} goes without improve.guided and improve.prefix")
         unknown = [name for name in self.classes if name not in CLASSES]
         if unknown or len(set(self.classes)) < len(self.classes):
             raise UserError(
@@ -345,8 +358,9 @@ class ImproveConfig:
             )
         if self.support == "sampled" and self.beta != 1:
             raise UserError(f"improve.support=sampled has the gradient of improve.beta=1 alone, got {self.beta:g}")
-        if self.context != NO_CONTEXT and (self.guided or self.prefix):
-            raise UserError(f"improve.context={self.context} goes without improve.guided and improve.prefix")
+        if self.context != NO_CONTEXT and (self.guided or self.prefix or self.second != NONE):
+            others = "improve.guided, improve.prefix and improve.second"
+            raise UserError(f"improve.context={self.context} goes without {others}")
         least = self.minibatches if self.examples is None else self.examples
         if least < self.minibatches:
             raise UserError(f"improve.examples={least} are fewer than improve.minibatches={self.minibatches}")

@@ -110,22 +110,27 @@ class SlotConfig:
 
     def check_run(self, config: Any) -> None:
         """Raise UserError for a `Config` that asks for contexts where there is no place for them."""
+        for key_of, names in (("eval.context", config.eval.context), ("improve.context", [config.improve.context])):
+            self._check_asked(key_of, [name for name in names if name != NONE])
         if not self.on:
-            if asked := [name for name in config.eval.context if name != NONE]:
-                raise UserError(f"eval.context={as_typed(asked)}: this base has no context slot; slot=hint trains one")
             return
-        missing = [name for name in config.eval.context if name != NONE and kind_of_context(name) not in self.kinds]
-        if missing:
-            raise UserError(
-                f"eval.context={as_typed(missing)}: the slot of this base has no {kind_of_context(missing[0])}; "
-                f"slot.kinds={as_typed(self.kinds)}"
-            )
         if HINT not in self.kinds:
             self._check_searches(config)
         if config.data.prompt_loss:
             raise UserError("data.prompt_loss=true has no use with slot.kinds: no context is in the loss")
         if config.stream.view == "swapped":
             raise UserError("stream.view=swapped shows the search of another problem, and goes without slot.kinds")
+
+    def _check_asked(self, key_of: str, names: list[str]) -> None:
+        """Raise UserError for contexts that the slot of this base has no tokens for."""
+        missing = [name for name in names if kind_of_context(name) not in self.kinds]
+        if not missing:
+            return
+        value = as_typed(missing) if key_of == "eval.context" else missing[0]
+        if not self.on:
+            raise UserError(f"{key_of}={value}: this base has no context slot; slot=hint trains one")
+        kind = kind_of_context(missing[0])
+        raise UserError(f"{key_of}={value}: the slot of this base has no {kind}; slot.kinds={as_typed(self.kinds)}")
 
     def _check_searches(self, config: Any) -> None:
         """Raise UserError for a search that cannot be told what to try first."""

@@ -12,6 +12,7 @@ from sos.config import Config, EvalConfig, to_dict
 from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source, StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
+from sos.improve.attempts import check_trees
 from sos.improve.critic import Critic
 from sos.improve.guided import check_guidance
 from sos.improve.loader import PracticeData, RoundCursor, RoundLoader
@@ -154,6 +155,8 @@ class Plan:
         if config.improve.guided:
             check_guidance(system)
         check_practised(config, system)
+        if config.improve.second != NONE:
+            check_trees(system, f"improve.second={config.improve.second}")
         start = load_start(config, system)
         config = with_shape_of(config, start)
         rows = 0 if config.improve.on else rows_per_batch(config)

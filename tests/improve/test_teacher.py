@@ -365,7 +365,10 @@ REFUSED = [
     ("improve=distill improve.top_k=5", "improve.top_k=5 has no use with improve.support=all"),
     ("improve=distill improve.examples=5", "improve.examples=5 has no use with improve.loss=distillation"),
     ("improve=hinted improve.beta=1", "improve.beta=1.0 has no use with improve.loss=nll"),
-    ("improve=hinted improve.guided=true", "improve.context=plan goes without improve.guided and improve.prefix"),
+    (
+        "improve=hinted improve.guided=true",
+        "improve.context=plan goes without improve.guided, improve.prefix and improve.second",
+    ),
     ("improve=hinted improve.examples=5", "improve.examples=5 are fewer than improve.minibatches=16"),
     ("improve=grpo improve.context=plan", "improve.context=plan has no use with improve.loss=clip"),
 ]
