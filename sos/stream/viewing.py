@@ -73,10 +73,9 @@ def view_trace(view: View | AddedView, env: Any, trace: Trace, key: int = 0, max
         raise UserError(
             "view 'swapped' shows the search of another problem: ask a StreamSource for the stream of a visit"
         )
-    parts = [np.ascontiguousarray(part, np.int32) for part in (trace.events, trace.nodes, trace.states)]
-    problem = np.asarray(trace.problem, np.int32)
-    offsets = np.array([[0, 0, 0], [len(part) for part in parts]], np.int64)
-    one = TraceRows(problem[None], *parts, offsets, np.zeros(1, np.int64), np.zeros(1, np.int32))
+    problem, events, nodes, states = (np.ascontiguousarray(part, np.int32) for part in trace)
+    offsets = np.array([[0, 0, 0], [len(events), len(nodes), len(states)]], np.int64)
+    one = TraceRows(problem[None], events, nodes, states, offsets, np.zeros(1, np.int64), np.zeros(1, np.int32))
     rows, num, _, why = Viewer(env, view, max_nodes).show(one, 1, np.array([key], np.uint64))
     if not num and why == NEEDS_SOLUTION:
         raise UserError(f"view {name_of(view)!r} needs a solution, and problem {trace.problem.tolist()} has none")

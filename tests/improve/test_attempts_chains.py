@@ -300,7 +300,7 @@ def test_a_stage_learns_what_was_written_behind_what_is_kept(plan: Plan, model: 
 def test_what_cannot_go_together_is_refused_in_one_line(plan: Plan) -> None:
     for words, complaint in (
         ({"second": "rule", "guided": True}, "improve.second=rule goes without improve.guided"),
-        ({"second": "rule", "prefix": 0.5}, "improve.second=rule has no use with improve.prefix=0.5"),
+        ({"second": "rule", "prefix": 0.5}, "improve.second=rule goes without improve.guided and improve.prefix"),
         ({"second": "oracle"}, "improve.second must be one of none, rule, random, refine, pivot, restart"),
     ):
         with pytest.raises(UserError, match=complaint):
