@@ -201,7 +201,7 @@ def test_any_tokens_are_read_as_if_no_markers_were_among_them() -> None:
             tokens = tokens[: rng.integers(len(tokens) + 1)]
         elif how == 3:
             tokens = rng.integers(-3, markers.first + 9, rng.integers(0, 20))
-            tokens = tokens[~markers.are(tokens)]
+        tokens = tokens[~markers.are(tokens)]  # damage makes some
         marked = insert(markers, tokens, rng, int(rng.integers(0, 9)))
         found, without = decode(system.dialect, system.env, marked), decode(bare.dialect, bare.env, tokens)
         check_spread(markers, marked, found, without)
