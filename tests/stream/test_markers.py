@@ -201,7 +201,7 @@ def test_any_tokens_are_read_as_if_no_markers_were_among_them() -> None:
             tokens = tokens[: rng.integers(len(tokens) + 1)]
         elif how == 3:
             tokens = rng.integers(-3, markers.first + 9, rng.integers(0, 20))
-            tokens = tokens[~markers.are(tokens)]
+        tokens = tokens[~markers.are(tokens)]  # damage makes some
         marked = insert(markers, tokens, rng, int(rng.integers(0, 9)))
         found, without = decode(system.dialect, system.env, marked), decode(bare.dialect, bare.env, tokens)
         check_spread(markers, marked, found, without)
@@ -348,6 +348,7 @@ def test_claims_of_nodes_that_do_not_exist_raise_nothing() -> None:
         find_marks(markers_of(system), trace._replace(events=events, nodes=nodes))
 
 
+@pytest.mark.compiled  # once is enough
 def test_a_configuration_without_markers_is_the_one_of_before() -> None:
     config = compose(["experiment=smoke"])
     values = to_dict(config)
@@ -363,6 +364,7 @@ def test_a_configuration_without_markers_is_the_one_of_before() -> None:
     )
 
 
+@pytest.mark.compiled  # once is enough
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -400,6 +402,7 @@ def _no_heuristic(words: list[str]) -> list[str]:
     return ["stream.marker_heuristic=null"] if any("marker_heuristic" in word for word in words) else []
 
 
+@pytest.mark.compiled  # once is enough
 def test_the_stream_of_the_page_is_what_the_code_writes() -> None:
     page = (ROOT / "docs" / "markers.md").read_text(encoding="utf-8")
     shown = page.split("```")[3].strip()
@@ -409,6 +412,7 @@ def test_the_stream_of_the_page_is_what_the_code_writes() -> None:
     assert system.dialect.text(encode(system.dialect, trace)[0]) == shown
 
 
+@pytest.mark.compiled  # once is enough
 def test_shards_hold_the_markers_and_their_recipe_says_where_they_stand(tmp_path: Path) -> None:
     words = [*TASKS["countdown"], "stream.marker_places=shuffled", "data.match=problems", "data.train_problems=4"]
     config = compose(words)
@@ -421,10 +425,9 @@ def test_shards_hold_the_markers_and_their_recipe_says_where_they_stand(tmp_path
     assert chunks[0].tokens.tolist() == chunks[1].tokens.tolist()
     assert chunks[0].kinds.tolist() == chunks[1].kinds.tolist()
     assert chunks[0].prompts.tolist() == chunks[1].prompts.tolist()
-    for change in ("stream.marker_places=late", "stream.marker_heuristic=mult", "stream.marker_tie=2"):
-        other = compose([*words, change, f"data.shards={folder}"])
-        with pytest.raises(UserError, match=change.partition("=")[0]):
-            build_source(other, build_system(other))
+    other = compose([*words, "stream.marker_places=late", f"data.shards={folder}"])
+    with pytest.raises(UserError, match=r"stream\.marker_places"):
+        build_source(other, build_system(other))
 
 
 def test_a_context_is_read_with_markers_behind_it_and_within_its_search() -> None:
