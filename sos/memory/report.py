@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NONE, BLANK = "none", "filler"
 BASELINES = (NONE, BLANK)  # without any context, and with one that says nothing
+# Whose success along the streams is drawn, as far as they were played: as many as there are colours to tell apart.
+DRAWN = (NONE, BLANK, "success", "failure", "both", "raw_success", "raw_failure")
+FIRST_DRAWN = 8  # before this task the share solved so far jumps
 
 
 class Row(NamedTuple):
@@ -137,9 +140,11 @@ def figure(rows: Sequence[Row], num: int) -> Figure:
     named = {row.arm: row for row in rows}
     baseline = next((named[name] for name in BASELINES if name in named), rows[0])
     others = [row for row in rows if row.arm != baseline.arm]
-    palette = colours([row.arm for row in rows])
+    along = [named[name] for name in DRAWN if name in named]
+    along = along if len(along) > 1 else list(rows[: len(DRAWN)])
+    palette = dict.fromkeys(named, "#777777") | colours([row.arm for row in along])
     with rc_context(STYLE):
-        drawn = Figure(figsize=(9.5, 1.8 + 0.32 * max(6, len(others))), layout="constrained")
+        drawn = Figure(figsize=(10, 1.6 + 0.3 * max(8, len(others))), layout="constrained")
         left, right = drawn.subplots(1, 2)
         for place, row in enumerate(others):
             found = difference(row, baseline)
@@ -153,11 +158,12 @@ def figure(rows: Sequence[Row], num: int) -> Figure:
         left.set_xlabel("points, 95% over tasks")
         left.grid(visible=False, axis="y")
         tasks = np.arange(1, num + 1)
-        for row in rows:
-            curve = row.solved.mean(0).reshape(-1, num).mean(0).cumsum() / tasks
-            right.plot(tasks, 100 * curve, color=palette[row.arm], linewidth=1.4, label=row.arm)
+        since = min(FIRST_DRAWN, num) - 1
+        for row in along:
+            curve = 100 * row.solved.mean(0).reshape(-1, num).mean(0).cumsum() / tasks
+            right.plot(tasks[since:], curve[since:], color=palette[row.arm], linewidth=1.6, label=row.arm)
         right.set_title("solved so far")
         right.set_xlabel("task of the stream")
         right.set_ylabel("%")
-        right.legend(frameon=False, fontsize=7, ncols=2)
+        right.legend(frameon=False, fontsize=8, ncols=2)
     return drawn
