@@ -171,6 +171,8 @@ class Writer:
             words = telling(opening, chosen, chain.tried)
             if self.settings.whole_action and len(words):
                 words = opening.words[chosen]
+            if len(words) >= min(self.settings.max_tokens or self.system.context, self.system.context - len(prompt)):
+                return found  # nothing could be written behind them
             found[Decision.PIVOT] = Start(np.concatenate([prompt, words]), len(prompt), len(words), Decision.PIVOT)
         return found
 

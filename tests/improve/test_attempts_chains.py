@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stages import TASK, task
+from stages import task
 
 from sos.compose import compose
 from sos.data.splits import sample_problems
@@ -38,7 +38,7 @@ from sos.system import build_system
 from sos.trace import ACTION, GENERATE, KIND, PARENT
 from sos.train.plan import Plan
 
-NUM, BUDGET = 90, 50
+NUM, BUDGET = 80, 40
 
 
 def writer_of(plan: Plan, model: GPT, **changes: float) -> Writer:
@@ -163,6 +163,9 @@ def test_a_pivot_dictates_what_tells_it_apart_or_its_whole_action(plan: Plan, mo
                 assert any(found[: len(dictated)] == dictated for found in words)
                 forced += [len(dictated)] * (attempt.decision == Decision.PIVOT)
         lengths.append(np.mean(forced))
+        short = Writer(plan.system, model, Settings(max_tokens=1, whole_action=whole), writer.decoding)
+        cut = follow(short, "pivot", posed, first_attempts(short, posed), 3)
+        assert {attempt.charged for chain in cut for attempt in chain.attempts} == {1}
     assert 0 < lengths[0] <= lengths[1]
 
 
@@ -224,27 +227,23 @@ def test_a_noisy_judge_submits_what_is_wrong_and_refuses_what_is_right(
     assert any(chain.accepted and not chain.right for chain in some)
 
 
-@pytest.mark.parametrize(
-    ("diagnosis", "kept", "expected"),
-    [
+def test_the_rule_goes_by_the_diagnosis(plan: Plan, problems: np.ndarray) -> None:
+    tokens = np.zeros(40, np.int32)
+    attempt = Attempt(tokens, 8, 12, 0, True, np.zeros(32, np.float32), Decision.REFINE)
+    some = diagnose(plan.system, problems[0], attempt)
+    for diagnosis, kept, expected in (
         (Diagnosis.WRONG_STEP, 20, "refine pivot restart"),
         (Diagnosis.FALSE_GOAL, 20, "refine pivot restart"),
         (Diagnosis.UNREADABLE, 20, "refine pivot restart"),
         (Diagnosis.WRONG_STEP, 12, "pivot restart"),  # no further than the refinement before
         (Diagnosis.EXHAUSTED, 20, "pivot refine restart"),
         (Diagnosis.OUT_OF_BUDGET, 20, "pivot restart"),
-    ],
-)
-def test_the_rule_goes_by_the_diagnosis(diagnosis: Diagnosis, kept: int, expected: str) -> None:
-    tokens = np.zeros(40, np.int32)
-    attempt = Attempt(tokens, 8, 12, 0, True, np.zeros(32, np.float32), Decision.REFINE)
-    system = build_system(compose(TASK))
-    (problem,) = sample_problems(system.env, system.splits, "train", 1, seed=1)
-    finding = diagnose(system, problem, attempt)._replace(diagnosis=diagnosis)
-    chain = Chain(problem, 0, attempts=[attempt], findings=[finding])
-    options = {Decision.REFINE: Start(tokens[:kept], kept, 0, Decision.REFINE)}
-    found = order("rule", Settings(), chain, options)
-    assert " ".join(decision.name.lower() for decision in found) == expected
+    ):
+        finding = some._replace(diagnosis=diagnosis)
+        chain = Chain(problems[0], 0, attempts=[attempt], findings=[finding])
+        options = {Decision.REFINE: Start(tokens[:kept], kept, 0, Decision.REFINE)}
+        found = order("rule", Settings(), chain, options)
+        assert " ".join(decision.name.lower() for decision in found) == expected
 
 
 def test_what_the_solver_certifies_as_hopeless_is_stopped(model: GPT) -> None:
