@@ -325,6 +325,7 @@ MIDST = {
     "score": "judged_lines",
     "losses": "losses_by_place",
     "experience": "summary",
+    "attempts": "first_attempts",
     "scaling": "fit",
     "repeat": "on_train_batch_end",
     "view": "written_whole",

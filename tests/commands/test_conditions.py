@@ -56,7 +56,7 @@ def unread(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Places:
 def test_every_verb_has_a_command_and_a_midst() -> None:
     assert {case.verb for case in CASES.values()} == {verb.name for verb in VERBS}
     assert CASES.keys() == MIDST.keys()
-    assert len(WRITERS) == 17
+    assert len(WRITERS) == 18
 
 
 # Both are found before the work starts; making a run again and its data takes a while before that.
