@@ -328,6 +328,7 @@ MIDST = {
     "losses": "losses_by_place",
     "experience": "summary",
     "memory": "tasks_of",
+    "attempts": "first_attempts",
     "scaling": "fit",
     "repeat": "on_train_batch_end",
     "view": "written_whole",
