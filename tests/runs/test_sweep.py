@@ -116,6 +116,8 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str, tmp_path: Path
     stages = any(word.startswith("improve=") for words in content["arms"].values() for word in words)
     (tmp_path / "base.ckpt").write_bytes(b"weights")
     start = [f"start={tmp_path / 'base.ckpt'}"] if stages else []
+    if any({"improve=distill", "improve=hinted"} & set(words) for words in content["arms"].values()):
+        start.append("slot=hint")  # a context is read
     assert not stages or len(content["seeds"]) >= 5
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for overrides in content["arms"].values():
