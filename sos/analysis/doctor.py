@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sos.analysis.compare import Arm, Comparison
-from sos.config import NEED_PLAN
+from sos.config import NEED_PLAN, DataConfig, EvalConfig
 from sos.envs.registry import DEFAULT
 from sos.judge.metrics import is_rate
+from sos.schema.keys import without_later
 
 MIN_SEEDS = 3
 FLOOR, CEILING = 0.01, 0.99  # solve rates outside tell no arms apart
@@ -32,8 +33,9 @@ def _problems(comparison: Comparison) -> Iterator[str]:
                 first.setdefault(run.problem_digests.get(split), f"{arm.label}, seed {run.seed}")
         if len(first) > 1:
             yield f"evaluated on different problems: {split} differs between {' and '.join(list(first.values())[:2])}"
-    for group, keys in {"eval": (), "data": ("context",)}.items():
-        settings = [run.config.get(group) or {} for run in runs]
+    for group, schema, keys in (("eval", EvalConfig, ()), ("data", DataConfig, ("context",))):
+        # A run from before a key was there was evaluated by its default.
+        settings = [without_later(schema, run.config.get(group) or {}) for run in runs]
         # pass@k is unbiased with any number of attempts, and each context is an evaluation of its own, so that one arm
         # may have more of them.
         for key in keys or sorted({key for setting in settings for key in setting} - {"pass_k", "context"}):

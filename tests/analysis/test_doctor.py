@@ -37,6 +37,12 @@ def test_a_sound_table_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "The doctor finds nothing wrong" in markdown(compare(load_runs([tmp_path])))
 
 
+def test_a_key_that_came_later_has_its_default_in_runs_from_before(tmp_path: Path) -> None:
+    write_arms(tmp_path, SOUND)
+    change(tmp_path, "dose*", config={"stream": {"view": "dose"}, "eval": {"first_action": False}})
+    assert findings(tmp_path) == []
+
+
 def plant_same_config(root: Path) -> None:
     write_arms(root, SOUND)
     for seed in (1, 2, 3):
