@@ -37,17 +37,13 @@ from sos.schema.keys import (
 from sos.schema.logger import LoggerConfig
 from sos.schema.slot import SlotConfig, check_contexts, is_default
 from sos.schema.start import find_checkpoint
-from sos.schema.stream import ADDED_VIEWS, DROPPING, NEED_PLAN, VIEWS, StreamConfig
+from sos.schema.stream import StreamConfig
 from sos.schema.trainer import PRECISIONS, TrainerConfig
 from sos.search.config import BuiltInConfig, SearchConfig, member_schema, search_schema
 from sos.search.keys import StrategyConfig
 
 __all__ = [
-    "ADDED_VIEWS",
-    "DROPPING",
-    "NEED_PLAN",
     "PRECISIONS",
-    "VIEWS",
     "BuiltInConfig",
     "DataConfig",
     "ImproveConfig",

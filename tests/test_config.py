@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from places import CONF
 
-import sos.config
 from sos.compose import compose, to_object
 from sos.config import Config, config_from_dict, config_hash, to_dict
 from sos.errors import UserError
+from sos.schema import stream as schema
 from sos.schema.keys import describe_keys, hints, nested
 from sos.search.config import BuiltInConfig
 from sos.stream.views import VIEWS
@@ -61,7 +61,7 @@ def test_every_key_has_a_sentence_and_every_number_a_range() -> None:
 
 
 def test_the_views_of_the_schema_are_those_of_the_streams() -> None:
-    assert sos.config.VIEWS == VIEWS
+    assert schema.VIEWS == VIEWS
 
 
 @pytest.mark.parametrize("name", NUMBERS)

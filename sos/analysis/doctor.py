@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sos.analysis.compare import Arm, Comparison
-from sos.config import NEED_PLAN, DataConfig, EvalConfig
+from sos.config import DataConfig, EvalConfig
 from sos.envs.registry import DEFAULT
 from sos.judge.metrics import is_rate
 from sos.schema.keys import without_later
+from sos.schema.stream import NEED_PLAN
 
 MIN_SEEDS = 3
 FLOOR, CEILING = 0.01, 0.99  # solve rates outside tell no arms apart
