@@ -92,6 +92,7 @@ def writer_of(place: str, options: Options) -> tuple[Writer, dict[str, Any]]:
     config = config_of(loaded)
     system = build_system(config)
     check_trees(system, f"{place}: a second attempt")
+    config.stream.check_whole(place, "a second attempt goes on from whole ones")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = moved(load_model(loaded, system), device)
     numbers = (options.temperature, options.seed, config.eval.max_tokens, options.judge_flips, options.batch_size)

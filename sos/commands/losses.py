@@ -55,6 +55,7 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
 
     loaded = load_checkpoint(checkpoint_of(path))
     config = config_from_dict(loaded.config | {"data": loaded.config["data"] | {"shards": None, "num_problems": 0}})
+    config.stream.check_whole(str(path), "losses are told of whole ones")
     system = build_system(config)
     model = load_model(loaded, system).eval()
     chunk = build_source(config, system, split).chunk(0, num)

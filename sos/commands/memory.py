@@ -62,6 +62,7 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
         slot = [*config.slot.kinds]
         system = build_system(config)
         check_lessons(system.env, run)
+        config.stream.check_whole(run, "a memory has whole ones before it")
         if missing := sorted((kinds | {LESSON}) - set(slot)):
             raise UserError(
                 f"{run}: the slot of this base has no {missing[0]} (slot.kinds=[{','.join(slot)}]); "

@@ -66,6 +66,8 @@ def make_job(
     """Describe a generation. Raises ValueError for a configuration that cannot work."""
     if config.data.shards is not None:
         raise UserError(f"data.shards={config.data.shards} is for training; generation writes to generate.out")
+    if kind == "tokens" and config.stream.erase:
+        raise UserError("stream.erase=true: a data set holds whole streams, and training on one cannot erase")
     env = build_env(config)
     labels: dict[str, Any] = {
         "strategies": list(build_strategy(config.search, env)[1]),

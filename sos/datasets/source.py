@@ -12,6 +12,7 @@ import numpy as np
 from sos.config import Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
 from sos.data.lessons import LessonSource
+from sos.data.pieces import PieceSource
 from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
@@ -25,22 +26,23 @@ from sos.stream.views import SOLUTION_PATH, View
 from sos.system import MAX_TRACE_NODES, System, build_env, build_splits, build_strategy
 
 
-def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource:
-    """Return the training streams of a run: made as they are asked for, or read from `data.shards`, the same streams.
+def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource | PieceSource:
+    """Return the training streams of a run: made as they are asked for, or read from `data.shards`, the same streams;
+    their pieces where finished branches are erased.
 
     Raises ValueError for shards of another configuration, incomplete ones, and too few of them for the training budget.
     """
     if config.data.shards is not None:
-        source = ShardSource(
+        read = ShardSource(
             config.data.shards,
             recipe(config, "tokens", split, system.dialect),
             config.seed,
             system.context,
             len(system.dialect.vocab),
         )
-        _check_budget(source, config)
-        return source
-    return StreamSource(
+        _check_budget(read, config)
+        return read
+    source = StreamSource(
         system.env,
         system.strategy,
         system.view,
@@ -55,6 +57,7 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         contexts=context_source(system, config.seed, split),
         marker_places=system.marker_places,
     )
+    return PieceSource(source, system.env, system.dialect, config.data.context) if config.stream.erase else source
 
 
 def context_source(system: System, seed: int, stream: str) -> ContextSource | LessonSource | None:

@@ -215,7 +215,7 @@ def _prompts(config: Config, system: System, problems: Sequence[Problem], contex
 
 
 def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
-    from sos.model.rollout import rollout
+    from sos.judge.rolling import roll
     from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
     from sos.runs.folder import checkpoint_of
 
@@ -227,8 +227,7 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
     model = moved(load_model(loaded, system), options.get("device", "cpu"))
     context = _context(options)
     prompts = _prompts(config, system, problems, context)
-    budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
-    answers = rollout(model, prompts, max_tokens=budget)
+    answers = roll(system, model, prompts, max_tokens=config.eval.max_tokens)
     shown: list[Shown] = []
     for problem, answer in zip(problems, answers, strict=True):
         with_context = "" if context == NONE else f", context {context}"
