@@ -37,44 +37,31 @@ def returns(trace: Trace, align: np.ndarray) -> list[Return]:
     """Return where something of a stream is erased, in order. `align`, int (T,), is the event of each token, as
     `sos.stream.codec.decode` and `encode` tell it."""
     events = trace.events
-    depths = _depths(trace)
+    align = align[: len(align) - int(np.argmax(np.append(align[::-1], 0) >= 0))]  # -1 at the end: of no event yet
     stops = np.searchsorted(align, np.arange(len(events)), "right")
-    below = np.zeros(len(events), np.int64)  # the depth of the node at which each event was written
-    visited: dict[int, int] = {}
+    at = np.zeros(len(events), np.int64)  # the node at which each event was written
     kept = np.ones(len(align), bool)
     found: list[Return] = []
     current = -1
     for e, (kind, node) in enumerate(events[:, [KIND, NODE]].tolist()):
-        if kind == Event.EXPAND:
-            current = node
-            visited.setdefault(node, e)
-        elif kind == Event.BACKTRACK:
-            if node in visited and node in _ancestors(trace, current):
-                inside = (np.arange(e) > visited[node]) & (below[:e] > depths[node])
-                gone = np.flatnonzero(kept[: stops[e]] & np.append(inside, False)[align[: stops[e]]])
-                if len(gone):
-                    kept[gone] = False
+        if kind in (Event.EXPAND, Event.BACKTRACK):
+            below = _below(trace, node) if kind == Event.BACKTRACK else None
+            if below is not None and current >= 0 and below[current]:
+                gone = np.append(below[at[:e]], False)[align[: stops[e]]] & kept[: stops[e]]
+                if gone.any():
+                    kept[: stops[e]] &= ~gone
                     found.append(Return(int(stops[e]), kept[: stops[e]].copy()))
             current = node
-        below[e] = depths[current] if current >= 0 else 0
+        at[e] = max(current, 0)
     return found
 
 
-def _depths(trace: Trace) -> np.ndarray:
-    """Return the number of actions from the root to each node, int64 (N,)."""
-    depths = np.zeros(len(trace.nodes), np.int64)
-    for node, parent in enumerate(trace.nodes[:, PARENT].tolist()):
-        depths[node] = depths[parent] + 1 if 0 <= parent < node else 0
-    return depths
-
-
-def _ancestors(trace: Trace, node: int) -> set[int]:
-    """Return the nodes on the way from the root to a node, without it."""
-    found: set[int] = set()
-    while node >= 0 and (parent := int(trace.nodes[node, PARENT])) not in found:
-        found.add(parent)
-        node = parent
-    return found
+def _below(trace: Trace, node: int) -> np.ndarray:
+    """Return which nodes lie below a node, bool (N,). Parents come before their children."""
+    below = np.zeros(len(trace.nodes), bool)
+    for child, parent in enumerate(trace.nodes[:, PARENT].tolist()):
+        below[child] = 0 <= parent < child and (parent == node or below[parent])
+    return below
 
 
 def pieces(tokens: np.ndarray, num_prompt: int, erased: list[Return]) -> list[Piece]:
