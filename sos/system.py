@@ -101,8 +101,8 @@ def build_system(config: Config) -> System:
     longest_prompt = encode_prompt(dialect, env.longest_problem())
     if config.data.context <= len(longest_prompt):
         raise UserError(
-            f"data.context={config.data.context} is too small: the problem statement alone takes {len(longest_prompt)} tokens in "
-            f"dialect {dialect.name}"
+            f"data.context={config.data.context} is too small: the problem statement alone takes {len(longest_prompt)} "
+            f"tokens in dialect {dialect.name}"
         )
     context = config.data.context * (WHOLE if config.stream.erase else 1)
     # A stream spends at least a token per node, so that what does not fit the workspace could not fit the context.

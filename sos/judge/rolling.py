@@ -1,6 +1,6 @@
 """Rollouts of a run's model: whole ones, or, where its streams are erased, piece by piece.
 
-Where finished branches are erased, a model has before it what is left of its stream (`sos.stream.erasing`). It writes on
+Where finished branches are erased, a model has before it what is left of its stream (`sos.stream.erasing`). It writes
 until it has returned from a branch; then the branch goes, and it writes on from what is left. What is returned is the
 whole stream, as it was written: it is read and judged like any other.
 """

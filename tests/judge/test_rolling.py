@@ -37,7 +37,9 @@ class Reciter:
         for k in range(num_old, len(tokens)):
             self.known[tuple(tokens[:k].tolist())] = int(tokens[k])
 
-    def rollout(self, model: Any, prompts: list[np.ndarray], *, max_tokens: np.ndarray, **options: Any) -> list[Rollout]:
+    def rollout(
+        self, model: Any, prompts: list[np.ndarray], *, max_tokens: np.ndarray, **options: Any
+    ) -> list[Rollout]:
         self.seeds.append(options["seed"])
         found = []
         for prompt, most in zip(prompts, max_tokens, strict=True):
