@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from drivers import tokenize
 from naive import erasing as naive
 from sizes import plain
+from tiny_run import untrained
 
+from sos.commands.cli import call
 from sos.compose import compose
 from sos.data.splits import sample_problems
 from sos.errors import UserError
@@ -118,3 +121,22 @@ def test_a_branch_goes_and_its_action_and_the_return_stay() -> None:
 def test_what_does_not_go_with_it_is_refused(words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
         compose(["stream.erase=true", *words])
+
+
+def test_what_needs_whole_streams_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(untrained(tmp_path / "run", "stream.erase=true").path)
+    for verb, words, said in (
+        ("attempts", [run], "a second attempt goes on from whole ones"),
+        ("losses", [run], "losses are told of whole ones"),
+        ("export", [run, f"out={tmp_path / 'out'}"], "generate of transformers erases nothing"),
+    ):
+        assert call(verb, words) == 2
+        assert (
+            capsys.readouterr()
+            .err.splitlines()[-1]
+            .endswith(f"this model reads what is left of its streams (stream.erase=true); {said}")
+        )
+    assert call("generate", [f"out={tmp_path / 'set'}", "kind=tokens", "visits=10", "stream.erase=true"]) == 2
+    assert "a data set holds whole streams" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "set").exists()
