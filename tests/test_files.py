@@ -382,7 +382,7 @@ def test_yaml_that_is_refused(text: str, reason: str) -> None:
 def test_a_long_array_is_read_in_linear_time(tmp_path: Path) -> None:
     path = tmp_path / "zeros.json"
     seconds = []
-    for num in (100_000, 800_000):
+    for num in (50_000, 400_000):
         path.write_text("[" + ",".join("0" * num) + "]")
         start = time.perf_counter()
         assert sum(1 for _ in read_json_lines(path)) == num
