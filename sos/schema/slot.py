@@ -69,8 +69,8 @@ class SlotConfig:
     )
     doses: list[str] = key(
         ["plan"],
-        f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}; and what is said of a failed attempt, "
-        f"any of {', '.join(ATTEMPT_DOSES)}.",
+        f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}; and what is said of a failed "
+        f"attempt, any of {', '.join(ATTEMPT_DOSES)}.",
         only=NEEDS,
     )
     lessons: int = key(
@@ -86,8 +86,8 @@ class SlotConfig:
     )
     follow: float = key(
         0.0,
-        "The share of hints of a whole plan (actions, plan, trace) and of critiques, its own, whose stream goes straight "
-        "along the plan; of contexts of the other kinds, the share whose search tries first what they say.",
+        "The share of hints of a whole plan (actions, plan, trace) and of critiques, its own, whose stream goes "
+        "straight along the plan; of contexts of the other kinds, the share whose search tries first what they say.",
         low=0,
         high=1,
         only=NEEDS,
@@ -115,7 +115,8 @@ class SlotConfig:
             raise UserError(f"slot.irrelevant, slot.misleading and slot.filler must sum to 1 at most, got {shares:g}")
         if self.misleading and not set(self.doses) - {"trace", *ATTEMPT_DOSES}:
             raise UserError(
-                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses={as_typed(self.doses)} would need"
+                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses={as_typed(self.doses)} would "
+                "need"
             )
 
     def _check_kinds(self) -> None:
