@@ -138,8 +138,8 @@ def measured(model: Model, problems: np.ndarray) -> dict[str, Any]:
     cases = [case for case in cases if max(map(len, case.starts.values())) < system.context]
     if not cases:
         raise UserError(
-            f"{model.known['run']}: no search for one of {len(problems)} problems has a step that can be exchanged for a "
-            "mistake and for a branch without a goal"
+            f"{model.known['run']}: no search for one of {len(problems)} problems has a step that can be exchanged "
+            "for a mistake and for a branch without a goal"
         )
     starts = {}
     for start in STARTS:
