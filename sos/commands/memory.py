@@ -35,6 +35,7 @@ class Options:
     arms: list[str] = option([], "what is kept and shown, such as [none,both,filler]; by default all but those of two")
     num: int = option(192, "the tasks of a stream", low=1)
     block: int = option(32, "tasks that are answered together; what is shown comes from the blocks before", low=1)
+    temperature: float = option(0.8, "of the attempts at a task of arms that make several", low=0.01)
     max_tokens: int | None = option(None, "tokens that an answer may have; null: what the context leaves", low=1)
     streams: int = option(1, "the streams, each with its own tasks and rule", low=1)
     seed: int = option(1, "the seed of the first stream; the next ones follow", low=0)
@@ -71,7 +72,7 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
         if found and (system.env, system.context) != (found[0].system.env, found[0].system.context):
             raise UserError(f"{run} was not trained on the tasks of {options.run[0]}")
         model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        found.append(Player(model, system, config.slot.lessons, options.max_tokens))
+        found.append(Player(model, system, config.slot.lessons, options.max_tokens, options.temperature))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.rng import below, fold, stream_key, uniform
-from sos.schema.slot import FILLER, FOREIGN, HINT, LESSON, OWN, WHOLE_PLANS, WRONG
+from sos.schema.slot import FILLER, FOLLOWED, FOREIGN, HINT, LESSON, OWN, WRONG
 
 
 class SlotPlan(NamedTuple):
@@ -18,7 +18,7 @@ class SlotPlan(NamedTuple):
     irrelevant: float = 0.0  # foreign
     misleading: float = 0.0  # wrong
     filler: float = 0.0
-    follow: float = 0.0  # of the hints of whole plans, those whose stream goes straight along the plan
+    follow: float = 0.0  # of the doses `FOLLOWED`, those whose stream goes straight along the plan
     kinds: tuple[str, ...] = (HINT,)
     lessons: int = 4  # at most, in a context of lessons
 
@@ -54,7 +54,7 @@ def asked_at(plan: SlotPlan, key: np.uint64, index: int) -> Asked | None:
     whose = _whose(plan, own, 2)
     if whose != OWN:
         return Asked(dose, whose)
-    return Asked(dose, followed=dose in WHOLE_PLANS and float(uniform(own, 3)) < plan.follow)
+    return Asked(dose, followed=dose in FOLLOWED and float(uniform(own, 3)) < plan.follow)
 
 
 def _whose(plan: SlotPlan, key: np.uint64, number: int) -> str:

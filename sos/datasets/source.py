@@ -17,7 +17,7 @@ from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
 from sos.schema.keys import without_later
-from sos.schema.slot import HINT, SlotConfig
+from sos.schema.slot import FROM_OTHERS, SlotConfig
 from sos.schema.stream import BUILT_IN_VIEWS
 from sos.search.guided import Steered
 from sos.stream.added import added_view
@@ -64,7 +64,7 @@ def context_source(system: System, seed: int, stream: str) -> ContextSource | Le
     """Return what writes the contexts of the streams of a name, None for a base without the slot."""
     if system.slot is None:
         return None
-    if HINT not in system.slot.kinds:
+    if set(system.slot.kinds) & set(FROM_OTHERS):
         return lesson_source(system, seed, stream)
     return ContextSource(
         system.env,

@@ -32,6 +32,8 @@ class Arm(NamedTuple):
     each: bool = False  # k successes and k failures, not k of all
     flips: float = 0.0  # the share of verdicts that the judge turns round
     solver: bool = True  # a failure's lessons have the counterfactual that the solver finds
+    attempts: int = 1  # at each task, drawn where they are several; the first that the judge accepts is the answer
+    contrast: bool = False  # they leave lessons together: what a failure did not know is what a success did
 
 
 ARMS = {
@@ -57,8 +59,14 @@ ARMS = {
     "demo_and_raw": Arm(DEMONSTRATION, TRANSCRIPT, each=True),
     "lesson_and_raw": Arm(LESSON, TRANSCRIPT, each=True),
     "demo_and_lesson_filler": Arm(DEMONSTRATION, LESSON, shows=BLANK, each=True),
+    # Several attempts at each task: without a memory, with the lessons of each attempt by itself, and with those of
+    # their contrast. No solver says anything.
+    **{f"best_of_{num}": Arm(attempts=num) for num in (3, 5)},
+    **{f"apart_{num}": Arm(LESSON, LESSON, solver=False, attempts=num) for num in (3, 5)},
+    **{f"contrast_{num}": Arm(LESSON, LESSON, solver=False, attempts=num, contrast=True) for num in (3, 5)},
 }
-FIRST = tuple(name for name, arm in ARMS.items() if not arm.each)  # what is played where none is named
+# What is played where none is named.
+FIRST = tuple(name for name, arm in ARMS.items() if not arm.each and arm.attempts == 1)
 
 
 def check_arms(names: Sequence[str]) -> None:

@@ -10,10 +10,19 @@ from typing import Any
 from sos.errors import UserError
 from sos.schema.keys import as_typed, check_keys, default_of, key, refuse_unused, without_later
 
-HINT, LESSON, DEMONSTRATION, TRANSCRIPT = KINDS = ("hint", "lesson", "demonstration", "transcript")  # of items
+HINT, LESSON, DEMONSTRATION, TRANSCRIPT, ATTEMPT = KINDS = (  # of items
+    "hint",
+    "lesson",
+    "demonstration",
+    "transcript",
+    "attempt",
+)
 FROM_OTHERS = (LESSON, DEMONSTRATION, TRANSCRIPT)  # what experiences with other problems can leave
 DOSES = ("classes", "first", "actions", "plan", "trace")
 WHOLE_PLANS = ("actions", "plan", "trace")  # behind which nothing is left to search for
+# What a failed attempt at this problem says: its steps; and with these the step that should have stood in their place.
+FAILED, CRITIQUE = ATTEMPT_DOSES = ("failed", "critique")
+FOLLOWED = (*WHOLE_PLANS, CRITIQUE)  # those that a stream can go along
 NONE, OWN = "none", "own"
 # What may stand in a hint's place: the path to a mistake of this problem's search, the plan of another problem, and
 # tokens that say nothing; all of the same length, as far as there are such.
@@ -22,8 +31,8 @@ WRONG, FOREIGN, FILLER = CONTROLS = ("wrong", "foreign", "filler")
 CONTEXTS = {
     (dose if whose == OWN else f"{whose}_{dose}"): (dose, whose)
     for whose in (OWN, *CONTROLS)
-    for dose in DOSES
-    if (whose, dose) != (WRONG, "trace")  # a search that goes wrong is no search for another plan
+    for dose in (*DOSES, *ATTEMPT_DOSES)
+    if whose != WRONG or dose not in ("trace", *ATTEMPT_DOSES)  # a search that goes wrong is no search for another plan
 }
 # The same of lessons: one that is true of the problem, and what may stand in its place.
 CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for whose in CONTROLS}}
@@ -33,7 +42,12 @@ TOLD = ("dfs", "widening")  # the searches that take the children of a node in o
 
 def kind_of_context(name: str) -> str:
     """Return the kind of the items of a context of `CONTEXTS`."""
-    return LESSON if CONTEXTS[name][0] == LESSON else HINT
+    return kind_of_dose(CONTEXTS[name][0])
+
+
+def kind_of_dose(dose: str) -> str:
+    """Return the kind of the items that say a dose, or of a lesson."""
+    return LESSON if dose == LESSON else ATTEMPT if dose in ATTEMPT_DOSES else HINT
 
 
 def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
@@ -54,7 +68,10 @@ class SlotConfig:
         [], f"What a context may hold, any of {', '.join(KINDS)}; [] is a base without the slot and its tokens."
     )
     doses: list[str] = key(
-        ["plan"], f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}.", only=NEEDS
+        ["plan"],
+        f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}; and what is said of a failed "
+        f"attempt, any of {', '.join(ATTEMPT_DOSES)}.",
+        only=NEEDS,
     )
     lessons: int = key(
         4, "The most lessons of a context; how many, is drawn for each stream.", low=1, high=16, only=NEEDS, later=True
@@ -69,8 +86,8 @@ class SlotConfig:
     )
     follow: float = key(
         0.0,
-        "The share of hints of a whole plan (actions, plan, trace), its own, whose stream goes straight along it; of "
-        "contexts of the other kinds, the share whose search tries first what they say.",
+        "The share of hints of a whole plan (actions, plan, trace) and of critiques, its own, whose stream goes "
+        "straight along the plan; of contexts of the other kinds, the share whose search tries first what they say.",
         low=0,
         high=1,
         only=NEEDS,
@@ -83,7 +100,10 @@ class SlotConfig:
 
     def __post_init__(self) -> None:
         check_keys(self, "slot")
-        for name, values, known, least in (("kinds", self.kinds, KINDS, 0), ("doses", self.doses, DOSES, 1)):
+        for name, values, known, least in (
+            ("kinds", self.kinds, KINDS, 0),
+            ("doses", self.doses, (*DOSES, *ATTEMPT_DOSES), 1),
+        ):
             if unknown := [value for value in values if value not in known]:
                 raise UserError(f"slot.{name}: {unknown[0]!r} is none of {', '.join(known)}")
             if len(set(values)) < len(values) or len(values) < least:
@@ -93,17 +113,25 @@ class SlotConfig:
         shares = self.irrelevant + self.misleading + self.filler
         if shares > 1 + 1e-9:
             raise UserError(f"slot.irrelevant, slot.misleading and slot.filler must sum to 1 at most, got {shares:g}")
-        if "trace" in self.doses and len(self.doses) == 1 and self.misleading:
+        if self.misleading and not set(self.doses) - {"trace", *ATTEMPT_DOSES}:
             raise UserError(
-                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses=[trace] would need"
+                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses={as_typed(self.doses)} would "
+                "need"
             )
 
     def _check_kinds(self) -> None:
         """Raise UserError for kinds that do not go together, and for keys that they do not use."""
-        if HINT in self.kinds and len(self.kinds) > 1:
-            raise UserError(f"slot.kinds={as_typed(self.kinds)}: hints go alone, without {', '.join(FROM_OTHERS)}")
+        own = [kind for kind in self.kinds if kind not in FROM_OTHERS]
+        if own and len(own) < len(self.kinds):
+            raise UserError(f"slot.kinds={as_typed(self.kinds)}: {own[0]}s go without {', '.join(FROM_OTHERS)}")
+        for dose in self.doses if own else ():
+            if kind_of_dose(dose) not in own:
+                raise UserError(
+                    f"slot.doses={as_typed(self.doses)}: {dose} needs {kind_of_dose(dose)} in slot.kinds, which is "
+                    f"{as_typed(self.kinds)}"
+                )
         defaults = SlotConfig.__dataclass_fields__
-        if self.kinds and HINT not in self.kinds and self.doses != default_of(defaults["doses"]):
+        if self.kinds and not own and self.doses != default_of(defaults["doses"]):
             raise UserError(f"slot.doses={as_typed(self.doses)} has no use without slot.kinds=[{HINT}]")
         if self.kinds and LESSON not in self.kinds and self.lessons != default_of(defaults["lessons"]):
             raise UserError(f"slot.lessons={self.lessons} has no use without {LESSON} in slot.kinds")
@@ -114,7 +142,7 @@ class SlotConfig:
             self._check_asked(key_of, [name for name in names if name != NONE])
         if not self.on:
             return
-        if HINT not in self.kinds:
+        if set(self.kinds) & set(FROM_OTHERS):
             self._check_searches(config)
         if config.data.prompt_loss:
             raise UserError("data.prompt_loss=true has no use with slot.kinds: no context is in the loss")
