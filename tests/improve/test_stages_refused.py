@@ -28,7 +28,11 @@ REFUSED = [
     ("start={base} stream.whole_max=12", "has another vocabulary"),
     ("start={base} stream.dialect=checked", "has another vocabulary|another version of the dialect"),
     ("start={base} trainer.precision=bf16-true", "trainer.precision=bf16-true: the weights of start="),
-    ("start={base} trainer.devices=2 trainer.strategy=ddp", "needs one process"),
+    ("start={base} trainer.devices=2 trainer.strategy=fsdp", "improve.loss=clip needs the whole model in each process"),
+    (
+        "start={base} improve=second_attempts trainer.devices=2",
+        "improve.second=rule needs one process, trainer.devices=2",
+    ),
     ("start={base} improve.reward=sos_legacy", "improve.reward=sos_legacy is the published metric of countdown"),
 ]
 REFUSED_AT_ONCE = [
