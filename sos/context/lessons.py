@@ -112,6 +112,14 @@ def mine(env: Any, trace: Trace, succeeded: bool, solver: int = NO_CLASS) -> lis
     return [*found, Lesson(condition, True, solver)] if solver != NO_CLASS else found
 
 
+def nearest(fits: np.ndarray, agree: np.ndarray) -> list[int]:
+    """Return the numbers of experiences, the nearest to a problem first: before all others those with a lesson that
+    applies (`fits`, bool (N,)), then those that agree with the problem in most features (`agree`, int (N,)), of equal
+    ones the latest. O(N log N)."""
+    numbers = np.arange(len(fits))
+    return np.lexsort((-numbers, -agree, ~fits)).tolist()  # type: ignore[no-any-return]
+
+
 def applies(env: Any, lesson: Lesson, problem: np.ndarray) -> bool:
     """Say whether a problem has the condition of a lesson."""
     return bool(features_of(env, problem)[lesson.condition])

@@ -117,7 +117,7 @@ def play(
             found.append((right, said, answer.tokens, len(contexts[k]), fits))
             items = extract(player, arm, task, answer, said)
             if items:
-                query = encode_prompt(dialect, task.problem)[1:]
+                query = encode_prompt(dialect, task.problem, ())[1:]
                 added.append(record_of(dialect, f"{seed}-{first + k}", task.problem, query, said, items))
         memory += added
         if file is not None:
@@ -129,7 +129,7 @@ def play(
 
 
 def _room(player: Player, problem: np.ndarray) -> int:
-    return player.system.context - len(encode_prompt(player.system.dialect, problem)) - LEAST_ROOM
+    return player.system.context - len(encode_prompt(player.system.dialect, problem, ())) - LEAST_ROOM
 
 
 def extract(player: Player, arm: Arm, task: Task, answer: Answer, judged: bool) -> list[Item]:

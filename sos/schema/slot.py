@@ -10,7 +10,8 @@ from typing import Any
 from sos.errors import UserError
 from sos.schema.keys import as_typed, check_keys, default_of, key, refuse_unused, without_later
 
-HINT, LESSON, DEMONSTRATION, TRANSCRIPT = KINDS = ("hint", "lesson", "demonstration", "transcript")  # of items
+KINDS = ("hint", "lesson", "demonstration", "transcript", "outcome")  # of items
+HINT, LESSON, DEMONSTRATION, TRANSCRIPT, OUTCOME = KINDS
 FROM_OTHERS = (LESSON, DEMONSTRATION, TRANSCRIPT)  # what experiences with other problems can leave
 DOSES = ("classes", "first", "actions", "plan", "trace")
 WHOLE_PLANS = ("actions", "plan", "trace")  # behind which nothing is left to search for
@@ -27,13 +28,19 @@ CONTEXTS = {
 }
 # The same of lessons: one that is true of the problem, and what may stand in its place.
 CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for whose in CONTROLS}}
+# The lessons that a memory of other problems holds for this one, and how a stream says that it ends.
+RETRIEVED, SUCCESS, FAILURE = "retrieved", "success", "failure"
+CONTEXTS |= {f"{RETRIEVED}_{LESSON}": (LESSON, RETRIEVED)} | {end: (OUTCOME, end) for end in (SUCCESS, FAILURE)}
+OTHERS = "others"
+LESSONS_FROM = (OWN, OTHERS)
 NEEDS = {"kinds": None}
 TOLD = ("dfs", "widening")  # the searches that take the children of a node in order
 
 
 def kind_of_context(name: str) -> str:
     """Return the kind of the items of a context of `CONTEXTS`."""
-    return LESSON if CONTEXTS[name][0] == LESSON else HINT
+    dose = CONTEXTS[name][0]
+    return dose if dose in (LESSON, OUTCOME) else HINT
 
 
 def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
@@ -47,8 +54,8 @@ def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
 
 @dataclass
 class SlotConfig:
-    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, or what
-    experiences with other problems left."""
+    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, what
+    experiences with other problems left, or whether the stream is a success."""
 
     kinds: list[str] = key(
         [], f"What a context may hold, any of {', '.join(KINDS)}; [] is a base without the slot and its tokens."
@@ -58,6 +65,13 @@ class SlotConfig:
     )
     lessons: int = key(
         4, "The most lessons of a context; how many, is drawn for each stream.", low=1, high=16, only=NEEDS, later=True
+    )
+    lessons_from: str = key(
+        OWN,
+        "Whose searches lessons are mined from: the problem's own, or those of other training problems that are nearest.",
+        choices=LESSONS_FROM,
+        only=NEEDS,
+        later=True,
     )
     dropout: float = key(0.5, "The share of streams without a context.", low=0, high=1, only=NEEDS)
     irrelevant: float = key(
@@ -102,11 +116,29 @@ class SlotConfig:
         """Raise UserError for kinds that do not go together, and for keys that they do not use."""
         if HINT in self.kinds and len(self.kinds) > 1:
             raise UserError(f"slot.kinds={as_typed(self.kinds)}: hints go alone, without {', '.join(FROM_OTHERS)}")
+        if OUTCOME in self.kinds:
+            self._check_outcome()
+        if self.lessons_from == OTHERS and self.kinds != [LESSON]:
+            raise UserError(f"slot.lessons_from={OTHERS} needs slot.kinds=[{LESSON}], got {as_typed(self.kinds)}")
+        if self.lessons_from == OTHERS:
+            self._check_unused(("irrelevant", "misleading", "filler"), f"slot.lessons_from={OTHERS}")
         defaults = SlotConfig.__dataclass_fields__
         if self.kinds and HINT not in self.kinds and self.doses != default_of(defaults["doses"]):
             raise UserError(f"slot.doses={as_typed(self.doses)} has no use without slot.kinds=[{HINT}]")
         if self.kinds and LESSON not in self.kinds and self.lessons != default_of(defaults["lessons"]):
             raise UserError(f"slot.lessons={self.lessons} has no use without {LESSON} in slot.kinds")
+
+    def _check_outcome(self) -> None:
+        """Raise UserError where the outcome of a stream does not stand alone, and for keys that it does not use."""
+        if len(self.kinds) > 1:
+            raise UserError(f"slot.kinds={as_typed(self.kinds)}: the {OUTCOME} goes alone")
+        self._check_unused(("irrelevant", "misleading", "filler", "follow"), f"slot.kinds=[{OUTCOME}]")
+
+    def _check_unused(self, names: Sequence[str], where: str) -> None:
+        """Raise UserError for a share that is not 0."""
+        for name in names:
+            if getattr(self, name):
+                raise UserError(f"slot.{name}={getattr(self, name):g} has no use with {where}")
 
     def check_run(self, config: Any) -> None:
         """Raise UserError for a `Config` that asks for contexts where there is no place for them."""
@@ -114,7 +146,7 @@ class SlotConfig:
             self._check_asked(key_of, [name for name in names if name != NONE])
         if not self.on:
             return
-        if HINT not in self.kinds:
+        if set(self.kinds) & set(FROM_OTHERS):
             self._check_searches(config)
         if config.data.prompt_loss:
             raise UserError("data.prompt_loss=true has no use with slot.kinds: no context is in the loss")
