@@ -53,7 +53,9 @@ def test_every_context_has_a_name() -> None:
     assert CONTEXTS["wrong_plan"] == ("plan", "wrong")
     assert "wrong_trace" not in CONTEXTS
     assert CONTEXTS["wrong_lesson"] == ("lesson", "wrong")
-    assert len(CONTEXTS) == (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1
+    assert CONTEXTS["retrieved_lesson"] == ("lesson", "retrieved")
+    assert CONTEXTS["failure"] == ("outcome", "failure")
+    assert len(CONTEXTS) == (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1 + 3  # a memory's lessons, and two ends
 
 
 REFUSED = {
