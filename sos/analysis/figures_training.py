@@ -31,8 +31,8 @@ class Point(NamedTuple):
 
 
 def training_tokens(run: Run) -> float | None:
-    """Return the tokens that a run was trained on; of a stage those that it wrote, and those of the run it started from;
-    None where that run is not there any more."""
+    """Return the tokens that a run was trained on; of a stage those that it wrote and those of the run it started from,
+    or None where that run is not there any more."""
     if "rollout_tokens" not in run.train:
         return run.train["tokens"]
     start = Path(str(run.config.get("start") or ""))
@@ -99,9 +99,9 @@ def training_tokens_figure(comparison: Comparison) -> Figure | None:
             axes.set_title(SPLITS[split])
             axes.set_xlabel("training tokens, millions")
             axes.tick_params(left=axes is grid[0])
-        marks = sorted({round(point.tokens, -5) for arms in lines.values() for point in points(arms, f"solve/{splits[0]}")})
+        marks = _ticks([point.tokens for arms in lines.values() for point in points(arms, f"solve/{splits[0]}")])
         for axes in grid:
-            axes.set_xticks(marks, [f"{mark / 1e6:g}" for mark in marks])
+            axes.set_xticks(marks, [f"{mark / 1e6:.2g}" for mark in marks])
             axes.minorticks_off()
         grid[0].set_ylabel("solved, % of problems")
         grid[0].set_ylim(bottom=0)
@@ -109,6 +109,15 @@ def training_tokens_figure(comparison: Comparison) -> Figure | None:
         seed = Line2D([], [], color="#777777", label="one seed", **ring)
         figure.legend(handles=[*handles.values(), seed], loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def _ticks(tokens: Sequence[float]) -> list[float]:
+    """Return the budgets of some points: those that are no further apart than 15% count as one."""
+    marks: list[float] = []
+    for value in sorted(tokens):
+        if not marks or value > 1.15 * marks[-1]:
+            marks.append(value)
+    return marks
 
 
 def _draw(axes: Axes, line: Sequence[Point], colour: str, style: str) -> None:
@@ -120,4 +129,6 @@ def _draw(axes: Axes, line: Sequence[Point], colour: str, style: str) -> None:
     if style == "-":
         for point in line:
             seeds = [100 * value for value in point.values]
-            axes.plot([point.tokens] * len(seeds), seeds, "o", color=colour, markersize=4, markerfacecolor="none", alpha=0.6)
+            axes.plot(
+                [point.tokens] * len(seeds), seeds, "o", color=colour, markersize=4, markerfacecolor="none", alpha=0.6
+            )

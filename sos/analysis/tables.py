@@ -118,8 +118,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         drawn["accuracy_tokens"] = (title, figures.accuracy_tokens_figure(comparison, next(iter(panels))))
     if against_baseline(comparison, comparison.primary):
         drawn["differences"] = (f"Differences to {comparison.baseline} over seeds", differences_figure(comparison))
-    if (figure := training_tokens_figure(comparison)) is not None:
-        drawn["training_tokens"] = ("Solve rate against training tokens", figure)
+    if (over_tokens := training_tokens_figure(comparison)) is not None:
+        drawn["training_tokens"] = ("Solve rate against training tokens", over_tokens)
     images = [f"![{title}]({name}.png)" for name, (title, _) in drawn.items()]
     text = "\n\n".join(["# Comparison", markdown(comparison), *images]) + "\n"
     paths = [folder / "comparison.csv", folder / "comparison.tex", folder / "comparison.md"]

@@ -36,7 +36,7 @@ class AskedOfOthers(NamedTuple):
     """A context of what other problems left, to be made: the kind of its items, and whose each of them is."""
 
     kind: str
-    # `OWN`: of lessons one that is true, of the other kinds one of a problem like this one; all `RETRIEVED`: of a memory
+    # `OWN`: of lessons one that is true, of the other kinds one of a problem like this one; `RETRIEVED`: of a memory
     whose: tuple[str, ...]
     followed: bool  # the search behind it tries first what it says
     key: np.uint64  # of what else is drawn

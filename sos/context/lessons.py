@@ -117,7 +117,7 @@ def nearest(fits: np.ndarray, agree: np.ndarray) -> list[int]:
     applies (`fits`, bool (N,)), then those that agree with the problem in most features (`agree`, int (N,)), of equal
     ones the latest. O(N log N)."""
     numbers = np.arange(len(fits))
-    return np.lexsort((-numbers, -agree, ~fits)).tolist()  # type: ignore[no-any-return]
+    return np.lexsort((-numbers, -agree, ~fits)).tolist()
 
 
 def applies(env: Any, lesson: Lesson, problem: np.ndarray) -> bool:

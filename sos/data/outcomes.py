@@ -38,7 +38,9 @@ class OutcomeSource:
         answers = is_answer(self._writer.env, ends_of(shown, count))
         succeeds = dict(zip(shown.visits[:count].tolist(), answers.tolist(), strict=True))
         before = [
-            NOTHING if uniform(np.uint64(fold(self._key, visit)), 0) < self._plan.dropout else self._said[succeeds[visit]]
+            NOTHING
+            if uniform(np.uint64(fold(self._key, visit)), 0) < self._plan.dropout
+            else self._said[succeeds[visit]]
             for visit in chunk.visits.tolist()
         ]
         return chunk.prefixed(before)

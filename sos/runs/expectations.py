@@ -1,10 +1,10 @@
 """What a sweep file expects of its arms, written before any run: `expect` of conf/sweep/*.yaml.
 
-A line is `ARM SIGN ARM [within MARGIN] [in METRIC [against METRIC]]`, such as `roc_inverse < random`. `<` and `>` speak of the means
-over seeds; `=`, `<=` and `>=` need a margin, since no number of runs shows that two means are equal:
+A line is `ARM SIGN ARM [within MARGIN] [in METRIC [against METRIC]]`, such as `roc_inverse < random`. `<` and `>` speak
+of the means over seeds; `=`, `<=` and `>=` need a margin, since no number of runs shows that two means are equal:
 `>= random within 0.02` is less than 0.02 below it. The metric is the sweep's primary one unless it is said; rates are
-fractions. `in A against B` takes the metric A of the first arm and B of the second, where what is asked of them differs,
-as a context that only one of them reads.
+fractions. `in A against B` takes the metric A of the first arm and B of the second, where one of them is asked
+otherwise, as behind a context.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _LINE = re.compile(r"(\S+) (<|>|=|<=|>=) (\S+)(?: within (\S+))?(?: in (\S+)(?: 
 
 
 class Expectation(NamedTuple):
-    """A line of `expect`: the mean of `metric` in `arm` minus that of `other_metric` in `other` is above `low` and below
-    `high`."""
+    """A line of `expect`: the mean of `metric` in `arm` minus that of `other_metric` in `other` is above `low` and
+    below `high`."""
 
     text: str
     arm: str

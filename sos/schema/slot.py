@@ -68,7 +68,7 @@ class SlotConfig:
     )
     lessons_from: str = key(
         OWN,
-        "Whose searches lessons are mined from: the problem's own, or those of other training problems that are nearest.",
+        "Whose searches lessons are mined from: the problem's own, or those of other problems that are nearest.",
         choices=LESSONS_FROM,
         only=NEEDS,
         later=True,
@@ -158,10 +158,10 @@ class SlotConfig:
         missing = [name for name in names if kind_of_context(name) not in self.kinds]
         if not missing:
             return
+        kind = kind_of_context(missing[0])
         value = as_typed(missing) if key_of == "eval.context" else missing[0]
         if not self.on:
-            raise UserError(f"{key_of}={value}: this base has no context slot; slot=hint trains one")
-        kind = kind_of_context(missing[0])
+            raise UserError(f"{key_of}={value}: this base has no context slot; slot={kind} trains one")
         raise UserError(f"{key_of}={value}: the slot of this base has no {kind}; slot.kinds={as_typed(self.kinds)}")
 
     def _check_searches(self, config: Any) -> None:

@@ -32,10 +32,19 @@ def write_all(root: Path, expect: tuple[str, ...] = ()) -> Comparison:
                 end = "" if seed == 1 else "/checkpoints/last.ckpt"  # a start is a run, or a checkpoint of one
                 config["start"], train["rollout_tokens"] = f"{root / f'{base}_{seed}'}{end}", 50_000
             metrics = {"solve/val": counted(solved + seed), "solve/val_target": counted(solved // 2)}
-            metrics |= {"solve/val.lesson": counted(solved + 9), "solve/val.failure": counted(1)} if arm[0] == "b" else {}
+            metrics |= (
+                {"solve/val.lesson": counted(solved + 9), "solve/val.failure": counted(1)} if arm[0] == "b" else {}
+            )
             sweep = record | {"arm": arm, "expect": list(expect)}
             write_run(
-                root / f"{arm}_{seed}", {"arm": arm}, seed, solved, config=config, metrics=metrics, sweep=sweep, train=train
+                root / f"{arm}_{seed}",
+                {"arm": arm},
+                seed,
+                solved,
+                config=config,
+                metrics=metrics,
+                sweep=sweep,
+                train=train,
             )
     return compare(load_runs([root]))
 

@@ -110,7 +110,9 @@ def test_a_prompt_asks_for_a_success_unless_it_is_said_otherwise() -> None:
         assert [prompt[0], *prompt[4:]] == encode_prompt(dialect, problems[1], ())
         assert posed.taken.tolist() == [3, 3]
     assert asked["none"].prompts[0].tolist() == encode_prompt(dialect, problems[0])
-    assert "outcome" not in annotate(dialect, system.env, problems[0], encode_prompt(dialect, problems[0])).split("\n")[0]
+    assert (
+        "outcome" not in annotate(dialect, system.env, problems[0], encode_prompt(dialect, problems[0])).split("\n")[0]
+    )
     bare = made()[0].dialect
     assert encode_prompt(bare, problems[0]) == encode_prompt(bare, problems[0], ())
 
