@@ -79,6 +79,7 @@ def test_a_share_of_streams_says_nothing_and_which_is_a_function_of_the_visit() 
     assert parts == whole
 
 
+@pytest.mark.slow  # kernels of another environment
 def test_a_search_through_everything_is_a_success_where_that_is_an_answer() -> None:
     config = compose(["experiment=sat", "stream.view=full", "slot=outcome"])
     system = build_system(config)
