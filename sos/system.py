@@ -134,7 +134,7 @@ def build_system(config: Config) -> System:
 
 def _slot_plan(slot: SlotConfig) -> SlotPlan:
     shares = (slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
-    return SlotPlan(tuple(slot.doses), *shares, tuple(slot.kinds), slot.lessons)
+    return SlotPlan(tuple(slot.doses), *shares, tuple(slot.kinds), slot.lessons, slot.lessons_from)
 
 
 def gpt_config(config: Config, vocab_size: int) -> GPTConfig:

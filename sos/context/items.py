@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.context.lessons import Lesson
-from sos.schema.slot import ATTEMPT, DEMONSTRATION, DOSES, LESSON, TRANSCRIPT
+from sos.schema.slot import ATTEMPT, DEMONSTRATION, DOSES, FAILURE, LESSON, OUTCOME, SUCCESS, TRANSCRIPT
 from sos.trace import Trace
 
 HINT = "hint"
@@ -23,12 +23,14 @@ NAMES = {
     DEMONSTRATION: (DEMONSTRATION,),
     TRANSCRIPT: (TRANSCRIPT,),
     ATTEMPT: (FAILED_STEPS, INSTEAD),
+    OUTCOME: (f"{OUTCOME}:{SUCCESS}", f"{OUTCOME}:{FAILURE}"),
 }
 WHOLE_STREAMS = (f"{HINT}:{TRACE}", DEMONSTRATION, TRANSCRIPT)  # the others hold actions, but for lessons
 
 
 class Item(NamedTuple):
-    """One item of a context: actions, a whole trace, a lesson, or filler in their place."""
+    """One item of a context: actions, a whole trace, a lesson, or filler in their place. How a stream ends is a name
+    alone."""
 
     name: str  # one of the `NAMES`
     actions: np.ndarray  # int32 (K, A), `UNSAID` where an action's number is not said; K = 0 where there are none
@@ -44,6 +46,11 @@ class Item(NamedTuple):
         return (self.name, self.filler, self.lesson) == (other.name, other.filler, other.lesson) and (
             same and self.actions.shape == other.actions.shape and bool((self.actions == other.actions).all())
         )
+
+
+def outcome_item(env: Any, succeeds: bool) -> Item:
+    """Return the item that says whether a stream is a success."""
+    return Item(f"{OUTCOME}:{SUCCESS if succeeds else FAILURE}", no_actions(env))
 
 
 def no_actions(env: Any) -> np.ndarray:

@@ -123,6 +123,14 @@ def contrast(env: Any, traces: Sequence[Trace], succeeded: Sequence[bool]) -> li
     return list(dict.fromkeys(found))
 
 
+def nearest(fits: np.ndarray, agree: np.ndarray) -> list[int]:
+    """Return the numbers of experiences, the nearest to a problem first: before all others those with a lesson that
+    applies (`fits`, bool (N,)), then those that agree with the problem in most features (`agree`, int (N,)), of equal
+    ones the latest. O(N log N)."""
+    numbers = np.arange(len(fits))
+    return np.lexsort((-numbers, -agree, ~fits)).tolist()
+
+
 def applies(env: Any, lesson: Lesson, problem: np.ndarray) -> bool:
     """Say whether a problem has the condition of a lesson."""
     return bool(features_of(env, problem)[lesson.condition])

@@ -145,7 +145,8 @@ def begun(system: System, problem: np.ndarray, share: float) -> np.ndarray:
     given = min(int(share * (len(path.nodes) - 1)), len(path.nodes) - 2)
     nodes = path.events[align, NODE]
     kept = int(np.flatnonzero((nodes >= 0) & (nodes <= given))[-1]) + 1
-    whole = tokens[: max(kept, len(prompt))].astype(np.int32)
+    stated = len(encode_prompt(system.dialect, problem, ()))
+    whole = np.concatenate([prompt, tokens[stated:kept]]).astype(np.int32)
     return whole if len(whole) < system.context else prompt
 
 

@@ -183,7 +183,7 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int, contexts: C
     """Return `group` rollouts of each problem, one after the other. What is written behind contexts is returned without
     them."""
     options, system = task.options, task.system
-    before = [()] * len(problems) if contexts is None else contexts.tokens
+    before = [None] * len(problems) if contexts is None else contexts.tokens
     if options.prefix:
         prompts = [begun(system, problem, options.prefix) for problem in problems]
     else:
@@ -204,7 +204,7 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int, contexts: C
             sample_indices=np.tile(np.arange(options.group), len(problems)),
             batch_size=task.batch_size,
         )
-    taken = [len(tokens) for tokens in before for _ in range(options.group)]
+    taken = [0 if tokens is None else len(tokens) for tokens in before for _ in range(options.group)]
     return [without_context(answer, num) for answer, num in zip(written, taken, strict=True)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sos.context.forms import write_context
 from sos.context.items import Item, lesson_item, no_actions
-from sos.context.lessons import Lesson
+from sos.context.lessons import Lesson, nearest
 from sos.errors import UserError
 from sos.memory.records import Record
 from sos.rng import below, permute
@@ -91,8 +91,7 @@ def retrieve(arm: Arm, records: Sequence[Record], features: np.ndarray, key: np.
     if arm.shows == ANY:
         return [usable[below(key, CHOICE, len(usable))]]
     agree = np.array([(record.features == features).sum() for record in usable])
-    fits = [any_applies(record.items, features) for record in usable]
-    order = sorted(range(len(usable)), key=lambda k: (not fits[k], -agree[k], -k))
+    order = nearest(np.array([any_applies(record.items, features) for record in usable]), agree)
     if not arm.each:
         return [usable[k] for k in order[: arm.k]]
     found: list[Record] = []

@@ -149,7 +149,7 @@ def play(
             fits = any(any_applies(record.items, features[k]) for record in near[k])
             written = sum(answer.tokens for answer in answers)
             found.append((bool(answers[chosen].verdict.solved), says[chosen], written, len(contexts[k]), fits))
-            query = encode_prompt(dialect, task.problem)[1:]
+            query = encode_prompt(dialect, task.problem, ())[1:]
             for said, items in left_by(player, arm, task, answers, says):
                 if items:
                     added.append(record_of(dialect, f"{seed}-{first + k}", task.problem, query, said, items))
@@ -181,7 +181,7 @@ def left_by(
 
 
 def _room(player: Player, problem: np.ndarray) -> int:
-    return player.system.context - len(encode_prompt(player.system.dialect, problem)) - LEAST_ROOM
+    return player.system.context - len(encode_prompt(player.system.dialect, problem, ())) - LEAST_ROOM
 
 
 def extract(player: Player, arm: Arm, task: Task, answer: Answer, judged: bool) -> list[Item]:

@@ -10,12 +10,13 @@ from typing import Any
 from sos.errors import UserError
 from sos.schema.keys import as_typed, check_keys, default_of, key, refuse_unused, without_later
 
-HINT, LESSON, DEMONSTRATION, TRANSCRIPT, ATTEMPT = KINDS = (  # of items
+HINT, LESSON, DEMONSTRATION, TRANSCRIPT, ATTEMPT, OUTCOME = KINDS = (  # of items
     "hint",
     "lesson",
     "demonstration",
     "transcript",
     "attempt",
+    "outcome",
 )
 FROM_OTHERS = (LESSON, DEMONSTRATION, TRANSCRIPT)  # what experiences with other problems can leave
 DOSES = ("classes", "first", "actions", "plan", "trace")
@@ -36,6 +37,11 @@ CONTEXTS = {
 }
 # The same of lessons: one that is true of the problem, and what may stand in its place.
 CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for whose in CONTROLS}}
+# The lessons that a memory of other problems holds for this one, and how a stream says that it ends.
+RETRIEVED, SUCCESS, FAILURE = "retrieved", "success", "failure"
+CONTEXTS |= {f"{RETRIEVED}_{LESSON}": (LESSON, RETRIEVED)} | {end: (OUTCOME, end) for end in (SUCCESS, FAILURE)}
+OTHERS = "others"
+LESSONS_FROM = (OWN, OTHERS)
 NEEDS = {"kinds": None}
 TOLD = ("dfs", "widening")  # the searches that take the children of a node in order
 
@@ -47,7 +53,9 @@ def kind_of_context(name: str) -> str:
 
 def kind_of_dose(dose: str) -> str:
     """Return the kind of the items that say a dose, or of a lesson."""
-    return LESSON if dose == LESSON else ATTEMPT if dose in ATTEMPT_DOSES else HINT
+    if dose in (LESSON, OUTCOME):
+        return dose
+    return ATTEMPT if dose in ATTEMPT_DOSES else HINT
 
 
 def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
@@ -61,8 +69,8 @@ def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
 
 @dataclass
 class SlotConfig:
-    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, or what
-    experiences with other problems left."""
+    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, what
+    experiences with other problems left, or whether the stream is a success."""
 
     kinds: list[str] = key(
         [], f"What a context may hold, any of {', '.join(KINDS)}; [] is a base without the slot and its tokens."
@@ -75,6 +83,13 @@ class SlotConfig:
     )
     lessons: int = key(
         4, "The most lessons of a context; how many, is drawn for each stream.", low=1, high=16, only=NEEDS, later=True
+    )
+    lessons_from: str = key(
+        OWN,
+        "Whose searches lessons are mined from: the problem's own, or those of other problems that are nearest.",
+        choices=LESSONS_FROM,
+        only=NEEDS,
+        later=True,
     )
     dropout: float = key(0.5, "The share of streams without a context.", low=0, high=1, only=NEEDS)
     irrelevant: float = key(
@@ -124,17 +139,35 @@ class SlotConfig:
         own = [kind for kind in self.kinds if kind not in FROM_OTHERS]
         if own and len(own) < len(self.kinds):
             raise UserError(f"slot.kinds={as_typed(self.kinds)}: {own[0]}s go without {', '.join(FROM_OTHERS)}")
-        for dose in self.doses if own else ():
+        for dose in self.doses if set(own) & {HINT, ATTEMPT} else ():
             if kind_of_dose(dose) not in own:
                 raise UserError(
                     f"slot.doses={as_typed(self.doses)}: {dose} needs {kind_of_dose(dose)} in slot.kinds, which is "
                     f"{as_typed(self.kinds)}"
                 )
+        if OUTCOME in self.kinds:
+            self._check_outcome()
+        if self.lessons_from == OTHERS and self.kinds != [LESSON]:
+            raise UserError(f"slot.lessons_from={OTHERS} needs slot.kinds=[{LESSON}], got {as_typed(self.kinds)}")
+        if self.lessons_from == OTHERS:
+            self._check_unused(("irrelevant", "misleading", "filler"), f"slot.lessons_from={OTHERS}")
         defaults = SlotConfig.__dataclass_fields__
-        if self.kinds and not own and self.doses != default_of(defaults["doses"]):
+        if self.kinds and not set(own) & {HINT, ATTEMPT} and self.doses != default_of(defaults["doses"]):
             raise UserError(f"slot.doses={as_typed(self.doses)} has no use without slot.kinds=[{HINT}]")
         if self.kinds and LESSON not in self.kinds and self.lessons != default_of(defaults["lessons"]):
             raise UserError(f"slot.lessons={self.lessons} has no use without {LESSON} in slot.kinds")
+
+    def _check_outcome(self) -> None:
+        """Raise UserError where the outcome of a stream does not stand alone, and for keys that it does not use."""
+        if len(self.kinds) > 1:
+            raise UserError(f"slot.kinds={as_typed(self.kinds)}: the {OUTCOME} goes alone")
+        self._check_unused(("irrelevant", "misleading", "filler", "follow"), f"slot.kinds=[{OUTCOME}]")
+
+    def _check_unused(self, names: Sequence[str], where: str) -> None:
+        """Raise UserError for a share that is not 0."""
+        for name in names:
+            if getattr(self, name):
+                raise UserError(f"slot.{name}={getattr(self, name):g} has no use with {where}")
 
     def check_run(self, config: Any) -> None:
         """Raise UserError for a `Config` that asks for contexts where there is no place for them."""
@@ -154,10 +187,10 @@ class SlotConfig:
         missing = [name for name in names if kind_of_context(name) not in self.kinds]
         if not missing:
             return
+        kind = kind_of_context(missing[0])
         value = as_typed(missing) if key_of == "eval.context" else missing[0]
         if not self.on:
-            raise UserError(f"{key_of}={value}: this base has no context slot; slot=hint trains one")
-        kind = kind_of_context(missing[0])
+            raise UserError(f"{key_of}={value}: this base has no context slot; slot={kind} trains one")
         raise UserError(f"{key_of}={value}: the slot of this base has no {kind}; slot.kinds={as_typed(self.kinds)}")
 
     def _check_searches(self, config: Any) -> None:

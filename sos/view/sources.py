@@ -21,7 +21,7 @@ from sos.errors import UserError
 from sos.files import read_json_lines, read_text
 from sos.judge.contexts import pose
 from sos.rng import fold, stream_key
-from sos.schema.slot import NONE, check_contexts
+from sos.schema.slot import NONE, check_contexts, kind_of_context
 from sos.search.run import run_search
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
@@ -209,7 +209,8 @@ def _context(options: dict[str, str]) -> str:
 def _prompts(config: Config, system: System, problems: Sequence[Problem], context: str) -> list[np.ndarray]:
     """Return the prompt of each problem with the context of this name before it."""
     if context != NONE and system.slot is None:
-        raise UserError(f"context={context}: this base has no context slot; slot=hint trains one")
+        kind = kind_of_context(context)
+        raise UserError(f"context={context}: this base has no context slot; slot={kind} trains one")
     posed = (pose(system, problem.split, problem.row[None], context, config.eval.seed) for problem in problems)
     return [found.prompts[0] for found in posed]
 

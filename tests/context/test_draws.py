@@ -55,7 +55,10 @@ def test_every_context_has_a_name() -> None:
     assert CONTEXTS["wrong_lesson"] == ("lesson", "wrong")
     assert CONTEXTS["foreign_critique"] == ("critique", "foreign")
     assert "wrong_failed" not in CONTEXTS
-    assert len(CONTEXTS) == (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1 + len(ATTEMPT_DOSES) * len(CONTROLS)
+    assert CONTEXTS["retrieved_lesson"] == ("lesson", "retrieved")
+    assert CONTEXTS["failure"] == ("outcome", "failure")
+    hints_and_lessons = (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1
+    assert len(CONTEXTS) == hints_and_lessons + len(ATTEMPT_DOSES) * len(CONTROLS) + 3  # a memory's lessons, two ends
 
 
 REFUSED = {
