@@ -129,6 +129,10 @@ class _Game(NamedTuple):
         update, close = progress_bars()
         for k, seed in enumerate(range(options.seed, options.seed + options.streams)):
             phase = f"{arm}, base {base + 1} of {len(options.run)}, stream {k + 1} of {options.streams}"
+
+            def progress(done: int, phase: str = phase) -> None:
+                update(phase, done, options.num)
+
             with self._kept(player, self.out / f"memory_{arm}_{base}_{seed}.jsonl", arm) as file:
                 found.append(
                     play(
@@ -139,7 +143,7 @@ class _Game(NamedTuple):
                         block=options.block,
                         records=self.records,
                         file=file,
-                        progress=lambda done, phase=phase: update(phase, done, options.num),
+                        progress=progress,
                     )
                 )
         close()
