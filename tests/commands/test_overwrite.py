@@ -53,9 +53,11 @@ def test_another_file_of_the_same_name_is_written(tmp_path: Path, monkeypatch: p
     assert '"right"' in Path("verdicts/answers.jsonl").read_text()
 
 
-def test_an_evaluation_leaves_the_result_of_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_result_of_a_run_stays_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "metrics.json").write_text("{}")
     assert main(["evaluate", str(tmp_path), "eval.num_problems=4", f"out={tmp_path}"]) == 2
     assert f"error: out={tmp_path} is a run's own folder" in capsys.readouterr().err
+    assert main(["repeat", str(tmp_path), f"out={tmp_path}/."]) == 2
+    assert "is what the command reads" in capsys.readouterr().err
     assert (tmp_path / "metrics.json").read_text() == "{}"
