@@ -84,7 +84,7 @@ def run(options: Options) -> None:
         raise UserError(
             f"by takes some of {','.join(BY)}, got {unknown[0]!r}" if options.by else "by=[] groups by nothing"
         )
-    check_out(options.out)
+    check_out(options.out, inputs=options.run)
     from sos.judge.losses import table
 
     place = options.run[0]

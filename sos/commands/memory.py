@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from sos.commands.output import check_out
-from sos.commands.words import option, places
+from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,13 +78,26 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
     return found
 
 
+def check(options: Options, arms: list[str]) -> None:
+    """Refuse what no run can do, before work starts. Raises UserError."""
+    from sos.memory.arms import check_arms
+
+    check_arms(arms)
+    check_once(options.run)
+    check_out(options.out, folder=True)
+    if arms != ["none"] and options.memory is None and options.num <= options.block:
+        raise UserError(
+            f"num={options.num} tasks are one block of block={options.block}: what is shown comes from the blocks "
+            "before, so that there would be nothing to show"
+        )
+
+
 def run(options: Options) -> None:
     """Play every arm, write the files and print the table."""
-    from sos.memory.arms import ARMS, FIRST, check_arms, needed_kinds
+    from sos.memory.arms import FIRST, needed_kinds
 
     arms = options.arms or list(FIRST)
-    check_arms(arms)
-    check_out(options.out, folder=True)
+    check(options, arms)
     from sos.memory.records import load
     from sos.memory.tasks import tasks_of
     from sos.runs.folder import RunFolder, checkpoint_of
@@ -93,45 +108,63 @@ def run(options: Options) -> None:
     streams = [tasks_of(players[0].system, options.tasks, options.num, seed) for seed in seeds]
     out = Path(options.out or RunFolder.of_checkpoint(checkpoint_of(options.run[0])).path / "memory")
     out.mkdir(parents=True, exist_ok=True)
-    played: dict[str, list[list[Played]]] = {}
-    for arm in arms:
-        played[arm] = [
-            _play(options, player, b, streams, arm, ARMS[arm], records, out) for b, player in enumerate(players)
-        ]
+    game = _Game(options, streams, records, out)
+    played = {arm: [game.play(player, b, arm) for b, player in enumerate(players)] for arm in arms}
     _write(options, out, players, streams, played)
 
 
-def _play(
-    options: Options,
-    player: Player,
-    base: int,
-    streams: list[Tasks],
-    name: str,
-    arm: Any,
-    records: list[Record],
-    out: Path,
-) -> list[Played]:
-    """Play the streams with one base and one arm."""
-    from sos.memory.play import play
+class _Game(NamedTuple):
+    """What is the same for every base and every arm."""
 
-    found = []
-    for k, stream in enumerate(streams):
-        file = out / f"memory_{name}_{base}_{options.seed + k}.jsonl"
-        file.unlink(missing_ok=True)
-        found.append(
-            play(
-                player,
-                stream.tasks,
-                arm,
-                seed=options.seed + k,
-                block=options.block,
-                records=records,
-                file=file if name != "none" else None,
-            )
-        )
-    rate = sum(one.solved.mean() for one in found) / len(found)
-    print(f"{name}, {options.run[base]}: {100 * rate:.1f}% solved", flush=True)
-    return found
+    options: Options
+    streams: list[Tasks]
+    records: list[Record]
+    out: Path
+
+    def play(self, player: Player, base: int, arm: str) -> list[Played]:
+        """Play the streams with one base and one arm. A memory's file is there when its stream is done."""
+        from sos.memory.arms import ARMS
+        from sos.memory.play import play
+        from sos.train.bars import progress_bars
+
+        options, found = self.options, []
+        update, close = progress_bars()
+        for k, seed in enumerate(range(options.seed, options.seed + options.streams)):
+            phase = f"{arm}, base {base + 1} of {len(options.run)}, stream {k + 1} of {options.streams}"
+
+            def progress(done: int, phase: str = phase) -> None:
+                update(phase, done, options.num)
+
+            with self._kept(player, self.out / f"memory_{arm}_{base}_{seed}.jsonl", arm) as file:
+                found.append(
+                    play(
+                        player,
+                        self.streams[k].tasks,
+                        ARMS[arm],
+                        seed=seed,
+                        block=options.block,
+                        records=self.records,
+                        file=file,
+                        progress=progress,
+                    )
+                )
+        close()
+        rate = sum(one.solved.mean() for one in found) / len(found)
+        print(f"{arm}, {options.run[base]}: {100 * rate:.1f}% solved", flush=True)
+        return found
+
+    @contextmanager
+    def _kept(self, player: Player, path: Path, arm: str) -> Iterator[Path | None]:
+        """Give a file that begins with the records that the arm begins with; none where it keeps nothing."""
+        from sos.files import written_whole
+        from sos.memory.records import append
+
+        if arm == "none":
+            yield None
+            return
+        with written_whole(path) as partial:
+            append(partial, player.system.dialect, self.records)
+            yield partial
 
 
 def _write(
