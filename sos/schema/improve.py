@@ -135,8 +135,8 @@ class ImproveConfig:
     )
     selection: str = key(
         "all",
-        "The rollouts that are learned from: all, the solved ones, those of them without a mistake on the way (clean), or "
-        "some of each problem's: see "
+        "The rollouts that are learned from: all, the solved ones, those of them without a mistake on the way (clean), "
+        "or some of each problem's: see "
         "`sos.improve.selections`.",
         choices=SELECTIONS,
         only={"loss": LEARNING},
