@@ -121,7 +121,7 @@ def test_streams_differ_by_their_seed_and_the_control_has_no_rule() -> None:
 
 def test_one_class_is_of_no_use_in_any_task_of_its_stream() -> None:
     env: Any = made().env
-    found = {seed: stream("useless", seed=seed) for seed in range(1, 4)}
+    found = {seed: stream("useless", seed=seed, num=12) for seed in range(1, 6)}
     for one in found.values():
         problems = np.array([task.problem for task in one.tasks])
         searches = lesson_source(made(), 1, "train").searches(problems)
@@ -130,7 +130,7 @@ def test_one_class_is_of_no_use_in_any_task_of_its_stream() -> None:
             assert any(branch.of == one.useless and branch.closed and not branch.goal for branch in branches)
             assert solving_class(branches) == task.solver != one.useless
             assert in_val(env, made().splits, task.problem)
-        assert len({env.problem_key(problem) for problem in problems}) == len(one.tasks) == NUM
+        assert len({env.problem_key(problem) for problem in problems}) == len(one.tasks) == 12
     assert len({one.useless for one in found.values()}) > 1
 
 
