@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sos.memory.records import Record
     from sos.memory.tasks import Tasks
 
-TASKS = ("regular", "iid", "unrelated")
+TASKS = ("regular", "useless", "iid", "unrelated")
 FILES = ("memory.json", "memory.md", "memory.png")
 
 
@@ -30,8 +30,8 @@ class Options:
     run: list[str] = places("RUN", "run folders or checkpoints of bases that read lessons, as experiment=lessons")
     tasks: str = option(
         "regular",
-        "regular: a hidden rule says which class of actions solves a task; iid: as drawn; unrelated: features tell "
-        "nothing",
+        "regular: a hidden rule says which class of actions solves a task; useless: one class solves none; iid: as "
+        "drawn; unrelated: features tell nothing",
         choices=TASKS,
     )
     arms: list[str] = option([], "what is kept and shown, such as [none,both,filler]; by default all but those of two")
@@ -172,6 +172,7 @@ def _write(
 ) -> None:
     import dataclasses
 
+    from sos.context.lessons import NO_CLASS
     from sos.files import write_json, written_whole
     from sos.memory.report import as_plain, figure, rows_of, table
 
@@ -187,13 +188,22 @@ def _write(
         }
         for stream in streams
     ]
-    content = {"options": dataclasses.asdict(options), "regularities": rules, "arms": as_plain(rows)}
+    useless = [None if one.useless == NO_CLASS else env.lesson_classes[one.useless] for one in streams]
+    content = {
+        "options": dataclasses.asdict(options),
+        "regularities": rules,
+        "useless": useless,
+        "arms": as_plain(rows),
+    }
     write_json(out / FILES[0], content)
     text = table(rows)
     with written_whole(out / FILES[1]) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
     with written_whole(out / FILES[2]) as partial:
         figure(rows, options.num).savefig(partial, format="png")
+    for stream in streams:
+        if stream.useless != NO_CLASS:
+            print(f"no task is solved by {env.lesson_classes[stream.useless]}")
     for rule in rules:
         if rule is not None:
             print(f"tasks with {rule['feature']} are solved by {rule['with']}, the others by {rule['without']}")

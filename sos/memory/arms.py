@@ -59,10 +59,11 @@ ARMS = {
     "demo_and_raw": Arm(DEMONSTRATION, TRANSCRIPT, each=True),
     "lesson_and_raw": Arm(LESSON, TRANSCRIPT, each=True),
     "demo_and_lesson_filler": Arm(DEMONSTRATION, LESSON, shows=BLANK, each=True),
-    # Several attempts at each task: without a memory, with the lessons of each attempt by itself, and with those of
-    # their contrast. No solver says anything.
+    # Several attempts at each task: without a memory, with the lessons of each attempt by itself, with as many tokens
+    # that say nothing, and with the lessons of their contrast. No solver says anything.
     **{f"best_of_{num}": Arm(attempts=num) for num in (3, 5)},
     **{f"apart_{num}": Arm(LESSON, LESSON, solver=False, attempts=num) for num in (3, 5)},
+    **{f"filler_{num}": Arm(LESSON, LESSON, shows=BLANK, solver=False, attempts=num) for num in (3, 5)},
     **{f"contrast_{num}": Arm(LESSON, LESSON, solver=False, attempts=num, contrast=True) for num in (3, 5)},
 }
 # What is played where none is named.

@@ -119,6 +119,21 @@ def test_streams_differ_by_their_seed_and_the_control_has_no_rule() -> None:
     assert len({task.solver for task in control.tasks}) > 1
 
 
+def test_one_class_is_of_no_use_in_any_task_of_its_stream() -> None:
+    env: Any = made().env
+    found = {seed: stream("useless", seed=seed, num=12) for seed in range(1, 6)}
+    for one in found.values():
+        problems = np.array([task.problem for task in one.tasks])
+        searches = lesson_source(made(), 1, "train").searches(problems)
+        for number, task in enumerate(one.tasks):
+            branches = root_branches(env, searches[number])
+            assert any(branch.of == one.useless and branch.closed and not branch.goal for branch in branches)
+            assert solving_class(branches) == task.solver != one.useless
+            assert in_val(env, made().splits, task.problem)
+        assert len({env.problem_key(problem) for problem in problems}) == len(one.tasks) == 12
+    assert len({one.useless for one in found.values()}) > 1
+
+
 def test_of_unrelated_tasks_with_the_same_features_each_class_solves_as_many() -> None:
     env: Any = made().env
     found = stream("unrelated", num=24)
@@ -143,6 +158,8 @@ def test_more_tasks_than_there_are_are_refused_in_one_line(monkeypatch: pytest.M
         tasks_of(made(), "regular", 4000, 1)
     with pytest.raises(UserError, match=r"num=4000: 512 draws from split val brought \d+ different tasks"):
         tasks_of(made(), "iid", 4000, 1)
+    with pytest.raises(UserError, match=r"num=4000: 512 draws .* fewer than two classes that are tried in vain"):
+        tasks_of(made(), "useless", 4000, 1)
     with pytest.raises(UserError, match=r"num=4000: 512 draws .* fewer tasks whose features tell nothing"):
         tasks_of(made(), "unrelated", 4000, 1)
 

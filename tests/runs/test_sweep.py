@@ -19,6 +19,7 @@ from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity, identity
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, shell, unique_names
 from sos.schema.naming import as_word, quoted, run_name
+from sos.schema.slot import ATTEMPT_DOSES
 
 HOME = ROOT / "conf" / "sweep"
 SWEEPS = sorted(path.relative_to(HOME).with_suffix("").as_posix() for path in HOME.rglob("*.yaml"))
@@ -119,6 +120,8 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str, tmp_path: Path
     start = [base] if stages else []
     if any({"improve=distill", "improve=hinted"} & set(words) for words in content["arms"].values()):
         start.append("slot=hint")  # a context is read
+    if any(word.endswith(ATTEMPT_DOSES) for words in content["arms"].values() for word in words):
+        start.append("slot.kinds=[hint,attempt]")
     assert not stages or len(content["seeds"]) >= 5
     later = list(content.get("stages", {}).values())  # each begins with a run of this sweep
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
