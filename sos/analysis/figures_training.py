@@ -42,13 +42,13 @@ def training_tokens(run: Run) -> float | None:
 
 
 def ways(comparison: Comparison) -> dict[str, list[Arm]]:
-    """Return the arms by the way in which they spend tokens, those with several budgets: `whole`, `whole_400k` and
-    `whole_2m` are one way."""
+    """Return the arms by the way in which they spend tokens, none where no way has several budgets: `whole`,
+    `whole_400k` and `whole_2m` are one way."""
     found: dict[str, list[Arm]] = {}
     for arm in comparison.arms:
         named = _WAY.fullmatch(arm.label)
         found.setdefault(named[1] if named else arm.label, []).append(arm)
-    return {way: arms for way, arms in found.items() if len(arms) > 1}
+    return found if any(len(arms) > 1 for arms in found.values()) else {}
 
 
 def points(arms: Sequence[Arm], metric: str) -> list[Point]:
