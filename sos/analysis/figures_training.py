@@ -112,12 +112,14 @@ def training_tokens_figure(comparison: Comparison) -> Figure | None:
 
 
 def _ticks(tokens: Sequence[float]) -> list[float]:
-    """Return the budgets of some points: those that are no further apart than 15% count as one."""
-    marks: list[float] = []
+    """Return the budgets of some points: those within 15% of the least count as one, the largest of them."""
+    budgets: list[list[float]] = []
     for value in sorted(tokens):
-        if not marks or value > 1.15 * marks[-1]:
-            marks.append(value)
-    return marks
+        if budgets and value <= 1.15 * budgets[-1][0]:
+            budgets[-1].append(value)
+        else:
+            budgets.append([value])
+    return [budget[-1] for budget in budgets]
 
 
 def _draw(axes: Axes, line: Sequence[Point], colour: str, style: str) -> None:

@@ -62,6 +62,7 @@ def test_a_line_is_at_the_tokens_that_were_spent(tmp_path: Path) -> None:
     figure = training_tokens_figure(comparison)
     assert figure is not None
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["held-out number sets", "held-out targets"]
+    assert figure.axes[0].get_xticks().tolist() == [840_000, 1_000_000, 1_650_000]
     solid = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
     for line, (way, arms) in zip(solid, lines.items(), strict=True):
         wanted = sorted((training_tokens(arm.runs[0]), (SOLVED[arm.label] + 1.5) / 2) for arm in arms)
