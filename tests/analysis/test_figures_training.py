@@ -36,9 +36,10 @@ def write_all(root: Path, expect: tuple[str, ...] = ()) -> Comparison:
                 {"solve/val.lesson": counted(solved + 9), "solve/val.failure": counted(1)} if arm[0] == "b" else {}
             )
             sweep = record | {"arm": arm, "expect": list(expect)}
+            overrides = {"arm": arm} | ({"start": config["start"]} if "start" in config else {})
             write_run(
                 root / f"{arm}_{seed}",
-                {"arm": arm},
+                overrides,
                 seed,
                 solved,
                 config=config,
