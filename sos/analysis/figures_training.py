@@ -42,13 +42,13 @@ def training_tokens(run: Run) -> float | None:
 
 
 def ways(comparison: Comparison) -> dict[str, list[Arm]]:
-    """Return the arms by the way in which they spend tokens, those with several budgets: `whole`, `whole_400k` and
-    `whole_2m` are one way."""
+    """Return the arms by the way in which they spend tokens, none where no way has several budgets: `whole`,
+    `whole_400k` and `whole_2m` are one way."""
     found: dict[str, list[Arm]] = {}
     for arm in comparison.arms:
         named = _WAY.fullmatch(arm.label)
         found.setdefault(named[1] if named else arm.label, []).append(arm)
-    return {way: arms for way, arms in found.items() if len(arms) > 1}
+    return found if any(len(arms) > 1 for arms in found.values()) else {}
 
 
 def points(arms: Sequence[Arm], metric: str) -> list[Point]:
@@ -112,12 +112,14 @@ def training_tokens_figure(comparison: Comparison) -> Figure | None:
 
 
 def _ticks(tokens: Sequence[float]) -> list[float]:
-    """Return the budgets of some points: those that are no further apart than 15% count as one."""
-    marks: list[float] = []
+    """Return the budgets of some points: those within 15% of the least count as one, the largest of them."""
+    budgets: list[list[float]] = []
     for value in sorted(tokens):
-        if not marks or value > 1.15 * marks[-1]:
-            marks.append(value)
-    return marks
+        if budgets and value <= 1.15 * budgets[-1][0]:
+            budgets[-1].append(value)
+        else:
+            budgets.append([value])
+    return [budget[-1] for budget in budgets]
 
 
 def _draw(axes: Axes, line: Sequence[Point], colour: str, style: str) -> None:

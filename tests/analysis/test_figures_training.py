@@ -36,9 +36,10 @@ def write_all(root: Path, expect: tuple[str, ...] = ()) -> Comparison:
                 {"solve/val.lesson": counted(solved + 9), "solve/val.failure": counted(1)} if arm[0] == "b" else {}
             )
             sweep = record | {"arm": arm, "expect": list(expect)}
+            overrides = {"arm": arm} | ({"start": config["start"]} if "start" in config else {})
             write_run(
                 root / f"{arm}_{seed}",
-                {"arm": arm},
+                overrides,
                 seed,
                 solved,
                 config=config,
@@ -55,23 +56,33 @@ def test_a_line_is_at_the_tokens_that_were_spent(tmp_path: Path) -> None:
     assert {way: [arm.label for arm in arms] for way, arms in lines.items()} == {
         "a": ["a", "a_800k"],
         "b": ["b", "b_800k"],
+        "alone": ["alone_1m"],
         "stage": ["stage", "stage_800k"],
     }
     assert [point.tokens for point in points(lines["stage"], "solve/val")] == [840_000, 1_650_000]
     figure = training_tokens_figure(comparison)
     assert figure is not None
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["held-out number sets", "held-out targets"]
+    assert figure.axes[0].get_xticks().tolist() == [840_000, 1_000_000, 1_650_000]
     solid = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
     for line, (way, arms) in zip(solid, lines.items(), strict=True):
         wanted = sorted((training_tokens(arm.runs[0]), (SOLVED[arm.label] + 1.5) / 2) for arm in arms)
         assert np.allclose(np.transpose([line.get_xdata(), line.get_ydata()]), wanted), way
     rings = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
-    assert [len(line.get_xdata()) for line in rings] == [NUM_SEEDS] * 6
+    assert [len(line.get_xdata()) for line in rings] == [NUM_SEEDS] * 7
     broken = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [list(line.get_ydata()) for line in broken] == [pytest.approx([(70 + 9) / 2, (80 + 9) / 2])]
     said = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert said == ["a", "b", "b, lesson", "stage", "one seed"]
+    assert said == ["a", "b", "b, lesson", "alone", "stage", "one seed"]
     assert "training_tokens.png" in {path.name for path in write(comparison, tmp_path / "out")}
+
+
+def test_arms_of_one_budget_each_are_no_figure(tmp_path: Path) -> None:
+    for number, arm in enumerate(("few", "many_8", "more_1m")):
+        write_run(tmp_path / arm, {"arm": arm}, 1, 50 + number)
+    comparison = compare(load_runs([f"{arm}={tmp_path / arm}" for arm in ("few", "many_8", "more_1m")]))
+    assert ways(comparison) == {}
+    assert training_tokens_figure(comparison) is None
 
 
 def test_a_stage_whose_start_is_gone_has_no_point(tmp_path: Path) -> None:
