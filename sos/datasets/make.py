@@ -113,7 +113,7 @@ def make_shard(job: Job, source: Callable[[int, int], Any], index: int) -> dict[
         if name == "offsets"
         else np.concatenate([getattr(c, name) for c in chunks])
         for name in chunks[0]._fields
-        if name not in ("num_dropped", "left_out")
+        if name not in ("num_dropped", "left_out", "continued")
     }
     counts = {"visits": stop - start, "dropped": sum(c.num_dropped for c in chunks)}
     if job.kind == "traces":
