@@ -136,6 +136,8 @@ class SlotConfig:
 
     def _check_kinds(self) -> None:
         """Raise UserError for kinds that do not go together, and for keys that they do not use."""
+        if OUTCOME in self.kinds:
+            self._check_outcome()
         own = [kind for kind in self.kinds if kind not in FROM_OTHERS]
         if own and len(own) < len(self.kinds):
             raise UserError(f"slot.kinds={as_typed(self.kinds)}: {own[0]}s go without {', '.join(FROM_OTHERS)}")
@@ -145,8 +147,6 @@ class SlotConfig:
                     f"slot.doses={as_typed(self.doses)}: {dose} needs {kind_of_dose(dose)} in slot.kinds, which is "
                     f"{as_typed(self.kinds)}"
                 )
-        if OUTCOME in self.kinds:
-            self._check_outcome()
         if self.lessons_from == OTHERS and self.kinds != [LESSON]:
             raise UserError(f"slot.lessons_from={OTHERS} needs slot.kinds=[{LESSON}], got {as_typed(self.kinds)}")
         if self.lessons_from == OTHERS:

@@ -264,7 +264,7 @@ def test_unseen_problems_are_not_searched_for_what_a_memory_holds(monkeypatch: p
 
 
 REFUSED = {
-    "slot.kinds=[hint,lesson]": r"slot.kinds=\[hint,lesson\]: hints go alone, without lesson, demonstration, transcript",
+    "slot.kinds=[hint,lesson]": r"slot.kinds=\[hint,lesson\]: hints go without lesson, demonstration, transcript",
     "slot.doses=[first]": r"slot.doses=\[first\] has no use without slot.kinds=\[hint\]",
     "slot.kinds=[transcript] slot.lessons=2": "slot.lessons=2 has no use without lesson in slot.kinds",
     "slot=retrieved slot.misleading=0.1": "slot.misleading=0.1 has no use with slot.lessons_from=others",
