@@ -183,7 +183,7 @@ def test_the_tree_by_keyboard(page: Browser) -> None:
     page.press("ArrowUp", 2)
     assert active() == "v0-n2"
     label = page.run("document.querySelector('#v0-n2').getAttribute('aria-label')")
-    assert label == "node 2; 34 − 15 = 18; holds 18; dead end; wrong result"
+    assert label == "node 2; 34 − 15 = 18; 18; wrong result; dead end"
     page.press("Enter")
     assert event(page) == WRONG
     roles = page.run(
