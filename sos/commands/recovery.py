@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos.commands.output import check_out
-from sos.commands.words import option, places
+from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Model:
         self.config, self.options = config_of(loaded), options
         self.system: System = build_system(self.config)
         check_trees(self.system, f"{place}: a step that is exchanged")
+        self.config.stream.check_whole(place, "a wrong step stands in whole ones")
         device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model: GPT = moved(load_model(loaded, self.system), device)
         self.folder = RunFolder.of_checkpoint(path).path
@@ -96,9 +97,7 @@ def run(options: Options) -> None:
     """Let the runs write on, write the file and print the tables."""
     if not options.splits or len(set(options.splits)) < len(options.splits):
         raise UserError(f"splits must name something, and each once, got [{','.join(options.splits)}]")
-    twice = next((place for place in options.run if options.run.count(place) > 1), None)
-    if twice is not None:
-        raise UserError(f"{twice} is given twice")
+    check_once(options.run)
     check_out(options.out, folder=True)
     import sos.published  # noqa: F401 (it registers a split)
     from sos.analysis.recovery import tables

@@ -127,6 +127,7 @@ def test_what_needs_whole_streams_says_so(tmp_path: Path, capsys: pytest.Capture
     run = str(untrained(tmp_path / "run", "stream.erase=true").path)
     for verb, words, said in (
         ("attempts", [run], "a second attempt goes on from whole ones"),
+        ("recovery", [run], "a wrong step stands in whole ones"),
         ("losses", [run], "losses are told of whole ones"),
         ("export", [run, f"out={tmp_path / 'out'}"], "generate of transformers erases nothing"),
     ):
