@@ -4,8 +4,8 @@ A search has a beginning, the model's own or the reference's, which ends with on
 model writes on from three versions of it, which differ in this last step alone:
 
 - `plain`: the step as it stands there.
-- `wrong`: the same step with one token exchanged, so that the verifier finds a mistake in it (a wrong result, an
-  operand that is not there, an illegal action) and in nothing before it.
+- `wrong`: the same step with one token exchanged, so that the verifier finds a mistake in it (a wrong result, a
+  number that is not there, an illegal action) and in nothing before it.
 - `dead`: another child of the same node that has not been generated yet, rightly told, from which no goal can be
   reached. This is no mistake, and a search that backtracks loses nothing but time by it.
 

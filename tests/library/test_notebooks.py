@@ -59,6 +59,7 @@ def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run_cells(name) > 5
 
 
+@pytest.mark.slow
 def test_notebooks_that_train_run(tmp_path: Path) -> None:
     """In a process of their own: one registers an environment. Few tokens are trained on."""
     names = [name for name in NAMES if name != "first_search"]

@@ -61,7 +61,7 @@ def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsy
         f"{star}": "PathStar has no features and classes of actions",
         f"{base} arms=[most]": "arms: 'most' is none of none, success",
         f"{base} arms=[both,both]": "each once",
-        f"{base} tasks=hard": "tasks must be one of regular, iid, unrelated, got hard",
+        f"{base} tasks=hard": "tasks must be one of regular, useless, iid, unrelated, got hard",
         f"{base} num=0": "num must be at least 1",
         f"{base} {base}/": f"{base}/ is given twice",
         f"{base} num=32": "num=32 tasks are one block of block=32",

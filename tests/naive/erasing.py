@@ -1,38 +1,22 @@
-"""What is left of a stream, found anew for every place of it."""
+"""The erasing rule as a pattern that is replaced in a text, return by return. An answer may hold a call, a thought none."""
 
 from __future__ import annotations
 
-import numpy as np
+import re
 
-from sos.trace import KIND, NODE, PARENT, Event, Trace
-
-
-def way(trace: Trace, node: int) -> list[int]:
-    """The nodes from the root to a node, with it."""
-    found = [node]
-    while trace.nodes[found[0], PARENT] >= 0:
-        found.insert(0, int(trace.nodes[found[0], PARENT]))
-    return found
+RULE = re.compile(r"\[CALL\](?:(?!\[CALL\]|\[RETURN\]).)*\[SEP\]((?:(?!\[SEP\]|\[RETURN\]).)*)\[RETURN\]")
 
 
-def left(trace: Trace, align: np.ndarray, last: int) -> list[int]:
-    """The tokens that are left behind event `last`: an event goes where a later return leads from below a node to it,
-    and the event was written below that node."""
-    at, current = [], 0
-    events = [(int(event[KIND]), int(event[NODE])) for event in trace.events[: last + 1]]
-    came_from = []
-    for kind, node in events:
-        came_from.append(current)
-        if kind in (Event.EXPAND, Event.BACKTRACK):
-            current = node
-        at.append(current)
-    tokens = []
-    for e in range(last + 1):
-        later = [
-            node
-            for b, (kind, node) in enumerate(events)
-            if b > e and kind == Event.BACKTRACK and node in way(trace, came_from[b])[:-1]
-        ]
-        if not any(node in way(trace, at[e])[:-1] for node in later):
-            tokens += np.flatnonzero(align == e).tolist()
-    return tokens
+def contexts(prompt: str, text: str) -> list[tuple[str, str]]:
+    """Return for each return, and for the end, what was left before and what is new, as texts without blanks at the
+    ends; an AssertionError for a return from nothing."""
+    found, left = [], prompt.strip()
+    *until, rest = re.split(r"(?<=\[RETURN\])", text)
+    for new in until:
+        found.append((left, new.strip()))
+        joined = f"{left} {new.strip()}".strip()
+        match = [*RULE.finditer(joined)][-1:]
+        assert match
+        assert match[0].end() == len(joined)
+        left = " ".join((joined[: match[0].start()] + match[0][1]).split())
+    return [*found, (left, rest.strip())]

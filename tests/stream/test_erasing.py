@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drivers import tokenize
-from naive import erasing as naive
+from naive import erasing_branches as naive
 from sizes import plain
 from tiny_run import untrained
 
