@@ -35,7 +35,13 @@ TEXT = (
 )
 
 
-@pytest.fixture(scope="module", params=list(TASKS.values()), ids=list(TASKS))
+SLOW = ("whole numbers, states restated", "stars", "by a queue")  # whose kernels take long to compile
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(v, id=k, marks=[pytest.mark.slow] if k in SLOW else []) for k, v in TASKS.items()],
+)
 def system(request: pytest.FixtureRequest) -> System:
     return build_system(compose(request.param))
 
