@@ -349,7 +349,7 @@ class TreePane {
     const pill = element("span", "pill");
     pill.style.width = `${this.pillWidth[n]}px`;
     const made_at = n > 0 ? states[n].lastIndexOf(results[n]) : -1;
-    states[n].forEach((part, k) => pill.append(element(k === made_at ? "b" : "span", "", part), " "));
+    states[n].forEach((part, k) => pill.append(k > 0 ? " " : "", element(k === made_at ? "b" : "span", "", part)));
     made.append(label, pill);
     if (trace.children[n].length) {
       const button = element("button", "fold");
