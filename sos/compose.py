@@ -46,6 +46,8 @@ class ArmSweeperConf:
     baseline: str | None = None  # the arm that the others are compared with; null: the first
     expect: list[str] = field(default_factory=list)  # written before any run: see `sos.runs.expectations`
     arms: dict[str, list[str]] = field(default_factory=dict)  # name: overrides
+    # The same of arms that start from runs of this sweep: each is run alone, with `hydra.sweeper.arm=NAME start=RUN`.
+    stages: dict[str, list[str]] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     arm: str | None = None  # set in each job: the arm that it belongs to
     max_batch_size: int | None = None

@@ -194,6 +194,7 @@ class Config:
         self.env.check_run(self)
         self.callbacks.check_run(self)
         self.slot.check_run(self)
+        self.stream.check_run(self)
         if self.start is not None and self.start_sha256 is None:
             self.start_sha256 = checksum(str(find_checkpoint(self.start, "start")), "start")
         if self.start is None and self.start_sha256 is not None:

@@ -29,6 +29,7 @@ from sos.stream.marker_words import with_markers
 from sos.stream.views import VIEWS, View
 
 MAX_TRACE_NODES = 60_000
+WHOLE = 4  # where finished branches are erased, a whole stream may be so many times as long as the context
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class System:
     view: View | AddedView
     dialect: Dialect
     splits: Splits
-    context: int
+    context: int  # tokens of a whole stream at most
     max_nodes: int
     slot: SlotPlan | None = None  # the contexts of training streams, None without the slot
     marker_places: str = OBSERVED  # of markers in training streams
+    erase: bool = False  # what finished branches wrote: a model sees pieces of its stream
     listed: np.ndarray = field(default_factory=lambda: NO_LIST)  # int32 (N, P): the problems of eval.problems
 
 
@@ -97,12 +99,12 @@ def build_system(config: Config) -> System:
             f"{config.data.held_out_fraction:g} of {len(splits.groups)}), so that there is nothing to evaluate"
         )
     longest_prompt = encode_prompt(dialect, env.longest_problem())
-    context = config.data.context
-    if context <= len(longest_prompt):
+    if config.data.context <= len(longest_prompt):
         raise UserError(
-            f"data.context={context} is too small: the problem statement alone takes {len(longest_prompt)} tokens in "
-            f"dialect {dialect.name}"
+            f"data.context={config.data.context} is too small: the problem statement alone takes {len(longest_prompt)} "
+            f"tokens in dialect {dialect.name}"
         )
+    context = config.data.context * (WHOLE if config.stream.erase else 1)
     # A stream spends at least a token per node, so that what does not fit the workspace could not fit the context.
     max_nodes = min(MAX_TRACE_NODES, max(4 * context, 2_000))
     view: View | AddedView
@@ -125,13 +127,14 @@ def build_system(config: Config) -> System:
         max_nodes=max_nodes,
         slot=_slot_plan(slot) if slot.on else None,
         marker_places=config.stream.marker_places,
+        erase=config.stream.erase,
         listed=NO_LIST if config.eval.problems is None else read_problems(config.eval.problems, env, "eval.problems"),
     )
 
 
 def _slot_plan(slot: SlotConfig) -> SlotPlan:
     shares = (slot.dropout, slot.irrelevant, slot.misleading, slot.filler, slot.follow)
-    return SlotPlan(tuple(slot.doses), *shares, tuple(slot.kinds), slot.lessons)
+    return SlotPlan(tuple(slot.doses), *shares, tuple(slot.kinds), slot.lessons, slot.lessons_from)
 
 
 def gpt_config(config: Config, vocab_size: int) -> GPTConfig:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from sos.search.registry import SEARCHES
 from sos.search.rows import Searcher
 from sos.search.run import search_one
 from sos.search.widening import Widening
-from sos.stream.codec import encode
+from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, FIRST_NUMBER
+from sos.stream.verify import Error, Verdict
 from sos.stream.viewing import view_trace
 from sos.stream.views import View
 from sos.trace import KIND, NODE, Event, Outcome, Trace
@@ -252,6 +254,31 @@ def damage(rng: np.random.Generator, tokens: np.ndarray, vocab_size: int) -> np.
         if len(tokens) > 1:
             tokens = ways[rng.integers(len(ways))](rng, tokens)
     return tokens
+
+
+def damaged_verdicts(
+    rng: np.random.Generator,
+    dialect: Dialect,
+    streams: Sequence[tuple[Any, np.ndarray]],
+    num: int,
+    judged: Callable[[Trace], Verdict],
+) -> Counter[str]:
+    """Damage `num` of the streams, pairs of a problem and its tokens, and judge them; return what came of them."""
+    counts = Counter[str]()
+    for _ in range(num):
+        row, tokens = streams[rng.integers(len(streams))]
+        found = decode(dialect, dialect.env, damage(rng, tokens.astype(np.int64), len(dialect.vocab)))
+        if found.status == DecodeStatus.NO_PROMPT:
+            counts["unread"] += 1
+            continue
+        verdict = judged(found.trace)
+        counts["read"] += 1
+        counts["solved"] += verdict.solved
+        counts["planned"] += verdict.planned
+        counts["another"] += not np.array_equal(found.trace.problem, row)
+        counts.update(Error(code).name for code in set(verdict.errors.tolist()) - {0})
+    assert counts["unread"] + counts["read"] == num
+    return counts
 
 
 def small_streams(dialect: Dialect, env: Countdown, rng: np.random.Generator, num: int) -> list[tuple[Any, Any]]:

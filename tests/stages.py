@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_run
 import torch
 from places import CONF
 
@@ -25,21 +26,7 @@ from sos.train.plan import Plan
 from sos.train.pretrain import pretrain
 from sos.train.stop import StopOnSignal
 
-TASK = [
-    "experiment=path_star",
-    "env.num_arms=2",
-    "env.arm_nodes=3",
-    "env.min_arm_nodes=0",
-    "env.num_labels=8",
-    "stream.whole_max=9",
-    "data.context=64",
-    "trainer.log_every=1",
-    "trainer.probe_every=0",
-    "trainer.num_threads=1",
-    "eval.num_problems=8",
-    "eval.pass_k=[]",
-    "eval.num_rollout_texts=0",
-]
+TASK = [*tiny_run.TASK, "eval.num_problems=8"]
 MODEL = ["model.num_layers=1", "model.width=32", "model.num_heads=2"]
 BASE = [*MODEL, "data.train_tokens=150000", "data.block=256", "trainer.probe_every=0.5"]
 SMALL = ["improve.problems=16", "improve.rounds=3", "trainer.checkpoint_every=1"]

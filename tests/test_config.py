@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from sos.compose import compose, to_object
 from sos.config import Config, config_from_dict, config_hash, to_dict
 from sos.errors import UserError
 from sos.schema import stream as schema
-from sos.schema.keys import describe_keys, hints, nested
+from sos.schema.keys import describe_keys, hints, nested, path_keys
 from sos.search.config import BuiltInConfig
 from sos.stream.views import VIEWS
 from sos.system import build_env, build_strategy, gpt_config
@@ -41,6 +42,13 @@ def changed(name: str, value: Any) -> dict[str, Any]:
     group, _, key = name.rpartition(".")
     (values[group] if group else values)[key] = value
     return values
+
+
+@pytest.mark.parametrize("name", sorted(path_keys(Config)))
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_path_is_refused_by_its_key(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(name)}={value} is empty, and must be a path"):
+        config_from_dict(changed(name, value))
 
 
 def test_the_schemas_are_the_default_run() -> None:

@@ -97,6 +97,7 @@ def test_a_signal_before_any_line_leaves_the_old_file_or_the_new_one(
 ) -> None:
     path = tmp_path / "new" / "file.txt"
     found, lines = [], []
+    gc.freeze()  # what is there already need not be looked through each time
     for number in range(1, 100):
         shutil.rmtree(path.parent, ignore_errors=True)
         if before:
@@ -111,6 +112,7 @@ def test_a_signal_before_any_line_leaves_the_old_file_or_the_new_one(
         if line is None:
             break
         lines.append(line)
+    gc.unfreeze()
     assert {"partial.touch()", "yield partial", "partial.replace(path)"} <= set(lines)
     assert 12 <= len(lines) <= 40
     assert (found[0], found[-1]) == (before, "{}\n")
@@ -380,7 +382,7 @@ def test_yaml_that_is_refused(text: str, reason: str) -> None:
 def test_a_long_array_is_read_in_linear_time(tmp_path: Path) -> None:
     path = tmp_path / "zeros.json"
     seconds = []
-    for num in (100_000, 800_000):
+    for num in (50_000, 400_000):
         path.write_text("[" + ",".join("0" * num) + "]")
         start = time.perf_counter()
         assert sum(1 for _ in read_json_lines(path)) == num

@@ -204,6 +204,9 @@ def _group(runs: Sequence[Run], sweep: dict[str, Any]) -> list[Arm]:
 
 
 def _varies(runs: Sequence[Run], key: str) -> bool:
+    """Say whether runs of one arm differ in a key. A start of its own for each seed tells no arms apart."""
+    if key == "start":
+        return len({(run.seed, run.setting(key)) for run in runs}) > len({run.seed for run in runs})
     return len({run.setting(key) for run in runs}) > 1
 
 

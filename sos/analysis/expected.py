@@ -50,9 +50,12 @@ class Verdict:
     p_holm: float | None = None  # Welch's p, corrected for the number of expectations
 
 
-def difference(comparison: Comparison, arm: str, other: str, metric: str) -> Difference | None:
-    """Return how a metric differs between two arms, by their labels; None where one of them does not have it."""
-    ours, theirs = (_by_seed(comparison, label, metric) for label in (arm, other))
+def difference(
+    comparison: Comparison, arm: str, other: str, metric: str, other_metric: str | None = None
+) -> Difference | None:
+    """Return how a metric differs between two arms, by their labels; None where one of them does not have it. Of
+    `other` it is `other_metric`, where that is another one."""
+    ours, theirs = _by_seed(comparison, arm, metric), _by_seed(comparison, other, other_metric or metric)
     if not ours or not theirs:
         return None
     x, y = list(ours.values()), list(theirs.values())
@@ -118,7 +121,8 @@ def verdicts(comparison: Comparison) -> list[Verdict]:
 
 
 def _judge(comparison: Comparison, expectation: Expectation) -> Verdict:
-    found = difference(comparison, expectation.arm, expectation.other, expectation.metric)
+    line = expectation
+    found = difference(comparison, line.arm, line.other, line.metric, line.other_metric)
     if found is None:
         return Verdict(expectation, None, NOT_RUN, None)
     said = decide(expectation, found.welch)

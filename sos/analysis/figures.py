@@ -30,7 +30,7 @@ VIEW_COLOURS = {  # Okabe and Ito's palette, which colour-blind readers can tell
 }
 _OTHER_COLOURS = ("#332288", "#44AA99", "#882255", "#999933", "#AA4499", "#666666", "#661100")
 _VIEW = re.compile(rf"(?:^|[=,\s])({'|'.join(VIEW_COLOURS)})(?=$|[,\s(])")
-_SPLITS = {"val": "held-out number sets", "val_target": "held-out targets"}
+SPLITS = {"val": "held-out number sets", "val_target": "held-out targets"}
 _ANSWERED = {"solve": "solved", "plan": "right plans"}
 INK, _GRID = "#333333", "#E3E3E3"
 STYLE: Any = {
@@ -105,7 +105,7 @@ def budget_panels_figure(
             if any(_is_geometric(curve["tokens"]) for curve in curves.values()):
                 axes.set_xscale("log", base=2)
                 axes.xaxis.set_major_formatter("{x:g}")
-            axes.set_title(_SPLITS.get(title, title))
+            axes.set_title(SPLITS.get(title, title))
             axes.set_xlabel("generated tokens per problem")
         _hide_inner_ticks(grid)
         grid[0].set_ylabel("solved, % of problems")
@@ -144,7 +144,7 @@ def arms_figure(comparison: Comparison) -> Figure:
             for row, label in enumerate(labels):
                 _draw_arm(axes, comparison, label, metric, row, palette[label])
             answer, _, split = metric.partition("/") if rates else ("", "", metric)
-            axes.set_title(_SPLITS.get(split, split))
+            axes.set_title(SPLITS.get(split, split))
             axes.set_xlabel(f"{_ANSWERED[answer]}, % of problems" if rates else "%" if is_rate(metric) else "mean")
             axes.margins(x=0.08)
             axes.grid(visible=False, axis="y")
@@ -180,7 +180,7 @@ def accuracy_tokens_figure(comparison: Comparison, split: str) -> Figure:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(bottom=0)
-        axes.set_title(_SPLITS.get(split, split))
+        axes.set_title(SPLITS.get(split, split))
         axes.set_xlabel("tokens generated for a problem, all attempts together")
         axes.set_ylabel("solved, % of problems")
         handles = [Line2D([], [], color=colour, linewidth=3, label=label) for label, colour in palette.items()]

@@ -105,6 +105,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Write comparison.csv, .tex and .md and every figure as .png and .pdf; return the paths, in that order."""
     from sos.analysis import figures  # matplotlib takes a second to import
     from sos.analysis.figures_differences import differences_figure
+    from sos.analysis.figures_training import training_tokens_figure
 
     folder.mkdir(parents=True, exist_ok=True)
     splits = sorted({split for arm in comparison.arms for run in arm.runs for split in run.budget_curve})
@@ -117,6 +118,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         drawn["accuracy_tokens"] = (title, figures.accuracy_tokens_figure(comparison, next(iter(panels))))
     if against_baseline(comparison, comparison.primary):
         drawn["differences"] = (f"Differences to {comparison.baseline} over seeds", differences_figure(comparison))
+    if (over_tokens := training_tokens_figure(comparison)) is not None:
+        drawn["training_tokens"] = ("Solve rate against training tokens", over_tokens)
     images = [f"![{title}]({name}.png)" for name, (title, _) in drawn.items()]
     text = "\n\n".join(["# Comparison", markdown(comparison), *images]) + "\n"
     paths = [folder / "comparison.csv", folder / "comparison.tex", folder / "comparison.md"]

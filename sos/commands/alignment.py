@@ -46,7 +46,7 @@ def align_run(run: Run, split: str, num: int | None) -> Alignment:
 
 def run(options: Options) -> None:
     """Print a table for each run, and write all of them where asked."""
-    check_out(options.out)
+    check_out(options.out, inputs=options.runs)
     from sos.published.alignment import table
     from sos.runs.finished import load_runs
 

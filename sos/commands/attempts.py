@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos.commands.output import check_out
-from sos.commands.words import option, places
+from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 from sos.schema.improve import DECIDING
 
@@ -62,9 +62,7 @@ def check(options: Options) -> None:
         raise UserError(f"judge_flips must be at most 1, got {options.judge_flips:g}")
     if max(options.budgets) > 1000:
         raise UserError(f"budgets must be at most 1000, got {max(options.budgets):g}")
-    twice = next((place for place in options.run if options.run.count(place) > 1), None)
-    if twice is not None:
-        raise UserError(f"{twice} is given twice")
+    check_once(options.run)
     if len(options.run) > 1 and options.out is None:
         raise UserError(f"out=FOLDER is missing: {len(options.run)} runs have one table")
     check_out(options.out, folder=True)
@@ -92,6 +90,7 @@ def writer_of(place: str, options: Options) -> tuple[Writer, dict[str, Any]]:
     config = config_of(loaded)
     system = build_system(config)
     check_trees(system, f"{place}: a second attempt")
+    config.stream.check_whole(place, "a second attempt goes on from whole ones")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = moved(load_model(loaded, system), device)
     numbers = (options.temperature, options.seed, config.eval.max_tokens, options.judge_flips, options.batch_size)

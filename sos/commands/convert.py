@@ -28,7 +28,7 @@ class Options:
 def run(options: Options) -> None:
     """Convert. Raises UserError where a file or a value is invalid, unless those are to be skipped; then nothing is
     written."""
-    check_out(options.out)
+    check_out(options.out, inputs=options.files)
     from sos.files import write_lines
     from sos.published.convert import Converter, exported, imported
 

@@ -11,6 +11,7 @@ from sos.commands.output import check_out
 from sos.commands.words import configs, option, places
 from sos.errors import UserError
 from sos.files import read_json
+from sos.schema.start import CHECKPOINTS
 
 
 @dataclass
@@ -54,6 +55,8 @@ def run(options: Options) -> None:
     """Evaluate, write the files and print the table."""
     typed = nested(options.overrides)
     check_out(options.out, folder=True)
+    if options.out is not None and (Path(options.out) / CHECKPOINTS).is_dir():
+        raise UserError(f"out={options.out} is a run's own folder, whose result would be overwritten; name another one")
     import torch
 
     import sos.published  # noqa: F401 (it registers the published metric and split)

@@ -71,7 +71,7 @@ def system_of(file: Path) -> System:
 
 def run(options: Options) -> None:
     """Print a table for each file, and write what is asked for."""
-    check_out(options.out)
+    check_out(options.out, inputs=options.place)
     files = files_of(Path(options.place[0]), options.split)
     suffix = Path(options.out).suffix if options.out else ".csv"
     if suffix not in (".csv", *EXPORTS):

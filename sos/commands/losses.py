@@ -55,6 +55,7 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
 
     loaded = load_checkpoint(checkpoint_of(path))
     config = config_from_dict(loaded.config | {"data": loaded.config["data"] | {"shards": None, "num_problems": 0}})
+    config.stream.check_whole(str(path), "losses are told of whole ones")
     system = build_system(config)
     model = load_model(loaded, system).eval()
     chunk = build_source(config, system, split).chunk(0, num)
@@ -83,7 +84,7 @@ def run(options: Options) -> None:
         raise UserError(
             f"by takes some of {','.join(BY)}, got {unknown[0]!r}" if options.by else "by=[] groups by nothing"
         )
-    check_out(options.out)
+    check_out(options.out, inputs=options.run)
     from sos.judge.losses import table
 
     place = options.run[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from sos.commands.output import check_out
-from sos.commands.words import option, places
+from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from sos.memory.records import Record
     from sos.memory.tasks import Tasks
 
-TASKS = ("regular", "iid", "unrelated")
+TASKS = ("regular", "useless", "iid", "unrelated")
 FILES = ("memory.json", "memory.md", "memory.png")
 
 
@@ -28,13 +30,14 @@ class Options:
     run: list[str] = places("RUN", "run folders or checkpoints of bases that read lessons, as experiment=lessons")
     tasks: str = option(
         "regular",
-        "regular: a hidden rule says which class of actions solves a task; iid: as drawn; unrelated: features tell "
-        "nothing",
+        "regular: a hidden rule says which class of actions solves a task; useless: one class solves none; iid: as "
+        "drawn; unrelated: features tell nothing",
         choices=TASKS,
     )
     arms: list[str] = option([], "what is kept and shown, such as [none,both,filler]; by default all but those of two")
     num: int = option(192, "the tasks of a stream", low=1)
     block: int = option(32, "tasks that are answered together; what is shown comes from the blocks before", low=1)
+    temperature: float = option(0.8, "of the attempts at a task of arms that make several", low=0.01)
     max_tokens: int | None = option(None, "tokens that an answer may have; null: what the context leaves", low=1)
     streams: int = option(1, "the streams, each with its own tasks and rule", low=1)
     seed: int = option(1, "the seed of the first stream; the next ones follow", low=0)
@@ -62,6 +65,7 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
         slot = [*config.slot.kinds]
         system = build_system(config)
         check_lessons(system.env, run)
+        config.stream.check_whole(run, "a memory has whole ones before it")
         if missing := sorted((kinds | {LESSON}) - set(slot)):
             raise UserError(
                 f"{run}: the slot of this base has no {missing[0]} (slot.kinds=[{','.join(slot)}]); "
@@ -70,17 +74,30 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
         if found and (system.env, system.context) != (found[0].system.env, found[0].system.context):
             raise UserError(f"{run} was not trained on the tasks of {options.run[0]}")
         model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        found.append(Player(model, system, config.slot.lessons, options.max_tokens))
+        found.append(Player(model, system, config.slot.lessons, options.max_tokens, options.temperature))
     return found
+
+
+def check(options: Options, arms: list[str]) -> None:
+    """Refuse what no run can do, before work starts. Raises UserError."""
+    from sos.memory.arms import check_arms
+
+    check_arms(arms)
+    check_once(options.run)
+    check_out(options.out, folder=True)
+    if arms != ["none"] and options.memory is None and options.num <= options.block:
+        raise UserError(
+            f"num={options.num} tasks are one block of block={options.block}: what is shown comes from the blocks "
+            "before, so that there would be nothing to show"
+        )
 
 
 def run(options: Options) -> None:
     """Play every arm, write the files and print the table."""
-    from sos.memory.arms import ARMS, FIRST, check_arms, needed_kinds
+    from sos.memory.arms import FIRST, needed_kinds
 
     arms = options.arms or list(FIRST)
-    check_arms(arms)
-    check_out(options.out, folder=True)
+    check(options, arms)
     from sos.memory.records import load
     from sos.memory.tasks import tasks_of
     from sos.runs.folder import RunFolder, checkpoint_of
@@ -91,45 +108,63 @@ def run(options: Options) -> None:
     streams = [tasks_of(players[0].system, options.tasks, options.num, seed) for seed in seeds]
     out = Path(options.out or RunFolder.of_checkpoint(checkpoint_of(options.run[0])).path / "memory")
     out.mkdir(parents=True, exist_ok=True)
-    played: dict[str, list[list[Played]]] = {}
-    for arm in arms:
-        played[arm] = [
-            _play(options, player, b, streams, arm, ARMS[arm], records, out) for b, player in enumerate(players)
-        ]
+    game = _Game(options, streams, records, out)
+    played = {arm: [game.play(player, b, arm) for b, player in enumerate(players)] for arm in arms}
     _write(options, out, players, streams, played)
 
 
-def _play(
-    options: Options,
-    player: Player,
-    base: int,
-    streams: list[Tasks],
-    name: str,
-    arm: Any,
-    records: list[Record],
-    out: Path,
-) -> list[Played]:
-    """Play the streams with one base and one arm."""
-    from sos.memory.play import play
+class _Game(NamedTuple):
+    """What is the same for every base and every arm."""
 
-    found = []
-    for k, stream in enumerate(streams):
-        file = out / f"memory_{name}_{base}_{options.seed + k}.jsonl"
-        file.unlink(missing_ok=True)
-        found.append(
-            play(
-                player,
-                stream.tasks,
-                arm,
-                seed=options.seed + k,
-                block=options.block,
-                records=records,
-                file=file if name != "none" else None,
-            )
-        )
-    rate = sum(one.solved.mean() for one in found) / len(found)
-    print(f"{name}, {options.run[base]}: {100 * rate:.1f}% solved", flush=True)
-    return found
+    options: Options
+    streams: list[Tasks]
+    records: list[Record]
+    out: Path
+
+    def play(self, player: Player, base: int, arm: str) -> list[Played]:
+        """Play the streams with one base and one arm. A memory's file is there when its stream is done."""
+        from sos.memory.arms import ARMS
+        from sos.memory.play import play
+        from sos.train.bars import progress_bars
+
+        options, found = self.options, []
+        update, close = progress_bars()
+        for k, seed in enumerate(range(options.seed, options.seed + options.streams)):
+            phase = f"{arm}, base {base + 1} of {len(options.run)}, stream {k + 1} of {options.streams}"
+
+            def progress(done: int, phase: str = phase) -> None:
+                update(phase, done, options.num)
+
+            with self._kept(player, self.out / f"memory_{arm}_{base}_{seed}.jsonl", arm) as file:
+                found.append(
+                    play(
+                        player,
+                        self.streams[k].tasks,
+                        ARMS[arm],
+                        seed=seed,
+                        block=options.block,
+                        records=self.records,
+                        file=file,
+                        progress=progress,
+                    )
+                )
+        close()
+        rate = sum(one.solved.mean() for one in found) / len(found)
+        print(f"{arm}, {options.run[base]}: {100 * rate:.1f}% solved", flush=True)
+        return found
+
+    @contextmanager
+    def _kept(self, player: Player, path: Path, arm: str) -> Iterator[Path | None]:
+        """Give a file that begins with the records that the arm begins with; none where it keeps nothing."""
+        from sos.files import written_whole
+        from sos.memory.records import append
+
+        if arm == "none":
+            yield None
+            return
+        with written_whole(path) as partial:
+            append(partial, player.system.dialect, self.records)
+            yield partial
 
 
 def _write(
@@ -137,6 +172,7 @@ def _write(
 ) -> None:
     import dataclasses
 
+    from sos.context.lessons import NO_CLASS
     from sos.files import write_json, written_whole
     from sos.memory.report import as_plain, figure, rows_of, table
 
@@ -152,13 +188,22 @@ def _write(
         }
         for stream in streams
     ]
-    content = {"options": dataclasses.asdict(options), "regularities": rules, "arms": as_plain(rows)}
+    useless = [None if one.useless == NO_CLASS else env.lesson_classes[one.useless] for one in streams]
+    content = {
+        "options": dataclasses.asdict(options),
+        "regularities": rules,
+        "useless": useless,
+        "arms": as_plain(rows),
+    }
     write_json(out / FILES[0], content)
     text = table(rows)
     with written_whole(out / FILES[1]) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
     with written_whole(out / FILES[2]) as partial:
         figure(rows, options.num).savefig(partial, format="png")
+    for stream in streams:
+        if stream.useless != NO_CLASS:
+            print(f"no task is solved by {env.lesson_classes[stream.useless]}")
     for rule in rules:
         if rule is not None:
             print(f"tasks with {rule['feature']} are solved by {rule['with']}, the others by {rule['without']}")

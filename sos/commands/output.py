@@ -11,11 +11,14 @@ from sos.errors import UserError
 from sos.files import written_whole
 
 
-def check_out(out: str | None, *, folder: bool = False) -> None:
-    """Refuse a file, or a folder, that cannot be written, before the work starts. Raises UserError."""
+def check_out(out: str | None, *, folder: bool = False, inputs: Iterable[str | None] = ()) -> None:
+    """Refuse a file, or a folder, that cannot be written, before the work starts, and one of the `inputs` that the
+    command reads, by whatever path. Raises UserError."""
     if out is None:
         return
     path = Path(out).absolute()
+    if any(given is not None and same_place(given, out) for given in inputs):
+        raise UserError(f"out={out} is what the command reads, and would be overwritten; name another place")
     if path.is_dir() and not folder:
         raise UserError(f"out={out} is a folder; name a file in it")
     home = next((place for place in ((path,) if folder else ()) + tuple(path.parents) if place.exists()), Path("/"))
@@ -23,6 +26,14 @@ def check_out(out: str | None, *, folder: bool = False) -> None:
         raise UserError(f"out={out}: {home} is no folder")
     if not os.access(home, os.W_OK | os.X_OK):
         raise UserError(f"out={out}: cannot write into {home}")
+
+
+def same_place(one: str | Path, other: str | Path) -> bool:
+    """Say whether two paths name one file or folder."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def write_csv(out: str, rows: Iterable[Sequence[object]]) -> None:

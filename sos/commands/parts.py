@@ -25,7 +25,7 @@ class Options:
     points; `modules` names others, which register theirs when they are imported."""
 
     kind: list[str] = places("KIND", "one of the kinds; none shows them all", most=1, least=0)
-    modules: list[str] = option([], "modules of yours to import first, such as [stairs,probes]")
+    modules: list[str] = option([], "modules of yours to import first, such as [climb,probes]")
 
 
 def environments() -> Iterator[Line]:

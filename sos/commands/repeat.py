@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sos import source_hash
+from sos.commands.output import check_out
 from sos.commands.words import option, places
 from sos.config import Config, config_from_dict, config_hash
 from sos.errors import UserError
@@ -149,6 +150,7 @@ def repeat(run: Path, out: Path, keep_going: bool) -> list[str]:
 
 def run(options: Options) -> int:
     """Repeat the run and print what differs; return 1 if anything does."""
+    check_out(options.out, folder=True, inputs=options.run)
     folder = Path(options.run[0])
     lines = repeat(folder, Path(options.out) if options.out else folder / "repeat", options.keep_going)
     for line in lines[:SHOWN]:

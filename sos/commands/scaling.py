@@ -29,7 +29,7 @@ def run(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise UserError(f"{name} must be positive, got {value:g}")
-    check_out(options.out)
+    check_out(options.out, inputs=options.runs)
     if options.out and Path(options.out).suffix not in (".png", ".pdf"):
         raise UserError(f"out={options.out} must end in .png or .pdf")
     from sos.analysis.compare import load_runs

@@ -34,7 +34,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Judge the files, print tables and the first wrong answers. Raises UserError with file and line."""
-    check_out(options.out)
+    check_out(options.out, inputs=options.files)
     from sos.files import write_lines
     from sos.interop.files import Tally, judged_lines, score_line
     from sos.interop.rewards import as_rules

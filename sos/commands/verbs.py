@@ -44,6 +44,7 @@ VERBS = (
     Verb("losses", "measure", "say what a model has not learned, by field of the dialect"),
     Verb("experience", "measure", "say what rollouts hold: solved, mistakes in the solved ones, pass@k, repeats"),
     Verb("attempts", "measure", "attempt problems again: go on from what is sound, begin otherwise, or start anew"),
+    Verb("recovery", "measure", "make a model take one wrong step, and see whether it comes back and solves"),
     Verb("scaling", "measure", "fit laws of size and tokens to finished runs, and predict a larger one"),
     Verb("repeat", "measure", "make a run again and check that it is the same, bit for bit"),
     Verb("memory", "measure", "let a model play a stream of tasks with what it kept of those before in its context"),

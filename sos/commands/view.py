@@ -105,9 +105,9 @@ def build(options: dict[str, str], overrides: list[str]) -> list[tuple[Dialect, 
 
 def run(options: Options) -> None:
     """Write the page. Raises UserError for what the user can mend, before anything is written."""
-    check_out(options.out)
-    out = Path(options.out)
     given = sources_of(options)
+    check_out(options.out, inputs=[given[name] for name in SOURCES if name in given])
+    out = Path(options.out)
     from sos.files import written_whole
     from sos.trace import PLAN
     from sos.view.page import build_page, trace_data

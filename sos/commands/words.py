@@ -53,6 +53,16 @@ def configs(roots: Sequence[str], sentence: str) -> Any:
     return dataclasses.field(default_factory=list, metadata={"configs": tuple(roots), "sentence": sentence})
 
 
+def check_once(given: Sequence[str]) -> None:
+    """Refuse a run or a file that is given twice, however its path is written. Raises UserError."""
+    known: set[Path] = set()
+    for word in given:
+        path = Path(word).resolve()
+        if path in known:
+            raise UserError(f"{word} is given twice")
+        known.add(path)
+
+
 def taken_folders(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the words without those that add folders with YAML, and those, as Hydra takes them: `--config-dir FOLDER`
     is `hydra.searchpath=[file://FOLDER]`. Raises UserError for what is no folder."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sos.rng import below, fold, stream_key, uniform
-from sos.schema.slot import FILLER, FOREIGN, HINT, LESSON, OWN, WHOLE_PLANS, WRONG
+from sos.schema.slot import FILLER, FOLLOWED, FOREIGN, HINT, LESSON, OTHERS, OWN, RETRIEVED, WRONG
 
 
 class SlotPlan(NamedTuple):
@@ -18,9 +18,10 @@ class SlotPlan(NamedTuple):
     irrelevant: float = 0.0  # foreign
     misleading: float = 0.0  # wrong
     filler: float = 0.0
-    follow: float = 0.0  # of the hints of whole plans, those whose stream goes straight along the plan
+    follow: float = 0.0  # of the doses `FOLLOWED`, those whose stream goes straight along the plan
     kinds: tuple[str, ...] = (HINT,)
     lessons: int = 4  # at most, in a context of lessons
+    lessons_from: str = OWN  # or OTHERS: those that a memory of other problems holds
 
 
 class Asked(NamedTuple):
@@ -35,7 +36,8 @@ class AskedOfOthers(NamedTuple):
     """A context of what other problems left, to be made: the kind of its items, and whose each of them is."""
 
     kind: str
-    whose: tuple[str, ...]  # `OWN`: of lessons one that is true, of the other kinds one of a problem like this one
+    # `OWN`: of lessons one that is true, of the other kinds one of a problem like this one; `RETRIEVED`: of a memory
+    whose: tuple[str, ...]
     followed: bool  # the search behind it tries first what it says
     key: np.uint64  # of what else is drawn
 
@@ -54,7 +56,7 @@ def asked_at(plan: SlotPlan, key: np.uint64, index: int) -> Asked | None:
     whose = _whose(plan, own, 2)
     if whose != OWN:
         return Asked(dose, whose)
-    return Asked(dose, followed=dose in WHOLE_PLANS and float(uniform(own, 3)) < plan.follow)
+    return Asked(dose, followed=dose in FOLLOWED and float(uniform(own, 3)) < plan.follow)
 
 
 def _whose(plan: SlotPlan, key: np.uint64, number: int) -> str:
@@ -80,5 +82,5 @@ def asked_of_others(plan: SlotPlan, key: np.uint64, index: int) -> AskedOfOthers
     kind = LESSON if lessons else others[below(own, 1, len(others))]
     followed = float(uniform(own, 3)) < plan.follow
     num = 1 + below(own, 4, plan.lessons) if kind == LESSON else 1
-    whose = tuple(_whose(plan, own, 5 + k) for k in range(num))
+    whose = tuple(RETRIEVED if plan.lessons_from == OTHERS else _whose(plan, own, 5 + k) for k in range(num))
     return AskedOfOthers(kind, whose, followed, np.uint64(fold(own, 2)))

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sos.context.items import UNSAID, WHOLE_STREAMS, Item, lesson_item, no_actions, said_columns
+from sos.context.items import NAMES, UNSAID, WHOLE_STREAMS, Item, lesson_item, no_actions, said_columns
 from sos.context.lessons import Lesson
 from sos.context.vocab import AVOID, PREFER, class_words, condition_words
 from sos.errors import UserError
-from sos.schema.slot import LESSON
+from sos.schema.slot import LESSON, OUTCOME
 from sos.stream.codec import DecodeStatus, decode, encode
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.program import ACTION_NUMBER, GENERATE, LITERAL, SYMBOL
@@ -80,6 +80,8 @@ def _written(dialect: Dialect, slot: Slot, item: Item) -> list[int]:
     if item.name not in slot.items:
         raise UserError(f"the context slot has no item {item.name}; known are {', '.join(slot.items)}")
     head = [slot.items[item.name]]
+    if item.name in NAMES[OUTCOME]:
+        return head
     if item.filler:
         return head + [slot.filler] * item.filler
     if item.trace is not None:
@@ -146,6 +148,8 @@ def read_context(dialect: Dialect, tokens: np.ndarray) -> ReadContext:
 def _read_item(dialect: Dialect, slot: Slot, name: str, body: np.ndarray) -> tuple[Item | None, int]:
     """Return the item whose body this is, or None, and the position of the token that was not understood."""
     nothing = no_actions(dialect.env)
+    if name in NAMES[OUTCOME]:
+        return (None, 0) if len(body) else (Item(name, nothing), 0)
     if len(body) and (body == slot.filler).all():
         return Item(name, nothing, filler=len(body)), 0
     if name == LESSON:

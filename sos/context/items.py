@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sos.context.lessons import Lesson
-from sos.schema.slot import DEMONSTRATION, DOSES, LESSON, TRANSCRIPT
+from sos.schema.slot import ATTEMPT, DEMONSTRATION, DOSES, FAILURE, LESSON, OUTCOME, SUCCESS, TRANSCRIPT
 from sos.trace import Trace
 
 HINT = "hint"
 # From little to all: the kinds of the plan's actions, in no order; its first action; its actions; they and their
 # results; and the whole search, which states its problem.
 CLASSES, FIRST, ACTIONS, PLAN, TRACE = DOSES
+FAILED_STEPS, INSTEAD = f"{ATTEMPT}:failed", f"{ATTEMPT}:instead"  # what was tried, and what should have been
 UNSAID = -1  # a number of an action that an item does not say
 # Kind -> the names of its items.
 NAMES = {
@@ -21,12 +22,15 @@ NAMES = {
     LESSON: (LESSON,),
     DEMONSTRATION: (DEMONSTRATION,),
     TRANSCRIPT: (TRANSCRIPT,),
+    ATTEMPT: (FAILED_STEPS, INSTEAD),
+    OUTCOME: (f"{OUTCOME}:{SUCCESS}", f"{OUTCOME}:{FAILURE}"),
 }
 WHOLE_STREAMS = (f"{HINT}:{TRACE}", DEMONSTRATION, TRANSCRIPT)  # the others hold actions, but for lessons
 
 
 class Item(NamedTuple):
-    """One item of a context: actions, a whole trace, a lesson, or filler in their place."""
+    """One item of a context: actions, a whole trace, a lesson, or filler in their place. How a stream ends is a name
+    alone."""
 
     name: str  # one of the `NAMES`
     actions: np.ndarray  # int32 (K, A), `UNSAID` where an action's number is not said; K = 0 where there are none
@@ -42,6 +46,11 @@ class Item(NamedTuple):
         return (self.name, self.filler, self.lesson) == (other.name, other.filler, other.lesson) and (
             same and self.actions.shape == other.actions.shape and bool((self.actions == other.actions).all())
         )
+
+
+def outcome_item(env: Any, succeeds: bool) -> Item:
+    """Return the item that says whether a stream is a success."""
+    return Item(f"{OUTCOME}:{SUCCESS if succeeds else FAILURE}", no_actions(env))
 
 
 def no_actions(env: Any) -> np.ndarray:
@@ -63,7 +72,7 @@ def said_columns(env: Any, name: str) -> list[int]:
     """Return the columns of an action that an item of this name says, in ascending order."""
     every = _columns(env, tuple(env.fields))
     results = set(_columns(env, getattr(env, "results", getattr(env, "facts", ()))))
-    if name == f"{HINT}:{PLAN}":
+    if name in (f"{HINT}:{PLAN}", FAILED_STEPS, INSTEAD):
         return every
     classes = _columns(env, getattr(env, "classes", ()))
     if name == f"{HINT}:{CLASSES}" and classes:
@@ -87,3 +96,17 @@ def hint(env: Any, dose: str, plan: np.ndarray, trace: Trace) -> Item:
     if dose == TRACE:
         return Item(name, no_actions(env), trace)
     return Item(name, said(env, name, plan))
+
+
+def attempt(env: Any, path: np.ndarray, plan: np.ndarray, *, critique: bool) -> list[Item]:
+    """Return what is said of a failed attempt, which are the steps of `path`, int32 (K, A): they alone, or with them
+    the critique, aligned with the steps: of `plan`, int32 (K', A), the steps that both have and the next one, which
+    should have stood there. The path leaves the plan before either ends."""
+    items = [Item(FAILED_STEPS, said(env, FAILED_STEPS, path))]
+    if critique:
+        tried, right = (said(env, f"{HINT}:{ACTIONS}", actions) for actions in (path, plan))
+        both = min(len(path), len(plan))
+        kept = int(np.argmin([*(tried[:both] == right[:both]).all(1), False]))
+        assert kept < both, "a failed path is no part of the plan, nor the plan of it"
+        items.append(Item(INSTEAD, said(env, INSTEAD, plan[: kept + 1])))
+    return items

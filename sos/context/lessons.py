@@ -112,6 +112,25 @@ def mine(env: Any, trace: Trace, succeeded: bool, solver: int = NO_CLASS) -> lis
     return [*found, Lesson(condition, True, solver)] if solver != NO_CLASS else found
 
 
+def contrast(env: Any, traces: Sequence[Trace], succeeded: Sequence[bool]) -> list[Lesson]:
+    """Return the lessons of several attempts at one problem, each once, those of successes first. A failure's
+    counterfactual is not the solver's but that of the first success beside it, where there is one."""
+    right = [trace for trace, own in zip(traces, succeeded, strict=True) if own]
+    found = [lesson for trace in right for lesson in mine(env, trace, True)]
+    known = found[0].of if found else NO_CLASS
+    for trace, own in zip(traces, succeeded, strict=True):
+        found += [] if own else mine(env, trace, False, known)
+    return list(dict.fromkeys(found))
+
+
+def nearest(fits: np.ndarray, agree: np.ndarray) -> list[int]:
+    """Return the numbers of experiences, the nearest to a problem first: before all others those with a lesson that
+    applies (`fits`, bool (N,)), then those that agree with the problem in most features (`agree`, int (N,)), of equal
+    ones the latest. O(N log N)."""
+    numbers = np.arange(len(fits))
+    return np.lexsort((-numbers, -agree, ~fits)).tolist()
+
+
 def applies(env: Any, lesson: Lesson, problem: np.ndarray) -> bool:
     """Say whether a problem has the condition of a lesson."""
     return bool(features_of(env, problem)[lesson.condition])

@@ -9,7 +9,7 @@ from typing import Any
 from sos.context.items import NAMES
 from sos.envs.lessons import check_lessons
 from sos.errors import UserError
-from sos.schema.slot import LESSON
+from sos.schema.slot import LESSON, OUTCOME
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import Vocabulary
 from sos.stream.slot import Slot
@@ -35,7 +35,8 @@ def with_slot(dialect: Dialect, kinds: Sequence[str]) -> Dialect:
         raise UserError(f"dialect {dialect.name} has the word {taken[0]}, which is the context slot's")
     vocab = Vocabulary((*vocab.symbols, *words), vocab.whole_max, vocab.spaced)
     begin, end, then, filler, *items = (vocab.ids[word] for word in words[: 4 + len(names)])
-    slot = Slot(begin, end, then, filler, dict(zip(names, items, strict=True)))
+    asks = (begin, items[0], end) if OUTCOME in kinds else ()
+    slot = Slot(begin, end, then, filler, dict(zip(names, items, strict=True)), asks)
     return dataclasses.replace(dialect, vocab=vocab, slot=slot)
 
 

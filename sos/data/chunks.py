@@ -46,6 +46,7 @@ class Chunk(NamedTuple):
     # int32 (N,) which strategy of a mixture searched; an index into the source's `strategy_names`
     strategies: np.ndarray
     left_out: LeftOut = LeftOut()  # the reasons; a data set that was read knows none but of what it leaves out itself
+    continued: np.ndarray | None = None  # bool (N,): it goes on with the stream before it, see `sos.data.pieces`
 
     def fitting(self, num_tokens: int) -> np.ndarray:
         """Return which streams have at most `num_tokens` tokens, bool (N,)."""
@@ -109,4 +110,5 @@ class Chunk(NamedTuple):
             prompts=self.prompts[keep],
             visits=self.visits[keep],
             strategies=self.strategies[keep],
+            continued=None if self.continued is None else self.continued[keep],
         )

@@ -50,7 +50,7 @@ def _teachers_choices(strategy: Any, num: int) -> np.ndarray:
     return choices
 
 
-def _ends(rows: TraceRows, num: int) -> np.ndarray:
+def ends_of(rows: TraceRows, num: int) -> np.ndarray:
     """Return the `Outcome`s of the first `num` traces, int32 (num,)."""
     return rows.events[rows.offsets[1 : num + 1, 0] - 1, VALUE]
 
@@ -64,7 +64,7 @@ def is_answer(env: Any, outcomes: np.ndarray) -> np.ndarray:
 
 def _answers(env: Any, rows: TraceRows, num: int) -> np.ndarray:
     """Return which of the first `num` traces solve their problem, bool (num,): a refutation is checked."""
-    ends = _ends(rows, num)
+    ends = ends_of(rows, num)
     solved: np.ndarray = ends == SOLVED
     for k in np.flatnonzero(is_answer(env, ends) & ~solved):
         spans = (slice(a, b) for a, b in zip(rows.offsets[k], rows.offsets[k + 1], strict=True))
@@ -163,5 +163,5 @@ def outcomes(
     found, choices = np.full(len(problems), -1, np.int8), np.zeros(len(problems), np.int32)
     choose_strategies(strategy, np.uint64(fold(key, STRATEGY_DRAW)), start + np.arange(len(problems)), choices)
     for rows, searched in _searched(env, strategy, problems, choices, max_nodes):
-        found[rows.visits[:searched]] = _ends(rows, searched)
+        found[rows.visits[:searched]] = ends_of(rows, searched)
     return found

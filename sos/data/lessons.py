@@ -9,6 +9,10 @@ Lessons are true ones of this problem, from its own search, or controls in their
 - foreign: a lesson that is true of another problem; its condition may hold here or not.
 - filler: as many tokens that say nothing.
 
+Or they are what a memory of other problems holds for this one (retrieved): lessons of the problems that are nearest by
+their features, of each the class that solved it, and the class of its costliest branch in vain as one to avoid. Nothing
+of them comes from this problem's own search.
+
 A demonstration is the stream of the solution path of another problem, a transcript that of its whole search. `own`
 shares the condition and the solving class with this problem, `wrong` the condition alone, `foreign` neither. Others are
 a fixed number of training problems, drawn by the seed and the name of the stream.
@@ -35,6 +39,7 @@ from sos.context.lessons import (
     Lesson,
     condition_of,
     costliest_class,
+    nearest,
     root_branches,
     solving_class,
     votes_of,
@@ -46,7 +51,7 @@ from sos.data.streams import Writer
 from sos.envs.lessons import features_of
 from sos.errors import UserError
 from sos.rng import below, fold, uniform
-from sos.schema.slot import DEMONSTRATION, FILLER, FOREIGN, LESSON, OWN, WRONG
+from sos.schema.slot import DEMONSTRATION, FILLER, FOREIGN, LESSON, OWN, RETRIEVED, WRONG
 from sos.search.guided import Guided
 from sos.search.rows import Drawn, Searcher, trace_of
 from sos.search.told import Told
@@ -76,6 +81,8 @@ class Others:
 
     known: list[Known]
     searches: list[Trace]
+    features: np.ndarray  # int8 (N, F)
+    conditions: np.ndarray  # int64 (N,): of the lessons that each leaves
 
 
 class LessonSource:
@@ -94,7 +101,8 @@ class LessonSource:
         plan: SlotPlan | None = None,
         writer: Writer | None = None,
     ) -> None:
-        """`plan` is that of training streams, whose searches `writer` writes where they are told what to try first."""
+        """`plan` is that of training streams, whose searches `writer` writes where they are told what to try first. It
+        says, too, how many lessons a memory holds for a problem."""
         if isinstance(strategy, Guided):
             raise UserError("search.heuristic: one of a package orders all nodes, and goes without slot.kinds=[lesson]")
         self.env, self.strategy, self.dialect, self.splits, self.plan = env, strategy, dialect, splits, plan
@@ -110,7 +118,7 @@ class LessonSource:
         before, followed = {}, []
         for k, visit in enumerate(rows.visits[:num].tolist()):
             asked = asked_of_others(self.plan, self._key, visit)
-            items = [] if asked is None else self.items(self._known(trace_of(rows, k)), asked)
+            items = [] if asked is None else self._items_of(rows, k, asked)
             before[visit] = self._written(items, asked)
             if asked is not None and asked.followed:
                 votes[k] = self.votes(items, rows.problems[k])
@@ -122,8 +130,14 @@ class LessonSource:
 
     def of_problems(self, problems: np.ndarray, asked: Asked) -> list[np.ndarray]:
         """Return the tokens of one lesson for `problems` (int32 (N, P)), int64 (T,) each: `asked.whose` says whether it
-        is true, and it prefers a class. None for a problem without a solution, or whose search is too long."""
+        is true, and it prefers a class. None for a problem without a solution, or whose search is too long.
+
+        Those that a memory holds for a problem, as many as training streams have at most, need no search of it.
+        """
         assert asked.dose == LESSON
+        if asked.whose == RETRIEVED:
+            assert self.plan is not None
+            return [write_context(self.dialect, self._retrieved(problem, self.plan.lessons)) for problem in problems]
         found = [NOTHING] * len(problems)
         for number, known in self.known(problems).items():
             lesson = AskedOfOthers(LESSON, (asked.whose,), False, np.uint64(fold(self._key, number)))
@@ -163,6 +177,23 @@ class LessonSource:
         trace = self.others.searches[other]
         return [Item(asked.kind, no_actions(self.env), self.path(trace) if asked.kind == DEMONSTRATION else trace)]
 
+    def _items_of(self, rows: TraceRows, k: int, asked: AskedOfOthers) -> list[Item]:
+        """Return the items of the context of trace `k` of `rows`."""
+        if asked.whose[0] == RETRIEVED:
+            return self._retrieved(rows.problems[k], len(asked.whose))
+        return self.items(self._known(trace_of(rows, k)), asked)
+
+    def _retrieved(self, problem: np.ndarray, num: int) -> list[Item]:
+        """Return `num` lessons of the other problems that are nearest to this one, fewer where there are no more."""
+        features, others = features_of(self.env, problem), self.others
+        found: list[Item] = []
+        for number in nearest(features[others.conditions] > 0, (others.features == features).sum(1)):
+            if len(found) >= num:
+                break
+            if not np.array_equal(others.known[number].problem, problem):
+                found += [lesson_item(self.env, lesson) for lesson in _left_by(self.env, others.known[number])]
+        return found[:num]
+
     def votes(self, items: Sequence[Item], problem: np.ndarray) -> np.ndarray:
         """Return what items say of the classes of actions on a problem, int64 (C,): see `votes_of`. A demonstration and
         a transcript are a vote for the class that solved them, where the problem has the condition of theirs."""
@@ -181,7 +212,9 @@ class LessonSource:
             traces = [trace for _, trace in sorted(self.searches(problems).items())]
             known = [(self._known(trace), trace) for trace in traces]
             solved = [(one, trace) for one, trace in known if one.solving != NO_CLASS]
-            self._others = Others([one for one, _ in solved], [trace for _, trace in solved])
+            features = np.array([one.features for one, _ in solved], np.int8).reshape(len(solved), -1)
+            conditions = np.array([condition_of(self.env, one.problem) for one, _ in solved], np.int64)
+            self._others = Others([one for one, _ in solved], [trace for _, trace in solved], features, conditions)
         return self._others
 
     def _known(self, trace: Trace) -> Known:
@@ -239,3 +272,10 @@ class LessonSource:
         rows, num, _ = self._told.search(Drawn(0, np.ascontiguousarray(problems), numbers, numbers.astype(np.int32)))
         chunk, _ = self._writer.write(rows, num, 0)
         return chunk._replace(visits=visits[chunk.visits])
+
+
+def _left_by(env: Any, known: Known) -> list[Lesson]:
+    """Return the lessons that the search of a problem leaves: of its success, and of its costliest failure."""
+    condition, worst = condition_of(env, known.problem), costliest_class(known.branches, known.solving)
+    failure = [] if worst == NO_CLASS else [Lesson(condition, False, worst)]
+    return [Lesson(condition, True, known.solving), *failure]

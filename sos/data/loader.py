@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from sos.data.chunks import Chunk
-from sos.data.packing import IGNORE, Rows, pack
+from sos.data.packing import IGNORE, Rows, beginnings, pack
 from sos.errors import UserError
 from sos.rng import fold, stream_key
 
@@ -208,7 +208,7 @@ class PackedLoader:
                     rows, dropped = self._rows(block, longest)
             batch = Rows(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
             tokens = int((batch.doc_ids >= 0).sum())
-            streams = int(((batch.positions == 0) & (batch.doc_ids >= 0)).sum())
+            streams = beginnings(batch)
             seconds += time.perf_counter() - started
             cursor = replace(
                 cursor,

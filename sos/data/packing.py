@@ -11,6 +11,7 @@ from sos.kernels import allocating
 from sos.rng import permute
 
 IGNORE = -100
+CONTINUED = 1 << 20  # what the ids of documents that go on with a stream are raised by
 
 
 class Rows(NamedTuple):
@@ -20,8 +21,15 @@ class Rows(NamedTuple):
     tokens: np.ndarray  # int64 (R, C)
     targets: np.ndarray  # int64 (R, C), IGNORE where there is no loss
     positions: np.ndarray  # int64 (R, C), from 0 in every stream
-    doc_ids: np.ndarray  # int32 (R, C), which stream of the row; -1 behind the last
+    doc_ids: (
+        np.ndarray
+    )  # int32 (R, C), which stream of the row, from CONTINUED on a later piece of one; -1 behind the last
     kinds: np.ndarray  # int8 (R, C), the event kind of the target; -1 where there is no loss
+
+
+def beginnings(rows: Rows) -> int:
+    """Return how many streams begin in the rows; a later piece of a stream is none."""
+    return int(((rows.positions == 0) & (rows.doc_ids >= 0) & (rows.doc_ids < CONTINUED)).sum())
 
 
 @allocating
@@ -61,7 +69,7 @@ def _assign(lengths, context, row_of, room):
 
 
 @allocating
-def _write(chunk, row_of, order_key, num_rows, prompt_loss, out):
+def _write(chunk, raised, row_of, order_key, num_rows, prompt_loss, out):
     tokens, kinds, offsets, prompts = chunk.tokens, chunk.kinds, chunk.offsets, chunk.prompts
     used = np.zeros(num_rows, np.int64)
     docs = np.zeros(num_rows, np.int32)
@@ -75,7 +83,7 @@ def _write(chunk, row_of, order_key, num_rows, prompt_loss, out):
             t = offsets[k] + p
             out.tokens[row, start + p] = tokens[t]
             out.positions[row, start + p] = p
-            out.doc_ids[row, start + p] = docs[source]
+            out.doc_ids[row, start + p] = docs[source] + raised[k]
             if prompt_loss or p + 1 >= prompts[k]:
                 out.targets[row, start + p] = tokens[t + 1]
                 out.kinds[row, start + p] = kinds[t + 1]
@@ -129,5 +137,7 @@ def _packed(chunk: Chunk, context: int, order_key: np.uint64, prompt_loss: bool)
         np.full(shape, -1, np.int32),
         np.full(shape, -1, np.int8),
     )
-    _write(chunk, row_of, order_key, num_rows, prompt_loss, rows)
+    none = np.zeros(len(lengths), np.bool_)
+    raised = CONTINUED * (none if chunk.continued is None else chunk.continued).astype(np.int32)
+    _write(chunk._replace(continued=None), raised, row_of, order_key, num_rows, prompt_loss, rows)
     return rows, row_of

@@ -98,6 +98,10 @@ class Writer:
         size = tokens_size(program, context)
         self._tokens, self._kinds = np.zeros(size, np.uint16), np.zeros(size, np.int8)
 
+    def as_told(self, rows: TraceRows, num: int) -> tuple[TraceRows, int]:
+        """Return (rows, number of traces) as the streams of the first `num` traces of `rows` tell them."""
+        return (rows, num) if self._viewer is None else self.shown(rows, num)[:2]
+
     def shown(self, rows: TraceRows, num: int) -> tuple[TraceRows, int, int]:
         """Return (rows, number of traces, number dropped) of the view of the first `num` traces of `rows`, in arrays
         that the next call reuses."""

@@ -66,6 +66,8 @@ def make_job(
     """Describe a generation. Raises ValueError for a configuration that cannot work."""
     if config.data.shards is not None:
         raise UserError(f"data.shards={config.data.shards} is for training; generation writes to generate.out")
+    if kind == "tokens" and config.stream.erase:
+        raise UserError("stream.erase=true: a data set holds whole streams, and training on one cannot erase")
     env = build_env(config)
     labels: dict[str, Any] = {
         "strategies": list(build_strategy(config.search, env)[1]),
@@ -111,7 +113,7 @@ def make_shard(job: Job, source: Callable[[int, int], Any], index: int) -> dict[
         if name == "offsets"
         else np.concatenate([getattr(c, name) for c in chunks])
         for name in chunks[0]._fields
-        if name not in ("num_dropped", "left_out")
+        if name not in ("num_dropped", "left_out", "continued")
     }
     counts = {"visits": stop - start, "dropped": sum(c.num_dropped for c in chunks)}
     if job.kind == "traces":

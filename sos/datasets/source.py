@@ -12,35 +12,39 @@ import numpy as np
 from sos.config import Config, DataConfig, StreamConfig, config_from_dict, to_dict
 from sos.data.contexts import ContextSource
 from sos.data.lessons import LessonSource
+from sos.data.outcomes import OutcomeSource
+from sos.data.pieces import PieceSource
 from sos.data.streams import StreamSource, Writer
 from sos.data.traces import Order, TraceSource
 from sos.datasets.read import EndOfShards, ShardSource
+from sos.rng import stream_key
 from sos.schema.keys import without_later
-from sos.schema.slot import HINT, SlotConfig
+from sos.schema.slot import FROM_OTHERS, OUTCOME, SlotConfig
 from sos.schema.stream import BUILT_IN_VIEWS
 from sos.search.guided import Steered
-from sos.stream.added import added_view
+from sos.stream.added import AddedView, added_view
 from sos.stream.dialect.compile import Dialect
 from sos.stream.views import SOLUTION_PATH, View
 from sos.system import MAX_TRACE_NODES, System, build_env, build_splits, build_strategy
 
 
-def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource:
-    """Return the training streams of a run: made as they are asked for, or read from `data.shards`, the same streams.
+def build_source(config: Config, system: System, split: str = "train") -> StreamSource | ShardSource | PieceSource:
+    """Return the training streams of a run: made as they are asked for, or read from `data.shards`, the same streams;
+    their pieces where finished branches are erased.
 
     Raises ValueError for shards of another configuration, incomplete ones, and too few of them for the training budget.
     """
     if config.data.shards is not None:
-        source = ShardSource(
+        read = ShardSource(
             config.data.shards,
             recipe(config, "tokens", split, system.dialect),
             config.seed,
             system.context,
             len(system.dialect.vocab),
         )
-        _check_budget(source, config)
-        return source
-    return StreamSource(
+        _check_budget(read, config)
+        return read
+    source = StreamSource(
         system.env,
         system.strategy,
         system.view,
@@ -52,16 +56,24 @@ def build_source(config: Config, system: System, split: str = "train") -> Stream
         num_problems=config.data.num_problems,
         max_nodes=system.max_nodes,
         strategy_names=system.strategy_names,
-        contexts=context_source(system, config.seed, split),
+        contexts=context_source(system, config.seed, split, config.data.num_problems),
         marker_places=system.marker_places,
     )
+    return PieceSource(source, system.env, system.dialect, config.data.context) if config.stream.erase else source
 
 
-def context_source(system: System, seed: int, stream: str) -> ContextSource | LessonSource | None:
-    """Return what writes the contexts of the streams of a name, None for a base without the slot."""
+def context_source(
+    system: System, seed: int, stream: str, num_problems: int = 0
+) -> ContextSource | LessonSource | OutcomeSource | None:
+    """Return what writes the contexts of the streams of a name, None for a base without the slot. `num_problems` is
+    that of a fixed data set."""
     if system.slot is None:
         return None
-    if HINT not in system.slot.kinds:
+    if OUTCOME in system.slot.kinds:
+        order = Order(num_problems, stream_key(seed, "order"))
+        writer = _writer(system, system.view, seed, order)
+        return OutcomeSource(system.dialect, seed=seed, stream=stream, plan=system.slot, writer=writer)
+    if set(system.slot.kinds) & set(FROM_OTHERS):
         return lesson_source(system, seed, stream)
     return ContextSource(
         system.env,
@@ -72,16 +84,20 @@ def context_source(system: System, seed: int, stream: str) -> ContextSource | Le
         seed=seed,
         stream=stream,
         plan=system.slot,
-        followed=Writer(
-            system.env,
-            View(SOLUTION_PATH, 1.0, system.view.plan),
-            system.dialect,
-            context=system.context,
-            max_nodes=system.max_nodes,
-            seed=seed,
-            order=Order(0, np.uint64(0)),
-            marker_places=system.marker_places,
-        ),
+        followed=_writer(system, View(SOLUTION_PATH, 1.0, system.view.plan), seed, Order(0, np.uint64(0))),
+    )
+
+
+def _writer(system: System, view: View | AddedView, seed: int, order: Order) -> Writer:
+    return Writer(
+        system.env,
+        view,
+        system.dialect,
+        context=system.context,
+        max_nodes=system.max_nodes,
+        seed=seed,
+        order=order,
+        marker_places=system.marker_places,
     )
 
 

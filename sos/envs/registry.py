@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from sos.envs.config import EnvConfig
@@ -24,7 +21,7 @@ from sos.envs.path_star.config import PathStarConfig
 from sos.envs.sat.config import SatConfig
 from sos.envs.sokoban.config import SokobanConfig
 from sos.envs.sudoku.config import SudokuConfig
-from sos.schema.registry import Registry, Unfit
+from sos.schema.registry import Registry, Unfit, WithKernels
 
 DEFAULT = "countdown"
 UNNAMED = "countdown"  # the environment of a record that names none: they were written when there was no other
@@ -40,22 +37,12 @@ PROBLEMS = (
 )
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(WithKernels[EnvConfig]):
     """A kind of environment and the schema of its keys."""
 
-    schema: type[EnvConfig]
-    home: type | str  # the NamedTuple, or "module:Name" of it: nothing is compiled before it is needed
-
-    @cached_property
-    def kind(self) -> type:
-        """The NamedTuple, imported when it is first asked for. Raises Unfit where it lacks a part."""
-        if not isinstance(self.home, str):
-            return self.home
-        module, _, name = self.home.partition(":")
-        kind: type = getattr(import_module(module), name)
+    def check(self, kind: type) -> None:
+        """Raise Unfit where a NamedTuple lacks a kernel or one of `PROBLEMS`, or does not go with the schema."""
         _check_kind(kind, self.schema)
-        return kind
 
     def build(self, config: EnvConfig) -> Any:
         """Return the environment of a config."""
@@ -73,11 +60,9 @@ def register_environment(name: str, schema: type[EnvConfig], kind: type | str) -
     Raises Unfit for a name that is taken, a schema of another name, and a kind that lacks a kernel or one of
     `PROBLEMS`.
     """
-    if not issubclass(schema, EnvConfig) or schema().name != name:
-        raise Unfit(f"{schema.__name__} must derive from EnvConfig and have the name {name}")
-    if not isinstance(kind, str):
-        _check_kind(kind, schema)
-    ENVIRONMENTS.add(name, Environment(schema, kind))
+    environment = Environment(schema, kind)
+    environment.check_registered(name, EnvConfig)
+    ENVIRONMENTS.add(name, environment)
 
 
 def _check_kind(kind: type, schema: type[EnvConfig]) -> None:

@@ -102,7 +102,7 @@ def _from_evaluation(path: Path, system: System | None) -> Experience:
         raise UserError(f"{path} keeps no tokens (an older version wrote it); write it anew with sos evaluate")
     rollouts = []
     for row, (problem, tokens) in enumerate(zip(kept.problems, kept.streams, strict=True)):
-        prompt = encode_prompt(system.dialect, problem)
+        prompt = encode_prompt(system.dialect, problem, ())
         start = behind_context(system.dialect.slot, tokens)
         num = start - 1 + len(prompt)
         if start < 0 or [*tokens[:1].tolist(), *tokens[start:num].tolist()] != prompt:

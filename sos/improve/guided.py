@@ -30,8 +30,9 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.errors import UserError
 from sos.improve.task import Task
+from sos.improve.together import rolled_out
 from sos.model.gpt import GPT
-from sos.model.rollout import Rollout, rollout
+from sos.model.rollout import Rollout
 from sos.rng import below, fold, stream_key
 from sos.search.run import run_search
 from sos.stream.codec import decode, encode
@@ -196,7 +197,8 @@ def _written_on(
     budgets = np.array([min(options.max_tokens or context, context - len(prompt)) for prompt in prompts])
     members = np.array(answers)
     with task.decoding(model.device):
-        return rollout(
+        return rolled_out(
+            task.ranks,
             model,
             prompts,
             max_tokens=budgets,

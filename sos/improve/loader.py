@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import lightning as L
 
+from sos.data.loader import Ranks
 from sos.errors import UserError
 from sos.schema.improve import ImproveConfig
 
@@ -81,6 +82,15 @@ class Rounds(Protocol):
         ...
 
 
+def counts_of(batch: dict[str, Any]) -> tuple[int, int]:
+    """Return the positions that hold a token, and the streams, of a batch: of all processes that share it."""
+    if "whole" in batch:
+        tokens, streams = batch["whole"]
+        return tokens, streams
+    held = batch["doc_ids"] >= 0
+    return int(held.sum()), int(((batch["positions"] == 0) & held).sum())
+
+
 class RoundLoader:
     """Iterates over the batches of all rounds from a cursor on.
 
@@ -107,11 +117,12 @@ class RoundLoader:
             steps = [batch for epoch in made.batches for batch in epoch]
             for number, batch in enumerate(steps):
                 last = number + 1 == len(steps)
+                tokens, streams = counts_of(batch)
                 cursor = replace(
                     cursor,
                     trained=trained + last,
-                    tokens=cursor.tokens + int((batch["doc_ids"] >= 0).sum()),
-                    streams=cursor.streams + int(((batch["positions"] == 0) & (batch["doc_ids"] >= 0)).sum()),
+                    tokens=cursor.tokens + tokens,
+                    streams=cursor.streams + streams,
                 )
                 yield {
                     **batch,
@@ -148,12 +159,13 @@ class RoundLoader:
 class PracticeData(L.LightningDataModule):
     """Hands the trainer a RoundLoader and keeps the cursor behind the last trained batch in checkpoints."""
 
-    def __init__(self, make_loader: Callable[[RoundCursor], RoundLoader]) -> None:
+    def __init__(self, make_loader: Callable[[Ranks, RoundCursor], RoundLoader]) -> None:
         super().__init__()
         self.make_loader, self.cursor = make_loader, RoundCursor()
 
     def train_dataloader(self) -> RoundLoader:
-        return self.make_loader(self.cursor)
+        ranks = Ranks(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Ranks()
+        return self.make_loader(ranks, self.cursor)
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self.cursor)

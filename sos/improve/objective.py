@@ -64,7 +64,9 @@ def distillation_options(options: ImproveConfig, context: int) -> Distillation:
 
 
 def _shared(options: ImproveConfig, schema: type) -> dict[str, Any]:
-    names = {field.name for field in fields(schema)} & {field.name for field in fields(ImproveConfig)}
+    """Return the values of the keys that both have and that say the same; `max_tokens` says two things: how long a
+    rollout may be, and the constant of a loss."""
+    names = {field.name for field in fields(schema)} & {field.name for field in fields(ImproveConfig)} - {"max_tokens"}
     return {name: getattr(options, name) for name in names}
 
 

@@ -23,9 +23,9 @@ from sos.improve.guided import path_of
 from sos.improve.selections import difficulty_classes
 from sos.improve.selections_options import CLASSES
 from sos.improve.task import Task
+from sos.improve.together import rolled_out
 from sos.judge.rollouts import judge
 from sos.model.gpt import GPT
-from sos.model.rollout import rollout
 from sos.rng import fold, permute, stream_key
 from sos.stream.codec import encode, encode_prompt
 from sos.system import System
@@ -118,7 +118,8 @@ def count_right(task: Task, model: GPT, problems: np.ndarray, num: int, first: i
     system = task.system
     prompts = [np.array(encode_prompt(system.dialect, problem), np.int32) for problem in problems]
     with task.decoding(model.device):
-        answers = rollout(
+        answers = rolled_out(
+            task.ranks,
             model,
             [prompt for prompt in prompts for _ in range(num)],
             max_tokens=task.options.max_tokens or system.context,
@@ -144,7 +145,8 @@ def begun(system: System, problem: np.ndarray, share: float) -> np.ndarray:
     given = min(int(share * (len(path.nodes) - 1)), len(path.nodes) - 2)
     nodes = path.events[align, NODE]
     kept = int(np.flatnonzero((nodes >= 0) & (nodes <= given))[-1]) + 1
-    whole = tokens[: max(kept, len(prompt))].astype(np.int32)
+    stated = len(encode_prompt(system.dialect, problem, ()))
+    whole = np.concatenate([prompt, tokens[stated:kept]]).astype(np.int32)
     return whole if len(whole) < system.context else prompt
 
 

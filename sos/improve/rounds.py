@@ -16,16 +16,17 @@ from sos.improve.experience import Experience, from_rollouts
 from sos.improve.guided import guide
 from sos.improve.loader import Round
 from sos.improve.pool import Pool, begun, chosen_problems, profile
-from sos.improve.rows import Kept, minibatches
+from sos.improve.rows import Kept, shared_out
 from sos.improve.selections import select
 from sos.improve.selections_options import BY_NUM, RESAMPLING, Selection
 from sos.improve.task import Task
 from sos.improve.teacher import Contexts, behind_contexts, make_contexts, without_context
+from sos.improve.together import part_of_minibatch, rolled_out
 from sos.improve.values import logprobs, with_advantages
 from sos.judge.first_action import first_costs, first_end
 from sos.judge.rollouts import ERRORS
 from sos.model.gpt import GPT
-from sos.model.rollout import Rollout, rollout
+from sos.model.rollout import Rollout
 from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
@@ -151,7 +152,10 @@ class Practice:
                 kept, metrics = with_advantages(kept, experience.rewards, self.model, self.critic, options, context)
         key = np.uint64(fold(stream_key(self.task.seed, "practice rows"), number))
         return [
-            minibatches(kept, options.minibatches, context, np.uint64(fold(key, epoch)))
+            [
+                part_of_minibatch(part, context, of_part, self.task.ranks, options.aggregation)
+                for part, of_part in shared_out(kept, options.minibatches, np.uint64(fold(key, epoch)))
+            ]
             for epoch in range(options.epochs)
         ], metrics
 
@@ -179,7 +183,7 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int, contexts: C
     """Return `group` rollouts of each problem, one after the other. What is written behind contexts is returned without
     them."""
     options, system = task.options, task.system
-    before = [()] * len(problems) if contexts is None else contexts.tokens
+    before = [None] * len(problems) if contexts is None else contexts.tokens
     if options.prefix:
         prompts = [begun(system, problem, options.prefix) for problem in problems]
     else:
@@ -189,7 +193,8 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int, contexts: C
         ]
     first = number * len(problems)
     with task.decoding(model.device):
-        written = rollout(
+        written = rolled_out(
+            task.ranks,
             model,
             [prompt for prompt in prompts for _ in range(options.group)],
             max_tokens=options.max_tokens or system.context,
@@ -199,7 +204,7 @@ def write(task: Task, model: GPT, problems: np.ndarray, number: int, contexts: C
             sample_indices=np.tile(np.arange(options.group), len(problems)),
             batch_size=task.batch_size,
         )
-    taken = [len(tokens) for tokens in before for _ in range(options.group)]
+    taken = [0 if tokens is None else len(tokens) for tokens in before for _ in range(options.group)]
     return [without_context(answer, num) for answer, num in zip(written, taken, strict=True)]
 
 

@@ -56,15 +56,20 @@ class Kept(NamedTuple):
         )
 
 
-def minibatches(kept: Kept, num: int, context: int, key: np.uint64) -> list[dict[str, Any]]:
-    """Return the rollouts in `num` parts of about as many each, in an order drawn from `key`, as batches.
+def shared_out(kept: Kept, num: int, key: np.uint64) -> list[tuple[Kept, np.uint64]]:
+    """Return the rollouts in `num` parts of about as many each, in an order drawn from `key`, and a key for each part.
 
     There must be as many rollouts as parts, at least.
     """
     count = len(kept.prompts)
     order = np.array([permute(key, k, count) for k in range(count)], np.int64)
     parts = np.array_split(order, num)
-    return [minibatch(kept.part(part), context, np.uint64(fold(key, k))) for k, part in enumerate(parts)]
+    return [(kept.part(part), np.uint64(fold(key, k))) for k, part in enumerate(parts)]
+
+
+def minibatches(kept: Kept, num: int, context: int, key: np.uint64) -> list[dict[str, Any]]:
+    """Return the parts of `shared_out` as batches."""
+    return [minibatch(part, context, of_part) for part, of_part in shared_out(kept, num, key)]
 
 
 def minibatch(kept: Kept, context: int, key: np.uint64) -> dict[str, Any]:

@@ -41,6 +41,12 @@ def solved(judged: Judged, options: Selection, key: np.uint64) -> Indices:
     return np.flatnonzero(judged.rewards > 0)
 
 
+def clean(judged: Judged, options: Selection, key: np.uint64) -> Indices:
+    """Keep what is right and in which nothing went wrong on the way, of operations as of the form."""
+    faults = judged.error_penalties + judged.format_penalties
+    return np.flatnonzero((judged.rewards > 0) & (faults == 0))
+
+
 def shortest_solved(judged: Judged, options: Selection, key: np.uint64) -> Indices:
     """Keep the shortest right ones of each group, the first of equals."""
     return _first_of_groups(judged, options.num or 1, judged.lengths)
@@ -322,6 +328,7 @@ def _cut(kept: Indices, multiple: int) -> Indices:
 SELECTIONS: dict[str, Callable[[Judged, Selection, np.uint64], Indices]] = {
     "all": keep_all,
     "solved": solved,
+    "clean": clean,
     "shortest_solved": shortest_solved,
     "first_correct": first_correct,
     "random": random,

@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 KINDS = (
     "all",
     "solved",
+    "clean",
     "shortest_solved",
     "first_correct",
     "random",

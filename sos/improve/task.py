@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sos.data.loader import Ranks
 from sos.schema.improve import ImproveConfig
 from sos.system import System
 
@@ -20,3 +21,4 @@ class Task(NamedTuple):
     seed: int
     batch_size: int  # rollouts that are written together
     decoding: Callable[[torch.device], AbstractContextManager[Any]]  # in what the model computes them
+    ranks: Ranks = Ranks()  # the processes that make its rounds together

@@ -60,7 +60,7 @@ def make_contexts(task: Task, problems: np.ndarray, number: int) -> Contexts:
     # Each round is a stream of its own, so that its foreign problems are, too.
     found = contexts_of(system, problems, name, task.seed, f"practice {number}")
     lengths = np.array([len(tokens) for tokens in found])
-    prompts = np.array([len(encode_prompt(system.dialect, problem)) for problem in problems])
+    prompts = np.array([len(encode_prompt(system.dialect, problem, ())) for problem in problems])
     no_room = (lengths > 0) & (prompts + lengths >= system.context)
     tokens = [NOTHING if full else tokens for tokens, full in zip(found, no_room, strict=True)]
     return Contexts(tokens, lengths == 0, no_room)

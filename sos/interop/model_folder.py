@@ -95,7 +95,9 @@ def export_run(place: Path, out: Path) -> None:
 
     path = checkpoint_of(place)
     loaded = load_checkpoint(path)
-    system = build_system(config_from_dict(loaded.config))
+    config = config_from_dict(loaded.config)
+    config.stream.check_whole(str(place), "generate of transformers erases nothing")
+    system = build_system(config)
     model = load_model(loaded, system)
     model.to(next(iter(loaded.state_dict.values())).dtype).load_state_dict(loaded.state_dict)  # in its own type
     words = Words(system.dialect.vocab, joins_digits(system.dialect))

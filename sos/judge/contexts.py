@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from sos.context.draws import Asked
+from sos.context.forms import write_context
+from sos.context.items import outcome_item
 from sos.data.contexts import NOTHING, ContextSource
 from sos.data.lessons import LessonSource
 from sos.data.streams import Writer
@@ -21,7 +23,7 @@ from sos.data.traces import Order
 from sos.errors import UserError
 from sos.judge.metrics import Metric, mean_metric, ratio_metric
 from sos.model.gpt import GPT
-from sos.schema.slot import CONTEXTS, LESSON, NONE, kind_of_context
+from sos.schema.slot import CONTEXTS, LESSON, NONE, OUTCOME, SUCCESS, kind_of_context
 from sos.search.rows import Drawn, Searcher
 from sos.stream.codec import encode_prompt
 from sos.stream.views import PLAN_ONLY, SOLUTION_PATH, View
@@ -55,6 +57,9 @@ def contexts_of(system: System, problems: np.ndarray, name: str, seed: int, stre
     """Return the context of a name, one of `sos.schema.slot.CONTEXTS`, for each of the problems, int32 (P, W): its
     tokens, none where a problem has no such context. A pure function of the seed, the name of the stream and the
     problem's place in it."""
+    asked = Asked(*CONTEXTS[name])
+    if asked.dose == OUTCOME:
+        return [write_context(system.dialect, [outcome_item(system.env, asked.whose == SUCCESS)])] * len(problems)
     kind: type[ContextSource | LessonSource] = LessonSource if kind_of_context(name) == LESSON else ContextSource
     source = kind(
         system.env,
@@ -64,14 +69,16 @@ def contexts_of(system: System, problems: np.ndarray, name: str, seed: int, stre
         max_nodes=system.max_nodes,
         seed=seed,
         stream=stream,
+        plan=system.slot,
     )
-    return source.of_problems(problems, Asked(*CONTEXTS[name]))
+    return source.of_problems(problems, asked)
 
 
 def pose(system: System, split: str, problems: np.ndarray, context: str, seed: int) -> Posed:
     """Put the context of a name, an entry of `eval.context`, before problems. Raises UserError for a context that
     leaves no room for a search, and where no problem has one."""
-    contexts, label = [NOTHING] * len(problems), split
+    slot, label = system.dialect.slot, split
+    contexts = [NOTHING if slot is None else np.array(slot.asks, np.int64)] * len(problems)
     if context != NONE:
         label = f"{split}.{context}"
         contexts = contexts_of(system, problems, context, seed, split)

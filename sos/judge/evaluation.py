@@ -29,6 +29,7 @@ from sos.judge.metrics import LEAST_OPTIMAL, Metric, budget_curve, format_metric
 from sos.judge.optima import optima
 from sos.judge.problems import split_problems
 from sos.judge.registry import MEASURES, registered
+from sos.judge.rolling import held, roll
 from sos.judge.rollouts import Judgement, judge, pass_metrics, summarize, teacher_solves
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout, rollout
@@ -228,6 +229,8 @@ def _greedy_metrics(asked: _Asked, posed: Posed, rollouts: Sequence[Rollout], ju
     found |= answer_metrics(asked.system, problems, judged)
     found |= marker_metrics(asked.system, rollouts)
     found |= {"flops": mean_metric(flops), "flops_per_solved": ratio_metric(flops, judged.solved)}
+    if asked.system.erase:
+        found["held"] = mean_metric(held(rollouts))
     found["teacher"] = rate_metric(teacher_solves(asked.system, problems, asked.config.max_tokens, posed.taken))
     # The teacher's row is about full streams; this is what a perfect imitator of the streams trained on would score.
     found["ceiling"] = rate_metric(view_ceiling(asked.system, problems, asked.config.max_tokens, posed.taken))
@@ -271,8 +274,10 @@ def _arrays(
 
 def _flops(model: GPT, rollouts: Sequence[Rollout]) -> np.ndarray:
     """Return the operations that each rollout took, float64 (R,)."""
-    num_prompts = np.array([answer.num_prompt for answer in rollouts])
-    return model.answer_flops(num_prompts, np.array([len(answer.tokens) for answer in rollouts]) - num_prompts)
+    spans = [answer.spans or ((answer.num_prompt, len(answer.tokens) - answer.num_prompt),) for answer in rollouts]
+    before, written = np.array([span for of_answer in spans for span in of_answer]).reshape(-1, 2).T
+    firsts = np.cumsum([0, *map(len, spans)])[:-1]
+    return np.add.reduceat(model.answer_flops(before, written), firsts) if len(rollouts) else np.zeros(0)
 
 
 def _find_problems(system: System, eval_config: EvalConfig, split: str) -> np.ndarray:
@@ -303,10 +308,11 @@ def _solve(asked: _Asked, prompts: Sequence[np.ndarray], phase: str, num_samples
     if not asked.cost.rollouts and model.device.type == "cpu":
         rollout(model, prompts[:1], max_tokens=2)  # compiles kernels, which the rate is not to count
     count, started = max(1, num_samples), time.perf_counter()
-    rollouts = rollout(
+    rollouts = roll(
+        asked.system,
         model,
         [prompt for prompt in prompts for _ in range(count)],
-        max_tokens=model.config.context if config.max_tokens is None else config.max_tokens,
+        max_tokens=config.max_tokens,
         temperature=config.temperature if num_samples else 0.0,
         seed=config.seed,
         problem_indices=np.repeat(np.arange(len(prompts)), count),

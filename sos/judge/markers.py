@@ -31,9 +31,17 @@ def marker_metrics(system: System, rollouts: Sequence[Rollout]) -> dict[str, Met
     written_RK, right_RK, due_RK = (np.stack(counts) for counts in zip(*seen, strict=True))
     lengths = np.array([len(answer.tokens) - answer.num_prompt for answer in rollouts])
     metrics = {"marker/density": mean_metric(written_RK.sum(1))}
-    metrics["marker/share"] = ratio_metric(written_RK.sum(1), lengths)
+    metrics["marker/share"] = share(written_RK.sum(1), lengths)
     for k, name in enumerate(markers.names):
         metrics[f"marker/{name}_density"] = mean_metric(written_RK[:, k])
-        metrics[f"marker/{name}_precision"] = ratio_metric(right_RK[:, k], written_RK[:, k])
-        metrics[f"marker/{name}_recall"] = ratio_metric(right_RK[:, k], due_RK[:, k])
+        metrics[f"marker/{name}_precision"] = share(right_RK[:, k], written_RK[:, k])
+        metrics[f"marker/{name}_recall"] = share(right_RK[:, k], due_RK[:, k])
     return metrics
+
+
+def share(some: np.ndarray, of: np.ndarray) -> Metric:
+    """Return sum(some) / sum(of), both (R,); the interval ends at 0 and 1, beyond which no share is."""
+    found = ratio_metric(some, of)
+    if found.low is None or found.high is None:
+        return found
+    return found._replace(low=max(0.0, found.low), high=min(1.0, found.high))

@@ -185,13 +185,13 @@ def judged(system: System, answer: str | Sequence[int] | np.ndarray, problem: Pr
     if decode(system.dialect, system.env, ids).status == DecodeStatus.NO_PROMPT:
         ids = ids if ids[:1] == [BOS] else [BOS, *ids]
         start = max(1, behind_context(system.dialect.slot, np.array(ids)))
-        ids = [*ids[:start], *encode_prompt(system.dialect, row)[1:], *ids[start:]]
+        ids = [*ids[:start], *encode_prompt(system.dialect, row, ())[1:], *ids[start:]]
     return Answer.of(system, row, ids, _behind_prompt(system, row, ids))
 
 
 def _behind_prompt(system: System, row: np.ndarray, ids: Sequence[int]) -> int:
     """Return how many of the tokens are `<bos>`, a context and the problem."""
-    return len(encode_prompt(system.dialect, row)) + max(0, behind_context(system.dialect.slot, np.array(ids)) - 1)
+    return len(encode_prompt(system.dialect, row, ())) + max(0, behind_context(system.dialect.slot, np.array(ids)) - 1)
 
 
 def _ids(system: System, answer: str | Sequence[int] | np.ndarray) -> list[int]:

@@ -16,10 +16,10 @@ from sos.config import EVAL_SPLITS, Config, config_from_dict, to_dict
 from sos.errors import UserError
 from sos.judge.evaluation import Evaluation, evaluate
 from sos.judge.problems import split_problems
+from sos.judge.rolling import roll
 from sos.library.answers import Answer, judged
 from sos.library.settings import Problem, config_of, problem_row
 from sos.model.gpt import GPT
-from sos.model.rollout import rollout
 from sos.runs.checkpoint import config_of as stored_config
 from sos.runs.checkpoint import load_checkpoint, load_model, moved
 from sos.runs.finished import read_metrics
@@ -86,10 +86,11 @@ class Trained:
         rows = [problem_row(self.system, problem) for problem in problems]
         prompts = [np.array(self.prompt(row), np.int32) for row in rows]
         with decoding(self.model.device, self.config.trainer.precision):
-            found = rollout(
+            found = roll(
+                self.system,
                 self.model,
                 [prompt for prompt in prompts for _ in range(samples)],
-                max_tokens=self.model.config.context if max_tokens is None else max_tokens,
+                max_tokens=max_tokens,
                 temperature=temperature,
                 seed=seed,
                 problem_indices=np.repeat(np.arange(len(rows)), samples),

@@ -9,7 +9,7 @@ import numpy as np
 
 from sos.context.forms import write_context
 from sos.context.items import Item, lesson_item, no_actions
-from sos.context.lessons import Lesson
+from sos.context.lessons import Lesson, nearest
 from sos.errors import UserError
 from sos.memory.records import Record
 from sos.rng import below, permute
@@ -32,6 +32,8 @@ class Arm(NamedTuple):
     each: bool = False  # k successes and k failures, not k of all
     flips: float = 0.0  # the share of verdicts that the judge turns round
     solver: bool = True  # a failure's lessons have the counterfactual that the solver finds
+    attempts: int = 1  # at each task, drawn where they are several; the first that the judge accepts is the answer
+    contrast: bool = False  # they leave lessons together: what a failure did not know is what a success did
 
 
 ARMS = {
@@ -57,8 +59,15 @@ ARMS = {
     "demo_and_raw": Arm(DEMONSTRATION, TRANSCRIPT, each=True),
     "lesson_and_raw": Arm(LESSON, TRANSCRIPT, each=True),
     "demo_and_lesson_filler": Arm(DEMONSTRATION, LESSON, shows=BLANK, each=True),
+    # Several attempts at each task: without a memory, with the lessons of each attempt by itself, with as many tokens
+    # that say nothing, and with the lessons of their contrast. No solver says anything.
+    **{f"best_of_{num}": Arm(attempts=num) for num in (3, 5)},
+    **{f"apart_{num}": Arm(LESSON, LESSON, solver=False, attempts=num) for num in (3, 5)},
+    **{f"filler_{num}": Arm(LESSON, LESSON, shows=BLANK, solver=False, attempts=num) for num in (3, 5)},
+    **{f"contrast_{num}": Arm(LESSON, LESSON, solver=False, attempts=num, contrast=True) for num in (3, 5)},
 }
-FIRST = tuple(name for name, arm in ARMS.items() if not arm.each)  # what is played where none is named
+# What is played where none is named.
+FIRST = tuple(name for name, arm in ARMS.items() if not arm.each and arm.attempts == 1)
 
 
 def check_arms(names: Sequence[str]) -> None:
@@ -83,8 +92,7 @@ def retrieve(arm: Arm, records: Sequence[Record], features: np.ndarray, key: np.
     if arm.shows == ANY:
         return [usable[below(key, CHOICE, len(usable))]]
     agree = np.array([(record.features == features).sum() for record in usable])
-    fits = [any_applies(record.items, features) for record in usable]
-    order = sorted(range(len(usable)), key=lambda k: (not fits[k], -agree[k], -k))
+    order = nearest(np.array([any_applies(record.items, features) for record in usable]), agree)
     if not arm.each:
         return [usable[k] for k in order[: arm.k]]
     found: list[Record] = []

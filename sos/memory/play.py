@@ -2,7 +2,8 @@
 
 Tasks are answered in blocks, so that a model has many to answer at once: what a block shows comes from the blocks
 before it, and what it leaves is appended in the order of its tasks. Answers are greedy and a function of their prompts,
-so that an answer to a prompt that was answered before is taken from there.
+so that an answer to a prompt that was answered before is taken from there. Where an arm makes several attempts, they
+are drawn, and functions of their prompt, the stream's seed, the task and the number of the attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from sos.context.forms import write_context
 from sos.context.items import Item, lesson_item, no_actions
-from sos.context.lessons import NO_CLASS, mine
+from sos.context.lessons import NO_CLASS, contrast, mine
 from sos.envs.lessons import features_of
 from sos.errors import UserError
 from sos.memory.arms import FLIP, NOTHING, Arm, any_applies, retrieve, shown
@@ -52,31 +53,63 @@ class Player:
     system: System
     most_lessons: int
     max_tokens: int | None = None
-    known: dict[bytes, Answer] = field(default_factory=dict)
+    temperature: float = 0.8  # of several attempts
+    known: dict[tuple[bytes, int, int, int], Answer] = field(default_factory=dict)
 
     def answer(self, problems: Sequence[np.ndarray], contexts: Sequence[np.ndarray]) -> list[Answer]:
         """Return the greedy answers to problems behind contexts (int64 tokens (T,) each)."""
+        return self._answered(problems, contexts, [(0, 0, -1)] * len(problems), 0.0)
+
+    def attempts(
+        self, problems: Sequence[np.ndarray], contexts: Sequence[np.ndarray], seed: int, first: int, num: int
+    ) -> list[list[Answer]]:
+        """Return `num` answers to each of the problems, which are tasks `first`, ... of the stream of a seed: the
+        greedy one, or several that are drawn."""
+        if num == 1:
+            return [[answer] for answer in self.answer(problems, contexts)]
+        draws = [(seed, first + k, sample) for k in range(len(problems)) for sample in range(num)]
+        every = [[part for part in parts for _ in range(num)] for parts in (problems, contexts)]
+        answers = self._answered(every[0], every[1], draws, self.temperature)
+        return [answers[k : k + num] for k in range(0, len(answers), num)]
+
+    def _answered(
+        self,
+        problems: Sequence[np.ndarray],
+        contexts: Sequence[np.ndarray],
+        draws: Sequence[tuple[int, int, int]],
+        temperature: float,
+    ) -> list[Answer]:
+        """Return the answers with these draws: (seed, task, attempt) each, of one seed."""
         dialect = self.system.dialect
         prompts = [
             np.array(encode_prompt(dialect, problem, context), np.int32)
             for problem, context in zip(problems, contexts, strict=True)
         ]
-        new = {prompt.tobytes(): k for k, prompt in enumerate(prompts) if prompt.tobytes() not in self.known}
-        most = self.model.config.context if self.max_tokens is None else self.max_tokens
-        rollouts = rollout(self.model, [prompts[k] for k in new.values()], max_tokens=most) if new else []
-        for (name, k), found in zip(new.items(), rollouts, strict=True):
-            verdict, trace, _ = verify_tokens(dialect, self.system.env, problems[k], found.tokens)
-            trace = trace._replace(problem=np.asarray(problems[k], np.int32))
-            self.known[name] = Answer(verdict, trace, len(found.tokens) - found.num_prompt)
-        return [self.known[prompt.tobytes()] for prompt in prompts]
+        names = [(prompt.tobytes(), *draw) for prompt, draw in zip(prompts, draws, strict=True)]
+        new = {name: k for k, name in enumerate(names) if name not in self.known}
+        if new:
+            rollouts = rollout(
+                self.model,
+                [prompts[k] for k in new.values()],
+                max_tokens=self.model.config.context if self.max_tokens is None else self.max_tokens,
+                temperature=temperature,
+                seed=int(stream_key(draws[0][0], "memory attempts")),
+                problem_indices=np.array([draws[k][1] for k in new.values()], np.int64),
+                sample_indices=np.array([max(0, draws[k][2]) for k in new.values()], np.int64),
+            )
+            for (name, k), found in zip(new.items(), rollouts, strict=True):
+                verdict, trace, _ = verify_tokens(dialect, self.system.env, problems[k], found.tokens)
+                trace = trace._replace(problem=np.asarray(problems[k], np.int32))
+                self.known[name] = Answer(verdict, trace, len(found.tokens) - found.num_prompt)
+        return [self.known[name] for name in names]
 
 
 class Played(NamedTuple):
     """What an arm did, task by task. N = tasks."""
 
-    solved: np.ndarray  # bool (N,): as it is
-    judged: np.ndarray  # bool (N,): as the judge said
-    tokens: np.ndarray  # int64 (N,): generated
+    solved: np.ndarray  # bool (N,): as it is; of several attempts the first that the judge accepts, or else the first
+    judged: np.ndarray  # bool (N,): as the judge said of this one
+    tokens: np.ndarray  # int64 (N,): generated, by all attempts together
     context_tokens: np.ndarray  # int64 (N,)
     applied: np.ndarray  # bool (N,): a lesson was shown whose condition the task has
     records: list[Record]  # the memory at the end
@@ -108,17 +141,18 @@ def play(
             shown(dialect, arm, some, player.most_lessons, _room(player, task.problem), shuffle)
             for task, some in zip(part, near, strict=True)
         ]
-        answers = player.answer([task.problem for task in part], contexts)
+        every = player.attempts([task.problem for task in part], contexts, seed, first, arm.attempts)
         added = []
-        for k, (task, answer, key) in enumerate(zip(part, answers, of, strict=True)):
-            right = bool(answer.verdict.solved)
-            said = right != (float(uniform(key, FLIP)) < arm.flips)
+        for k, (task, answers, key) in enumerate(zip(part, every, of, strict=True)):
+            says = [said_of(arm, answer, key, number) for number, answer in enumerate(answers)]
+            chosen = says.index(True) if True in says else 0
             fits = any(any_applies(record.items, features[k]) for record in near[k])
-            found.append((right, said, answer.tokens, len(contexts[k]), fits))
-            items = extract(player, arm, task, answer, said)
-            if items:
-                query = encode_prompt(dialect, task.problem)[1:]
-                added.append(record_of(dialect, f"{seed}-{first + k}", task.problem, query, said, items))
+            written = sum(answer.tokens for answer in answers)
+            found.append((bool(answers[chosen].verdict.solved), says[chosen], written, len(contexts[k]), fits))
+            query = encode_prompt(dialect, task.problem, ())[1:]
+            for said, items in left_by(player, arm, task, answers, says):
+                if items:
+                    added.append(record_of(dialect, f"{seed}-{first + k}", task.problem, query, said, items))
         memory += added
         if file is not None:
             append(file, dialect, added)
@@ -128,8 +162,26 @@ def play(
     return Played(solved, judged, tokens, taken, applied, memory)
 
 
+def said_of(arm: Arm, answer: Answer, key: np.uint64, number: int) -> bool:
+    """Return what the judge says of attempt `number` at a task."""
+    own = np.uint64(fold(key, number)) if number else key
+    return bool(answer.verdict.solved) != (float(uniform(own, FLIP)) < arm.flips)
+
+
+def left_by(
+    player: Player, arm: Arm, task: Task, answers: Sequence[Answer], says: Sequence[bool]
+) -> list[tuple[bool, list[Item]]]:
+    """Return what the attempts at a task leave in an arm's memory, a record each, or one where they leave it together:
+    what the judge said, and the items."""
+    if not arm.contrast:
+        return [(said, extract(player, arm, task, answer, said)) for answer, said in zip(answers, says, strict=True)]
+    env, told = player.system.env, [k for k, answer in enumerate(answers) if len(answer.trace.events)]
+    lessons = contrast(env, [answers[k].trace for k in told], [says[k] for k in told])
+    return [(any(says), [lesson_item(env, lesson) for lesson in lessons])]
+
+
 def _room(player: Player, problem: np.ndarray) -> int:
-    return player.system.context - len(encode_prompt(player.system.dialect, problem)) - LEAST_ROOM
+    return player.system.context - len(encode_prompt(player.system.dialect, problem, ())) - LEAST_ROOM
 
 
 def extract(player: Player, arm: Arm, task: Task, answer: Answer, judged: bool) -> list[Item]:

@@ -15,6 +15,7 @@ import numpy as np
 from sos.analysis.figures import STYLE, colours
 from sos.analysis.paired import paired_bootstrap
 from sos.judge.intervals import Interval, seed_interval, wilson
+from sos.memory.arms import ARMS
 from sos.memory.play import Played
 
 if TYPE_CHECKING:
@@ -80,15 +81,25 @@ def table(rows: Sequence[Row]) -> str:
     """Return the arms as a Markdown table; differences in points."""
     named = {row.arm: row for row in rows}
     bases = [name for name in BASELINES if name in named]
+    best = any(_best_of(row.arm) in named for row in rows)
     head = ["arm", "solved", "second half", *(f"minus `{name}`" for name in bases)]
+    head += ["minus the best of as many"] if best else []
     head += ["tokens per solved", "context tokens", "a lesson applies"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
         cells = [f"`{row.arm}`", _rate(row), f"{100 * row.late:.1f}%"]
         cells += ["" if row.arm == name else _points(difference(row, named[name])) for name in bases]
+        if best:
+            as_many = named.get(_best_of(row.arm), row)
+            cells.append("" if as_many is row else _points(difference(row, as_many)))
         cells += [f"{row.tokens_per_solved:,.0f}", f"{row.context_tokens:.1f}", f"{100 * row.applied:.0f}%"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _best_of(arm: str) -> str:
+    """Return the name of the arm that makes as many attempts, several, without a memory."""
+    return f"best_of_{ARMS[arm].attempts}" if arm in ARMS else ""
 
 
 def _rate(row: Row) -> str:
@@ -108,7 +119,8 @@ def as_plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
     named = {row.arm: row for row in rows}
     plain = []
     for row in rows:
-        against = {name: difference(row, named[name]) for name in BASELINES if name in named and name != row.arm}
+        baselines = [name for name in (*BASELINES, _best_of(row.arm)) if name in named and name != row.arm]
+        against = {name: difference(row, named[name]) for name in baselines}
         interval = wilson(float(row.solved.mean(0).sum()), row.solved.shape[1])
         plain.append(
             {

@@ -2,7 +2,8 @@
 
 `regular`: a feature of problems and two classes of actions are drawn by the seed of the stream. Every task with the
 feature is one that the solver solves by the first class, and every other task one that it solves by the second; tasks
-of the two sorts take turns. What helps with one task therefore helps with those that share its feature. `iid`:
+of the two sorts take turns. What helps with one task therefore helps with those that share its feature. `useless`: a
+class is drawn that is of no use in any task: the solver's search tries it in vain and finds the goal by another. `iid`:
 problems as they are drawn, whose features may well tell something of what solves them. `unrelated`, the negative
 control, in which they tell nothing: of the tasks with the same features as many are solved by one class as by another.
 """
@@ -21,7 +22,7 @@ from sos.errors import UserError
 from sos.rng import fold, permute, stream_key
 from sos.system import System
 
-REGULAR, IID, UNRELATED = "regular", "iid", "unrelated"
+REGULAR, USELESS, IID, UNRELATED = "regular", "useless", "iid", "unrelated"
 SPLIT = "val"
 BLOCK = 512
 MOST_BLOCKS = 40
@@ -49,6 +50,7 @@ class Tasks(NamedTuple):
 
     tasks: list[Task]
     regularity: Regularity | None
+    useless: int = NO_CLASS  # the class that solves none of them
 
 
 def source_of(system: System, seed: int) -> LessonSource:
@@ -77,20 +79,45 @@ def tasks_of(system: System, kind: str, num: int, seed: int) -> Tasks:
             return Tasks([Task(known.problem, known.solving) for known in every[:num]], None)
         if kind == UNRELATED and len(tasks := _unrelated(system, every, seed)) >= num:
             return Tasks(tasks[:num], None)
+        if kind == USELESS and len(classes := _useless(system, every, num)) >= min(2, len(system.env.lesson_classes)):
+            return _without(every, classes[_drawn(seed, len(classes))], num)
         found = _regularities(system, every, num) if kind == REGULAR else []
         if len(found) >= LEAST_CHOICE:
             break
     if not found:
         whats = {REGULAR: "different problems, and no rule for as many tasks", IID: "different tasks"}
+        whats[USELESS] = "different problems, and fewer than two classes that are tried in vain in as many tasks"
         what = whats.get(kind, "different problems, and fewer tasks whose features tell nothing")
         raise UserError(f"num={num}: {MOST_BLOCKS * BLOCK} draws from split {SPLIT} brought {len(pool)} {what}")
-    rule = found[permute(np.uint64(fold(stream_key(seed, "regularity"), 0)), 0, len(found))]
+    rule = found[_drawn(seed, len(found))]
     sides: tuple[list[Task], list[Task]] = ([], [])
     for known in every:
         has = bool(known.features[rule.feature])
         if known.solving == (rule.within if has else rule.without):
             sides[not has].append(Task(known.problem, known.solving))
     return Tasks([sides[k % 2][k // 2] for k in range(num)], rule)
+
+
+def _drawn(seed: int, num: int) -> int:
+    """Return which of `num` rules a stream of this seed has."""
+    return int(permute(np.uint64(fold(stream_key(seed, "regularity"), 0)), 0, num))
+
+
+def _in_vain(known: Known, of: int) -> bool:
+    """Say whether a search tried a class of actions to its end in vain, and found the goal by another."""
+    return known.solving != of and any(branch.of == of and branch.closed for branch in known.branches)
+
+
+def _useless(system: System, known: Sequence[Known], num: int) -> list[int]:
+    """Return the classes that as many as `num` of some searches tried in vain."""
+    classes = range(len(system.env.lesson_classes))
+    return [of for of in classes if sum(_in_vain(one, of) for one in known) >= num]
+
+
+def _without(known: Sequence[Known], of: int, num: int) -> Tasks:
+    """Return the first `num` tasks in which a class is tried in vain."""
+    found = [Task(one.problem, one.solving) for one in known if _in_vain(one, of)]
+    return Tasks(found[:num], None, of)
 
 
 def _solved(system: System, source: LessonSource, seed: int, block: int) -> list[Known]:

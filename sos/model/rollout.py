@@ -36,12 +36,15 @@ class Rollout:
     finished: the end token was written; otherwise the budget or the context ran out.
     logprobs: float32 (N - num_prompt,), log probability of each written token under the distribution it was drawn
         from (softmax of logits / temperature; of the logits for greedy ones).
+    spans: of an answer that was written piece by piece, how many tokens the model had before it and how many it wrote
+        then; see `sos.judge.rolling`.
     """
 
     tokens: np.ndarray
     num_prompt: int
     finished: bool
     logprobs: np.ndarray
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 class Engine(Protocol):

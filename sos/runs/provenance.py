@@ -47,7 +47,7 @@ class Origin:
         record = None
         if sweep is not None:
             record = {key: sweep[key] for key in ("name", "question", "primary", "baseline", "arm")}
-            record |= {"arms": list(sweep["arms"]), "expect": list(sweep["expect"])}
+            record |= {"arms": [*sweep["arms"], *sweep.get("stages", [])], "expect": list(sweep["expect"])}
             extra = [f"hydra.sweeper.arm={sweep['arm']}"]
         if folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())

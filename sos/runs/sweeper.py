@@ -96,7 +96,8 @@ class ArmSweeper(BasicSweeper):
         shared = [words[0] for words in typed if len(words) == 1]
         fixed = [word for word in shared if key_of(word) not in ("sweep", "seed")]
         arms = {arm: list(overrides) for arm, overrides in self.sweep_file["arms"].items()}
-        read_expectations(self.sweep_file["expect"], [*arms, *self._left_out()], self.sweep_file["primary"])
+        known = [*arms, *self.sweep_file["stages"], *self._left_out()]
+        read_expectations(self.sweep_file["expect"], known, self.sweep_file["primary"])
         expanded = expand(typed, arms, list(self.sweep_file["seeds"]))
         varying = [
             (arm, [word for word in words if word not in [*fixed, *(arms[arm] if arm else [])]])

@@ -33,10 +33,10 @@ KEEPING = (
 )
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
-SELECTIONS = ("all", "solved", *KEEPING)
+SELECTIONS = ("all", "solved", "clean", *KEEPING)
 SECOND = ("rule", "random", "refine", "pivot", "restart")  # who decides how a second attempt begins
 DECIDING = (*SECOND, "random_cut", "oracle")  # the same of chains of attempts, see `sos.improve.attempts_chains`
-ONLY_SOLVED = ("solved", "shortest_solved", "first_correct")
+ONLY_SOLVED = ("solved", "clean", "shortest_solved", "first_correct")
 
 
 @dataclass
@@ -135,7 +135,8 @@ class ImproveConfig:
     )
     selection: str = key(
         "all",
-        "The rollouts that are learned from: all, the solved ones, or some of each problem's: see "
+        "The rollouts that are learned from: all, the solved ones, those of them without a mistake on the way (clean), "
+        "or some of each problem's: see "
         "`sos.improve.selections`.",
         choices=SELECTIONS,
         only={"loss": LEARNING},

@@ -224,6 +224,8 @@ def check_keys(group: Any, prefix: str) -> None:
             raise UserError(f"{name} must be {text or 'one of ' + ', '.join([*most, last])}, got {value!r}")
         if isinstance(value, str) and "\0" in value:
             raise UserError(f"{name} holds a zero byte: {value!r}")
+        if field.metadata.get("path") and isinstance(value, str) and not value.strip():
+            raise UserError(f"{name}={value} is empty, and must be a path{' or null' if fits(None, hint) else ''}")
 
 
 def unused(group: Any, prefix: str, name: str) -> str | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -16,6 +18,7 @@ from sos.errors import UserError
 from sos.schema.keys import wrong_type
 
 Part = TypeVar("Part")
+Schema = TypeVar("Schema")
 
 
 class UnknownPart(UserError):
@@ -24,6 +27,36 @@ class UnknownPart(UserError):
 
 class Unfit(UserError, TypeError):
     """A part that is registered lacks something, or has too much of it: one line says what."""
+
+
+@dataclass(frozen=True)
+class WithKernels(Generic[Schema]):
+    """A part that is a NamedTuple with kernels, and the schema of its keys."""
+
+    schema: type[Schema]
+    home: type | str  # the NamedTuple, or "module:Name" of it: nothing is compiled before it is needed
+
+    @cached_property
+    def kind(self) -> type:
+        """The NamedTuple, imported when it is first asked for. Raises Unfit where it does not go with the schema."""
+        if not isinstance(self.home, str):
+            return self.home
+        module, _, name = self.home.partition(":")
+        kind: type = getattr(import_module(module), name)
+        self.check(kind)
+        return kind
+
+    def check(self, kind: type) -> None:
+        """Raise Unfit where a NamedTuple lacks a kernel, or does not go with the schema."""
+        raise NotImplementedError
+
+    def check_registered(self, name: str, base: type) -> None:
+        """Raise Unfit where a schema does not derive from `base` or has another name, and where a NamedTuple that is
+        there already does not do."""
+        if not issubclass(self.schema, base) or self.schema().name != name:  # type: ignore[attr-defined]
+            raise Unfit(f"{self.schema.__name__} must derive from {base.__name__} and have the name {name}")
+        if not isinstance(self.home, str):
+            self.check(self.home)
 
 
 class Listed(NamedTuple, Generic[Part]):

@@ -10,10 +10,20 @@ from typing import Any
 from sos.errors import UserError
 from sos.schema.keys import as_typed, check_keys, default_of, key, refuse_unused, without_later
 
-HINT, LESSON, DEMONSTRATION, TRANSCRIPT = KINDS = ("hint", "lesson", "demonstration", "transcript")  # of items
+HINT, LESSON, DEMONSTRATION, TRANSCRIPT, ATTEMPT, OUTCOME = KINDS = (  # of items
+    "hint",
+    "lesson",
+    "demonstration",
+    "transcript",
+    "attempt",
+    "outcome",
+)
 FROM_OTHERS = (LESSON, DEMONSTRATION, TRANSCRIPT)  # what experiences with other problems can leave
 DOSES = ("classes", "first", "actions", "plan", "trace")
 WHOLE_PLANS = ("actions", "plan", "trace")  # behind which nothing is left to search for
+# What a failed attempt at this problem says: its steps; and with these the step that should have stood in their place.
+FAILED, CRITIQUE = ATTEMPT_DOSES = ("failed", "critique")
+FOLLOWED = (*WHOLE_PLANS, CRITIQUE)  # those that a stream can go along
 NONE, OWN = "none", "own"
 # What may stand in a hint's place: the path to a mistake of this problem's search, the plan of another problem, and
 # tokens that say nothing; all of the same length, as far as there are such.
@@ -22,18 +32,30 @@ WRONG, FOREIGN, FILLER = CONTROLS = ("wrong", "foreign", "filler")
 CONTEXTS = {
     (dose if whose == OWN else f"{whose}_{dose}"): (dose, whose)
     for whose in (OWN, *CONTROLS)
-    for dose in DOSES
-    if (whose, dose) != (WRONG, "trace")  # a search that goes wrong is no search for another plan
+    for dose in (*DOSES, *ATTEMPT_DOSES)
+    if whose != WRONG or dose not in ("trace", *ATTEMPT_DOSES)  # a search that goes wrong is no search for another plan
 }
 # The same of lessons: one that is true of the problem, and what may stand in its place.
 CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for whose in CONTROLS}}
+# The lessons that a memory of other problems holds for this one, and how a stream says that it ends.
+RETRIEVED, SUCCESS, FAILURE = "retrieved", "success", "failure"
+CONTEXTS |= {f"{RETRIEVED}_{LESSON}": (LESSON, RETRIEVED)} | {end: (OUTCOME, end) for end in (SUCCESS, FAILURE)}
+OTHERS = "others"
+LESSONS_FROM = (OWN, OTHERS)
 NEEDS = {"kinds": None}
 TOLD = ("dfs", "widening")  # the searches that take the children of a node in order
 
 
 def kind_of_context(name: str) -> str:
     """Return the kind of the items of a context of `CONTEXTS`."""
-    return LESSON if CONTEXTS[name][0] == LESSON else HINT
+    return kind_of_dose(CONTEXTS[name][0])
+
+
+def kind_of_dose(dose: str) -> str:
+    """Return the kind of the items that say a dose, or of a lesson."""
+    if dose in (LESSON, OUTCOME):
+        return dose
+    return ATTEMPT if dose in ATTEMPT_DOSES else HINT
 
 
 def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
@@ -47,17 +69,27 @@ def check_contexts(names: Sequence[str], key: str = "eval.context") -> None:
 
 @dataclass
 class SlotConfig:
-    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, or what
-    experiences with other problems left."""
+    """The context slot, between the beginning of a stream and its problem: hints of what a search would find, what
+    experiences with other problems left, or whether the stream is a success."""
 
     kinds: list[str] = key(
         [], f"What a context may hold, any of {', '.join(KINDS)}; [] is a base without the slot and its tokens."
     )
     doses: list[str] = key(
-        ["plan"], f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}.", only=NEEDS
+        ["plan"],
+        f"How much a hint says, drawn for each stream: any of {', '.join(DOSES)}; and what is said of a failed "
+        f"attempt, any of {', '.join(ATTEMPT_DOSES)}.",
+        only=NEEDS,
     )
     lessons: int = key(
         4, "The most lessons of a context; how many, is drawn for each stream.", low=1, high=16, only=NEEDS, later=True
+    )
+    lessons_from: str = key(
+        OWN,
+        "Whose searches lessons are mined from: the problem's own, or those of other problems that are nearest.",
+        choices=LESSONS_FROM,
+        only=NEEDS,
+        later=True,
     )
     dropout: float = key(0.5, "The share of streams without a context.", low=0, high=1, only=NEEDS)
     irrelevant: float = key(
@@ -69,8 +101,8 @@ class SlotConfig:
     )
     follow: float = key(
         0.0,
-        "The share of hints of a whole plan (actions, plan, trace), its own, whose stream goes straight along it; of "
-        "contexts of the other kinds, the share whose search tries first what they say.",
+        "The share of hints of a whole plan (actions, plan, trace) and of critiques, its own, whose stream goes "
+        "straight along the plan; of contexts of the other kinds, the share whose search tries first what they say.",
         low=0,
         high=1,
         only=NEEDS,
@@ -83,7 +115,10 @@ class SlotConfig:
 
     def __post_init__(self) -> None:
         check_keys(self, "slot")
-        for name, values, known, least in (("kinds", self.kinds, KINDS, 0), ("doses", self.doses, DOSES, 1)):
+        for name, values, known, least in (
+            ("kinds", self.kinds, KINDS, 0),
+            ("doses", self.doses, (*DOSES, *ATTEMPT_DOSES), 1),
+        ):
             if unknown := [value for value in values if value not in known]:
                 raise UserError(f"slot.{name}: {unknown[0]!r} is none of {', '.join(known)}")
             if len(set(values)) < len(values) or len(values) < least:
@@ -93,20 +128,46 @@ class SlotConfig:
         shares = self.irrelevant + self.misleading + self.filler
         if shares > 1 + 1e-9:
             raise UserError(f"slot.irrelevant, slot.misleading and slot.filler must sum to 1 at most, got {shares:g}")
-        if "trace" in self.doses and len(self.doses) == 1 and self.misleading:
+        if self.misleading and not set(self.doses) - {"trace", *ATTEMPT_DOSES}:
             raise UserError(
-                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses=[trace] would need"
+                f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses={as_typed(self.doses)} would "
+                "need"
             )
 
     def _check_kinds(self) -> None:
         """Raise UserError for kinds that do not go together, and for keys that they do not use."""
-        if HINT in self.kinds and len(self.kinds) > 1:
-            raise UserError(f"slot.kinds={as_typed(self.kinds)}: hints go alone, without {', '.join(FROM_OTHERS)}")
+        if OUTCOME in self.kinds:
+            self._check_outcome()
+        own = [kind for kind in self.kinds if kind not in FROM_OTHERS]
+        if own and len(own) < len(self.kinds):
+            raise UserError(f"slot.kinds={as_typed(self.kinds)}: {own[0]}s go without {', '.join(FROM_OTHERS)}")
+        for dose in self.doses if set(own) & {HINT, ATTEMPT} else ():
+            if kind_of_dose(dose) not in own:
+                raise UserError(
+                    f"slot.doses={as_typed(self.doses)}: {dose} needs {kind_of_dose(dose)} in slot.kinds, which is "
+                    f"{as_typed(self.kinds)}"
+                )
+        if self.lessons_from == OTHERS and self.kinds != [LESSON]:
+            raise UserError(f"slot.lessons_from={OTHERS} needs slot.kinds=[{LESSON}], got {as_typed(self.kinds)}")
+        if self.lessons_from == OTHERS:
+            self._check_unused(("irrelevant", "misleading", "filler"), f"slot.lessons_from={OTHERS}")
         defaults = SlotConfig.__dataclass_fields__
-        if self.kinds and HINT not in self.kinds and self.doses != default_of(defaults["doses"]):
+        if self.kinds and not set(own) & {HINT, ATTEMPT} and self.doses != default_of(defaults["doses"]):
             raise UserError(f"slot.doses={as_typed(self.doses)} has no use without slot.kinds=[{HINT}]")
         if self.kinds and LESSON not in self.kinds and self.lessons != default_of(defaults["lessons"]):
             raise UserError(f"slot.lessons={self.lessons} has no use without {LESSON} in slot.kinds")
+
+    def _check_outcome(self) -> None:
+        """Raise UserError where the outcome of a stream does not stand alone, and for keys that it does not use."""
+        if len(self.kinds) > 1:
+            raise UserError(f"slot.kinds={as_typed(self.kinds)}: the {OUTCOME} goes alone")
+        self._check_unused(("irrelevant", "misleading", "filler", "follow"), f"slot.kinds=[{OUTCOME}]")
+
+    def _check_unused(self, names: Sequence[str], where: str) -> None:
+        """Raise UserError for a share that is not 0."""
+        for name in names:
+            if getattr(self, name):
+                raise UserError(f"slot.{name}={getattr(self, name):g} has no use with {where}")
 
     def check_run(self, config: Any) -> None:
         """Raise UserError for a `Config` that asks for contexts where there is no place for them."""
@@ -114,7 +175,7 @@ class SlotConfig:
             self._check_asked(key_of, [name for name in names if name != NONE])
         if not self.on:
             return
-        if HINT not in self.kinds:
+        if set(self.kinds) & set(FROM_OTHERS):
             self._check_searches(config)
         if config.data.prompt_loss:
             raise UserError("data.prompt_loss=true has no use with slot.kinds: no context is in the loss")
@@ -126,10 +187,10 @@ class SlotConfig:
         missing = [name for name in names if kind_of_context(name) not in self.kinds]
         if not missing:
             return
+        kind = kind_of_context(missing[0])
         value = as_typed(missing) if key_of == "eval.context" else missing[0]
         if not self.on:
-            raise UserError(f"{key_of}={value}: this base has no context slot; slot=hint trains one")
-        kind = kind_of_context(missing[0])
+            raise UserError(f"{key_of}={value}: this base has no context slot; slot={kind} trains one")
         raise UserError(f"{key_of}={value}: the slot of this base has no {kind}; slot.kinds={as_typed(self.kinds)}")
 
     def _check_searches(self, config: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sos.errors import UserError
 from sos.schema.keys import as_typed, check_keys, default_of, key, unused
@@ -20,6 +21,8 @@ MARKERS = ("wait", "maybe", "check", "dead")  # in the order in which they stand
 OF_VALUES = ("wait", "maybe")  # those that compare values of a heuristic
 OBSERVED, SHUFFLED, LATE = PLACES = ("observed", "shuffled", "late")
 NEEDS_MARKERS = {"markers": None}
+# Views in which a search does not return to the node that it goes on from.
+WITHOUT_RETURNS = ("solution_path", "no_backtrack", *NEED_PLAN)
 
 
 @dataclass
@@ -54,6 +57,11 @@ class StreamConfig:
     dialect: str = key("compact", "The wording: the name of a dialect or the path of a YAML file.", path=True)
     numbers: str = key("whole", "One token for a number, or one for each digit.", choices=("whole", "digits"))
     whole_max: int = key(120, "Larger numbers are written in digits.", low=9, high=30_000, only={"numbers": ("whole",)})
+    erase: bool = key(
+        False,
+        "What a branch wrote is erased when the search returns from it: training goes piece by piece, rollouts too.",
+        later=True,
+    )
     markers: list[str] = key(
         [], f"Words that say what is seen of the search's state, any of {', '.join(MARKERS)}; [] is none.", later=True
     )
@@ -88,7 +96,31 @@ class StreamConfig:
             raise UserError(f"stream.dropping must be five chances that sum to 1, got {as_typed(self.dropping)}")
         if self.view in NEED_PLAN and not self.plan:
             raise UserError(f"stream.view={self.view} needs stream.plan=true: without its plan a stream has no answer")
+        if self.erase and self.view in WITHOUT_RETURNS:
+            raise UserError(f"stream.erase=true erases at returns, and stream.view={self.view} has none")
         self._check_markers()
+
+    def check_whole(self, where: str, does: str) -> None:
+        """Raise UserError for `erase` where whole streams are needed; `where` names the run or the key, `does` what is
+        done with them."""
+        if self.erase:
+            raise UserError(f"{where}: this model reads what is left of its streams (stream.erase=true); {does}")
+
+    def check_run(self, config: Any) -> None:
+        """Raise UserError where `erase` does not go with the rest of a `Config`."""
+        if not self.erase:
+            return
+        data, why = config.data, ""
+        if data.shards is not None:
+            why = f"data.shards={data.shards} holds whole streams of data.context at most"
+        elif data.length_warmup:
+            why = f"data.length_warmup={data.length_warmup:g} would leave out pieces of a stream"
+        elif data.prompt_loss:
+            why = "data.prompt_loss=true would count again what an earlier piece says"
+        elif config.improve.on:
+            why = f"improve.loss={config.improve.loss} learns from whole streams"
+        if why:
+            raise UserError(f"stream.erase=true: {why}")
 
     def _check_markers(self) -> None:
         if unknown := [name for name in self.markers if name not in MARKERS]:

@@ -9,13 +9,10 @@ a mixture.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 from sos.errors import UserError
-from sos.schema.registry import Registry, Unfit
+from sos.schema.registry import Registry, Unfit, WithKernels
 from sos.search.a_star_config import AStarConfig
 from sos.search.beam_config import BeamConfig
 from sos.search.best_first_config import BestFirstConfig
@@ -27,22 +24,12 @@ from sos.search.widening_config import WideningConfig
 MIXTURE = "mixture"
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(WithKernels[StrategyConfig]):
     """A kind of search and the schema of its keys."""
 
-    schema: type[StrategyConfig]
-    home: type | str  # the NamedTuple, or "module:Name" of it: nothing is compiled before it is needed
-
-    @cached_property
-    def kind(self) -> type:
-        """The NamedTuple, imported when it is first asked for. Raises Unfit where it does not go with the schema."""
-        if not isinstance(self.home, str):
-            return self.home
-        module, _, name = self.home.partition(":")
-        kind: type = getattr(import_module(module), name)
+    def check(self, kind: type) -> None:
+        """Raise Unfit where a NamedTuple has no kernel `search`, or does not go with the schema."""
         _check_kind(kind, self.schema)
-        return kind
 
     def build(self, config: StrategyConfig, env: Any, prefix: str = "search") -> Any:
         """Return the strategy of a config of this schema. Raises UserError that names the key behind `prefix`."""
@@ -68,11 +55,11 @@ def register_search(name: str, schema: type[StrategyConfig], kind: type | str) -
     Raises Unfit for a name that is taken, a schema of another name, and a kind without the kernel `search` or with
     fields that are no keys of the schema, or the other way round.
     """
-    if not issubclass(schema, StrategyConfig) or schema().name != name or name == MIXTURE:
-        raise Unfit(f"{schema.__name__} must derive from StrategyConfig and have the name {name}")
-    if not isinstance(kind, str):
-        _check_kind(kind, schema)
-    SEARCHES.add(name, Search(schema, kind))
+    if name == MIXTURE:
+        raise Unfit(f"{MIXTURE} is no name of a search: it is what several of them make")
+    search = Search(schema, kind)
+    search.check_registered(name, StrategyConfig)
+    SEARCHES.add(name, search)
 
 
 def _check_kind(kind: type, schema: type[StrategyConfig]) -> None:

@@ -75,8 +75,14 @@ def _marked(
     return np.insert(tokens, put.positions, put.ids), np.insert(align, put.positions, align[put.positions])
 
 
-def encode_prompt(dialect: Dialect, problem: Any, context: Any = ()) -> list[int]:
-    """Return the prompt ids of `problem`: `<bos>`, the tokens of a `context` if there is one, and the root form."""
+def encode_prompt(dialect: Dialect, problem: Any, context: Any = None) -> list[int]:
+    """Return the prompt ids of `problem`: `<bos>`, the tokens of a `context` if there is one, and the root form.
+
+    Without a `context` the prompt is what a base of this dialect is asked with: where streams say whether they are a
+    success, it asks for one. `()` is the problem alone.
+    """
+    if context is None:
+        context = () if dialect.slot is None else dialect.slot.asks
     problem = np.asarray(problem, np.int32)
     events = np.zeros((1, EVENT_COLUMNS), np.int32)
     nodes = np.full((1, ACTION + dialect.env.action_width), -1, np.int32)

@@ -22,6 +22,7 @@ class Slot(NamedTuple):
     then: int  # between two actions of an item
     filler: int  # says nothing
     items: dict[str, int]  # the token that an item begins with, by what the item is
+    asks: tuple[int, ...] = ()  # the context by which a prompt asks for a success, where streams say how they end
 
 
 def behind_context(slot: Slot | None, tokens: np.ndarray) -> int:

@@ -72,7 +72,7 @@ def annotate(dialect: Dialect, env: Any, problem: np.ndarray, tokens: Any) -> st
     if first is not None:
         num = sum(map(bool, mistakes))
         count = f"{num} mistake{'s' * (num > 1)}, the first at event {first} ({mistakes[first]})"
-    posed = words(dialect, encode_prompt(dialect, problem)[1:])
+    posed = words(dialect, encode_prompt(dialect, problem, ())[1:])
     head = f"Problem: `{posed}`\n\nVerdict: **{result}**; {ending}; {count}."
     return "\n".join([head, "", "```text", *lines, "```", ""])
 

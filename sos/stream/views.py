@@ -32,6 +32,7 @@ import numpy as np
 from sos.envs import protocol as environment
 from sos.kernels import inlined, inner
 from sos.rng import uniform
+from sos.schema.stream import VIEWS
 from sos.search.a_star import AStar
 from sos.search.depth_first import DepthFirst
 from sos.search.protocol import search
@@ -63,8 +64,7 @@ from sos.trace import (
     new_buffer,
 )
 
-VIEWS = ("full", "solution_path", "dose", "no_backtrack", "redundant", "plan_only", "swapped")
-FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT, PLAN_ONLY, SWAPPED = range(7)
+FULL, SOLUTION_PATH, DOSE, NO_BACKTRACK, REDUNDANT, PLAN_ONLY, SWAPPED = range(len(VIEWS))
 NEEDS_SOLUTION = 2
 # The draw that decides on an unsolved trace as a whole; branches draw with their node's number.
 WHOLE_TRACE = np.int64(-1)

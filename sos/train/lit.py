@@ -103,6 +103,8 @@ class LitGPT(L.LightningModule):
             loss, losses_BT = packed_loss(self.model, batch, self.trainer.world_size)
         else:
             loss, losses_BT, found = self.objective(self.model, batch)
+            if "share" in batch:  # of several processes
+                loss = loss * batch["share"]
         if (self.global_step + 1) % self.log_every == 0:
             self._log_losses(loss, losses_BT.detach(), batch)
         return {"loss": loss, "found": found}

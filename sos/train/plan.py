@@ -65,16 +65,22 @@ def check_clock(config: Config) -> None:
 
 
 def check_practice(config: Config) -> None:
-    """Raise UserError where rollouts cannot be what is learned from: several processes would have to share them, and
-    the published metric knows one game.
+    """Raise UserError where rollouts cannot be what is learned from: a process that writes some needs the whole model,
+    second attempts are not shared out, and the published metric knows one game.
     """
     options = config.trainer
     ranks = options.devices * options.num_nodes
     if config.improve.on and ranks > 1:
-        raise UserError(
-            f"improve.loss={config.improve.loss} needs one process, trainer.devices={options.devices} and "
-            f"trainer.num_nodes={options.num_nodes} make {ranks}"
-        )
+        if options.strategy == "fsdp":
+            raise UserError(
+                f"improve.loss={config.improve.loss} needs the whole model in each process, trainer.strategy=fsdp "
+                "shares it out; trainer.strategy=ddp goes with it"
+            )
+        if config.improve.second != NONE:
+            raise UserError(
+                f"improve.second={config.improve.second} needs one process, trainer.devices={options.devices} and "
+                f"trainer.num_nodes={options.num_nodes} make {ranks}"
+            )
     if config.improve.on and config.improve.reward == "sos_legacy":
         check_game(config.env.name, "improve.reward=sos_legacy")
 
@@ -211,8 +217,12 @@ class Plan:
             return StreamDataModule(self.loader)
         task = task_of(config, self.system)
         compared = critic is None and config.improve.has_reference
-        practice = Practice(task, model, self.reference() if compared else None, critic, self.reference)
-        return PracticeData(lambda cursor: RoundLoader(practice, cursor))
+        reference = self.reference() if compared else None
+
+        def loader(ranks: Ranks, cursor: RoundCursor) -> RoundLoader:
+            return RoundLoader(Practice(task._replace(ranks=ranks), model, reference, critic, self.reference), cursor)
+
+        return PracticeData(loader)
 
     @property
     def cursors(self) -> Cursors:

@@ -324,7 +324,7 @@ def _log_first(plan: Plan, parts: Parts, origin: Origin) -> None:
         "%s parameters, %s tokens in the vocabulary, context %s",
         f"{parts.lit.model.num_parameters():,}",
         len(plan.system.dialect.vocab),
-        plan.system.context,
+        plan.config.data.context,
     )
     for key in plan.config.timed:
         log.info("%s follows the clock: this run cannot be repeated bit by bit", key)

@@ -34,7 +34,7 @@ class StopOnSignal(L.Callback):
 
     The checkpoint must be written by a callback behind this one. Lightning's own handler saves wherever the signal
     happens to land, also between an optimizer step and its bookkeeping, so that the continuation would not be exact.
-    Several ranks agree every `agree_every` steps.
+    Several ranks agree every `agree_every` steps, and at the end of a round.
     """
 
     def __init__(self, agree_every: int, unit: str = "step") -> None:
@@ -64,7 +64,7 @@ class StopOnSignal(L.Callback):
     ) -> None:
         received = self.received
         if trainer.world_size > 1:
-            if trainer.global_step % self.agree_every:
+            if trainer.global_step % self.agree_every and not batch.get("ends_round"):
                 return
             mine = torch.tensor(received, device=pl_module.device)
             received = int(trainer.strategy.reduce(mine, reduce_op="max"))

@@ -33,10 +33,10 @@ def held_out_rows(config: Config, system: System) -> dict[str, Rows]:
         if split == "val_target" and not len(system.splits.held_out):
             continue
         source = build_source(plain, system, split)
-        chunk = source.chunk(0, config.trainer.val_problems).up_to(system.context)
+        chunk = source.chunk(0, config.trainer.val_problems).up_to(config.data.context)
         if len(chunk.prompts):
             found[split] = pack(
-                chunk, system.context, np.uint64(stream_key(config.seed, "rows")), config.data.prompt_loss
+                chunk, config.data.context, np.uint64(stream_key(config.seed, "rows")), config.data.prompt_loss
             )
     return found
 

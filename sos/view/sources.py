@@ -21,7 +21,7 @@ from sos.errors import UserError
 from sos.files import read_json_lines, read_text
 from sos.judge.contexts import pose
 from sos.rng import fold, stream_key
-from sos.schema.slot import NONE, check_contexts
+from sos.schema.slot import NONE, check_contexts, kind_of_context
 from sos.search.run import run_search
 from sos.stream.dialect.compile import Dialect
 from sos.stream.dialect.vocab import BOS, EOS, PAD, SPECIALS
@@ -209,13 +209,14 @@ def _context(options: dict[str, str]) -> str:
 def _prompts(config: Config, system: System, problems: Sequence[Problem], context: str) -> list[np.ndarray]:
     """Return the prompt of each problem with the context of this name before it."""
     if context != NONE and system.slot is None:
-        raise UserError(f"context={context}: this base has no context slot; slot=hint trains one")
+        kind = kind_of_context(context)
+        raise UserError(f"context={context}: this base has no context slot; slot={kind} trains one")
     posed = (pose(system, problem.split, problem.row[None], context, config.eval.seed) for problem in problems)
     return [found.prompts[0] for found in posed]
 
 
 def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[Shown]:
-    from sos.model.rollout import rollout
+    from sos.judge.rolling import roll
     from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
     from sos.runs.folder import checkpoint_of
 
@@ -227,8 +228,7 @@ def _from_checkpoint(options: dict[str, str], overrides: Sequence[str]) -> list[
     model = moved(load_model(loaded, system), options.get("device", "cpu"))
     context = _context(options)
     prompts = _prompts(config, system, problems, context)
-    budget = model.config.context if config.eval.max_tokens is None else config.eval.max_tokens
-    answers = rollout(model, prompts, max_tokens=budget)
+    answers = roll(system, model, prompts, max_tokens=config.eval.max_tokens)
     shown: list[Shown] = []
     for problem, answer in zip(problems, answers, strict=True):
         with_context = "" if context == NONE else f", context {context}"

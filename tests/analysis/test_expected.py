@@ -144,6 +144,14 @@ def test_every_line_gets_its_verdict(tmp_path: Path) -> None:
         assert one.p_holm >= one.found.p_welch
 
 
+def test_a_line_can_take_another_metric_of_the_second_arm(tmp_path: Path) -> None:
+    comparison = made(tmp_path, ["better < better in solve/val_target against solve/val", "same > base in solve/val"])
+    found = [one.found for one in verdicts(comparison)]
+    assert found[0] is not None
+    assert found[0].means == tuple(comparison.cells["better", f"solve/{split}"].mean for split in ("val_target", "val"))
+    assert verdicts(comparison)[0].verdict == CONFIRMED
+
+
 def test_what_was_not_run_or_once_alone_is_not_decided(tmp_path: Path) -> None:
     solved = {arm: counts[:1] for arm, counts in SOLVED.items() if arm != "wild"}
     comparison = made(tmp_path, ["better > base", "wild > base"], solved)

@@ -56,7 +56,7 @@ def unread(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Places:
 def test_every_verb_has_a_command_and_a_midst() -> None:
     assert {case.verb for case in CASES.values()} == {verb.name for verb in VERBS}
     assert CASES.keys() == MIDST.keys()
-    assert len(WRITERS) == 19
+    assert len(WRITERS) == 20
 
 
 # Both are found before the work starts; making a run again and its data takes a while before that.
@@ -118,7 +118,7 @@ def test_every_verb_helps_without_a_home_in_ascii() -> None:
     script = "import sys; from sos.commands.cli import main; sys.exit(max(main([v, '--help']) for v in sys.argv[1:]))"
     verbs = [verb.name for verb in VERBS]
     done = subprocess.run([sys.executable, "-c", script, *verbs], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert len(verbs) == 22
+    assert len(verbs) == 23
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
 

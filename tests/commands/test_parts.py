@@ -13,7 +13,7 @@ from places import ROOT
 from sos.commands.cli import call
 from sos.commands.parts import KINDS
 
-HOME = ROOT / "tests" / "user_package"
+HOMES = [ROOT / "tests" / "user_package", ROOT / "sos" / "starter"]
 
 
 def run(folders: list[Path], *words: str) -> subprocess.CompletedProcess[str]:
@@ -43,14 +43,14 @@ def test_each_part_of_this_package_has_a_line(capsys: pytest.CaptureFixture[str]
 
 
 def test_modules_of_the_user_are_listed_with_their_names() -> None:
-    done = run([HOME], "modules=[stairs,probes,gap,loud]")
+    done = run(HOMES, "modules=[climb,probes,gap,loud]")
     assert done.returncode == 0, done.stderr
     found = [line.split() for line in done.stdout.splitlines()]
     for line in (
-        ["stairs", "stairs", "stairs", "of", "40", "steps"],
+        ["climb", "climb", "stairs", "of", "40", "steps"],
         ["probes", "probes", "heuristic,", "most"],
         ["gap", "gap", "for", "countdown"],
-        ["distance", "stairs", "for", "stairs"],
+        ["distance", "climb", "for", "climb"],
         ["loud", "loud", "for", "countdown"],
     ):
         assert line in found
@@ -61,12 +61,12 @@ def test_installed_packages_are_listed_and_what_cannot_be_imported_says_so(tmp_p
     entry.mkdir()
     (entry / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (entry / "entry_points.txt").write_text(
-        "[sos.environments]\nstairs = stairs\ntower = tower.rules\n[sos.searches]\nprobes = probes\n"
+        "[sos.environments]\nclimb = climb\ntower = tower.rules\n[sos.searches]\nprobes = probes\n"
     )
-    done = run([HOME, tmp_path])
+    done = run([*HOMES, tmp_path])
     assert done.returncode == 0, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert "stairs stairs stairs of 40 steps" in lines
+    assert "climb climb stairs of 40 steps" in lines
     assert "probes probes heuristic, most" in lines
     said = "env.name=tower, entry point tower.rules: there is no module tower; is its folder on PYTHONPATH?"
     assert f"tower tower {said}" in lines

@@ -10,7 +10,7 @@ from sizes import plain
 from sos.compose import compose
 from sos.context.draws import Asked, SlotPlan, asked_at, draw_key
 from sos.errors import UserError
-from sos.schema.slot import CONTEXTS, CONTROLS, DOSES, SlotConfig
+from sos.schema.slot import ATTEMPT_DOSES, CONTEXTS, CONTROLS, DOSES, SlotConfig
 
 NUM = plain(20_000, 2_000)
 
@@ -53,13 +53,23 @@ def test_every_context_has_a_name() -> None:
     assert CONTEXTS["wrong_plan"] == ("plan", "wrong")
     assert "wrong_trace" not in CONTEXTS
     assert CONTEXTS["wrong_lesson"] == ("lesson", "wrong")
-    assert len(CONTEXTS) == (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1
+    assert CONTEXTS["foreign_critique"] == ("critique", "foreign")
+    assert "wrong_failed" not in CONTEXTS
+    assert CONTEXTS["retrieved_lesson"] == ("lesson", "retrieved")
+    assert CONTEXTS["failure"] == ("outcome", "failure")
+    hints_and_lessons = (len(DOSES) + 1) * (1 + len(CONTROLS)) - 1
+    assert len(CONTEXTS) == hints_and_lessons + len(ATTEMPT_DOSES) * len(CONTROLS) + 3  # a memory's lessons, two ends
 
 
 REFUSED = {
     "slot.kinds=[skill]": "slot.kinds: 'skill' is none of hint, lesson, demonstration, transcript",
     "slot.doses=[much]": "slot.doses: 'much' is none of classes, first, actions, plan, trace",
     "slot.doses=[]": r"slot.doses must name some of classes, .*, got \[\]",
+    "slot.doses=[plan,failed]": r"slot.doses=\[plan,failed\]: failed needs attempt in slot.kinds, which is \[hint\]",
+    "slot.kinds=[attempt]": r"slot.doses=\[classes,.*\]: classes needs hint in slot.kinds, which is \[attempt\]",
+    "slot.kinds=[attempt,lesson]": r"slot.kinds=\[attempt,lesson\]: attempts go without lesson, demonstration",
+    "slot.doses=[failed] slot.kinds=[attempt]": r"slot.misleading=0.05: no search is wrong, as slot.doses=\[failed\] would",
+    "eval.context=[none,failed]": r"eval.context=\[failed\]: the slot of this base has no attempt; slot.kinds=\[hint\]",
     "slot.doses=[plan,plan]": r"slot.doses must name some of .*, each once, got \[plan,plan\]",
     "slot.misleading=0.7 slot.irrelevant=0.7": "must sum to 1 at most, got 1.4",
     "slot.doses=[trace] slot.misleading=0.1": "slot.misleading=0.1: no search is wrong",

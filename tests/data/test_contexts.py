@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from sos.datasets.make import generate
 from sos.datasets.read import ShardSource
 from sos.datasets.source import build_source, build_trace_source, context_source
 from sos.datasets.verify import verify_set
+from sos.envs import protocol as environment
 from sos.errors import UserError
 from sos.rng import stream_key
 from sos.schema.slot import DOSES, WHOLE_PLANS
@@ -163,6 +165,58 @@ def straight_context(system: System, source: StreamSource, visit: int) -> bool:
     assert source.contexts.plan is not None
     asked = asked_at(source.contexts.plan, draw_key(1, "train"), visit)
     return asked is not None and asked.whose == "own" and asked.dose in WHOLE_PLANS
+
+
+ATTEMPTS = ("slot.kinds=[attempt]", "slot.doses=[failed,critique]", "slot.misleading=0.0")
+
+
+def replayed(system: System, problem: np.ndarray, actions: np.ndarray) -> int:
+    """The status of the state to which actions lead from the root; each must hold."""
+    state, child = np.zeros(system.env.state_width, np.int32), np.zeros(system.env.state_width, np.int32)
+    environment.root_state(system.env, problem, state)
+    for action in actions:
+        assert environment.judge(system.env, problem, state, action, child) == environment.HOLDS
+        state, child = child.copy(), child
+    return environment.status(system.env, problem, state)
+
+
+def test_a_failed_attempt_leads_to_nothing_and_its_critique_stands_where_it_left_the_plan() -> None:
+    config, system, source = made(*ATTEMPTS, "slot.follow=1.0")
+    _, _, paths = made("slot.dropout=1.0", "stream.view=solution_path")
+    assert isinstance(source.contexts, ContextSource)
+    assert source.contexts.plan is not None
+    path_of = streams(paths, 0, NUM)
+    plans = source.contexts.plans(*build_trace_source(config).fill(0, NUM)[:2])
+    bare = streams(made("slot.dropout=1.0")[2], 0, NUM)
+    key, seen = draw_key(config.seed, "train"), Counter[str]()
+    for visit, tokens in streams(source, 0, NUM).items():
+        asked = asked_at(source.contexts.plan, key, visit)
+        found = read_context(system.dialect, np.array(tokens))
+        assert found.sound
+        behind = [tokens[0], *tokens[found.position :]]
+        if asked is None or asked.whose != "own" or not found.items:
+            continue
+        seen[asked.dose] += 1
+        plan, failed = plans[visit], found.items[0]
+        assert failed.name == "attempt:failed"
+        problem = read_problem(system, np.array(tokens))
+        assert replayed(system, problem, failed.actions) == environment.DEAD
+        if asked.dose == "failed":
+            assert len(found.items) == 1
+            assert behind == bare[visit]
+            continue
+        (instead,) = found.items[1:]
+        last = len(instead.actions) - 1
+        assert np.array_equal(instead.actions, plan[: last + 1])
+        assert np.array_equal(failed.actions[:last], plan[:last])
+        assert not np.array_equal(failed.actions[last], plan[last])
+        assert behind == path_of[visit]
+    assert min(seen[dose] for dose in ("failed", "critique")) >= (30 if NUM > 100 else 1)
+    others = source.contexts.of_problems(
+        np.stack([read_problem(system, np.array(t)) for t in bare.values()][:8]), Asked("critique", "foreign")
+    )
+    assert all(len(tokens) for tokens in others)
+    assert not {"<attempt:failed>", "<attempt:instead>"} & set(made()[1].dialect.vocab.ids)
 
 
 def test_no_target_lies_in_a_context_or_a_problem() -> None:

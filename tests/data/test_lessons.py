@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from naive import lessons as naive
 from sizes import plain
 
 from sos.compose import compose
@@ -17,12 +18,14 @@ from sos.context.draws import Asked, AskedOfOthers, SlotPlan, asked_of_others, d
 from sos.context.forms import read_context
 from sos.context.lessons import condition_of, root_branches, solving_class, votes_of
 from sos.data.lessons import Known, LessonSource
+from sos.data.splits import sample_problems
 from sos.data.streams import StreamSource
 from sos.datasets.source import build_source, build_trace_source, lesson_source
 from sos.envs.lessons import action_class, features_of
 from sos.errors import UserError
 from sos.schema.slot import CONTROLS, SlotConfig
 from sos.stream.codec import decode, encode_prompt
+from sos.stream.dialect.vocab import BOS
 from sos.stream.verify import verify_tokens
 from sos.system import System, build_system
 from sos.trace import ACTION, PARENT, SOLVED, VALUE
@@ -201,10 +204,72 @@ def test_an_evaluation_puts_one_lesson_before_each_problem_and_controls_of_its_l
     assert solved > 10
 
 
+RETRIEVED = ("slot=retrieved", "slot.dropout=0.3")
+
+
+def left_by(env: Any, known: Known) -> list[str]:
+    """What a search of another problem leaves, from the definitions: of its success, and of its costliest failure."""
+    condition = env.lesson_features[int(np.flatnonzero(known.features)[0])]
+    vain = [branch for branch in known.branches if branch.closed and branch.of != known.solving]
+    most = max((branch.nodes for branch in vain), default=0)
+    worst = next((branch.of for branch in vain if branch.nodes == most), None)
+    said = [f"if {condition} prefer {env.lesson_classes[known.solving]}"]
+    return said + ([] if worst is None else [f"if {condition} avoid {env.lesson_classes[worst]}"])
+
+
+def held_for(env: Any, known: list[Known], problem: np.ndarray, num: int) -> list[str]:
+    """The lessons that a memory of other problems holds for one: of the nearest by trying all."""
+    names = [{env.lesson_features[k] for k in np.flatnonzero(one.features)} for one in known]
+    wanted = {env.lesson_features[k] for k in np.flatnonzero(features_of(env, problem))}
+    others = [k for k, one in enumerate(known) if one.problem.tolist() != problem.tolist()]
+    told = [(names[k], env.lesson_features[condition_of(env, known[k].problem)] in wanted) for k in others]
+    order = naive.nearest(told, wanted, len(env.lesson_features), num)
+    return [lesson for k in order for lesson in left_by(env, known[others[k]])][:num]
+
+
+def test_retrieved_lessons_are_those_of_the_nearest_other_problems() -> None:
+    """Before training streams, the problem itself being among the others; and before unseen ones, without a search."""
+    config, system, source = made(*RETRIEVED)
+    env: Any = system.env
+    assert isinstance(source.contexts, LessonSource)
+    known = source.contexts.others.known
+    key, counts = draw_key(config.seed, "train"), Counter[int]()
+    traces = list(build_trace_source(config).chunk(0, NUM).traces())
+    for visit, tokens in streams(source, 0, NUM).items():
+        items = read_context(system.dialect, np.array(tokens)).items
+        said = [item.lesson.described(env) for item in items if item.lesson is not None]
+        asked = asked_of_others(cast(SlotPlan, system.slot), key, visit)
+        wanted = [] if asked is None else held_for(env, known, traces[visit].problem, len(asked.whose))
+        assert said == wanted
+        counts[len(said)] += 1
+    assert set(counts) == {0, 1, 2}
+    own = next(one for one in known if held_for(env, known, one.problem, 2) != left_by(env, one))
+    found = source.contexts.of_problems(own.problem[None], Asked("lesson", "retrieved"))[0]
+    items = read_context(system.dialect, np.concatenate([[BOS], found])).items
+    assert [item.lesson.described(env) for item in items if item.lesson] == held_for(env, known, own.problem, 2)
+
+
+def test_unseen_problems_are_not_searched_for_what_a_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, system, source = made(*RETRIEVED)
+    unseen = sample_problems(system.env, system.splits, "val", 20, seed=1)
+    assert isinstance(source.contexts, LessonSource)
+    known = source.contexts.others.known
+    assert not {one.problem.tobytes() for one in known} & {problem.tobytes() for problem in unseen}
+    monkeypatch.setattr(LessonSource, "searches", lambda self, problems: pytest.fail("searched"))
+    found = source.contexts.of_problems(unseen, Asked("lesson", "retrieved"))
+    for problem, tokens in zip(unseen, found, strict=True):
+        items = read_context(system.dialect, np.concatenate([[BOS], tokens])).items
+        said = [item.lesson.described(system.env) for item in items if item.lesson is not None]
+        assert said == held_for(system.env, known, problem, 2)
+
+
 REFUSED = {
-    "slot.kinds=[hint,lesson]": r"slot.kinds=\[hint,lesson\]: hints go alone, without lesson, demonstration, transcript",
+    "slot.kinds=[hint,lesson]": r"slot.kinds=\[hint,lesson\]: hints go without lesson, demonstration, transcript",
     "slot.doses=[first]": r"slot.doses=\[first\] has no use without slot.kinds=\[hint\]",
     "slot.kinds=[transcript] slot.lessons=2": "slot.lessons=2 has no use without lesson in slot.kinds",
+    "slot=retrieved slot.misleading=0.1": "slot.misleading=0.1 has no use with slot.lessons_from=others",
+    "slot.lessons_from=others": r"slot.lessons_from=others needs slot.kinds=\[lesson\], got \[lesson,demonstration,",
+    "slot.lessons_from=wins": "slot.lessons_from",
     "slot.lessons=0": "slot.lessons must be at least 1, got 0",
     "eval.context=[none,plan]": r"eval.context=\[plan\]: the slot of this base has no hint; slot.kinds=\[lesson,",
     "slot=hint eval.context=[wrong_lesson]": r"eval.context=\[wrong_lesson\]: the slot of this base has no lesson",

@@ -32,7 +32,7 @@ from sos.search.registry import SEARCHES
 from sos.stream.dialect.source import DIALECTS
 from sos.system import build_system
 
-HOME = ROOT / "tests" / "user_package"
+HOMES = ROOT / "tests" / "user_package", ROOT / "sos" / "starter"
 WHOLE = ["experiment=whole_numbers"]
 CONFIGS = {
     "whole numbers": WHOLE,
@@ -46,7 +46,7 @@ CONFIGS = {
         "+search.weights.a=2",
     ],
     "a search of a package": ["search.name=probes:probes", "search.most=5"],
-    "an environment of a package": ["env.name=stairs:stairs", "search.heuristic=none", "stream.whole_max=99"],
+    "an environment of a package": ["env.name=climb:climb", "search.heuristic=none", "stream.whole_max=99"],
 }
 OTHER_NAMES = {"countdown": "path_star", "dfs": "beam"}
 
@@ -58,12 +58,13 @@ REGISTRIES = (ENVIRONMENTS, SEARCHES, HEURISTICS, ADDED_VIEWS, DIALECTS)
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The user's packages on the path; what they register is gone afterwards."""
     before, modules = [dict(registry) for registry in REGISTRIES], set(sys.modules)
-    monkeypatch.syspath_prepend(str(HOME))
+    for home in HOMES:
+        monkeypatch.syspath_prepend(str(home))
     yield
     for registry, parts in zip(REGISTRIES, before, strict=True):
         registry.clear()
         registry.update(parts)
-    for name in {path.stem for path in HOME.iterdir()} & set(sys.modules) - modules:
+    for name in {path.stem for home in HOMES for path in home.iterdir()} & set(sys.modules) - modules:
         del sys.modules[name]
 
 

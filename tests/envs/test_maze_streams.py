@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drivers import damage, tokenize
+from drivers import damaged_verdicts, tokenize
 from hand_made_mazes import row_of
 from maze_streams import dialect_of, judged, problems_of, read
 from naive import maze as naive
@@ -191,27 +191,13 @@ def test_a_search_or_a_plan_that_begins_elsewhere_is_seen() -> None:
 
 def hostile(name: str, env: Maze, num: int, seed: int) -> Counter[str]:
     """Judge damaged streams as the oracle does; return what came of them."""
-    rng, counts, dialect = np.random.default_rng(seed), Counter[str](), dialect_of(name, env)
+    rng, dialect = np.random.default_rng(seed), dialect_of(name, env)
     streams = []
     for row in problems_of(env, min(num // 5 + 1, 400), seed):
         strategy = SEARCHES[int(rng.integers(4))]
         view = View(VIEWS.index("plan_only") if rng.random() < 0.2 else 0, 1.0, True)
         streams.append((row, encode(dialect, view_trace(view, env, run_search(strategy, env, row, 2000)))[0]))
-    for _ in range(num):
-        row, tokens = streams[rng.integers(len(streams))]
-        wrong = damage(rng, tokens.astype(np.int64), len(dialect.vocab))
-        found = decode(dialect, env, wrong)
-        if found.status == DecodeStatus.NO_PROMPT:
-            counts["unread"] += 1
-            continue
-        verdict = judged(env, found.trace)
-        counts["read"] += 1
-        counts["solved"] += verdict.solved
-        counts["planned"] += verdict.planned
-        counts["another"] += not np.array_equal(found.trace.problem, row)
-        counts.update(Error(code).name for code in set(verdict.errors.tolist()) - {0})
-    assert counts["unread"] + counts["read"] == num
-    return counts
+    return damaged_verdicts(rng, dialect, streams, num, lambda trace: judged(env, trace))
 
 
 @pytest.mark.parametrize(("name", "env"), DIALECTS)

@@ -13,9 +13,9 @@ import pytest
 from places import ROOT
 
 pytestmark = pytest.mark.compiled  # commands in other processes, which compile
-HOME = ROOT / "tests" / "user_package"
+HOME = ROOT / "sos" / "starter"  # whose package `climb` is a user's own, as `sos init` writes it
 TRAIN = [
-    "env.name=stairs:stairs", "search.heuristic=distance", "stream.whole_max=99", "data.train_tokens=8000",
+    "env.name=climb:climb", "search.heuristic=distance", "stream.whole_max=99", "data.train_tokens=8000",
     "data.context=128", "model.num_layers=1", "model.width=32", "model.num_heads=2", "eval.num_problems=8",
     "eval.splits=[val]", "eval.pass_k=[]", "trainer.probe_every=0",
 ]  # fmt: skip
@@ -30,7 +30,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("stairs") / "run"
+    folder = tmp_path_factory.mktemp("climb") / "run"
     done = run(HOME, "train", *TRAIN, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
@@ -45,7 +45,7 @@ def test_it_trains_is_evaluated_and_shown(trained: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((tmp_path / "again" / "metrics.json").read_text())["metrics"]["solve/val"]["num"] == 4
     page = tmp_path / "page.html"
-    done = run(HOME, "view", "env.name=stairs:stairs", "search.heuristic=distance", "problem=[2,13]", f"out={page}")
+    done = run(HOME, "view", "env.name=climb:climb", "search.heuristic=distance", "problem=[2,13]", f"out={page}")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "climb from 2 to 13" in page.read_text()
     assert "target 13" not in page.read_text()
@@ -54,9 +54,9 @@ def test_it_trains_is_evaluated_and_shown(trained: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_its_kernels_are_compiled_anew_when_its_files_change(tmp_path: Path) -> None:
     """The searches of this package inline the rules of that one: three steps become four."""
-    shutil.copytree(HOME, tmp_path / "package")
-    rules = tmp_path / "package" / "stairs" / "__init__.py"
-    words = ["view", "env.name=stairs:stairs", "search.heuristic=none", "problem=[2,11]"]
+    shutil.copytree(HOME / "climb", tmp_path / "package" / "climb")
+    rules = tmp_path / "package" / "climb" / "__init__.py"
+    words = ["view", "env.name=climb:climb", "search.heuristic=none", "problem=[2,11]"]
     assert run(rules.parents[1], *words, f"out={tmp_path / 'a.html'}").returncode == 0
     rules.write_text(rules.read_text().replace("+ 3", "+ 4"))
     assert run(rules.parents[1], *words, f"out={tmp_path / 'b.html'}").returncode == 0
@@ -67,13 +67,13 @@ def test_its_kernels_are_compiled_anew_when_its_files_change(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("env.name=.stairs:stairs", "env.name=.stairs:stairs: '.stairs' is no name of a module"),
-        ("env.name=nowhere.at_all:stairs", "env.name=nowhere.at_all:stairs: there is no module nowhere"),
-        ("env.name=stairs.nothing:stairs", "there is no module stairs.nothing"),
+        ("env.name=.climb:climb", "env.name=.climb:climb: '.climb' is no name of a module"),
+        ("env.name=nowhere.at_all:climb", "env.name=nowhere.at_all:climb: there is no module nowhere"),
+        ("env.name=climb.nothing:climb", "there is no module climb.nothing"),
         (
-            "env.name=stairs:ladder",
-            "env.name must be one of countdown, path_star, layered, sudoku, maze, sat, sokoban, stairs, or MODULE:NAME of one of your "
-            "own, got 'stairs:ladder'",
+            "env.name=climb:ladder",
+            "env.name must be one of countdown, path_star, layered, sudoku, maze, sat, sokoban, climb, or MODULE:NAME of one of your "
+            "own, got 'climb:ladder'",
         ),
         (
             "env.name=chess",
@@ -95,7 +95,7 @@ def test_what_is_not_there_is_one_line(word: str, said: str) -> None:
     "words",
     [
         ["env=path_star", "search.heuristic=none", "stream.whole_max=29"],
-        ["env.name=stairs:stairs", "search.heuristic=distance", "stream.whole_max=99"],
+        ["env.name=climb:climb", "search.heuristic=distance", "stream.whole_max=99"],
     ],
 )
 def test_data_sets_are_made_shown_and_not_called_damaged(words: list[str], kind: str, tmp_path: Path) -> None:
@@ -104,10 +104,10 @@ def test_data_sets_are_made_shown_and_not_called_damaged(words: list[str], kind:
     assert done.returncode == 0, done.stderr[-2000:]
     done = run(HOME, "view", str(data), "index=3", f"out={page}")
     assert done.returncode == 0, done.stderr[-2000:]
-    if "stairs" in words[0]:
+    if "climb" in words[0]:
         done = run(ROOT, "view", str(data), "index=3", f"out={page}")
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("error: env.name=stairs:stairs: there is no module stairs")
+        assert done.stderr.splitlines()[-1].startswith("error: env.name=climb:climb: there is no module climb")
 
 
 @pytest.mark.slow
@@ -119,5 +119,5 @@ def test_an_evaluation_of_nothing_is_refused_before_training() -> None:
 
 
 def test_the_package_is_short() -> None:
-    lines = sum(len(path.read_text().splitlines()) for path in (HOME / "stairs").rglob("*.py"))
-    assert 50 < lines <= 150
+    lines = sum(len(path.read_text().splitlines()) for path in (HOME / "climb").rglob("*.py"))
+    assert 50 < lines <= 160

@@ -69,7 +69,7 @@ def test_the_tables_and_files_say_what_became_of_the_attempts(
         (["RUN", "judge_flips=1.5"], "judge_flips must be at most 1, got 1.5"),
         (["RUN", "temperature=-1"], "temperature must be at least 0.0, got -1"),
         (["RUN", "splits=[test]"], "test"),
-        (["RUN", "RUN"], "is given twice"),
+        (["RUN", "RUN/"], "/ is given twice"),
         (["RUN", "nowhere"], "out=FOLDER is missing: 2 runs have one table"),
         (["nowhere"], "nowhere"),
     ],
@@ -77,7 +77,7 @@ def test_the_tables_and_files_say_what_became_of_the_attempts(
 def test_what_no_run_can_do_is_one_line(
     words: list[str], complaint: str, run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["attempts", *(str(run.path) if word == "RUN" else word for word in words)]) == 2
+    assert main(["attempts", *(word.replace("RUN", str(run.path)) for word in words)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

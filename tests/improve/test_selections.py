@@ -145,6 +145,11 @@ def test_small_selections() -> None:
         "edge_of_competence": [0, 1, 2, 3, 4, 5],
     }
     assert select(given, Selection("shortest_solved", num=2), KEY).tolist() == [0, 3, 4, 5]
+    faults = {
+        "error_penalties": np.array([0, 0, 0, 0.1, 0, 0, 0]),
+        "format_penalties": np.array([0, 0, 0, 0, 0, 1.0, 0]),
+    }
+    assert select(given._replace(**faults), Selection("clean"), KEY).tolist() == [0, 4]
     assert select(given, Selection("edge_of_competence", rate_high=0.5), KEY).tolist() == []
     assert select(given, Selection("edge_of_competence", rate_low=0, rate_high=0.1), KEY).tolist() == [6]
 

@@ -13,7 +13,7 @@ from stages import SMALL, TASK, options_of, train
 from sos.compose import compose
 from sos.config import Config, config_from_dict, config_hash, to_dict
 from sos.errors import UserError
-from sos.improve.objective import policy_options
+from sos.improve.objective import distillation_options, policy_options
 from sos.rng import stream_key
 from sos.runs.folder import RunFolder
 from sos.schema.improve import ImproveConfig
@@ -28,7 +28,11 @@ REFUSED = [
     ("start={base} stream.whole_max=12", "has another vocabulary"),
     ("start={base} stream.dialect=checked", "has another vocabulary|another version of the dialect"),
     ("start={base} trainer.precision=bf16-true", "trainer.precision=bf16-true: the weights of start="),
-    ("start={base} trainer.devices=2 trainer.strategy=ddp", "needs one process"),
+    ("start={base} trainer.devices=2 trainer.strategy=fsdp", "improve.loss=clip needs the whole model in each process"),
+    (
+        "start={base} improve=second_attempts trainer.devices=2",
+        "improve.second=rule needs one process, trainer.devices=2",
+    ),
     ("start={base} improve.reward=sos_legacy", "improve.reward=sos_legacy is the published metric of countdown"),
 ]
 REFUSED_AT_ONCE = [
@@ -113,4 +117,9 @@ def test_keys_of_one_name_are_those_of_the_parts() -> None:
     assert improve.CLASSES == selections_options.CLASSES
     options = policy_options(options_of(clip_high=0.3, aggregation="constant"), 64)
     assert (options.kind, options.clip_high, options.aggregation, options.max_tokens) == ("clip", 0.3, "constant", 64)
+    # How long a rollout may be is not the constant that divides a loss.
+    for aggregation in ("token_mean", "constant"):
+        short = options_of(max_tokens=20, aggregation=aggregation)
+        for loss in (policy_options(short, 64), distillation_options(replace(short, loss="distillation"), 64)):
+            assert loss.max_tokens == (64 if aggregation == "constant" else None)
     assert stream_key(1, "practice") != stream_key(1, "train")

@@ -208,7 +208,7 @@ def test_a_batch_is_its_texts_one_by_one() -> None:
 def test_random_trees_are_judged_as_the_naive_oracle_does() -> None:
     rng = random.Random(1)
     seen: Counter[str] = Counter()
-    for _ in range(4_000):
+    for _ in range(2_000):
         numbers = [rng.choice([0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 12]) for _ in range(rng.randint(2, 5))]
         used = rng.sample(numbers, len(numbers))
         damage = rng.random()
@@ -235,14 +235,14 @@ def test_random_trees_are_judged_as_the_naive_oracle_does() -> None:
         assert needs == (None if found.needs is None else set(found.needs)), (tree, found)
         assert best == (None if found.needs_any_order is None else set(found.needs_any_order)), (tree, found)
         seen[found.reason] += 1
-    assert seen.total() > 3_600
-    assert all(seen[name] > 30 for name in ("right", "negatives", "fractions", "wrong_value", "number_not_given")), seen
+    assert seen.total() > 1_800
+    assert all(seen[name] > 15 for name in ("right", "negatives", "fractions", "wrong_value", "number_not_given")), seen
 
 
 def test_no_text_raises() -> None:
     rng = random.Random(2)
     seen: Counter[str] = Counter()
-    for _ in range(8_000):
+    for _ in range(4_000):
         text = random_text(rng)
         found = score_text(text, [3, 4, 5], rng.choice([7, 12, 8]))
         assert found.value in (0.0, 1.0)
@@ -250,7 +250,7 @@ def test_no_text_raises() -> None:
         assert -1 <= found.position <= len(text)
         assert is_tagged(text) in (True, False)
         seen[found.reason] += 1
-    assert seen.total() == 8_000
+    assert seen.total() == 4_000
     assert len(seen) >= 8, seen
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sizes import plain
 
-import sos.judge.evaluation as evaluation_module
+import sos.judge.rolling as rolling
 from sos.compose import compose
 from sos.config import Config
 from sos.context.draws import Asked
@@ -73,7 +73,7 @@ def teacher(system: System) -> Any:
 def test_each_context_is_an_evaluation_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     names = ["none", "plan", "wrong_plan", "foreign_first", "filler_actions", "trace"]
     config, system, model = made(f"eval.context=[{','.join(names)}]", "eval.num_rollout_texts=12")
-    monkeypatch.setattr(evaluation_module, "rollout", teacher(system))
+    monkeypatch.setattr(rolling, "rollout", teacher(system))
     found = evaluate(model, system, config.eval)
     labels = ["val", *(f"val.{name}" for name in names[1:])]
     assert list(found.arrays) == labels

@@ -24,10 +24,10 @@ from hand_made import (
     teacher_stream,
 )
 
-import sos.judge.evaluation as evaluation_module
 from sos.config import DataConfig, EvalConfig
 from sos.data.splits import sample_problems
 from sos.envs.countdown.config import CountdownConfig
+from sos.judge import rolling
 from sos.judge.evaluation import Cost, Evaluation, evaluate, write_metrics
 from sos.judge.intervals import wilson
 from sos.judge.metrics import budget_curve, chance_metric, mean_metric, rate_metric, ratio_metric
@@ -212,7 +212,7 @@ def test_teacher_agrees_with_the_search_itself(system: System, max_tokens: int |
 def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
     system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system, gibberish=4))
+    monkeypatch.setattr(rolling, "rollout", perfect_rollout(system, gibberish=4))
     wanted = EvalConfig(num_problems=60, pass_k=[1, 2], pass_k_problems=10, num_rollout_texts=3)
     seen: list[tuple[str, int, int]] = []
     model = GPT(gpt_config(CONFIG, 200))
@@ -292,7 +292,7 @@ def test_the_published_metric_beside_ours(system: System) -> None:
 
 
 def test_splits_and_the_published_metric_are_asked_for(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
+    monkeypatch.setattr(rolling, "rollout", perfect_rollout(system))
     wanted = EvalConfig(splits=["difficult", "val"], legacy=True, num_problems=10, pass_k=[], num_rollout_texts=2)
     model = GPT(gpt_config(CONFIG, 200))
     result = evaluate(model, system, wanted)
@@ -343,7 +343,7 @@ def test_too_few_problems_are_used_and_said(model: GPT, caplog: pytest.LogCaptur
 
 
 def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation_module, "rollout", perfect_rollout(system))
+    monkeypatch.setattr(rolling, "rollout", perfect_rollout(system))
     result = evaluate(
         GPT(gpt_config(CONFIG, 200)),
         system,

@@ -15,7 +15,7 @@ from naive import lessons as naive
 from sizes import plain
 
 from sos.compose import compose
-from sos.context.forms import read_context
+from sos.context.forms import read_context, write_context
 from sos.context.items import Item, lesson_item, no_actions
 from sos.context.lessons import Lesson, root_branches, solving_class
 from sos.data.splits import in_val
@@ -28,6 +28,7 @@ from sos.memory.records import Record, load
 from sos.memory.report import as_plain, difference, figure, rows_of, table
 from sos.memory.tasks import Tasks, tasks_of
 from sos.model.gpt import GPT
+from sos.model.rollout import Rollout, rollout
 from sos.search.rows import Drawn, Searcher
 from sos.search.told import Told
 from sos.stream.codec import encode_prompt
@@ -118,6 +119,21 @@ def test_streams_differ_by_their_seed_and_the_control_has_no_rule() -> None:
     assert len({task.solver for task in control.tasks}) > 1
 
 
+def test_one_class_is_of_no_use_in_any_task_of_its_stream() -> None:
+    env: Any = made().env
+    found = {seed: stream("useless", seed=seed, num=12) for seed in range(1, 6)}
+    for one in found.values():
+        problems = np.array([task.problem for task in one.tasks])
+        searches = lesson_source(made(), 1, "train").searches(problems)
+        for number, task in enumerate(one.tasks):
+            branches = root_branches(env, searches[number])
+            assert any(branch.of == one.useless and branch.closed and not branch.goal for branch in branches)
+            assert solving_class(branches) == task.solver != one.useless
+            assert in_val(env, made().splits, task.problem)
+        assert len({env.problem_key(problem) for problem in problems}) == len(one.tasks) == 12
+    assert len({one.useless for one in found.values()}) > 1
+
+
 def test_of_unrelated_tasks_with_the_same_features_each_class_solves_as_many() -> None:
     env: Any = made().env
     found = stream("unrelated", num=24)
@@ -142,6 +158,8 @@ def test_more_tasks_than_there_are_are_refused_in_one_line(monkeypatch: pytest.M
         tasks_of(made(), "regular", 4000, 1)
     with pytest.raises(UserError, match=r"num=4000: 512 draws from split val brought \d+ different tasks"):
         tasks_of(made(), "iid", 4000, 1)
+    with pytest.raises(UserError, match=r"num=4000: 512 draws .* fewer than two classes that are tried in vain"):
+        tasks_of(made(), "useless", 4000, 1)
     with pytest.raises(UserError, match=r"num=4000: 512 draws .* fewer tasks whose features tell nothing"):
         tasks_of(made(), "unrelated", 4000, 1)
 
@@ -296,6 +314,90 @@ def test_differences_are_paired_over_tasks_and_bases() -> None:
     assert set(plain_rows[1]["minus"]) == {"none", "filler"}
     assert np.array(plain_rows[1]["outcomes"]).shape == (3, 60)
     assert figure(rows, 30).axes
+
+
+@dataclass
+class Trying(Obedient):
+    """Attempts that differ: number `s` tries class `s` first, whatever it is told, and so its outcome is known."""
+
+    def attempts(
+        self, problems: Sequence[np.ndarray], contexts: Sequence[np.ndarray], seed: int, first: int, num: int
+    ) -> list[list[Answer]]:
+        found = []
+        for sample in range(num):
+            lesson = [lesson_item(self.system.env, Lesson(11, True, sample))]  # a condition that every problem has
+            tokens = [write_context(self.system.dialect, lesson)] * len(problems)
+            found.append(self.answer(problems, tokens))
+        return [[answers[k] for answers in found] for k in range(len(problems))]
+
+
+def test_of_several_attempts_the_first_right_one_counts_and_their_contrast_says_what_failed_and_what_did_not() -> None:
+    env: Any = made().env
+    model: Any = None
+    tasks = stream().tasks
+    trying = Trying(model, made(), 4)
+    every = trying.attempts([task.problem for task in tasks], [np.zeros(0, np.int64)] * NUM, 1, 0, 3)
+    right = np.array([[answer.verdict.solved for answer in answers] for answers in every])
+    best, apart, together = (
+        play(trying, tasks, ARMS[name], seed=1, block=BLOCK) for name in ("best_of_3", "apart_3", "contrast_3")
+    )
+    assert best.solved.tolist() == right.any(1).tolist()
+    assert best.tokens.tolist() == [sum(answer.tokens for answer in answers) for answers in every]
+    assert (right.any(1) & ~right.all(1)).sum() > NUM // 8
+    assert not best.records
+    lessons = {record.task_id: [item.lesson for item in record.items] for record in together.records}
+    own: dict[str, list[Lesson | None]] = {}
+    for record in apart.records:
+        own.setdefault(record.task_id, []).extend(item.lesson for item in record.items)
+    contrasted = 0
+    for k, answers in enumerate(every):
+        branches = [root_branches(env, answer.trace) for answer in answers]
+        solving = [solving_class(found) for found, own_right in zip(branches, right[k], strict=True) if own_right]
+        said = lessons.get(f"1-{k}", [])
+        assert len(set(said)) == len(said)
+        prefers = [lesson.of for lesson in said if lesson is not None and lesson.prefer]
+        avoids = {lesson.of for lesson in said if lesson is not None and not lesson.prefer}
+        assert prefers == list(dict.fromkeys(solving))
+        assert not avoids & set(solving[:1])
+        assert avoids <= {lesson.of for lesson in own.get(f"1-{k}", []) if lesson and not lesson.prefer} | {
+            branch.of for found in branches for branch in found if branch.closed
+        }
+        contrasted += bool(avoids and prefers)
+    assert contrasted > 0
+    text = table(rows_of({"best_of_3": [[best]], "contrast_3": [[together]]}))
+    assert "minus the best of as many" in text
+    assert "minus the best" not in table(rows_of({"none": [[best]]}))
+
+
+def test_drawn_attempts_are_functions_of_their_task_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[list[int]] = []
+
+    def recorded(*args: Any, **more: Any) -> list[Rollout]:
+        found = rollout(*args, **more)
+        written.extend(answer.tokens.tolist() for answer in found)
+        return found
+
+    monkeypatch.setattr("sos.memory.play.rollout", recorded)
+    config, system = compose(WORDS), made()
+    torch.manual_seed(0)
+    player = Player(GPT(gpt_config(config, len(system.dialect.vocab))), system, 4, max_tokens=20)
+    problems = [task.problem for task in stream().tasks[:3]]
+    contexts = [np.zeros(0, np.int64)] * 3
+
+    assert [len(answers) for answers in player.attempts(problems, contexts, 7, 4, 3)] == [3, 3, 3]
+    together = written.copy()
+    assert len({str(tokens) for tokens in together[:3]}) == 3
+    player.attempts(problems[1:2], contexts[:1], 7, 5, 3)  # the same task, asked for alone: it is known
+    assert len(written) == 9
+    player.known.clear()
+    player.attempts(problems[1:2], contexts[:1], 7, 5, 3)
+    assert written[9:] == together[3:6]
+    player.attempts(problems[1:2], contexts[:1], 8, 5, 3)
+    assert written[12:] != together[3:6]
+    player.attempts(problems, contexts, 7, 4, 1)
+    assert len(written) == 15 + 3
+    player.answer(problems, contexts)
+    assert len(written) == 15 + 3
 
 
 def test_a_model_answers_greedily_and_each_prompt_once() -> None:

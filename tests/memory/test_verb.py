@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_stream_is_played_and_written(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
+    out, other = tmp_path / "out", tmp_path / "other"
+    shutil.copytree(base, other)
     arms = ["none", "both", "filler", "raw"]
-    words = [str(base), str(base), *PLAY, f"arms=[{','.join(arms)}]", "streams=2", f"out={out}"]
+    words = [str(base), str(other), *PLAY, f"arms=[{','.join(arms)}]", "streams=2", f"out={out}"]
     assert call("memory", words) == 0
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == f"wrote {out}"
@@ -39,7 +41,12 @@ def test_a_stream_is_played_and_written(base: Path, tmp_path: Path, capsys: pyte
     assert memory.read_text().count("\n") > 0  # the solver finds what this model does not
     assert call("memory", words) == 0
     assert (out / "memory.json").read_bytes() == first
-    assert call("memory", [str(base), *PLAY, "arms=[both]", f"memory={memory}", f"out={tmp_path / 'again'}"]) == 0
+    kept_before = memory.read_text()
+    assert call("memory", [str(base), *PLAY, "arms=[both]", f"memory={memory}", f"out={out}"]) == 0
+    after = memory.read_text()  # a memory that goes on begins with what it was
+    assert after.startswith(kept_before)
+    assert len(after) > len(kept_before)
+    assert not list(out.glob(".partial*"))
 
 
 def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +61,11 @@ def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsy
         f"{star}": "PathStar has no features and classes of actions",
         f"{base} arms=[most]": "arms: 'most' is none of none, success",
         f"{base} arms=[both,both]": "each once",
-        f"{base} tasks=hard": "tasks must be one of regular, iid, unrelated, got hard",
+        f"{base} tasks=hard": "tasks must be one of regular, useless, iid, unrelated, got hard",
         f"{base} num=0": "num must be at least 1",
+        f"{base} {base}/": f"{base}/ is given twice",
+        f"{base} num=32": "num=32 tasks are one block of block=32",
+        f"{base} num=8 block=9 arms=[none,both]": "num=8 tasks are one block of block=9",
         f"{base} max_tokens=0": "max_tokens must be at least 1",
         f"{base} memory={damaged}": f"{damaged}:1: task_id is missing",
         f"{base} memory={tmp_path / 'none.jsonl'}": "none.jsonl",

@@ -21,11 +21,13 @@ ARMS = ["base", "new", "a__b"]
         ("new >= base within 0.02 in solve/val", "solve/val", -0.02, math.inf),
         ("new <= base within 1e-3", "nodes/val", -math.inf, 1e-3),
         ("new < base in solve/val_target", "solve/val_target", -math.inf, 0),
+        ("new < base in solve/val against plan/val", "solve/val", -math.inf, 0),
     ],
 )
 def test_a_line_says_where_the_difference_lies(text: str, metric: str, low: float, high: float) -> None:
     found = read_expectation(text, "nodes/val")
-    assert found[1:] == ("new", "base", metric, low, high)
+    against = "plan/val" if "against" in text else metric
+    assert found[1:] == ("new", "base", metric, low, high, against)
     assert found.text == " ".join(text.split())
 
 
@@ -36,6 +38,7 @@ def test_a_line_says_where_the_difference_lies(text: str, metric: str, low: floa
         ("new<base", "is not ARM SIGN ARM"),
         ("", "is not ARM SIGN ARM"),
         ("new < base in solve/val within 0.1", "is not ARM SIGN ARM"),
+        ("new < base against solve/val", "is not ARM SIGN ARM"),
         ("new = base", "the sign = needs a margin"),
         ("new >= base in solve/val", "the sign >= needs a margin"),
         ("new < base within 0.1", "the sign < has no use for a margin"),

@@ -19,6 +19,7 @@ from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity, identity
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, shell, unique_names
 from sos.schema.naming import as_word, quoted, run_name
+from sos.schema.slot import ATTEMPT_DOSES
 
 HOME = ROOT / "conf" / "sweep"
 SWEEPS = sorted(path.relative_to(HOME).with_suffix("").as_posix() for path in HOME.rglob("*.yaml"))
@@ -115,13 +116,17 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str, tmp_path: Path
     # Stages begin with a base, which is typed once for all arms.
     stages = any(word.startswith("improve=") for words in content["arms"].values() for word in words)
     (tmp_path / "base.ckpt").write_bytes(b"weights")
-    start = [f"start={tmp_path / 'base.ckpt'}"] if stages else []
+    base = f"start={tmp_path / 'base.ckpt'}"
+    start = [base] if stages else []
     if any({"improve=distill", "improve=hinted"} & set(words) for words in content["arms"].values()):
         start.append("slot=hint")  # a context is read
+    if any(word.endswith(ATTEMPT_DOSES) for words in content["arms"].values() for word in words):
+        start.append("slot.kinds=[hint,attempt]")
     assert not stages or len(content["seeds"]) >= 5
+    later = list(content.get("stages", {}).values())  # each begins with a run of this sweep
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for overrides in content["arms"].values():
-            seen.append(to_object(compose("config", [*start, *overrides]), [*start, *overrides]))
+        for words in [*([*start, *arm] for arm in content["arms"].values()), *([base, *arm] for arm in later)]:
+            seen.append(to_object(compose("config", words), words))
         found = compose("config", [f"+sweep={name}", *start], return_hydra_config=True).hydra.sweeper
     assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
     assert all(config.improve.gate == (0.2 if stages else 0) for config in seen)
@@ -281,6 +286,10 @@ def test_failed_jobs_are_listed_with_reason_and_command(tmp_path: Path) -> None:
                 'hydra.sweeper.expect=["full > solution_path"]',
             ],
             "solution_path__seed-1: data.context must be at least 16, got 3",
+        ),
+        (
+            ["-m", "+sweep=seed/answer", "data.context=3", 'hydra.sweeper.expect=["whole_roc > whole_rock"]'],
+            "sweep: expect holds 'whole_roc > whole_rock': whole_rock is no arm; there are successes, raw_failures,",
         ),
         (["-m", "+sweep=view,size"], "one sweep at a time: +sweep=NAME"),
         (["-m", "seed=1,2", "trainer=ddp"], "trainer.devices=2 trainer.num_nodes=1 in a sweep needs a launcher"),

@@ -85,7 +85,7 @@ def test_a_search_is_checked_when_it_is_registered() -> None:
 
     for name, kind, said in (
         ("dfs", Dive, "DiveConfig must derive from StrategyConfig and have the name dfs"),
-        ("mixture", Dive, "DiveConfig must derive from StrategyConfig and have the name mixture"),
+        ("mixture", Dive, "mixture is no name of a search: it is what several of them make"),
         ("dive", Bare, "Bare lacks the kernel search: @implements(sos.search.protocol.search, Bare)"),
         ("dive", Shallow, "Shallow lacks a field for each of these keys of DiveConfig: depth"),
         ("dive", Deep, "DiveConfig lacks a key for each of these fields of Deep: width"),

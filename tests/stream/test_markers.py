@@ -24,7 +24,8 @@ from sos.datasets.make import generate
 from sos.datasets.source import build_source, recipe
 from sos.datasets.verify import verify_set
 from sos.errors import UserError
-from sos.judge.markers import marker_metrics
+from sos.judge.markers import marker_metrics, share
+from sos.judge.metrics import ratio_metric
 from sos.model.rollout import Rollout
 from sos.schema.stream import MARKERS
 from sos.search.run import run_search
@@ -324,6 +325,14 @@ def test_metrics_of_answers_are_ratios_of_all_their_markers_and_missing_without_
     assert metrics["marker/share"].value == pytest.approx(total / length)
     bare = build_system(compose([*words, "stream.markers=[]", *_no_heuristic(words)]))
     assert marker_metrics(bare, answers) == {}
+
+
+def test_intervals_of_shares_end_where_shares_do() -> None:
+    most = share(np.array([3, 1, 1, 2]), np.array([3, 1, 2, 2]))
+    assert (most.value, most.high) == (0.875, 1.0)
+    assert most.low == ratio_metric(np.array([3, 1, 1, 2]), np.array([3, 1, 2, 2])).low
+    assert share(np.array([0, 0, 1]), np.array([4, 4, 4])).low == 0.0
+    assert share(np.array([0, 0]), np.array([0, 0])).value is None
 
 
 def test_a_problem_that_cannot_be_posed_has_no_values_and_raises_nothing() -> None:

@@ -61,6 +61,7 @@ def test_a_module_of_the_user_names_a_view(plan: bool) -> None:
     assert view_ceiling(system, problems).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_streams_are_those_of_its_traces() -> None:
     config = compose(["stream.view=short:short"])

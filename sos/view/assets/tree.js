@@ -338,17 +338,18 @@ class TreePane {
     const marks = [];
     if (n === trace.goalNode) marks.push("goal");
     else if (trace.dead[n] && !trace.children[n].length) marks.push("dead end");
+    // What is seen, word for word and in its order, is a part of what is read out (WCAG 2.5.3).
     made.setAttribute(
       "aria-label",
-      [`node ${n}`, actions[n], `${trace.says.holds} ${states[n].join(", ")}`, ...marks, ...mistakes.map((one) => one.name)].filter(Boolean).join("; "),
+      [`node ${n}`, actions[n], states[n].join(", "), ...mistakes.map((one) => one.name), ...marks].filter(Boolean).join("; "),
     );
     const label = element("span", "label");
     label.style.width = `${this.labelWidth[trace.depth[n]]}px`;
-    if (n > 0) label.append(element("i", "order", n), element("span", "action", actions[n]));
+    if (n > 0) label.append(element("i", "order", n), " ", element("span", "action", actions[n]), " ");
     const pill = element("span", "pill");
     pill.style.width = `${this.pillWidth[n]}px`;
     const made_at = n > 0 ? states[n].lastIndexOf(results[n]) : -1;
-    states[n].forEach((part, k) => pill.append(element(k === made_at ? "b" : "span", "", part)));
+    states[n].forEach((part, k) => pill.append(k > 0 ? " " : "", element(k === made_at ? "b" : "span", "", part)));
     made.append(label, pill);
     if (trace.children[n].length) {
       const button = element("button", "fold");
@@ -362,7 +363,7 @@ class TreePane {
       const mark = element("span", inner ? "mark error inner" : "mark error", inner ? "!" : trace.markWords(n));
       mark.title = mistakes.map((one) => `${one.name}: ${one.text}`).join("\n");
       (inner ? pill : made).append(mark);
-    } else if (marks.length) made.append(element("span", "mark", n === trace.goalNode ? "✓" : "×"));
+    } else if (marks.length) made.append(element("span", n === trace.goalNode ? "mark reached" : "mark dropped"));
     this.holder.append(made);
     this.pool.set(n, made);
     return made;
