@@ -20,7 +20,8 @@ from sos.envs.registry import DEFAULT, ENVIRONMENTS, UNNAMED, environment_named
 from sos.errors import UserError
 from sos.schema.callbacks import CallbacksConfig
 from sos.schema.data import DataConfig, checksum
-from sos.schema.improve import NO_SHAPE, ImproveConfig
+from sos.schema.improve import ImproveConfig
+from sos.schema.improve_words import NO_SHAPE
 from sos.schema.keys import (
     INT64,
     check_keys,

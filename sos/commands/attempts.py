@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sos.commands.output import check_out
 from sos.commands.words import check_once, option, places
 from sos.errors import UserError
-from sos.schema.improve import DECIDING
+from sos.schema.improve_words import DECIDING
 
 if TYPE_CHECKING:
     from sos.improve.attempts_chains import Chain, Writer

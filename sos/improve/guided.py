@@ -29,8 +29,8 @@ import numpy as np
 
 from sos.envs import protocol as environment
 from sos.errors import UserError
+from sos.improve.anew import joined, written_on
 from sos.improve.task import Task
-from sos.improve.together import rolled_out
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.rng import below, fold, stream_key
@@ -63,11 +63,11 @@ class Guided:
     tokens: int = 0  # written on behind landmarks
 
 
-def check_guidance(system: System) -> None:
-    """Raise UserError where an answer has no nodes of a tree to set landmarks at."""
+def check_guidance(system: System, what: str) -> None:
+    """Raise UserError where an answer has no nodes of a tree to set landmarks at; `what` asks for them."""
     if environment.has_costs(system.env):
         raise UserError(
-            f"improve.guided=true needs searches that are trees of actions alone, and those of env.name="
+            f"{what} needs searches that are trees of actions alone, and those of env.name="
             f"{type(system.env).__name__.lower()} tell costs: a node may be reached again by a cheaper way"
         )
 
@@ -176,42 +176,12 @@ def guide(
             tokens, cut = spliced(task.system, found.rollouts[i].tokens, solution, drawn)
             if len(tokens) < task.system.context and found.landmarks[i] < len(solution.events):
                 prompts, cuts, going = [*prompts, tokens], [*cuts, cut], [*going, i]
-        more = _written_on(task, model, prompts, going, number, found)
+        more = written_on(task, model, prompts, going, number=number, turns=found.landmarks, stream="practice guided")
         for i, cut, prompt, on in zip(going, cuts, prompts, more, strict=True):
-            found.rollouts[i] = _joined(found.rollouts[i], cut, len(prompt), on)
+            found.rollouts[i] = joined(found.rollouts[i], cut, len(prompt), on)
             found.landmarks[i] += 1
             found.tokens += len(on.tokens) - len(prompt)
             verdict, _, _ = verify_tokens(task.system.dialect, task.system.env, problems[i // group], on.tokens)
             found.right[i] = verdict.solved and on.finished
         left = [i for i in going if not found.right[i]]
     return found
-
-
-def _written_on(
-    task: Task, model: GPT, prompts: list[np.ndarray], answers: list[int], number: int, found: Guided
-) -> list[Rollout]:
-    """Return the prompts with what the model writes behind them."""
-    if not prompts:
-        return []
-    options, context = task.options, task.system.context
-    budgets = np.array([min(options.max_tokens or context, context - len(prompt)) for prompt in prompts])
-    members = np.array(answers)
-    with task.decoding(model.device):
-        return rolled_out(
-            task.ranks,
-            model,
-            prompts,
-            max_tokens=budgets,
-            temperature=options.temperature,
-            seed=int(stream_key(task.seed, "practice guided")),
-            problem_indices=number * options.problems + members // options.group,
-            sample_indices=members % options.group + options.group * found.landmarks[members],
-            batch_size=task.batch_size,
-        )
-
-
-def _joined(before: Rollout, cut: int, num_prompt: int, on: Rollout) -> Rollout:
-    """Return an answer that goes on behind a landmark as one to the problem."""
-    landmark = np.full(num_prompt - cut, np.nan, np.float32)
-    logprobs = np.concatenate([before.logprobs[: cut - before.num_prompt], landmark, on.logprobs])
-    return Rollout(on.tokens, before.num_prompt, on.finished, logprobs)

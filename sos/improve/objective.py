@@ -16,7 +16,8 @@ from sos.improve.losses_distillation import distillation_loss, divergences
 from sos.improve.losses_options import APALoss, Distillation, PolicyLoss
 from sos.improve.teacher import Teacher
 from sos.model.gpt import GPT
-from sos.schema.improve import APA, DISTILLATION, NLL, ImproveConfig
+from sos.schema.improve import ImproveConfig
+from sos.schema.improve_words import APA, DISTILLATION, NLL
 
 # (model, batch) -> the loss, the loss of each target (B, C), and what is worth logging: scalars without gradients.
 Objective = Callable[[GPT, dict[str, Any]], tuple[Tensor, Tensor, dict[str, Tensor]]]

@@ -11,6 +11,7 @@ import numpy as np
 from sos.data.splits import sample_problems
 from sos.improve.advantages import group_advantages, group_counts, grouping
 from sos.improve.attempts_practice import second_attempts
+from sos.improve.corrected import correct
 from sos.improve.critic import Critic
 from sos.improve.experience import Experience, from_rollouts
 from sos.improve.guided import guide
@@ -30,7 +31,9 @@ from sos.model.rollout import Rollout
 from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
-from sos.schema.improve import DISTILLATION, NLL, NO_CONTEXT, NODES, NONE, POLICY_LOSSES, ImproveConfig
+from sos.schema.improve import ImproveConfig
+from sos.schema.improve_words import DISTILLATION, NLL, NODES, POLICY_LOSSES
+from sos.schema.slot import NONE as NO_CONTEXT
 from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
 from sos.system import System
@@ -73,9 +76,8 @@ class Practice:
             num_tokens += self._pool.tokens if number == 0 else 0
             metrics |= {f"pool/{name}": share for name, share in self._pool.shares().items()}
             metrics["pool/mixed"] = self._pool.mixed
-        if options.guided or options.second != NONE:
-            anew = self._guided if options.guided else self._tried_again
-            experience, found, more = anew(problems, rollouts, experience, number)
+        if options.writes_anew:
+            experience, found, more = self._anew(problems, rollouts, experience, number)
             metrics, num_tokens = metrics | found, num_tokens + more
             rolled_out += time.perf_counter() - judged
             judged = time.perf_counter()
@@ -104,10 +106,20 @@ class Practice:
             return draw(self.task, number)
         return chosen_problems(self.task, self._pool, number)
 
+    def _anew(
+        self, problems: np.ndarray, rollouts: Sequence[Rollout], experience: Experience, number: int
+    ) -> tuple[Experience, dict[str, float], int]:
+        """Return the answers with some of them written anew, what is worth logging of that, and the tokens it took."""
+        if self.options.guided:
+            return self._guided(problems, rollouts, experience, number)
+        if self.options.corrected:
+            return self._corrected(problems, rollouts, number)
+        return self._tried_again(problems, rollouts, experience, number)
+
     def _guided(
         self, problems: np.ndarray, rollouts: Sequence[Rollout], experience: Experience, number: int
     ) -> tuple[Experience, dict[str, float], int]:
-        """Return the answers with the wrong ones guided, what is worth logging of that, and the tokens it took."""
+        """Return the answers with the wrong ones guided, and the same as `_anew`."""
         found = guide(self.task, self.model, problems, rollouts, experience.rewards > 0, number)
         guided = found.landmarks > 0
         metrics = {
@@ -117,10 +129,23 @@ class Practice:
         }
         return verified(self.task, problems, found.rollouts, number), metrics, found.tokens
 
+    def _corrected(
+        self, problems: np.ndarray, rollouts: Sequence[Rollout], number: int
+    ) -> tuple[Experience, dict[str, float], int]:
+        """Return the answers with their mistakes corrected, and the same as `_anew`."""
+        found = correct(self.task, self.model, problems, rollouts, number)
+        made = found.corrections > 0
+        metrics = {
+            "corrected": float(made.mean()),
+            "corrected_solved": _mean(found.right[made]),
+            "corrections": _mean(found.corrections[made]),
+        }
+        return verified(self.task, problems, found.rollouts, number), metrics, found.tokens
+
     def _tried_again(
         self, problems: np.ndarray, rollouts: Sequence[Rollout], experience: Experience, number: int
     ) -> tuple[Experience, dict[str, float], int]:
-        """Return the answers with a second attempt in the place of the wrong ones, and the same as `_guided`."""
+        """Return the answers with a second attempt in the place of the wrong ones, and the same as `_anew`."""
         found = second_attempts(self.task, self.model, problems, rollouts, experience.rewards > 0, number)
         after = verified(self.task, problems, found.rollouts, number)
         metrics = {

@@ -29,7 +29,9 @@ from sos.judge.contexts import contexts_of
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
 from sos.model.shape import GPTConfig
-from sos.schema.improve import EMA, FIXED, NO_CONTEXT, ImproveConfig
+from sos.schema.improve import ImproveConfig
+from sos.schema.improve_words import EMA, FIXED
+from sos.schema.slot import NONE as NO_CONTEXT
 from sos.stream.codec import encode_prompt
 
 LOOKED_AT = 64  # problems of the first round whose contexts are made before a training

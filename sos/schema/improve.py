@@ -4,39 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sos.errors import UserError
+from sos.schema.improve_rules import check_anew, check_kept
+from sos.schema.improve_words import (
+    APA,
+    BILLION,
+    DISTILLATION,
+    EMA,
+    FIXED,
+    KEEPING,
+    LEARNING,
+    NLL,
+    NODES,
+    NONE,
+    POLICY_LOSSES,
+    POOL,
+    SECOND,
+    SELECTIONS,
+    SOME_TOKENS,
+    SUPPORTS,
+    TEACHERS,
+    WITH_CONTEXT,
+)
 from sos.schema.keys import check_keys, key, refuse_unused
 from sos.schema.slot import CONTEXTS
 from sos.schema.slot import NONE as NO_CONTEXT
-
-BILLION = 10**9
-NO_SHAPE = ("dropout", "kernels")  # keys of a model that do not decide how its weights look
-NONE, NLL, APA, DISTILLATION = "none", "nll", "apa", "distillation"
-POLICY_LOSSES = ("clip", "cispo", "reinforce")
-LEARNING = (NLL, *POLICY_LOSSES, APA, DISTILLATION)
-WITH_CONTEXT = (NLL, DISTILLATION)
-TEACHERS = FIXED, EMA, LIVE = ("fixed", "ema", "live")
-SUPPORTS = ("all", "student", "teacher", "both", "sampled")  # of `sos.improve.losses_options`
-SOME_TOKENS = ("student", "teacher", "both")
-NODES = "nodes"
-# By their names in `sos.improve.selections`; those that keep some of a group.
-KEEPING = (
-    "shortest_solved",
-    "first_correct",
-    "random",
-    "balanced",
-    "roc_inverse",
-    "roc_greedy",
-    "reverse_roc",
-    "filter_both",
-    "roc_shortest",
-)
-POOL = 512
-CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
-SELECTIONS = ("all", "solved", "clean", *KEEPING)
-SECOND = ("rule", "random", "refine", "pivot", "restart")  # who decides how a second attempt begins
-DECIDING = (*SECOND, "random_cut", "oracle")  # the same of chains of attempts, see `sos.improve.attempts_chains`
-ONLY_SOLVED = ("solved", "clean", "shortest_solved", "first_correct")
 
 
 @dataclass
@@ -247,6 +238,12 @@ class ImproveConfig:
         only={"loss": (NLL,)},
         later=True,
     )
+    corrected: bool = key(
+        False,
+        "Mistakes are written anew by the rules, and the model goes on from there: see `sos.improve.corrected`.",
+        only={"loss": (NLL,)},
+        later=True,
+    )
     second: str = key(
         "none",
         "How wrong answers are tried a second time: never, from the problem alone, from the last sound place, with "
@@ -336,46 +333,18 @@ class ImproveConfig:
         refuse_unused(self, "improve")
         if not self.on:
             return
-        if self.keep is not None and self.keep > self.group:
-            raise UserError(f"improve.keep={self.keep} is more than improve.group={self.group}")
-        if self.loss == NLL and self.selection not in ONLY_SOLVED:
-            raise UserError(
-                f"improve.loss=nll with improve.selection={self.selection} learns mistakes as it learns solutions; "
-                f"choose one of {', '.join(ONLY_SOLVED)}"
-            )
-        if self.second != NONE and (self.guided or self.prefix):
-            raise UserError(f"improve.second={self.second} goes without improve.guided and improve.prefix")
-        unknown = [name for name in self.classes if name not in CLASSES]
-        if unknown or len(set(self.classes)) < len(self.classes):
-            raise UserError(
-                f"improve.classes must name any of {', '.join(CLASSES)}, each once, got {list(self.classes)}"
-            )
-        if self.pool != POOL and not self.profiles:
-            raise UserError(f"improve.pool={self.pool} has no use without improve.classes or improve.gate")
-        if self.plateau is not None and not self.has_reference:
-            raise UserError(
-                f"improve.plateau={self.plateau} has no use without a reference: improve.kl_weight above 0, or "
-                "improve.anchor=reference"
-            )
-        if self.support == "sampled" and self.beta != 1:
-            raise UserError(f"improve.support=sampled has the gradient of improve.beta=1 alone, got {self.beta:g}")
-        if self.context != NO_CONTEXT and (self.guided or self.prefix or self.second != NONE):
-            others = "improve.guided, improve.prefix and improve.second"
-            raise UserError(f"improve.context={self.context} goes without {others}")
-        least = self.minibatches if self.examples is None else self.examples
-        if least < self.minibatches:
-            raise UserError(f"improve.examples={least} are fewer than improve.minibatches={self.minibatches}")
-        kept = self.group if self.selection not in KEEPING else self.keep or self.group // 2
-        if self.loss in POLICY_LOSSES and self.baseline != "none" and kept < 2:
-            raise UserError(
-                f"improve.group={self.group}, of which {kept} is kept: improve.baseline={self.baseline} compares the "
-                "rollouts of a problem, of which there must be two at least"
-            )
+        check_kept(self)
+        check_anew(self)
 
     @property
     def on(self) -> bool:
         """Whether rollouts are what is learned from."""
         return self.loss != NONE
+
+    @property
+    def writes_anew(self) -> bool:
+        """Whether some of the answers are written a second time, in part or whole."""
+        return self.guided or self.corrected or self.second != NONE
 
     @property
     def profiles(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sos.schema.improve import NO_SHAPE
+from sos.schema.improve_words import NO_SHAPE
 
 # What a stage of practice has no use for: it makes its own streams, and its budget is rounds.
 OF_STREAMS = (

@@ -28,7 +28,7 @@ from sos.runs.identity import Identity, identity
 from sos.runs.provenance import data_hashes, first_block
 from sos.runs.resume import check_same_run
 from sos.runs.start import load_start, with_shape_of
-from sos.schema.improve import APA, DISTILLATION
+from sos.schema.improve_words import APA, DISTILLATION
 from sos.schema.slot import NONE
 from sos.schema.start import find_checkpoint
 from sos.system import System, build_system, gpt_config
@@ -158,8 +158,9 @@ class Plan:
         config.logger.check_installed()
         system = build_system(config)
         check_watched(config, system)
-        if config.improve.guided:
-            check_guidance(system)
+        for name, is_on in (("guided", config.improve.guided), ("corrected", config.improve.corrected)):
+            if is_on:
+                check_guidance(system, f"improve.{name}=true")
         check_practised(config, system)
         if config.improve.second != NONE:
             check_trees(system, f"improve.second={config.improve.second}")

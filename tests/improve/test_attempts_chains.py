@@ -30,7 +30,8 @@ from sos.improve.rounds import Practice, draw, verified, write
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.rng import stream_key
-from sos.schema.improve import DECIDING, SECOND, ImproveConfig
+from sos.schema.improve import ImproveConfig
+from sos.schema.improve_words import DECIDING, SECOND
 from sos.search.run import run_search
 from sos.stream.codec import decode, encode
 from sos.stream.verify import verify
@@ -298,8 +299,8 @@ def test_a_stage_learns_what_was_written_behind_what_is_kept(plan: Plan, model: 
 
 def test_what_cannot_go_together_is_refused_in_one_line(plan: Plan) -> None:
     for words, complaint in (
-        ({"second": "rule", "guided": True}, "improve.second=rule goes without improve.guided"),
-        ({"second": "rule", "prefix": 0.5}, "improve.second=rule goes without improve.guided and improve.prefix"),
+        ({"second": "rule", "guided": True}, "improve.guided and improve.second do not go together"),
+        ({"second": "rule", "prefix": 0.5}, "improve.second and improve.prefix do not go together"),
         ({"second": "oracle"}, "improve.second must be one of none, rule, random, refine, pivot, restart"),
     ):
         with pytest.raises(UserError, match=complaint):

@@ -16,7 +16,7 @@ from sos.commands.cli import main
 from sos.improve.attempts import Attempt, Decision
 from sos.improve.attempts_chains import Chain
 from sos.runs.folder import RunFolder
-from sos.schema.improve import DECIDING
+from sos.schema.improve_words import DECIDING
 
 
 def test_the_tables_and_files_say_what_became_of_the_attempts(

@@ -141,10 +141,10 @@ def test_what_is_no_tree_or_has_no_solution_is_not_guided() -> None:
     refused = 0
     for name in ("layered", "maze", "sokoban"):
         with pytest.raises(UserError, match=f"improve.guided=true needs searches that are trees.*env.name={name}"):
-            check_guidance(system_of([f"experiment={name}"]))
+            check_guidance(system_of([f"experiment={name}"]), "improve.guided=true")
         refused += 1
     assert refused == 3
-    check_guidance(system_of(TASK))
+    check_guidance(system_of(TASK), "improve.guided=true")
     from sos.data.splits import sample_problems
 
     system = system_of([])

@@ -367,7 +367,7 @@ REFUSED = [
     ("improve=hinted improve.beta=1", "improve.beta=1.0 has no use with improve.loss=nll"),
     (
         "improve=hinted improve.guided=true",
-        "improve.context=plan goes without improve.guided, improve.prefix and improve.second",
+        "improve.guided and improve.context do not go together",
     ),
     ("improve=hinted improve.examples=5", "improve.examples=5 are fewer than improve.minibatches=16"),
     ("improve=grpo improve.context=plan", "improve.context=plan has no use with improve.loss=clip"),
