@@ -12,7 +12,7 @@ the first that is wrong, and what would have been right there. So, for each answ
 No solution is looked at, only the rules: an answer stays the model's own search, its wrong turns included, without false
 steps. It is learned at states that the model itself comes to, as in DAgger (Ross et al. 2011); the expert is the verifier,
 and speaks where something is wrong. Where nothing can be said (a return to nowhere, words that nobody can read, no room)
-the answer stays as it is.
+the answer stays as it is, and after 32 corrections.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ from sos.trace import (
 )
 
 CLAIMS = (EXPAND, DEAD_END, GOAL)
+Words = tuple[np.ndarray, np.ndarray]  # int32 tokens of an event, and of what follows it
+MOST = 32  # corrections of an answer
+_NONE = np.zeros(0, np.int32)
 
 
 @dataclass
@@ -59,9 +62,15 @@ class Corrected:
     tokens: int = 0  # written on behind corrections
 
 
-def corrected(system: System, problem: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, int] | None:
+def corrected(
+    system: System, problem: np.ndarray, tokens: np.ndarray, before: int = -1
+) -> tuple[np.ndarray, int] | None:
     """Return (tokens, cut): an answer up to its first mistake, with what is right in its place, and how many of its own
-    tokens stay. None where there is no mistake, or nothing that can be said instead."""
+    tokens stay. None where there is no mistake, or nothing that can be said instead.
+
+    `before` is the cut of the correction before this one. Where it is the same, the model has gone on with the number
+    that stood there as if it were not at its end: then the first token of what follows it is written, too.
+    """
     verdict, trace, align = verify_tokens(system.dialect, system.env, problem, tokens)
     wrong = np.flatnonzero(verdict.errors)
     if not len(wrong):
@@ -71,7 +80,11 @@ def corrected(system: System, problem: np.ndarray, tokens: np.ndarray) -> tuple[
     if not len(told):
         return None
     cut, written = int(told[0]), tokens[told]
-    for words in _instead(system, trace, event, written):
+    for words, follows in _instead(system, trace, event, written):
+        if cut <= before:
+            if not len(follows):
+                return None
+            words = np.append(words, follows[:1])
         if len(words):
             new = np.concatenate([tokens[:cut], words]).astype(np.int32)
             again = verify_tokens(system.dialect, system.env, problem, new)[0]
@@ -80,8 +93,8 @@ def corrected(system: System, problem: np.ndarray, tokens: np.ndarray) -> tuple[
     return None
 
 
-def _instead(system: System, trace: Trace, event: int, written: np.ndarray) -> list[np.ndarray]:
-    """Return the words of what may stand in the place of an event, the best first."""
+def _instead(system: System, trace: Trace, event: int, written: np.ndarray) -> list[Words]:
+    """Return the words of what may stand in the place of an event, the best first, and what follows each."""
     kind, node = int(trace.events[event, KIND]), int(trace.events[event, NODE])
     states = _true_states(system, trace, event)
     if kind == GENERATE and int(trace.nodes[node, PARENT]) in states:
@@ -107,7 +120,7 @@ def _true_states(system: System, trace: Trace, event: int) -> dict[int, np.ndarr
 
 def _children(
     system: System, trace: Trace, event: int, states: dict[int, np.ndarray], written: np.ndarray
-) -> list[np.ndarray]:
+) -> list[Words]:
     """Return the words of all children of the node that an event generates one of, those first that begin most like
     what was written."""
     node = int(trace.events[event, NODE])
@@ -118,7 +131,7 @@ def _children(
         nodes[node, ACTION:] = child.action
         told = [(GENERATE, 0), _claim(system, trace.problem, child.state)]
         words = _words(system, trace, event, told, nodes, child.state)
-        found.append((-_common(words, written), child.key in made, order, words))
+        found.append((-_common(words[0], written), child.key in made, order, words))
     return [words for *_, words in sorted(found, key=lambda option: option[:3])]
 
 
@@ -131,9 +144,10 @@ def _claim(system: System, problem: np.ndarray, state: np.ndarray) -> tuple[int,
 
 def _words(
     system: System, trace: Trace, event: int, told: list[tuple[int, int]], nodes: np.ndarray, state: np.ndarray
-) -> np.ndarray:
+) -> Words:
     """Return the tokens of the first of the events that are `told`, (kind, value) each, of the node that `event` speaks
-    of, behind the events before it. A dialect may ask what follows before it writes an event."""
+    of, behind the events before it, and those of the other ones. A dialect may ask what follows before it writes an
+    event."""
     node, row = int(trace.events[event, NODE]), len(trace.states)
     more = [[kind, node, row, value, 0] for kind, value in told] + [[END, -1, -1, BUDGET, 0]]
     events = np.concatenate([trace.events[:event], np.array(more, np.int32)])
@@ -141,8 +155,8 @@ def _words(
     try:
         tokens, align, _ = encode(system.dialect, whole)
     except UserError:
-        return np.zeros(0, np.int32)  # the dialect has no words for it here, as where it says no visits
-    return tokens[align == event]
+        return _NONE, _NONE  # the dialect has no words for it here, as where it says no visits
+    return tokens[align == event], tokens[(align > event) & (align < len(events) - 1)]
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:
@@ -160,15 +174,17 @@ def correct(task: Task, model: GPT, problems: np.ndarray, rollouts: Sequence[Rol
     """
     system, group = task.system, task.options.group
     found = Corrected(list(rollouts), np.zeros(len(rollouts), np.int64), np.zeros(len(rollouts), bool))
+    before = [-1] * len(rollouts)
     left = list(range(len(rollouts)))
     while left:
         going: list[int] = []
         prompts: list[np.ndarray] = []
         cuts: list[int] = []
         for i in left:
-            new = corrected(system, problems[i // group], found.rollouts[i].tokens)
-            if new is not None and len(new[0]) < system.context:
+            new = corrected(system, problems[i // group], found.rollouts[i].tokens, before[i])
+            if new is not None and len(new[0]) < system.context and found.corrections[i] < MOST:
                 going, prompts, cuts = [*going, i], [*prompts, new[0]], [*cuts, new[1]]
+                before[i] = new[1]
         stream = "practice corrected"
         more = written_on(task, model, prompts, going, number=number, turns=found.corrections, stream=stream)
         for i, cut, prompt, on in zip(going, cuts, prompts, more, strict=True):
