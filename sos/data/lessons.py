@@ -82,7 +82,9 @@ class Others:
     known: list[Known]
     searches: list[Trace]
     features: np.ndarray  # int8 (N, F)
-    conditions: np.ndarray  # int64 (N,): of the lessons that each leaves
+    conditions: np.ndarray  # int64 (N,): of the lessons that each leaves, its first feature
+    problems: np.ndarray  # int32 (N, P)
+    solving: np.ndarray  # int64 (N,): the class that solved each
 
 
 class LessonSource:
@@ -214,7 +216,14 @@ class LessonSource:
             solved = [(one, trace) for one, trace in known if one.solving != NO_CLASS]
             features = np.array([one.features for one, _ in solved], np.int8).reshape(len(solved), -1)
             conditions = np.array([condition_of(self.env, one.problem) for one, _ in solved], np.int64)
-            self._others = Others([one for one, _ in solved], [trace for _, trace in solved], features, conditions)
+            self._others = Others(
+                [one for one, _ in solved],
+                [trace for _, trace in solved],
+                features,
+                conditions,
+                np.array([one.problem for one, _ in solved], np.int32).reshape(len(solved), -1),
+                np.array([one.solving for one, _ in solved], np.int64),
+            )
         return self._others
 
     def _known(self, trace: Trace) -> Known:
@@ -242,18 +251,15 @@ class LessonSource:
 
     def _other(self, known: Known, whose: str, key: np.uint64) -> int | None:
         """Return the number of another problem to show before this one, None where there is none such."""
-        condition, any_one = int(np.flatnonzero(known.features)[0]), whose in (FOREIGN, FILLER)
-
-        def is_like(other: Known) -> bool:
-            same = int(np.flatnonzero(other.features)[0]) == condition
-            return same and (other.solving == known.solving) == (whose == OWN)
-
-        fits = [
-            number
-            for number, other in enumerate(self.others.known)
-            if not np.array_equal(other.problem, known.problem) and (any_one or is_like(other))
-        ]
-        return fits[below(key, OTHER, len(fits))] if fits else None
+        others = self.others
+        if not others.known:
+            return None
+        fits = (others.problems != known.problem).any(1)
+        if whose not in (FOREIGN, FILLER):
+            fits &= others.conditions == np.flatnonzero(known.features)[0]
+            fits &= (others.solving == known.solving) == (whose == OWN)
+        numbers = np.flatnonzero(fits)
+        return int(numbers[below(key, OTHER, len(numbers))]) if len(numbers) else None
 
     def _written(self, items: Sequence[Item], asked: AskedOfOthers | None) -> np.ndarray:
         tokens = write_context(self.dialect, items)
