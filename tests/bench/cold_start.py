@@ -52,7 +52,7 @@ def cold(checkout: Path, experiment: str) -> str:
         busy: dict[int, float] = {}
         while process.poll() is None:
             busy |= processes(process.pid)
-            time.sleep(0.1)
+            time.sleep(0.3)
         seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         sys.exit(f"{experiment}: status {process.returncode}")

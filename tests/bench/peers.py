@@ -128,10 +128,10 @@ def main() -> None:
     parser.add_argument("--searchformer", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    for size, many, few in ((10, 5000, 10), (20, 2000, 2), (30, 1000, 1)) if options.searchformer else ():
+    for size, many, few in ((10, 5000, 20), (20, 2000, 10), (30, 1000, 10)) if options.searchformer else ():
         theirs = published_mazes(options.searchformer, size)
         print(f"mazes {size}x{size}: {compared(our_mazes(size), theirs, many, few, options.rounds)}", flush=True)
-    for size, many, few in ((4, 2000, 20), (6, 2000, 1), (9, 300, 1)):
+    for size, many, few in ((4, 4000, 40), (6, 2000, 2), (9, 300, 2)):
         puzzles = gym_puzzles(size)
         if puzzles is None:
             print("reasoning-gym is not installed")
