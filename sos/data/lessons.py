@@ -227,7 +227,7 @@ class LessonSource:
         return self._others
 
     def _known(self, trace: Trace) -> Known:
-        branches = root_branches(self.env, trace)
+        branches = root_branches(self.env, trace, claimed=False)
         return Known(trace.problem, features_of(self.env, trace.problem), branches, solving_class(branches))
 
     def path(self, trace: Trace) -> Trace:
