@@ -219,7 +219,7 @@ def compiled_beside(config: Config, kind: str = "traces") -> Iterator[Callable[[
         return
     source = build_trace_source(config)
     context = multiprocessing.get_context("fork")
-    stages = [lambda: source.search(source.room_for(0)), lambda: source.sample(0, 0)]
+    stages: list[Callable[[], Any]] = [lambda: source.search(source.room_for(0)), lambda: source.sample(0, 0)]
     if kind == "tokens" and config.stream.view in VIEWS and (config.stream.plan or config.stream.view != VIEWS[FULL]):
         stages.append(lambda: compile_view(source.env, built_in_view(config)))
     processes = [context.Process(target=_compile, args=(stage, os.getpid())) for stage in stages]
