@@ -396,7 +396,8 @@ def test_the_collector_rests_while_a_kernel_compiles(before: bool, fails: bool) 
         after = gc.isenabled()
     finally:
         gc.enable()
-    assert seen and not any(seen)
+    assert seen
+    assert not any(seen)
     assert after == before
 
 
