@@ -86,6 +86,11 @@ def build_splits(config: Config, env: Any) -> Splits:
     return splits
 
 
+def built_in_view(config: Config) -> View:
+    """Return the view of a run that is one of `VIEWS`."""
+    return View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
+
+
 def build_system(config: Config) -> System:
     """Build and check the symbolic side. Raises ValueError that names the key and the value."""
     env = build_env(config)
@@ -109,7 +114,7 @@ def build_system(config: Config) -> System:
     max_nodes = min(MAX_TRACE_NODES, max(4 * context, 2_000))
     view: View | AddedView
     if config.stream.view in VIEWS:
-        view = View(VIEWS.index(config.stream.view), config.stream.dose, config.stream.plan)
+        view = built_in_view(config)
     elif config.stream.view in DROPPING:
         view = dropping_view(config.stream, dialect)
     elif config.stream.view == "apart":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import os
 import shutil
@@ -16,6 +17,8 @@ from types import FunctionType
 import numpy as np
 import pytest
 from numba import njit
+from numba.core.errors import TypingError
+from numba.extending import overload
 from numba.np import arrayobj
 from places import ROOT
 from users import AS_USER, CAN_BE_USER
@@ -365,6 +368,37 @@ def _fourfold(x):
 @pytest.mark.parametrize("compiler", [njit, kernel, allocating])
 def test_what_only_kernels_call_is_linked_into_whatever_calls_it(compiler) -> None:
     assert compiler(lambda x: _fourfold(x) + _twice(x))(3) == 18
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_collector_rests_while_a_kernel_compiles(before: bool, fails: bool) -> None:
+    seen = []
+
+    def noted(x):
+        return x
+
+    @overload(noted, strict=False)
+    def note(x):
+        seen.append(gc.isenabled())
+        return None if fails else noted
+
+    made = compiled(**OPTIONS)(lambda x: noted(x))
+    made._cache.disable()
+    (gc.enable if before else gc.disable)()
+    try:
+        if fails:
+            with pytest.raises(TypingError):
+                made(1.5)
+        else:
+            assert made(1.5) == 1.5
+        after = gc.isenabled()
+    finally:
+        gc.enable()
+    assert seen
+    assert not any(seen)
+    assert after == before
 
 
 @compiled(**OPTIONS)

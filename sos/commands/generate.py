@@ -64,7 +64,7 @@ def execute(config: GenerateRoot) -> str:
     from sos.datasets.verify import verify_set
 
     folder = Path(options.out)
-    beside = nullcontext(lambda: None) if options.merge else compiled_beside(config)
+    beside = nullcontext(lambda: None) if options.merge else compiled_beside(config, options.kind)
     with beside as ready:
         job = make_job(
             config,

@@ -47,9 +47,12 @@ class Branch(NamedTuple):
     closed: bool  # the search went on elsewhere, or was through
 
 
-def root_branches(env: Any, trace: Trace) -> list[Branch]:
+def root_branches(env: Any, trace: Trace, *, claimed: bool = True) -> list[Branch]:
     """Return the branches of a trace in the order of generation; a child by an action that does not hold, as a model
-    may claim one, is none. O(nodes + events)."""
+    may claim one, is none. O(nodes + events).
+
+    The trace of a search of ours is not `claimed`: its actions hold, and are not asked.
+    """
     num = len(trace.nodes)
     root = np.zeros(env.state_width, np.int32)
     environment.root_state(env, trace.problem, root)
@@ -60,7 +63,8 @@ def root_branches(env: Any, trace: Trace) -> list[Branch]:
         if parent > 0:
             tops[node] = tops[parent] if parent < node else -1
         elif parent == 0 and (
-            environment.judge(env, trace.problem, root, trace.nodes[node, ACTION:], child) == environment.HOLDS
+            not claimed
+            or environment.judge(env, trace.problem, root, trace.nodes[node, ACTION:], child) == environment.HOLDS
         ):
             tops[node] = node
             found.append(node)

@@ -82,7 +82,17 @@ class Others:
     known: list[Known]
     searches: list[Trace]
     features: np.ndarray  # int8 (N, F)
-    conditions: np.ndarray  # int64 (N,): of the lessons that each leaves
+    conditions: np.ndarray  # int64 (N,): of the lessons that each leaves, its first feature
+    problems: np.ndarray  # int32 (N, P)
+    solving: np.ndarray  # int64 (N,): the class that solved each
+
+
+class Shown(NamedTuple):
+    """A trace of another problem as an item."""
+
+    trace: Trace  # which is kept, so that no other one has its place in memory
+    tokens: np.ndarray  # int64 (T,): of the context with this item alone
+    lessons: list[Lesson]  # what it is worth: one at most
 
 
 class LessonSource:
@@ -109,6 +119,9 @@ class LessonSource:
         self._key, self._max_nodes, self._writer = draw_key(seed, stream), max_nodes, writer
         self._told: Searcher | None = None
         self._others: Others | None = None
+        # Of the few hundred others that are shown again and again: solution paths by number, and what a trace says.
+        self._paths: dict[int, Trace] = {}
+        self._shown: dict[tuple[str, int], Shown] = {}
 
     def put(self, chunk: Chunk, rows: TraceRows, num: int) -> Chunk:
         """Return the streams of `chunk`, which are those of the first `num` traces of `rows`, with contexts drawn as
@@ -175,7 +188,9 @@ class LessonSource:
         if other is None:
             return []
         trace = self.others.searches[other]
-        return [Item(asked.kind, no_actions(self.env), self.path(trace) if asked.kind == DEMONSTRATION else trace)]
+        if asked.kind == DEMONSTRATION:
+            trace = self._paths.get(other) or self._paths.setdefault(other, self.path(trace))
+        return [Item(asked.kind, no_actions(self.env), trace)]
 
     def _items_of(self, rows: TraceRows, k: int, asked: AskedOfOthers) -> list[Item]:
         """Return the items of the context of trace `k` of `rows`."""
@@ -198,10 +213,20 @@ class LessonSource:
         """Return what items say of the classes of actions on a problem, int64 (C,): see `votes_of`. A demonstration and
         a transcript are a vote for the class that solved them, where the problem has the condition of theirs."""
         lessons = [item.lesson for item in items if item.lesson is not None]
-        for trace in (item.trace for item in items if item.trace is not None):
-            solving = solving_class(root_branches(self.env, trace))
-            lessons += [Lesson(condition_of(self.env, trace.problem), True, solving)] if solving != NO_CLASS else []
+        for item in items:
+            lessons += self._of(item).lessons if item.trace is not None else []
         return votes_of(self.env, lessons, problem)
+
+    def _of(self, item: Item) -> Shown:
+        """Return what is known of an item that shows a trace."""
+        assert item.trace is not None
+        key = item.name, id(item.trace)
+        if key not in self._shown:
+            solving = solving_class(root_branches(self.env, item.trace))
+            lesson = Lesson(condition_of(self.env, item.trace.problem), True, solving)
+            tokens = write_context(self.dialect, [item])
+            self._shown[key] = Shown(item.trace, tokens, [lesson] if solving != NO_CLASS else [])
+        return self._shown[key]
 
     @property
     def others(self) -> Others:
@@ -214,11 +239,18 @@ class LessonSource:
             solved = [(one, trace) for one, trace in known if one.solving != NO_CLASS]
             features = np.array([one.features for one, _ in solved], np.int8).reshape(len(solved), -1)
             conditions = np.array([condition_of(self.env, one.problem) for one, _ in solved], np.int64)
-            self._others = Others([one for one, _ in solved], [trace for _, trace in solved], features, conditions)
+            self._others = Others(
+                [one for one, _ in solved],
+                [trace for _, trace in solved],
+                features,
+                conditions,
+                np.array([one.problem for one, _ in solved], np.int32).reshape(len(solved), -1),
+                np.array([one.solving for one, _ in solved], np.int64),
+            )
         return self._others
 
     def _known(self, trace: Trace) -> Known:
-        branches = root_branches(self.env, trace)
+        branches = root_branches(self.env, trace, claimed=False)
         return Known(trace.problem, features_of(self.env, trace.problem), branches, solving_class(branches))
 
     def path(self, trace: Trace) -> Trace:
@@ -242,21 +274,19 @@ class LessonSource:
 
     def _other(self, known: Known, whose: str, key: np.uint64) -> int | None:
         """Return the number of another problem to show before this one, None where there is none such."""
-        condition, any_one = int(np.flatnonzero(known.features)[0]), whose in (FOREIGN, FILLER)
-
-        def is_like(other: Known) -> bool:
-            same = int(np.flatnonzero(other.features)[0]) == condition
-            return same and (other.solving == known.solving) == (whose == OWN)
-
-        fits = [
-            number
-            for number, other in enumerate(self.others.known)
-            if not np.array_equal(other.problem, known.problem) and (any_one or is_like(other))
-        ]
-        return fits[below(key, OTHER, len(fits))] if fits else None
+        others = self.others
+        if not others.known:
+            return None
+        fits = (others.problems != known.problem).any(1)
+        if whose not in (FOREIGN, FILLER):
+            fits &= others.conditions == np.flatnonzero(known.features)[0]
+            fits &= (others.solving == known.solving) == (whose == OWN)
+        numbers = np.flatnonzero(fits)
+        return int(numbers[below(key, OTHER, len(numbers))]) if len(numbers) else None
 
     def _written(self, items: Sequence[Item], asked: AskedOfOthers | None) -> np.ndarray:
-        tokens = write_context(self.dialect, items)
+        shows = len(items) == 1 and items[0].trace is not None
+        tokens = self._of(items[0]).tokens if shows else write_context(self.dialect, items)
         if asked is None or asked.kind == LESSON or asked.whose != (FILLER,) or not items:
             return tokens
         return write_context(self.dialect, [items[0]._replace(trace=None, filler=len(tokens) - 3)])

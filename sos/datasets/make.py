@@ -36,7 +36,9 @@ from sos.datasets.store import (
 )
 from sos.errors import UserError
 from sos.files import TEMPORARY, claim
-from sos.system import build_env, build_strategy, build_system
+from sos.stream.viewing import compile_view
+from sos.stream.views import FULL, VIEWS
+from sos.system import build_env, build_strategy, build_system, built_in_view
 from sos.trace import VALUE, Event, Outcome
 
 STEP = 512  # visits made at a time: what bounds the memory, whatever the size of a shard
@@ -205,8 +207,9 @@ def _compile(stage: Callable[[], Any], parent: int) -> None:
 
 
 @contextmanager
-def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
-    """Compile the sampler and the search, most of a cold start, in processes that leave them in the kernel cache.
+def compiled_beside(config: Config, kind: str = "traces") -> Iterator[Callable[[], None]]:
+    """Compile the sampler and the search, and for the `kind` "tokens" the view, most of a cold start, in processes that
+    leave them in the kernel cache. This process meanwhile compiles what its dialect needs.
 
     Yields a function that waits for them. With one core, or where processes cannot be forked, nothing is compiled
     beside.
@@ -216,7 +219,9 @@ def compiled_beside(config: Config) -> Iterator[Callable[[], None]]:
         return
     source = build_trace_source(config)
     context = multiprocessing.get_context("fork")
-    stages = (lambda: source.search(source.room_for(0)), lambda: source.sample(0, 0))
+    stages: list[Callable[[], Any]] = [lambda: source.search(source.room_for(0)), lambda: source.sample(0, 0)]
+    if kind == "tokens" and config.stream.view in VIEWS and (config.stream.plan or config.stream.view != VIEWS[FULL]):
+        stages.append(lambda: compile_view(source.env, built_in_view(config)))
     processes = [context.Process(target=_compile, args=(stage, os.getpid())) for stage in stages]
 
     def ready() -> None:

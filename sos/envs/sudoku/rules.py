@@ -211,9 +211,9 @@ def _status_by(env, kind, problem, state):
     size = env.size
     if load(size, state, work) == 0:
         return protocol.status(env, problem, state)
-    deduce(size, work)
     if kind == NONE:
-        return protocol.DEAD if work[CANDIDATES + first_empty(size, work)] == 0 else protocol.OPEN
+        return protocol.DEAD if candidates(size, work, first_empty(size, work)) == 0 else protocol.OPEN
+    deduce(size, work)
     for cell in range(size * size):
         if work[DIGITS + cell] == 0 and work[CANDIDATES + cell] == 0:
             return protocol.DEAD
@@ -228,10 +228,10 @@ def _witness(env, problem, state):
     """The first cell without a candidate, row by row, or else the first unit in which a digit has no place, or 0."""
     work = memory()
     load(env.size, state, work)
-    deduce(env.size, work)
     for cell in range(env.size * env.size):
-        if work[DIGITS + cell] == 0 and work[CANDIDATES + cell] == 0:
+        if work[DIGITS + cell] == 0 and candidates(env.size, work, cell) == 0:
             return np.int64(_name_of_cell(env.size, cell))
+    deduce(env.size, work)
     for unit in range(3 * env.size):
         if without_place(env.size, work, unit) != 0:
             return np.int64(_name_of_unit(env.size, unit))
@@ -267,7 +267,8 @@ def _deduced_move(size, kind, work):
 def _successors(env, kind, problem, scratch, state, moves, values):
     work = memory()
     load(env.size, state, work)
-    deduce(env.size, work)
+    if kind != NONE:
+        deduce(env.size, work)
     if kind == NAKED or kind == HIDDEN:
         move = _deduced_move(env.size, kind, work)
         if move >= 0:
@@ -277,8 +278,9 @@ def _successors(env, kind, problem, scratch, state, moves, values):
     cell = first_empty(env.size, work) if kind == NONE else first_with_fewest(env.size, work)
     num = 0
     if cell >= 0:
+        left = candidates(env.size, work, cell)
         for digit in range(1, env.size + 1):
-            if work[CANDIDATES + cell] >> digit & 1:
+            if left >> digit & 1:
                 moves[num] = 16 * cell + digit
                 values[num] = 0
                 num += 1
