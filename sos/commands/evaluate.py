@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sos.commands.output import check_out
+from sos.commands.output import check_out, held
 from sos.commands.words import configs, option, places
 from sos.errors import UserError
-from sos.files import read_json
 from sos.schema.start import CHECKPOINTS
+
+FILES = ("metrics.json", "rollouts*")
 
 
 @dataclass
@@ -45,12 +46,6 @@ def nested(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def earlier_metrics(path: Path) -> dict[str, Any]:
-    """Return the run's own metrics.json, or an empty dict where training did not get that far."""
-    found: dict[str, Any] = read_json(path, missing={}, finite=False)
-    return found
-
-
 def run(options: Options) -> None:
     """Evaluate, write the files and print the table."""
     typed = nested(options.overrides)
@@ -64,6 +59,7 @@ def run(options: Options) -> None:
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
     from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.finished import read_metrics
     from sos.runs.folder import RunFolder, checkpoint_of
     from sos.system import build_system
 
@@ -73,30 +69,30 @@ def run(options: Options) -> None:
     config = config_from_dict(values | {"eval": values["eval"] | typed})
     system = build_system(config)
     model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    home = RunFolder.of_checkpoint(path)
+    earlier = read_metrics(home.path) if home.metrics.exists() else {}  # there is none of an unfinished run
+    train = {"tokens": 0, "problems": 0, "parameters": model.num_parameters()} | loaded.train
+    if earlier.get("train", {}).get("steps") == train["steps"]:  # the end of the run: it also knows the time
+        train = earlier["train"] | train
 
     from sos.train.bars import progress_bars
     from sos.train.precision import decoding
 
-    update, close = progress_bars()
-    with decoding(model.device, config.trainer.precision):
-        evaluation = evaluate(model, system, config.eval, progress=update)
-    close()
-
-    home = RunFolder.of_checkpoint(path)
-    earlier = earlier_metrics(home.metrics)
-    train = {"tokens": 0, "problems": 0, "parameters": model.num_parameters()} | loaded.train
-    if earlier.get("train", {}).get("steps") == train["steps"]:  # the end of the run: it also knows the time
-        train = earlier["train"] | train
     out = Path(options.out or home.evaluation)
-    evaluation.write(out)
-    write_metrics(
-        out,
-        name=str(earlier.get("name", home.path.name)),
-        overrides=earlier.get("overrides", {}) | dict(word.split("=", 1) for word in options.overrides),
-        config=to_dict(config),
-        config_hash=config_hash(config),
-        code_hash=source_hash(),
-        train=train,
-        evaluation=evaluation,
-    )
-    print(f"{path}\n{evaluation.table()}\n\n{evaluation.cost}\nwrote {out}")
+    with held("evaluate", FILES, out):
+        update, close = progress_bars()
+        with decoding(model.device, config.trainer.precision):
+            evaluation = evaluate(model, system, config.eval, progress=update)
+        close()
+        print(f"{path}\n{evaluation.table()}\n\n{evaluation.cost}", flush=True)  # also where the disk is full
+        write_metrics(
+            out,
+            name=str(earlier.get("name", home.path.name)),
+            overrides=earlier.get("overrides", {}) | dict(word.split("=", 1) for word in options.overrides),
+            config=to_dict(config),
+            config_hash=config_hash(config),
+            code_hash=source_hash(),
+            train=train,
+            evaluation=evaluation,
+        )
+    print(f"wrote {out}")
