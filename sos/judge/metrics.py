@@ -55,7 +55,7 @@ def is_rate(metric: str) -> bool:
 
 
 def possible(metric: str, interval: Interval) -> Interval:
-    """Return an interval of a metric cut at what can occur: 0, and 1 for a rate. Normal and Student's know no bounds."""
+    """Return an interval of a metric cut at what can occur; normal and Student's intervals know no bounds."""
     least = 0.0 if is_rate(metric) or metric.startswith(COUNTS) else -math.inf
     most = 1.0 if is_rate(metric) else math.inf
     return Interval(*(min(most, max(least, end)) for end in interval))
