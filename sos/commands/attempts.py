@@ -80,15 +80,14 @@ def writer_of(place: str, options: Options) -> tuple[Writer, dict[str, Any]]:
     from sos.config import config_hash
     from sos.improve.attempts import check_trees
     from sos.improve.attempts_chains import Settings, Writer
-    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
     from sos.runs.folder import RunFolder, checkpoint_of
-    from sos.system import build_system
     from sos.train.precision import decoding
 
     path = checkpoint_of(place)
     loaded = load_checkpoint(path)
     config = config_of(loaded)
-    system = build_system(config)
+    system = system_of(loaded, config)
     check_trees(system, f"{place}: a second attempt")
     config.stream.check_whole(place, "a second attempt goes on from whole ones")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

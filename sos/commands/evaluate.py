@@ -58,16 +58,15 @@ def run(options: Options) -> None:
     from sos import source_hash
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
-    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
     from sos.runs.finished import read_metrics
     from sos.runs.folder import RunFolder, checkpoint_of
-    from sos.system import build_system
 
     path = checkpoint_of(options.run[0])
     loaded = load_checkpoint(path)
     values = to_dict(config_of(loaded))
     config = config_from_dict(values | {"eval": values["eval"] | typed})
-    system = build_system(config)
+    system = system_of(loaded, config)
     model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     home = RunFolder.of_checkpoint(path)
     earlier = read_metrics(home.path) if home.metrics.exists() else {}  # there is none of an unfinished run

@@ -53,17 +53,16 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
 
     from sos.envs.lessons import check_lessons
     from sos.memory.play import Player
-    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
     from sos.runs.folder import checkpoint_of
     from sos.schema.slot import LESSON
-    from sos.system import build_system
 
     found: list[Player] = []
     for run in options.run:
         loaded = load_checkpoint(checkpoint_of(run))
         config = config_of(loaded)
         slot = [*config.slot.kinds]
-        system = build_system(config)
+        system = system_of(loaded, config)
         check_lessons(system.env, run)
         config.stream.check_whole(run, "a memory has whole ones before it")
         if missing := sorted((kinds | {LESSON}) - set(slot)):

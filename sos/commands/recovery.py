@@ -50,14 +50,13 @@ class Model:
 
         from sos.config import config_hash
         from sos.improve.attempts import check_trees
-        from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+        from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
         from sos.runs.folder import RunFolder, checkpoint_of
-        from sos.system import build_system
 
         path = checkpoint_of(place)
         loaded = load_checkpoint(path)
         self.config, self.options = config_of(loaded), options
-        self.system: System = build_system(self.config)
+        self.system: System = system_of(loaded, self.config)
         check_trees(self.system, f"{place}: a step that is exchanged")
         self.config.stream.check_whole(place, "a wrong step stands in whole ones")
         device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

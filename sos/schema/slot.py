@@ -131,8 +131,15 @@ class SlotConfig:
         if self.misleading and not set(self.doses) - {"trace", *ATTEMPT_DOSES}:
             raise UserError(
                 f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses={as_typed(self.doses)} would "
-                "need"
+                "need; slot.misleading=0 goes with it"
             )
+
+    def no_use(self, name: str) -> str | None:
+        """Return why a typed key has no use beside the others, None where it has one; a preset may hold it."""
+        followed = set(self.kinds) & set(FROM_OTHERS) or set(self.doses) & set(FOLLOWED)
+        if name == "follow" and self.on and not followed:
+            return f"has no use with slot.doses={as_typed(self.doses)}: none is a whole plan"
+        return None
 
     def _check_kinds(self) -> None:
         """Raise UserError for kinds that do not go together, and for keys that they do not use."""
