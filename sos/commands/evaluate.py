@@ -10,6 +10,7 @@ from typing import Any
 from sos.commands.output import check_out, held
 from sos.commands.words import configs, option, places
 from sos.errors import UserError
+from sos.files import damaged, read_json
 from sos.schema.start import CHECKPOINTS
 
 FILES = ("metrics.json", "rollouts*")
@@ -46,6 +47,16 @@ def nested(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def earlier_metrics(path: Path) -> dict[str, Any]:
+    """Return the run's own metrics.json, or an empty dict where training did not get that far. Raises UserError that
+    names the file."""
+    found: dict[str, Any] = read_json(path, missing={}, finite=False)
+    for key in ("train", "overrides"):
+        if not isinstance(found.get(key, {}), dict):
+            raise damaged(path, f"{key} must hold keys, got {str(found[key])[:60]}")
+    return found
+
+
 def run(options: Options) -> None:
     """Evaluate, write the files and print the table."""
     typed = nested(options.overrides)
@@ -59,7 +70,6 @@ def run(options: Options) -> None:
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
     from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
-    from sos.runs.finished import read_metrics
     from sos.runs.folder import RunFolder, checkpoint_of
 
     path = checkpoint_of(options.run[0])
@@ -69,7 +79,7 @@ def run(options: Options) -> None:
     system = system_of(loaded, config)
     model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     home = RunFolder.of_checkpoint(path)
-    earlier = read_metrics(home.path) if home.metrics.exists() else {}  # there is none of an unfinished run
+    earlier = earlier_metrics(home.metrics)
     train = {"tokens": 0, "problems": 0, "parameters": model.num_parameters()} | loaded.train
     if earlier.get("train", {}).get("steps") == train["steps"]:  # the end of the run: it also knows the time
         train = earlier["train"] | train

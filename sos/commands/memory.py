@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sos.memory.play import Played, Player
     from sos.memory.records import Record
     from sos.memory.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 TASKS = ("regular", "useless", "iid", "unrelated")
 FILES = ("memory.json", "memory.md", "memory.png")
@@ -103,6 +106,8 @@ def run(options: Options) -> None:
 
     players = players_of(options, needed_kinds(arms))
     records = [] if options.memory is None else load(Path(options.memory), players[0].system.dialect)
+    if options.memory is not None and not records:
+        log.warning("memory=%s holds no record: every arm begins with nothing", options.memory)
     seeds = [options.seed + k for k in range(options.streams)]
     streams = [tasks_of(players[0].system, options.tasks, options.num, seed) for seed in seeds]
     out = Path(options.out or RunFolder.of_checkpoint(checkpoint_of(options.run[0])).path / "memory")
