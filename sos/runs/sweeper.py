@@ -62,7 +62,8 @@ class ArmSweeper(BasicSweeper):
                     returns.append(self.launcher.launch(batch, initial_job_idx=start))
                 except KeyboardInterrupt as stopped:
                     done = sum(job.is_finished() for job in jobs)
-                    stopped.args = (f"{done} of {len(jobs)} runs are finished; the same sweep command goes on",)
+                    kept = f"{done} of {len(jobs)} runs are finished"
+                    stopped.args = (f"interrupted: {kept}; the same sweep command goes on",)
                     raise
                 except Exception as error:  # such as a job that the cluster killed: the folders say which
                     said = describe(error)
