@@ -40,6 +40,8 @@ CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for 
 # The lessons that a memory of other problems holds for this one, and how a stream says that it ends.
 RETRIEVED, SUCCESS, FAILURE = "retrieved", "success", "failure"
 CONTEXTS |= {f"{RETRIEVED}_{LESSON}": (LESSON, RETRIEVED)} | {end: (OUTCOME, end) for end in (SUCCESS, FAILURE)}
+# What a problem must have for a context of a kind.
+NEEDED = {HINT: "a plan to hint at", LESSON: "a lesson to tell", ATTEMPT: "a failed attempt to show", OUTCOME: "an end"}
 OTHERS = "others"
 LESSONS_FROM = (OWN, OTHERS)
 NEEDS = {"kinds": None}

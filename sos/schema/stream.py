@@ -23,7 +23,7 @@ OBSERVED, SHUFFLED, LATE = PLACES = ("observed", "shuffled", "late")
 NEEDS_MARKERS = {"markers": None}
 # Views in which a search does not return to the node that it goes on from.
 WITHOUT_RETURNS = ("solution_path", "no_backtrack", *NEED_PLAN)
-# Markers that cannot occur: no node is left for another one, and without a search none is generated and no goal claimed.
+# Markers that cannot occur: no node is left for another, and without a search none is generated and no goal claimed.
 NEVER = {"solution_path": ("dead",), "redundant": ("dead",), "plan_only": ("wait", "check", "dead")}
 
 
