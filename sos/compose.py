@@ -19,7 +19,9 @@ from sos.schema.elsewhere import elsewhere
 from sos.schema.folders import config_folder, searched
 from sos.schema.keys import as_typed, describe_keys, nearest, path_keys, unused
 from sos.schema.naming import PLAIN, as_word, quoted, run_name
+from sos.schema.slot import SlotConfig
 from sos.schema.stages import unused_by_stage
+from sos.schema.stream import StreamConfig
 from sos.schema.typed import first_foreign, typed_node, wrong_value
 from sos.schema.words import drop_untyped, refuse_nameless
 from sos.search.config import SearchConfig, member_schema
@@ -244,8 +246,12 @@ def unused_word(config: Any, word: str) -> str | None:
     if not dataclasses.is_dataclass(options) or last not in {f.name for f in dataclasses.fields(options)}:
         return None
     default = next(key.default for key in describe_keys(type(options)) if key.name == last)
-    changed = getattr(options, last) != default
-    return unused_by_stage(config, group, last) or (unused(options, group, last) if changed else None)
+    why = unused_by_stage(config, group, last)
+    if why is None and getattr(options, last) != default:
+        why = unused(options, group, last)
+        if why is None and isinstance(options, SlotConfig | StreamConfig):
+            why = options.no_use(last)
+    return why
 
 
 @contextmanager

@@ -78,7 +78,8 @@ def written_whole(path: PathLike, *, sync: bool = False, replace: bool = True) -
             _sync(path.parent)
     except OSError as error:
         # The block may read other files and print, too; those errors are not about this file.
-        about_disk = error.filename is None and error.errno in _DISK
+        said = str(error.strerror).startswith("cannot write")  # of another file that is written within the block
+        about_disk = error.filename is None and error.errno in _DISK and not said
         if not about_disk and error.filename not in (str(partial), partial):
             raise
         raise cannot_write(path, error) from error

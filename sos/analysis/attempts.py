@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -185,14 +186,20 @@ def _by_problem(result: Mapping[str, Any], policy: str, budget: int) -> np.ndarr
     return solved.reshape(result["problems"], result["samples"]).mean(1)
 
 
-def check_alike(results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise UserError where runs were not asked the same, so that they have no common table."""
-    first = next(iter(results))
-    for name, result in results.items():
-        for split, found in result["splits"].items():
-            other = results[first]["splits"].get(split, {})
-            if found["digest"] != other.get("digest"):
-                raise UserError(f"{first} and {name} were asked different problems of split {split}")
+def digest_of(problems: np.ndarray) -> str:
+    """Return a text that only these problems have, int32 (P, W)."""
+    return sha256(problems.tobytes()).hexdigest()[:16]
+
+
+def check_alike(posed: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Raise UserError where runs are not asked the same, so that they have no common table. `posed`: the problems of
+    each split, int32 (P, W), of each run by its place."""
+    asked = {place: {split: digest_of(rows) for split, rows in splits.items()} for place, splits in posed.items()}
+    first, of_first = next(iter(asked.items()))
+    for place, splits in asked.items():
+        for split in {**of_first, **splits}:
+            if splits.get(split) != of_first.get(split):
+                raise UserError(f"{first} and {place} are not asked the same problems of split {split}")
 
 
 def tables(results: Sequence[Mapping[str, Any]]) -> str:

@@ -31,7 +31,8 @@ def _problems(comparison: Comparison) -> Iterator[str]:
         first: dict[str | None, str] = {}
         for arm in comparison.arms:
             for run in arm.runs:
-                first.setdefault(run.problem_digests.get(split), f"{arm.label}, seed {run.seed}")
+                if split in run.problem_digests or "." not in split:  # an arm may have contexts that others have not
+                    first.setdefault(run.problem_digests.get(split), f"{arm.label}, seed {run.seed}")
         if len(first) > 1:
             yield f"evaluated on different problems: {split} differs between {' and '.join(list(first.values())[:2])}"
     for group, schema, keys in (("eval", EvalConfig, ()), ("data", DataConfig, ("context",))):

@@ -15,7 +15,7 @@ from sos.analysis.paired import PairedTest, paired_tests
 from sos.errors import visible
 from sos.files import written_whole
 from sos.judge.intervals import Interval
-from sos.judge.metrics import ANSWERS, CEILINGS, is_rate
+from sos.judge.metrics import ANSWERS, CEILINGS, is_rate, possible
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -283,8 +283,8 @@ def _details(comparison: Comparison, arm: Arm, metric: str) -> list[str]:
     if cell.difference is not None:
         spread = _interval(cell.difference_over_seeds, metric) if cell.difference_over_seeds else "(one seed)"
         difference = f"{number(cell.difference, metric, sign='+')} {spread}"
-    over_seeds = _interval(cell.over_seeds, metric) if cell.over_seeds else "one seed"
-    over_problems = _interval(cell.over_problems, metric) if cell.over_problems else "-"
+    over_seeds = _interval(possible(metric, cell.over_seeds), metric) if cell.over_seeds else "one seed"
+    over_problems = _interval(possible(metric, cell.over_problems), metric) if cell.over_problems else "-"
     return [arm.label, number(cell.mean, metric), over_seeds, over_problems, difference]
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.commands.output import check_out
+from sos.commands.output import check_out, held
 from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 from sos.schema.improve_words import DECIDING
@@ -16,7 +16,7 @@ from sos.schema.improve_words import DECIDING
 if TYPE_CHECKING:
     from sos.improve.attempts_chains import Chain, Writer
 
-RESULT, FIGURE, STORIES = "attempts.json", "attempts.png", "stories.html"
+RESULT, FIGURE, STORIES = FILES = "attempts.json", "attempts.png", "stories.html"
 MOST_SHOWN = 40  # attempts on a page
 
 
@@ -80,15 +80,14 @@ def writer_of(place: str, options: Options) -> tuple[Writer, dict[str, Any]]:
     from sos.config import config_hash
     from sos.improve.attempts import check_trees
     from sos.improve.attempts_chains import Settings, Writer
-    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
     from sos.runs.folder import RunFolder, checkpoint_of
-    from sos.system import build_system
     from sos.train.precision import decoding
 
     path = checkpoint_of(place)
     loaded = load_checkpoint(path)
     config = config_of(loaded)
-    system = build_system(config)
+    system = system_of(loaded, config)
     check_trees(system, f"{place}: a second attempt")
     config.stream.check_whole(place, "a second attempt goes on from whole ones")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -130,9 +129,7 @@ def problems_of(writer: Writer, options: Options, seed: int) -> dict[str, Any]:
 
 def attempted(writer: Writer, options: Options, split: str, problems: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the chains of each policy on the problems of a split, and the result of the split."""
-    from hashlib import sha256
-
-    from sos.analysis.attempts import Budgets, split_result
+    from sos.analysis.attempts import Budgets, digest_of, split_result
     from sos.improve.attempts_chains import Posed, first_attempts, follow
     from sos.train.bars import progress_bars
 
@@ -149,7 +146,7 @@ def attempted(writer: Writer, options: Options, split: str, problems: Any) -> tu
         found[policy] = follow(writer, policy, posed, first, budgets.tokens[-1], progress)
     close()
     result = split_result(found, budgets, len(problems), options.samples)
-    return found, result | {"digest": sha256(problems.tobytes()).hexdigest()[:16]}
+    return found, result | {"digest": digest_of(problems)}
 
 
 def story_page(writer: Writer, chains: dict[str, list[Chain]], num: int) -> str:
@@ -184,47 +181,52 @@ def _began(attempt: Any) -> str:
 
 
 def write(folder: Path, result: dict[str, Any], page: str = "") -> None:
-    """Write a result and its figure."""
+    """Write a result, its figure and, where there is one, the page: all of them or, after an error, none."""
+    from contextlib import ExitStack
+
     from sos.analysis.attempts import figure
     from sos.files import written_whole
 
-    folder.mkdir(parents=True, exist_ok=True)
     runs = result.get("runs", [result])
-    with written_whole(folder / RESULT) as partial:
-        partial.write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
-    with written_whole(folder / FIGURE) as partial:
-        figure(runs).savefig(partial, format="png")
-    if page:
-        with written_whole(folder / STORIES) as partial:
-            partial.write_text(page, encoding="utf-8")
+    with ExitStack() as renamed:  # at its end, when all are written
+        paths = {name: folder / name for name in FILES if page or name != STORIES}
+        places = {name: renamed.enter_context(written_whole(path)) for name, path in paths.items()}
+        places[RESULT].write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
+        figure(runs).savefig(places[FIGURE], format="png")
+        if page:
+            places[STORIES].write_text(page, encoding="utf-8")
+    if not page:  # an earlier one would be of another result
+        (folder / STORIES).unlink(missing_ok=True)
 
 
 def run(options: Options) -> None:
     """Let the runs attempt, write the files and print the tables."""
     check(options)
     import sos.published  # noqa: F401 (it registers a split)
+    from sos.analysis.attempts import check_alike, tables
 
     asked = {name: value for name, value in asdict(options).items() if name not in ("run", "out", "device")}
     made = []
     for place in options.run:  # all are checked before the first one works
         writer, known = writer_of(place, options)
         made.append((place, writer, known, problems_of(writer, options, known["problems_seed"])))
-    from sos.analysis.attempts import check_alike, tables
-
-    results: dict[str, dict[str, Any]] = {}
-    for place, writer, known, problems in made:
-        result = known | {"settings": asked, "splits": {}}
-        page = ""
-        for split, rows in problems.items():
-            chains, result["splits"][split] = attempted(writer, options, split, rows)
-            page = page or (story_page(writer, chains, options.stories) if options.stories else "")
-        single = len(options.run) == 1 and options.out is not None
-        folder = Path(options.out or "") if single else Path(known["run"]) / "attempts"
-        write(folder, result, page)
-        print(f"{place}\n{tables([result])}\n\nwrote {folder}")
-        results[place] = result
-    if len(results) > 1:
-        check_alike(results)
-        folder = Path(str(options.out))
-        write(folder, {"settings": asked, "runs": list(results.values())})
-        print(f"\nall {len(results)} runs\n{tables(list(results.values()))}\n\nwrote {folder}")
+    check_alike({place: problems for place, _, _, problems in made})
+    single = len(options.run) == 1 and options.out is not None
+    folders = [Path(options.out or "") if single else Path(known["run"]) / "attempts" for _, _, known, _ in made]
+    common = [Path(str(options.out))] if len(made) > 1 else []
+    results: list[dict[str, Any]] = []
+    with held("attempts", FILES, *dict.fromkeys([*folders, *common])):
+        for (place, writer, known, problems), folder in zip(made, folders, strict=True):
+            result = known | {"settings": asked, "splits": {}}
+            page = ""
+            for split, rows in problems.items():
+                chains, result["splits"][split] = attempted(writer, options, split, rows)
+                page = page or (story_page(writer, chains, options.stories) if options.stories else "")
+            print(f"{place}\n{tables([result])}\n", flush=True)  # also where the disk is full
+            write(folder, result, page)
+            print(f"wrote {folder}")
+            results.append(result)
+        if common:
+            print(f"\nall {len(results)} runs\n{tables(results)}\n", flush=True)
+            write(common[0], {"settings": asked, "runs": results})
+            print(f"wrote {common[0]}")

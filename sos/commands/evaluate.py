@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sos.commands.output import check_out
+from sos.commands.output import check_out, held
 from sos.commands.words import configs, option, places
 from sos.errors import UserError
-from sos.files import read_json
+from sos.files import damaged, read_json
 from sos.schema.start import CHECKPOINTS
+
+FILES = ("metrics.json", "rollouts*")
 
 
 @dataclass
@@ -46,8 +48,12 @@ def nested(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def earlier_metrics(path: Path) -> dict[str, Any]:
-    """Return the run's own metrics.json, or an empty dict where training did not get that far."""
+    """Return the run's own metrics.json, or an empty dict where training did not get that far. Raises UserError that
+    names the file."""
     found: dict[str, Any] = read_json(path, missing={}, finite=False)
+    for key in ("train", "overrides"):
+        if not isinstance(found.get(key, {}), dict):
+            raise damaged(path, f"{key} must hold keys, got {str(found[key])[:60]}")
     return found
 
 
@@ -63,40 +69,39 @@ def run(options: Options) -> None:
     from sos import source_hash
     from sos.config import config_from_dict, config_hash, to_dict
     from sos.judge.evaluation import evaluate, write_metrics
-    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
     from sos.runs.folder import RunFolder, checkpoint_of
-    from sos.system import build_system
 
     path = checkpoint_of(options.run[0])
     loaded = load_checkpoint(path)
     values = to_dict(config_of(loaded))
     config = config_from_dict(values | {"eval": values["eval"] | typed})
-    system = build_system(config)
+    system = system_of(loaded, config)
     model = moved(load_model(loaded, system), options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-    from sos.train.bars import progress_bars
-    from sos.train.precision import decoding
-
-    update, close = progress_bars()
-    with decoding(model.device, config.trainer.precision):
-        evaluation = evaluate(model, system, config.eval, progress=update)
-    close()
-
     home = RunFolder.of_checkpoint(path)
     earlier = earlier_metrics(home.metrics)
     train = {"tokens": 0, "problems": 0, "parameters": model.num_parameters()} | loaded.train
     if earlier.get("train", {}).get("steps") == train["steps"]:  # the end of the run: it also knows the time
         train = earlier["train"] | train
+
+    from sos.train.bars import progress_bars
+    from sos.train.precision import decoding
+
     out = Path(options.out or home.evaluation)
-    evaluation.write(out)
-    write_metrics(
-        out,
-        name=str(earlier.get("name", home.path.name)),
-        overrides=earlier.get("overrides", {}) | dict(word.split("=", 1) for word in options.overrides),
-        config=to_dict(config),
-        config_hash=config_hash(config),
-        code_hash=source_hash(),
-        train=train,
-        evaluation=evaluation,
-    )
-    print(f"{path}\n{evaluation.table()}\n\n{evaluation.cost}\nwrote {out}")
+    with held("evaluate", FILES, out):
+        update, close = progress_bars()
+        with decoding(model.device, config.trainer.precision):
+            evaluation = evaluate(model, system, config.eval, progress=update)
+        close()
+        print(f"{path}\n{evaluation.table()}\n\n{evaluation.cost}", flush=True)  # also where the disk is full
+        write_metrics(
+            out,
+            name=str(earlier.get("name", home.path.name)),
+            overrides=earlier.get("overrides", {}) | dict(word.split("=", 1) for word in options.overrides),
+            config=to_dict(config),
+            config_hash=config_hash(config),
+            code_hash=source_hash(),
+            train=train,
+            evaluation=evaluation,
+        )
+    print(f"wrote {out}")

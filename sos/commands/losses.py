@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,18 +45,17 @@ def measure(path: Path, split: str, num: int, keys: Sequence[str]) -> tuple[list
     import torch
     from tqdm import tqdm
 
-    from sos.config import config_from_dict
     from sos.datasets.source import build_source
     from sos.judge.losses import losses_by_place
     from sos.model.cpu.threads import one_torch_thread
-    from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, system_of
     from sos.runs.folder import checkpoint_of
-    from sos.system import build_system
 
     loaded = load_checkpoint(checkpoint_of(path))
-    config = config_from_dict(loaded.config | {"data": loaded.config["data"] | {"shards": None, "num_problems": 0}})
+    recorded = config_of(loaded)
+    config = replace(recorded, data=replace(recorded.data, shards=None, num_problems=0))
     config.stream.check_whole(str(path), "losses are told of whole ones")
-    system = build_system(config)
+    system = system_of(loaded, config)
     model = load_model(loaded, system).eval()
     chunk = build_source(config, system, split).chunk(0, num)
     num_streams = len(chunk.offsets) - 1

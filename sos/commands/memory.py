@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sos.commands.output import check_out
+from sos.commands.output import check_out, held
 from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sos.memory.play import Played, Player
     from sos.memory.records import Record
     from sos.memory.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 TASKS = ("regular", "useless", "iid", "unrelated")
 FILES = ("memory.json", "memory.md", "memory.png")
@@ -53,17 +56,16 @@ def players_of(options: Options, kinds: set[str]) -> list[Player]:
 
     from sos.envs.lessons import check_lessons
     from sos.memory.play import Player
-    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
     from sos.runs.folder import checkpoint_of
     from sos.schema.slot import LESSON
-    from sos.system import build_system
 
     found: list[Player] = []
     for run in options.run:
         loaded = load_checkpoint(checkpoint_of(run))
         config = config_of(loaded)
         slot = [*config.slot.kinds]
-        system = build_system(config)
+        system = system_of(loaded, config)
         check_lessons(system.env, run)
         config.stream.check_whole(run, "a memory has whole ones before it")
         if missing := sorted((kinds | {LESSON}) - set(slot)):
@@ -104,13 +106,16 @@ def run(options: Options) -> None:
 
     players = players_of(options, needed_kinds(arms))
     records = [] if options.memory is None else load(Path(options.memory), players[0].system.dialect)
+    if options.memory is not None and not records:
+        log.warning("memory=%s holds no record: every arm begins with nothing", options.memory)
     seeds = [options.seed + k for k in range(options.streams)]
     streams = [tasks_of(players[0].system, options.tasks, options.num, seed) for seed in seeds]
     out = Path(options.out or RunFolder.of_checkpoint(checkpoint_of(options.run[0])).path / "memory")
-    out.mkdir(parents=True, exist_ok=True)
     game = _Game(options, streams, records, out)
-    played = {arm: [game.play(player, b, arm) for b, player in enumerate(players)] for arm in arms}
-    _write(options, out, players, streams, played)
+    with held("memory", [*FILES, "memory_*.jsonl"], out):
+        played = {arm: [game.play(player, b, arm) for b, player in enumerate(players)] for arm in arms}
+        _write(options, out, players, streams, played)
+    print(f"wrote {out}")
 
 
 class _Game(NamedTuple):
@@ -171,9 +176,10 @@ def _write(
     options: Options, out: Path, players: list[Player], streams: list[Tasks], played: dict[str, list[list[Played]]]
 ) -> None:
     import dataclasses
+    from contextlib import ExitStack
 
     from sos.context.lessons import NO_CLASS
-    from sos.files import write_json, written_whole
+    from sos.files import json_bytes, written_whole
     from sos.memory.report import as_plain, figure, rows_of, table
 
     rows = rows_of(played)
@@ -195,16 +201,16 @@ def _write(
         "useless": useless,
         "arms": as_plain(rows),
     }
-    write_json(out / FILES[0], content)
     text = table(rows)
-    with written_whole(out / FILES[1]) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
-    with written_whole(out / FILES[2]) as partial:
-        figure(rows, options.num).savefig(partial, format="png")
     for stream in streams:
         if stream.useless != NO_CLASS:
             print(f"no task is solved by {env.lesson_classes[stream.useless]}")
     for rule in rules:
         if rule is not None:
             print(f"tasks with {rule['feature']} are solved by {rule['with']}, the others by {rule['without']}")
-    print(f"{text}\nwrote {out}")
+    print(text, flush=True)  # also where the disk is full
+    with ExitStack() as renamed:  # at its end, when all are written
+        result, page, drawn = (renamed.enter_context(written_whole(out / name)) for name in FILES)
+        result.write_bytes(json_bytes(content))
+        page.write_text(text + "\n", encoding="utf-8")
+        figure(rows, options.num).savefig(drawn, format="png")

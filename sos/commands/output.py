@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sos.errors import UserError
-from sos.files import written_whole
+from sos.files import TEMPORARY, claim, written_whole
 
 
 def check_out(out: str | None, *, folder: bool = False, inputs: Iterable[str | None] = ()) -> None:
@@ -26,6 +27,25 @@ def check_out(out: str | None, *, folder: bool = False, inputs: Iterable[str | N
         raise UserError(f"out={out}: {home} is no folder")
     if not os.access(home, os.W_OK | os.X_OK):
         raise UserError(f"out={out}: cannot write into {home}")
+
+
+@contextmanager
+def held(verb: str, names: Sequence[str], *folders: Path) -> Iterator[None]:
+    """Hold the folders of a verb's results from before its work to after its last file: of two at once, whose files
+    would mix, the second is refused.
+
+    What a killed one left half-written of the `names`, which may have wildcards, is removed, and so are folders that
+    were made for the results and get none. Raises UserError that names the folder.
+    """
+    from sos.runs.folder import without_empty
+
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(without_empty(folder))
+            stack.enter_context(claim(folder, f"sos {verb}"))
+            for half in (path for name in names for path in folder.glob(f"{TEMPORARY}*-{name}")):
+                half.unlink(missing_ok=True)
+        yield
 
 
 def same_place(one: str | Path, other: str | Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sos.commands.output import check_out
+from sos.commands.output import check_out, held
 from sos.commands.words import check_once, option, places
 from sos.errors import UserError
 
@@ -50,14 +50,13 @@ class Model:
 
         from sos.config import config_hash
         from sos.improve.attempts import check_trees
-        from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved
+        from sos.runs.checkpoint import config_of, load_checkpoint, load_model, moved, system_of
         from sos.runs.folder import RunFolder, checkpoint_of
-        from sos.system import build_system
 
         path = checkpoint_of(place)
         loaded = load_checkpoint(path)
         self.config, self.options = config_of(loaded), options
-        self.system: System = build_system(self.config)
+        self.system: System = system_of(loaded, self.config)
         check_trees(self.system, f"{place}: a step that is exchanged")
         self.config.stream.check_whole(place, "a wrong step stands in whole ones")
         device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -100,6 +99,7 @@ def run(options: Options) -> None:
     check_once(options.run)
     check_out(options.out, folder=True)
     import sos.published  # noqa: F401 (it registers a split)
+    from sos.analysis.attempts import check_alike
     from sos.analysis.recovery import tables
     from sos.files import write_json
     from sos.judge.problems import split_problems
@@ -114,15 +114,17 @@ def run(options: Options) -> None:
         if empty := [split for split, rows in found.items() if not len(rows)]:
             raise UserError(f"splits=[{','.join(options.splits)}]: {empty[0]} holds no problem")
         posed.append(found)
-    results = []
-    for model, found in zip(models, posed, strict=True):
-        splits = {split: measured(model, problems) for split, problems in found.items()}
-        results.append(model.known | {"splits": splits})
+    check_alike(dict(zip(options.run, posed, strict=True)))
     folder = Path(options.out or models[0].folder / "recovery")
-    folder.mkdir(parents=True, exist_ok=True)
     asked = {name: value for name, value in asdict(options).items() if name not in ("run", "out", "device")}
-    write_json(folder / RESULT, {"settings": asked, "runs": results})
-    print(f"{tables(results)}\n\nwrote {folder}")
+    results = []
+    with held("recovery", [RESULT], folder):
+        for model, found in zip(models, posed, strict=True):
+            splits = {split: measured(model, problems) for split, problems in found.items()}
+            results.append(model.known | {"splits": splits})
+        print(f"{tables(results)}\n", flush=True)  # also where the disk is full
+        write_json(folder / RESULT, {"settings": asked, "runs": results})
+    print(f"wrote {folder}")
 
 
 def measured(model: Model, problems: np.ndarray) -> dict[str, Any]:

@@ -53,6 +53,10 @@ def _job(composed: Any) -> float:
     typed = asked.overrides.task
     config = to_object(composed, *((), typed) if in_sweep else (typed,))
     folder, origin = describe_run()
+    home = RunFolder(folder)
+    if home.holds(config):
+        print(home.finished_line)
+        return _rate(_recorded(home.metrics))
     # Torch and Lightning take seconds to import: --help and --cfg do without them.
     from sos.train.pretrain import AlreadyFinished, pretrain
 

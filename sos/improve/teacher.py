@@ -31,6 +31,7 @@ from sos.model.rollout import Rollout
 from sos.model.shape import GPTConfig
 from sos.schema.improve import ImproveConfig
 from sos.schema.improve_words import EMA, FIXED
+from sos.schema.slot import NEEDED, kind_of_context
 from sos.schema.slot import NONE as NO_CONTEXT
 from sos.stream.codec import encode_prompt
 
@@ -76,7 +77,8 @@ def check_context(task: Task, problems: np.ndarray) -> None:
         return
     found = make_contexts(task, problems, 0)
     if found.no_plan.all():
-        raise UserError(f"improve.context={name}: none of {len(problems)} training problems has a plan to hint at")
+        needed = NEEDED[kind_of_context(name)]
+        raise UserError(f"improve.context={name}: none of {len(problems)} training problems has {needed}")
     if found.no_room.any():
         raise UserError(
             f"improve.context={name}: of {len(problems)} training problems {int(found.no_room.sum())} have a context "

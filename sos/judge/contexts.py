@@ -23,7 +23,7 @@ from sos.data.traces import Order
 from sos.errors import UserError
 from sos.judge.metrics import Metric, mean_metric, ratio_metric
 from sos.model.gpt import GPT
-from sos.schema.slot import CONTEXTS, LESSON, NONE, OUTCOME, SUCCESS, kind_of_context
+from sos.schema.slot import CONTEXTS, LESSON, NEEDED, NONE, OUTCOME, SUCCESS, kind_of_context
 from sos.search.rows import Drawn, Searcher
 from sos.stream.codec import encode_prompt
 from sos.stream.views import PLAN_ONLY, SOLUTION_PATH, View
@@ -84,9 +84,8 @@ def pose(system: System, split: str, problems: np.ndarray, context: str, seed: i
         contexts = contexts_of(system, problems, context, seed, split)
         without = sum(not len(tokens) for tokens in contexts)
         if without == len(problems):
-            raise UserError(
-                f"eval.context={context}: none of {without} problems of split {split} has a plan to hint at"
-            )
+            needed = NEEDED[kind_of_context(context)]
+            raise UserError(f"eval.context={context}: none of {without} problems of split {split} has {needed}")
         if without:
             log.warning(
                 "eval.context=%s: %d of %d problems of split %s have no plan, and no context",

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,20 +71,21 @@ class Evaluation:
     not_begun: dict[str, int] = field(default_factory=dict)  # problems of a split that a limit of seconds left out
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write rollouts_<split>.npz and, where there are texts, rollouts.md; each file whole or not at all.
+        """Write rollouts_<split>.npz and, where there are texts, rollouts.md: all of them or, after an error, none.
 
-        The rollouts of splits that this evaluation does not have are removed: an earlier one left them.
+        What this evaluation does not have of these is removed: an earlier one left it.
         """
-        folder = Path(folder)
-        for old in folder.glob("rollouts_*.npz"):
-            if old.stem.removeprefix("rollouts_") not in self.arrays:
-                old.unlink()
-        for split, arrays in self.arrays.items():
-            with written_whole(folder / f"rollouts_{split}.npz") as partial, open(partial, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        if self.texts:
-            with written_whole(folder / "rollouts.md") as partial:
-                partial.write_text("\n".join(self.texts), encoding="utf-8")
+        folder, texts = Path(folder), Path(folder) / "rollouts.md"
+        files = {folder / f"rollouts_{split}.npz": arrays for split, arrays in self.arrays.items()}
+        old = {texts, *folder.glob("rollouts_*.npz")} - files.keys() - ({texts} if self.texts else set())
+        with ExitStack() as renamed:  # at its end, when all are written
+            for path, arrays in files.items():
+                with open(renamed.enter_context(written_whole(path)), "wb") as file:
+                    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            if self.texts:
+                renamed.enter_context(written_whole(texts)).write_text("\n".join(self.texts), encoding="utf-8")
+        for path in old:
+            path.unlink(missing_ok=True)
 
     def table(self) -> str:
         """Return the main metrics as an aligned table, the splits side by side."""
@@ -353,10 +355,11 @@ def write_metrics(
     train: Mapping[str, float],
     evaluation: Evaluation,
 ) -> Path:
-    """Write metrics.json, which marks a run as finished, whole or not at all; return its path.
+    """Write metrics.json, which marks a run as finished, behind the rollouts (`Evaluation.write`); return its path.
 
-    `config` is the nested resolved config, the seed in it, and `train` the totals of training (`tokens`, `problems`,
-    ...). Raises ValueError for a number that JSON cannot hold (not finite).
+    Either all of these files are replaced or, after an error such as a full disk, none. `config` is the nested resolved
+    config, the seed in it, and `train` the totals of training (`tokens`, `problems`, ...). Raises ValueError for a
+    number that JSON cannot hold (not finite).
     """
     content = {
         "name": name,
@@ -374,4 +377,5 @@ def write_metrics(
     text = json.dumps(content, indent=1, allow_nan=False)
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+        evaluation.write(folder)
     return path

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sos.judge.intervals import mean_interval, wilson
+from sos.judge.intervals import Interval, mean_interval, wilson
 
 CEILINGS = ("teacher/", "ceiling/")  # what the search solves, not the model
 ANSWERS = ("solve/", "plan/")  # rates of one greedy answer per problem: by the search, and by the plan behind it
@@ -19,6 +20,18 @@ TRACE_VALID = "trace_valid/"  # searches without a mistake, whatever the plan sa
 LEAST_OPTIMAL = 3
 OF_SAMPLES = tuple(f"{who}{what}@" for who in ("", "plan_") for what in ("pass", "optimal", f"optimal_{LEAST_OPTIMAL}"))
 COUNTED = (*ANSWERS, *OPTIMAL, *KINDS, TRACE_VALID, "legacy/solve/", *CEILINGS, "error/malformed/", "error/unfinished/")
+# What is counted, and so cannot be negative.
+COUNTS = (
+    "error/",
+    "errors_per_trace",
+    "errors_per_solved",
+    "first_goal_wrong",
+    "tokens",
+    "nodes",
+    "flops",
+    "pass_tokens@",
+    "pass_flops@",
+)
 CURVE_START = 8  # generated tokens of the first point of a budget curve
 
 
@@ -39,6 +52,13 @@ def is_counted(metric: str) -> bool:
 def is_rate(metric: str) -> bool:
     """Tell whether a metric is a fraction, shown as a percentage."""
     return is_counted(metric) or metric.startswith(OF_SAMPLES)
+
+
+def possible(metric: str, interval: Interval) -> Interval:
+    """Return an interval of a metric cut at what can occur; normal and Student's intervals know no bounds."""
+    least = 0.0 if is_rate(metric) or metric.startswith(COUNTS) else -math.inf
+    most = 1.0 if is_rate(metric) else math.inf
+    return Interval(*(min(most, max(least, end)) for end in interval))
 
 
 def rate_metric(successes: npt.ArrayLike) -> Metric:
@@ -94,5 +114,8 @@ def format_metric(name: str, metric: Metric) -> str:
         return "-"
     percent = is_rate(name)
     scale, digits = (100, 1) if percent else (1, 1 if value >= 100 else 2)
-    interval = "" if low is None or high is None else f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    interval = ""
+    if low is not None and high is not None:
+        low, high = possible(name, Interval(low, high))
+        interval = f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
     return f"{scale * value:.{digits}f}{'%' if percent else ''}{interval}"

@@ -25,7 +25,7 @@ from sos.model.shape import GPTConfig
 from sos.runs.storage import Refused, read_file
 from sos.schema.registry import UnknownPart
 from sos.stream.dialect.vocab import Vocabulary
-from sos.system import System, gpt_config
+from sos.system import System, build_system, gpt_config
 
 MODEL_PREFIX = "model."
 DATA = ("StreamDataModule", "PracticeData")  # what keeps the place in the training data, of a kind of run each
@@ -166,6 +166,17 @@ def config_of(loaded: LoadedCheckpoint) -> Config:
     if config.data.context > MOST_CONTEXT:  # no weight tells it, and rollouts make room for it
         raise UserError(f"{loaded.path}: data.context={config.data.context} is more than {MOST_CONTEXT}")
     return config
+
+
+def system_of(loaded: LoadedCheckpoint, config: Config) -> System:
+    """Build what is symbolic of a checkpoint's run, whose config is `config`. Raises UserError that names the file, as
+    where the file of a dialect is gone."""
+    try:
+        return build_system(config)
+    except UnknownPart:
+        raise
+    except UserError as error:
+        raise UserError(f"{loaded.path}: {error}") from error
 
 
 def load_model(loaded: LoadedCheckpoint, system: System) -> GPT:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sos.config import Config
 from sos.errors import UserError, describe
 from sos.files import LOCK, TEMPORARY, claim, read_json, written_whole
-from sos.runs.identity import Identity
+from sos.runs.identity import Identity, identity
 from sos.schema.start import CHECKPOINTS, LAST
 
 CONFIG = "config.yaml"
@@ -89,6 +90,17 @@ class RunFolder:
         found = _recorded(self.metrics)
         same = (found.get("config_hash"), found.get("code_hash")) == (identity.config_hash, identity.code_hash)
         return same and self._is_of(identity)
+
+    def holds(self, config: Config) -> bool:
+        """Tell whether the folder holds the result of a run of this config; where there is a result, its dialect is
+        compiled to see."""
+        return self.metrics.exists() and self.is_finished(identity(config))
+
+    @property
+    def finished_line(self) -> str:
+        """What is said where it holds the result of the very run that was asked for."""
+        again = "to make it again, choose another folder: hydra.run.dir=FOLDER"
+        return f"{self.path} holds the result of this run already; {again}"
 
     def unfinished_checkpoint(self, identity: Identity) -> Path | None:
         """Return the checkpoint with which an earlier attempt at this very run ended here, or None."""

@@ -10,22 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from sos.config import GROUPS
-from sos.judge.metrics import Metric, is_rate
+from sos.judge.metrics import COUNTS, Metric, is_rate
 from sos.schema.keys import INT64
 
 _REQUIRED = {"name": str, "overrides": dict, "seed": int, "config": dict, "train": dict, "metrics": dict}
-# What is counted, and so cannot be negative. The low end of a normal interval can.
-_NOT_NEGATIVE = (
-    "error/",
-    "errors_per_trace",
-    "errors_per_solved",
-    "first_goal_wrong",
-    "tokens",
-    "nodes",
-    "flops",
-    "pass_tokens@",
-    "pass_flops@",
-)
 _ROUNDING = 1e-9  # by which a rate may miss 0 or 1
 
 
@@ -99,7 +87,8 @@ def _impossible_metric(name: str, entry: dict[str, Any]) -> Iterator[str]:
         yield f"{where}/num must be a whole number, got {entry['num']}"
     yield from _outside(f"{where}/num", entry["num"] or 0, 0, INT64)
     for key in ("value", "low", "high"):
-        least = -_ROUNDING if is_rate(name) else 0 if key == "value" and name.startswith(_NOT_NEGATIVE) else -math.inf
+        # The low end of a normal interval can be negative where the value cannot.
+        least = -_ROUNDING if is_rate(name) else 0 if key == "value" and name.startswith(COUNTS) else -math.inf
         if entry.get(key) is not None:
             yield from _outside(f"{where}/{key}", entry[key], least, 1 + _ROUNDING if is_rate(name) else math.inf)
     if low is not None and high is not None and low > high:

@@ -15,7 +15,6 @@ from typing import Any
 from sos.config import Config
 from sos.errors import UserError, train_words
 from sos.runs.folder import RunFolder
-from sos.runs.identity import identity
 from sos.schema.folders import searched
 from sos.schema.naming import as_word, digest, run_name
 
@@ -30,8 +29,7 @@ class Job:
     config: Config
 
     def is_finished(self) -> bool:
-        folder = RunFolder(self.folder)
-        return folder.metrics.exists() and folder.is_finished(identity(self.config))
+        return RunFolder(self.folder).holds(self.config)
 
     def command(self) -> str:
         """Return the command that runs this job alone, in its own folder."""

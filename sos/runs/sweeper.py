@@ -60,6 +60,11 @@ class ArmSweeper(BasicSweeper):
                 batch = [commands[i] for i in missing[start : start + size]]
                 try:
                     returns.append(self.launcher.launch(batch, initial_job_idx=start))
+                except KeyboardInterrupt as stopped:
+                    done = sum(job.is_finished() for job in jobs)
+                    kept = f"{done} of {len(jobs)} runs are finished"
+                    stopped.args = (f"interrupted: {kept}; the same sweep command goes on",)
+                    raise
                 except Exception as error:  # such as a job that the cluster killed: the folders say which
                     said = describe(error)
             failures = list_failures(jobs, said)

@@ -40,6 +40,8 @@ CONTEXTS |= {LESSON: (LESSON, OWN), **{f"{whose}_{LESSON}": (LESSON, whose) for 
 # The lessons that a memory of other problems holds for this one, and how a stream says that it ends.
 RETRIEVED, SUCCESS, FAILURE = "retrieved", "success", "failure"
 CONTEXTS |= {f"{RETRIEVED}_{LESSON}": (LESSON, RETRIEVED)} | {end: (OUTCOME, end) for end in (SUCCESS, FAILURE)}
+# What a problem must have for a context of a kind.
+NEEDED = {HINT: "a plan to hint at", LESSON: "a lesson to tell", ATTEMPT: "a failed attempt to show", OUTCOME: "an end"}
 OTHERS = "others"
 LESSONS_FROM = (OWN, OTHERS)
 NEEDS = {"kinds": None}
@@ -131,8 +133,15 @@ class SlotConfig:
         if self.misleading and not set(self.doses) - {"trace", *ATTEMPT_DOSES}:
             raise UserError(
                 f"slot.misleading={self.misleading:g}: no search is wrong, as slot.doses={as_typed(self.doses)} would "
-                "need"
+                "need; slot.misleading=0 goes with it"
             )
+
+    def no_use(self, name: str) -> str | None:
+        """Return why a typed key has no use beside the others, None where it has one; a preset may hold it."""
+        followed = set(self.kinds) & set(FROM_OTHERS) or set(self.doses) & set(FOLLOWED)
+        if name == "follow" and self.on and not followed:
+            return f"has no use with slot.doses={as_typed(self.doses)}: none is a whole plan"
+        return None
 
     def _check_kinds(self) -> None:
         """Raise UserError for kinds that do not go together, and for keys that they do not use."""

@@ -23,6 +23,8 @@ OBSERVED, SHUFFLED, LATE = PLACES = ("observed", "shuffled", "late")
 NEEDS_MARKERS = {"markers": None}
 # Views in which a search does not return to the node that it goes on from.
 WITHOUT_RETURNS = ("solution_path", "no_backtrack", *NEED_PLAN)
+# Markers that cannot occur: no node is left for another, and without a search none is generated and no goal claimed.
+NEVER = {"solution_path": ("dead",), "redundant": ("dead",), "plan_only": ("wait", "check", "dead")}
 
 
 @dataclass
@@ -99,6 +101,11 @@ class StreamConfig:
         if self.erase and self.view in WITHOUT_RETURNS:
             raise UserError(f"stream.erase=true erases at returns, and stream.view={self.view} has none")
         self._check_markers()
+
+    def no_use(self, name: str) -> str | None:
+        """Return why a typed key has no use beside the others, None where it has one; a record may hold it."""
+        never = [marker for marker in self.markers if marker in NEVER.get(self.view, ())]
+        return f"names {never[0]}, which stream.view={self.view} never has" if name == "markers" and never else None
 
     def check_whole(self, where: str, does: str) -> None:
         """Raise UserError for `erase` where whole streams are needed; `where` names the run or the key, `does` what is

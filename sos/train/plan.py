@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from sos.config import Config, EvalConfig, to_dict
+from sos.data.chunks import Chunk
 from sos.data.loader import Budget, Cursor, LengthWarmup, PackedLoader, Ranks, Source, StreamDataModule
 from sos.datasets.source import build_source
 from sos.errors import UserError
@@ -29,12 +31,16 @@ from sos.runs.provenance import data_hashes, first_block
 from sos.runs.resume import check_same_run
 from sos.runs.start import load_start, with_shape_of
 from sos.schema.improve_words import APA, DISTILLATION
-from sos.schema.slot import NONE
+from sos.schema.keys import as_typed
+from sos.schema.slot import NEEDED, NONE
 from sos.schema.start import find_checkpoint
 from sos.system import System, build_system, gpt_config
 from sos.train.lit import LitGPT
 from sos.train.precision import decoding
 from sos.train.state import Cursors
+
+# So many streams tell a slot that stays empty, where this share of them at most has none by chance.
+ENOUGH, MOST_DROPPED = 256, 0.9
 
 
 def check_devices(config: Config) -> None:
@@ -97,6 +103,22 @@ def check_contexts(config: Config, system: System) -> None:
     """Raise UserError where the contexts of the evaluation cannot be put before its problems."""
     if any(context != NONE for context in config.eval.context):
         pose_all(system, config.eval, config.eval.splits)
+
+
+def check_shown(config: Config, system: System, first: Chunk) -> None:
+    """Raise UserError for a slot that stays empty: of `ENOUGH` streams none has the context that some should."""
+    starts = first.offsets[:-1].astype(np.int64)
+    if first.continued is not None:
+        starts = starts[~first.continued]
+    if config.improve.on or not config.slot.on or config.slot.dropout > MOST_DROPPED or len(starts) < ENOUGH:
+        return
+    assert system.dialect.slot is not None
+    if not (first.tokens[starts + 1] == system.dialect.slot.begin).any():
+        needed = " or ".join(NEEDED[kind] for kind in config.slot.kinds if kind in NEEDED)
+        raise UserError(
+            f"slot.kinds={as_typed(config.slot.kinds)}: none of the first {len(starts)} streams has a context: no "
+            f"problem has {needed or 'what it would show'}"
+        )
 
 
 def task_of(config: Config, system: System) -> Task:
@@ -176,6 +198,7 @@ class Plan:
             raise UserError(
                 f"{_shortest_key(config, longest)}: no stream of the first {config.data.block} visits fits into it"
             )
+        check_shown(config, system, first)
         check_contexts(config, system)
         hashes = data_hashes(config, system, first)
         return cls(config, system, source, identity(config, system), rows, gpt, hashes, resumed, start)

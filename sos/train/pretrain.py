@@ -101,10 +101,7 @@ def _run_as_first(plan: Plan, home: RunFolder, origin: Origin, again: bool) -> E
     folder = home.path
     with RunFolder.claimed(folder), _told(folder):
         if home.is_finished(plan.identity) and not again:
-            raise AlreadyFinished(
-                f"{folder} holds the result of this run already; to make it again, choose another folder: "
-                "hydra.run.dir=FOLDER"
-            )
+            raise AlreadyFinished(home.finished_line)
         return _run(plan, home, origin)
 
 
@@ -369,7 +366,6 @@ def _finish(plan: Plan, home: RunFolder, origin: Origin, parts: Parts, model: GP
         "flops": float(model.flops_per_token()) * cursor.tokens,
         **parts.throughput.summary(),
     }
-    evaluation.write(home.path)
     log_evaluation(trainer, evaluation, cursor.tokens, config.stream.view)
     write_metrics(
         home.path,

@@ -18,6 +18,7 @@ from sos.analysis.compare import compare, load_runs
 from sos.analysis.tables import markdown, write
 from sos.commands.cli import call
 from sos.judge.intervals import seed_interval, welch_interval, wilson
+from sos.judge.metrics import Metric, format_metric
 
 main = partial(call, "compare")
 
@@ -183,6 +184,22 @@ def test_unmatched_arms_are_noted(tmp_path: Path) -> None:
     assert "matched on neither training tokens nor problems" in text
     assert cells(text, "arm", "view=dose")[2:4] == ["1.0k", "950"]
     assert cells(text, "solve/val,", "view=dose")[2:] == ["one seed", "[43.1, 56.9]", "+0.0 (one seed)"]
+
+
+def test_intervals_are_cut_at_what_can_occur(tmp_path: Path) -> None:
+    for seed, (rate, errors) in enumerate(((0.1, 0.2), (0.95, 1.9)), start=1):
+        entries = {"solve/val": rate, "errors_per_trace/val": errors, "plan_nats/val": errors}
+        metrics = {name: {"value": value, "low": -1.0, "high": 2.0, "num": NUM} for name, value in entries.items()}
+        metrics["solve/val"] |= {"low": 0.05, "high": 0.99}
+        write_run(tmp_path / str(seed), seed=seed, metrics=metrics)
+    comparison = compare(load_runs([tmp_path]), [*entries])
+    text = markdown(comparison)
+    low, high = comparison.cells["all runs", "errors_per_trace/val"].over_seeds or (0, 0)
+    assert low < -5  # two seeds that differ say no more
+    assert cells(text, "errors_per_trace/val", "all runs")[2:4] == [f"[0.00, {high:.2f}]", "[0.00, 2.11]"]
+    assert cells(text, "plan_nats/val", "all runs")[2] == f"[{low:.2f}, {high:.2f}]"
+    assert cells(text, "solve/val,", "all runs")[2] == "[0.0, 100.0]"
+    assert format_metric("tokens_per_solved/val", Metric(3.0, -1.0, 7.0, 5)) == "3.00 [0.00, 7.00]"
 
 
 def test_undefined_metrics_are_shown_as_such(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,12 +190,22 @@ def test_matching_on_either_budget_will_do_and_one_batch_may_be_over(tmp_path: P
     assert not [finding for finding in findings(tmp_path / "small") if "budget" in finding]
 
 
-def test_an_arm_may_have_more_attempts(tmp_path: Path) -> None:
+def test_an_arm_may_have_more_attempts_and_contexts(tmp_path: Path) -> None:
     write_arms(tmp_path, SOUND)
     for arm in SOUND:
         pass_k = [1, 4, 64] if arm == "dose" else [1, 4]
-        change(tmp_path, f"{arm},*", config={"stream": {"view": arm}, "eval": {"pass_k": pass_k}})
+        context = ["none", "plan"] if arm == "dose" else ["none"]
+        change(tmp_path, f"{arm},*", config={"stream": {"view": arm}, "eval": {"pass_k": pass_k, "context": context}})
+    for folder in tmp_path.glob("dose,*"):
+        shutil.copy(folder / "rollouts_val.npz", folder / "rollouts_val.plan.npz")
     assert findings(tmp_path) == []
+    rows = problems() + 1
+    write_run(tmp_path / "other" / "run", evaluated=rows)
+    shutil.copy(tmp_path / "other" / "run" / "rollouts_val.npz", tmp_path / "dose,seed=2" / "rollouts_val.plan.npz")
+    shutil.rmtree(tmp_path / "other")
+    assert [text.partition(" differs")[0] for text in findings(tmp_path)] == [
+        "evaluated on different problems: val.plan"
+    ]
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from sos.commands.cli import main
+from sos.compose import compose
+from sos.runs.folder import RunFolder
+from sos.runs.identity import identity
 
 READ = '{"nums": [3, 4], "target": 7, "text": "<answer>3 + 4</answer>"}\n'
 
@@ -61,3 +66,20 @@ def test_the_result_of_a_run_stays_what_it_is(tmp_path: Path, capsys: pytest.Cap
     assert main(["repeat", str(tmp_path), f"out={tmp_path}/."]) == 2
     assert "is what the command reads" in capsys.readouterr().err
     assert (tmp_path / "metrics.json").read_text() == "{}"
+
+
+def test_the_same_run_again_is_said_before_what_trains_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["experiment=smoke", "trainer.num_threads=1"]
+    this = identity(compose(words))
+    home = RunFolder(tmp_path)
+    home.provenance.write_text(json.dumps(this._asdict()))
+    record = {"config_hash": this.config_hash, "code_hash": this.code_hash}
+    home.metrics.write_text(json.dumps(record | {"metrics": {"solve/val": {"value": 0.5}}}))
+    monkeypatch.setitem(sys.modules, "sos.train.pretrain", None)  # importing it is an error
+    monkeypatch.setattr(sys, "argv", ["sos"])
+    assert main(["train", *words, f"hydra.run.dir={tmp_path}"]) == 0
+    assert f"{tmp_path} holds the result of this run already; to make it again, choose" in capsys.readouterr().out
+    with pytest.raises(ImportError):
+        main(["train", *words, "seed=2", f"hydra.run.dir={tmp_path}"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from sizes import plain
 
 from sos.compose import compose
 from sos.context.draws import Asked, SlotPlan, asked_at, draw_key
+from sos.data.chunks import Chunk
 from sos.errors import UserError
 from sos.schema.slot import ATTEMPT_DOSES, CONTEXTS, CONTROLS, DOSES, SlotConfig
+from sos.system import build_system
 
 NUM = plain(20_000, 2_000)
 
@@ -72,7 +75,8 @@ REFUSED = {
     "eval.context=[none,failed]": r"eval.context=\[failed\]: the slot of this base has no attempt; slot.kinds=\[hint\]",
     "slot.doses=[plan,plan]": r"slot.doses must name some of .*, each once, got \[plan,plan\]",
     "slot.misleading=0.7 slot.irrelevant=0.7": "must sum to 1 at most, got 1.4",
-    "slot.doses=[trace] slot.misleading=0.1": "slot.misleading=0.1: no search is wrong",
+    "slot.doses=[trace] slot.misleading=0.1": "slot.misleading=0.1: no search is wrong.*slot.misleading=0 goes with it",
+    "slot.doses=[classes,first] slot.follow=1": r"slot.follow=1 has no use with slot.doses=\[classes,first\]",
     "slot=none slot.dropout=0.1": "slot.dropout=0.1 needs slot.kinds, which is",
     "slot=none eval.context=[none,plan]": r"eval.context=\[plan\]: this base has no context slot; slot=hint trains one",
     "eval.context=[most]": "eval.context: 'most' is none of none, classes, first",
@@ -99,3 +103,27 @@ def test_a_base_without_the_slot_has_the_hash_that_it_had() -> None:
     del before["slot"], before["eval"]["context"]
     assert config_hash(before) == config_hash(config) == config_hash(config_from_dict(before))
     assert config_hash(compose(["experiment=smoke", "slot=hint"])) != config_hash(config)
+
+
+def test_a_slot_that_stays_empty_is_refused() -> None:
+    """As that of attempts where no search fails."""
+    from sos.train.plan import ENOUGH, check_shown
+
+    words = ["experiment=smoke", "slot=hint", "slot.kinds=[attempt]", "slot.doses=[failed]", "slot.misleading=0"]
+    config = compose([*words, "slot.dropout=0.9"])
+    system = build_system(config)
+    told, shown = np.full(3 * ENOUGH, 20, np.uint16), np.full(3 * ENOUGH, 20, np.uint16)
+    assert system.dialect.slot is not None
+    shown[7] = system.dialect.slot.begin  # the second token of the third stream
+    offsets = np.arange(0, 3 * ENOUGH + 1, 3)
+    num = np.ones(ENOUGH, np.int32)
+    empty = Chunk(told, told.astype(np.int8), offsets, num, num, 0, num)
+    with pytest.raises(
+        UserError, match=r"slot.kinds=\[attempt\]: none of the first 256 .* has a failed attempt to show"
+    ):
+        check_shown(config, system, empty)
+    check_shown(config, system, empty._replace(tokens=shown))
+    check_shown(config, system, empty._replace(offsets=offsets[:-1]))  # too few to tell
+    check_shown(config, system, empty._replace(continued=np.arange(ENOUGH) == 0))
+    check_shown(compose([*words, "slot.dropout=0.95"]), system, empty)
+    check_shown(compose(["experiment=smoke"]), system, empty)

@@ -11,8 +11,20 @@ import numpy as np
 import pytest
 from tiny_run import untrained
 
-from sos.analysis.attempts import Budgets, Measured, arrays_of, branches, cell, confusion, split_result, tables
+from sos.analysis.attempts import (
+    Budgets,
+    Measured,
+    arrays_of,
+    branches,
+    cell,
+    check_alike,
+    confusion,
+    split_result,
+    tables,
+)
 from sos.commands.cli import main
+from sos.commands.output import held
+from sos.errors import UserError
 from sos.improve.attempts import Attempt, Decision
 from sos.improve.attempts_chains import Chain
 from sos.runs.folder import RunFolder
@@ -24,6 +36,9 @@ def test_the_tables_and_files_say_what_became_of_the_attempts(
 ) -> None:
     words = ["problems=12", "splits=[val]", "budgets=[2,1,6]", "samples=2", "stories=2"]
     place = str(base.path)
+    (tmp_path / "one").mkdir()
+    for name in ("attempts.json", "page.html"):  # of a killed process; only ours is removed
+        (tmp_path / "one" / f".partial-7-{name}").write_text("half")
     assert main(["attempts", place, *words, f"out={tmp_path / 'one'}"]) == 0
     text = capsys.readouterr().out
     result = json.loads((tmp_path / "one" / "attempts.json").read_text())
@@ -39,6 +54,7 @@ def test_the_tables_and_files_say_what_became_of_the_attempts(
         (line,) = (row for row in text.splitlines() if row.startswith(f"{policy} ") and "%" in row and "[" in row)
         assert f"{100 * rate:.1f}% [" in line
     assert (tmp_path / "one" / "attempts.png").stat().st_size > 5000
+    assert [path.name for path in (tmp_path / "one").glob(".*")] == [".partial-7-page.html"]
     page = (tmp_path / "one" / "stories.html").read_text()
     assert "attempt 2: " in page
     copy = tmp_path / "copy"
@@ -83,6 +99,38 @@ def test_what_no_run_can_do_is_one_line(
     assert error.count("\n") == 1
     assert complaint in error
     assert not (run.path / "attempts").exists()
+
+
+@pytest.mark.parametrize("verb", ["attempts", "recovery"])
+def test_runs_that_are_asked_others_have_no_common_table(
+    verb: str, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = untrained(tmp_path / "other", "env.num_labels=9").path
+    assert main([verb, str(run.path), str(other), "problems=4", "splits=[val]", f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {run.path} and {other} are not asked the same problems of split val\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_one_run_lacks_is_not_asked_alike() -> None:
+    rows = np.zeros((3, 2), np.int32)
+    check_alike({"a": {"val": rows}, "b": {"val": rows.copy()}})
+    for posed in ({"val": rows}, {"val": rows, "val_target": rows}), ({"val": rows, "val_target": rows}, {"val": rows}):
+        with pytest.raises(UserError, match="a and b are not asked the same problems of split val_target"):
+            check_alike(dict(zip("ab", posed, strict=True)))
+
+
+@pytest.mark.parametrize("verb", ["attempts", "recovery", "evaluate"])
+def test_of_two_commands_at_once_in_a_folder_the_second_is_refused(
+    verb: str, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with held(verb, ["*.json"], out):
+        assert main([verb, str(run.path), f"out={out}"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: another sos {verb} is writing into {out} (process ")
+        assert error.count("\n") == 1
+    assert not out.exists()  # it held nothing
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Sequence
@@ -248,7 +249,6 @@ def test_a_model_that_writes_the_teachers_streams_solves_what_the_teacher_does(
 
 def check_files(result: Evaluation, folder: Path) -> None:
     """Write the files of a run and read them back as the comparison does."""
-    result.write(folder)
     write_metrics(
         folder,
         name="view=full",
@@ -360,8 +360,34 @@ def test_the_table_is_aligned_and_complete(system: System, monkeypatch: pytest.M
     assert nothing.table().splitlines()[-2].split()[:4] == ["tokens", "per", "solved", "-"]
 
 
-def test_the_rollouts_of_splits_that_are_not_evaluated_again_are_removed(tmp_path: Path) -> None:
-    arrays = {"solved": np.ones(3, bool)}
-    for splits in (("val", "val_target"), ("val",)):
-        Evaluation({}, {}, dict.fromkeys(splits, arrays), (), Cost()).write(tmp_path)
-        assert sorted(path.name for path in tmp_path.iterdir()) == [f"rollouts_{split}.npz" for split in splits]
+def test_a_result_replaces_an_earlier_one_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(solved: int, *splits: str, texts: tuple[str, ...] = ()) -> dict[str, bytes]:
+        arrays = {"solved": np.arange(9) < solved}
+        found = Evaluation({}, {}, dict.fromkeys(splits, arrays), texts, Cost())
+        known: dict[str, Any] = {"overrides": {}, "config_hash": "", "code_hash": "", "train": {}}
+        write_metrics(tmp_path, name=str(solved), config={"seed": 1}, evaluation=found, **known)
+        return content()
+
+    def content() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    first = write(3, "val", "val_target", texts=("a text",))
+    assert sorted(first) == ["metrics.json", "rollouts.md", "rollouts_val.npz", "rollouts_val_target.npz"]
+    whole = np.savez_compressed
+
+    def full(file: Any, **arrays: Any) -> None:
+        if "val_target" in file.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(file, **arrays)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez_compressed", full)
+        with pytest.raises(OSError, match=r"cannot write [^ ]*rollouts_val_target\.npz: No space left") as error:
+            write(5, "val", "val_target")
+    assert str(error.value).count("cannot write") == 1
+    assert content() == first
+    last = write(5, "val")  # what the earlier one had besides is removed
+    assert sorted(last) == ["metrics.json", "rollouts_val.npz"]
+    assert last["rollouts_val.npz"] != first["rollouts_val.npz"]

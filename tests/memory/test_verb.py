@@ -10,6 +10,8 @@ import pytest
 from tiny_run import untrained
 
 from sos.commands.cli import call
+from sos.commands.memory import FILES
+from sos.commands.output import held
 
 PLAY = ["num=4", "block=2", "tasks=iid", "max_tokens=40"]
 
@@ -47,6 +49,11 @@ def test_a_stream_is_played_and_written(base: Path, tmp_path: Path, capsys: pyte
     assert after.startswith(kept_before)
     assert len(after) > len(kept_before)
     assert not list(out.glob(".partial*"))
+    capsys.readouterr()
+    with held("memory", FILES, out):
+        assert call("memory", words) == 2
+    assert capsys.readouterr().err.startswith(f"error: another sos memory is writing into {out} (process ")
+    assert memory.read_text() == after
 
 
 def test_what_cannot_be_is_refused_in_one_line(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

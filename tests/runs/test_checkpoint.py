@@ -220,15 +220,55 @@ def test_mistakes_of_the_user_take_one_line(
     assert error.count("\n") == 1
 
 
-def test_an_older_schema_names_the_file_and_the_key(
-    content: dict[str, Any], path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("verb", ["evaluate", "attempts", "recovery", "losses"])
+@pytest.mark.parametrize(
+    ("group", "values", "said"),
+    [
+        ("search", {"beam": 5}, "beam"),
+        ("stream", {"dialect": "gone.yaml"}, "no dialect 'gone.yaml'"),
+        ("data", None, "data must hold keys, got None"),
+    ],
+)
+def test_a_config_that_cannot_be_read_names_the_file_and_the_key(
+    verb: str,
+    group: str,
+    values: dict[str, Any] | None,
+    said: str,
+    content: dict[str, Any],
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    content["hyper_parameters"]["config"]["search"]["beam"] = 5
+    config = content["hyper_parameters"]["config"]
+    config[group] = None if values is None else config[group] | values
     torch.save(content, path)
-    assert main([str(path)]) == 2
+    assert call(verb, [str(path)]) == 2
     error = capsys.readouterr().err
+    assert error.count("\n") == 1
     assert str(path) in error
-    assert "beam" in error
+    assert said in error
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"name": "a', "Unterminated string"), ("", "Expecting value"), ('{"train": [1]}', "train must hold keys")],
+)
+def test_a_damaged_result_is_said_before_an_evaluation(
+    text: str,
+    said: str,
+    content: dict[str, Any],
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.save(content, path)
+    home = path.parent.parent
+    (home / "metrics.json").write_text(text)
+    monkeypatch.setattr("sos.judge.evaluation.evaluate", None)
+    assert main([str(home), "device=cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: damaged {home / 'metrics.json'}: {said}")
+    assert error.count("\n") == 1
+    assert not (home / "evaluation").exists()
 
 
 def test_as_a_command() -> None:

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from places import ROOT
 
 from sos.compose import plain_paths
@@ -18,6 +20,7 @@ from sos.files import claim, written_whole
 from sos.runs.folder import RunFolder
 from sos.runs.identity import Identity, identity
 from sos.runs.sweep import Job, check_ranks, expand, folder_name, list_failures, shell, unique_names
+from sos.runs.sweeper import ArmSweeper
 from sos.schema.naming import as_word, quoted, run_name
 from sos.schema.slot import ATTEMPT_DOSES
 
@@ -338,6 +341,29 @@ def test_a_mistyped_launcher_is_not_taken_for_a_missing_one() -> None:
     assert result.returncode == 2
     assert "Could not find 'hydra/launcher/slurm'; Available options in 'hydra/launcher': basic;" in result.stderr
     assert "pip install" not in result.stderr
+
+
+def test_an_interrupted_sweep_says_what_is_kept_and_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def job(done: bool) -> SimpleNamespace:
+        return SimpleNamespace(config=None, folder=tmp_path / str(done), is_finished=lambda: done)
+
+    def launch(commands: list[list[str]], initial_job_idx: int) -> None:
+        assert commands == [["two"], ["three"]]
+        raise KeyboardInterrupt("continue with: resume=somewhere")
+
+    sweeper = ArmSweeper(None)
+    sweeper.sweep_file = {"name": None, "arms": {}}
+    sweeper.config = OmegaConf.create({"hydra": {"launcher": {}, "sweep": {"dir": str(tmp_path)}}})
+    sweeper.hydra_context, sweeper.launcher = SimpleNamespace(), SimpleNamespace(launch=launch)
+    jobs = [job(done) for done in (True, False, False)]
+    monkeypatch.setattr(sweeper, "_jobs", lambda arguments: (jobs, [["one"], ["two"], ["three"]], []))
+    monkeypatch.setattr("sos.runs.sweep.check_ranks", lambda config, launcher: None)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        sweeper.sweep([])
+    assert str(stopped.value) == "interrupted: 1 of 3 runs are finished; the same sweep command goes on"
+    assert not (tmp_path / ".lock").exists()
 
 
 @pytest.mark.slow

@@ -38,12 +38,13 @@ from sos.system import System, build_system
 from sos.trace import ACTION, KIND, NODE, Event, Trace
 
 ALL = "stream.markers=[maybe,wait,check,dead]"
+NO_RETURNS = "stream.markers=[wait,maybe,check]"
 # A small run of every environment that has values; the others have only what needs none.
 TASKS = {
     "countdown": ["experiment=smoke", "data.context=200", ALL, "stream.marker_heuristic=sum"],
     "countdown, factors": ["experiment=smoke", "data.context=700", "stream=sos", ALL, "stream.marker_heuristic=mult"],
     "no backtracks": ["experiment=smoke", "data.context=200", "stream.view=no_backtrack", ALL],
-    "solution path": ["experiment=smoke", "data.context=200", "stream.view=solution_path", ALL],
+    "solution path": ["experiment=smoke", "data.context=200", "stream.view=solution_path", NO_RETURNS],
     "best first": ["experiment=smoke", "data.context=1500", "search=best_first", "stream=sos", ALL],
     "path_star": ["experiment=path_star", "stream.markers=[check,dead]"],
     "maze": ["experiment=maze", ALL],
@@ -394,6 +395,14 @@ def test_a_configuration_without_markers_is_the_one_of_before() -> None:
         ),
         (["stream.markers=[wait]", "stream.marker_tie=2"], "stream.marker_tie=2 has no use without maybe"),
         ([ALL, "stream.plan=true", "stream.view=swapped"], "stream.view=swapped goes without stream.markers"),
+        (
+            [ALL, "stream.plan=true", "stream.view=plan_only"],
+            r"stream.markers=.* names wait, which stream.view=plan_only never has",
+        ),
+        (
+            [ALL, "stream.view=solution_path"],
+            r"stream.markers=.* names dead, which stream.view=solution_path never has",
+        ),
         (
             ["experiment=path_star", ALL],
             "stream.markers: wait and maybe compare values of a heuristic, and PathStar has none; check and dead need none",
