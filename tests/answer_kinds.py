@@ -43,7 +43,9 @@ def signs(old: str, new: str, why: str) -> Kind:
     return Kind(lambda rng, p: (p[0], p[1], "".join(table.get(c, c) for c in p[2])), True, why)
 
 
-def drawn(accept: Callable[[Fraction, set[str]], bool], right: bool = True, why: str = "", of_target: bool = False) -> Kind:
+def drawn(
+    accept: Callable[[Fraction, set[str]], bool], right: bool = True, why: str = "", of_target: bool = False
+) -> Kind:
     """A random tree over the numbers whose value and needs are accepted; the target becomes its value, rounded."""
 
     def make(rng: random.Random, problem: Problem) -> Made:
@@ -111,10 +113,23 @@ def hidden_zero(rng: random.Random, problem: Problem) -> Made:
     return [a, b, c, d, d], a, f"{a} + {b} / ({c} / ({d} - {d}))"
 
 
+def fractions(rng: random.Random, problem: Problem) -> Made:
+    """A quotient that is not whole, and what makes it whole again."""
+    b, c = rng.randint(2, 99), rng.randint(1, 99)
+    a = b * rng.randint(0, 3) + rng.randint(1, b - 1)
+    return [a, b, c, b], a * c, rng.choice([f"{a} / {b} * ({c} * {b})", f"{c} / ({b} / {a} / {b})"])
+
+
 def nearly(rng: random.Random, problem: Problem) -> Made:
     """A fraction away from a target so large that this is within a relative 1e-5."""
     a, b, c, d = (rng.randint(50, 99) for _ in range(4))
     return [a, b, c, d, d + 1], a * b * c + 1, f"{a} * {b} * {c} + {d} / {d + 1}"
+
+
+def disguised(rng: random.Random, problem: Problem) -> Made:
+    """The first number is all that is given; the other is written so that no digits stand alone."""
+    a, b = rng.randint(10, 99), rng.randint(10, 99)
+    return [a], a + b, f"{a} + {rng.choice([hex(b), f'{b // 10}_{b % 10}', f'{b}e0'])}"
 
 
 def more(rng: random.Random, problem: Problem) -> Made:
@@ -130,30 +145,39 @@ def again(rng: random.Random, problem: Problem) -> Made:
 
 def hostile(rng: random.Random, problem: Problem) -> Made:
     numbers, target, expression = problem
-    return numbers, target, rng.choice(
-        [
-            f"__import__('os').getcwd() and {expression}",
-            "9**9**9**9**9",
-            f"({expression}).__class__",
-            f"{target} if open('/dev/null') else 0",
-            f"eval('{expression}')",
-            "(" * 5000 + expression + ")" * 5000 + "!" * 9,
-        ]
+    return (
+        numbers,
+        target,
+        rng.choice(
+            [
+                f"__import__('os').getcwd() and {expression}",
+                "9**9**9**9**9",
+                f"({expression}).__class__",
+                f"{target} if open('/dev/null') else 0",
+                f"eval('{expression}')",
+                "(" * 5000 + expression + ")" * 5000 + "!" * 9,
+            ]
+        ),
     )
 
 
+FACTORIALS = [1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880]
+PYTHON = "Python's operators and functions are evaluated"
 MARKS = "marks and words around an expression are not taken off"
 KINDS: dict[str, Kind] = {
     "its own solution": form("{e}"),
     "the same in parentheses": form("(({e}))"),
     "another tree, whole and never below 0": drawn(lambda value, needs: whole(value) and not needs),
     "with results below 0": drawn(lambda value, needs: whole(value) and needs == {"negatives"}),
-    "with fractions on the way": drawn(lambda value, needs: whole(value) and "fractions" in needs),
+    "with fractions on the way": Kind(fractions, True),
     "wrong value": drawn(lambda off, needs: abs(off) > 1, right=False, of_target=True),
     "value within 1e-5 of the target": Kind(nearly, False, "values are floats, equal within 1e-5"),
     "a number is left out": Kind(more, False),
     "a number is used twice": Kind(again, False),
     "a number that is not given": form("{e} * 1", False),
+    "the same, written as 0x57, 8_7 or 87e0": Kind(
+        disguised, False, "numbers are looked for as digits that stand alone"
+    ),
     "a quotient of a quotient by 0": Kind(hidden_zero, False, "a division by 0 is infinite, and one by infinity 0"),
     "in an answer tag": form("<answer>{e}</answer>"),
     "behind thoughts, in an answer tag": form("<think>1 + 2 is 3, no.</think>\n<answer> {e} </answer>"),
@@ -171,16 +195,14 @@ KINDS: dict[str, Kind] = {
     "two answers": form("<answer>{e} or {t}</answer>", False),
     "the target alone": form("{t}", False),
     "no answer": form("I do not know.", False),
-    "a power": fixed("{a} ** {b} + {c}", lambda a, b, c: a**b + c, "Python's operators and functions are evaluated"),
+    "a power": fixed("{a} ** {b} + {c}", lambda a, b, c: a**b + c, PYTHON),
     "division that drops the rest": fixed(
         "({a} + {b}) // {c}",
         lambda a, b, c: (a + b) // c if (a + b) % c else None,
-        "Python's operators and functions are evaluated",
+        PYTHON,
     ),
-    "a root": Kind(root, False, "Python's operators and functions are evaluated"),
-    "a factorial": fixed(
-        "{a}! + {b} + {c}", lambda a, b, c: FACTORIALS[a] + b + c, "Python's operators and functions are evaluated"
-    ),
+    "a root": Kind(root, False, PYTHON),
+    "a factorial": fixed("{a}! + {b} + {c}", lambda a, b, c: FACTORIALS[a] + b + c, PYTHON),
     "a decimal point": fixed(
         "{a}.{b} * {c}",
         lambda a, b, c: (10 * a + b) * c // 10 if (10 * a + b) * c % 10 == 0 else None,
@@ -188,7 +210,6 @@ KINDS: dict[str, Kind] = {
     ),
     "hostile": Kind(hostile, False, hostile=True),
 }
-FACTORIALS = [1, 1, 2, 6, 24, 120, 720, 5040, 40320, 362880]
 
 
 def answers(problems: list[Problem], seed: int = 1) -> list[tuple[str, Made]]:

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -53,8 +54,10 @@ def main() -> None:
     for kind, made in KINDS.items():
         counts = [str(seen[kind, name]) if not made.hostile or name[0] in "ro" else "kept away" for name in columns]
         print(f"| {kind} | {' | '.join(counts)} | {made.why if seen[kind, 'differ'] else ''} |")
-    total = {name: sum(n for (_, part), n in seen.items() if part == name) for name in (*columns, "false", "unexplained")}
-    print(f"\n{total}; reasoning-gym {reasoning_gym.__version__}")
+    total = {
+        name: sum(n for (_, part), n in seen.items() if part == name) for name in (*columns, "false", "unexplained")
+    }
+    print(f"\n{total}; reasoning-gym {version('reasoning-gym')}")
 
 
 if __name__ == "__main__":
