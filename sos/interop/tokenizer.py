@@ -2,8 +2,8 @@
 
 - `<bos>` is put in front of a text, as every stream begins with it.
 - Ids decode to the text that `Dialect.text` gives: digits of a number are joined where the dialect writes them so.
-- A word that is no token is an error, "Missing [UNK] token from the vocabulary": the vocabulary is closed. So is a number
-  that is too large, where the dialect writes every number as one token: its digits would be other numbers.
+- A word that is no token is an error, "Missing [UNK] token from the vocabulary": the vocabulary is closed. So is a
+  number that is too large, where the dialect writes every number as one token: its digits would be other numbers.
 """
 
 from __future__ import annotations
