@@ -2,11 +2,13 @@
 
 - `<bos>` is put in front of a text, as every stream begins with it.
 - Ids decode to the text that `Dialect.text` gives: digits of a number are joined where the dialect writes them so.
-- A word that is no token is an error, "Missing [UNK] token from the vocabulary": the vocabulary is closed.
+- A word that is no token is an error, "Missing [UNK] token from the vocabulary": the vocabulary is closed. So is a
+  number that is too large, where the dialect writes every number as one token: its digits would be other numbers.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sos.stream.dialect.vocab import BOS, MOST_WHOLE, SPECIALS, Vocabulary
@@ -34,7 +36,18 @@ def exported_tokenizer(vocabulary: Vocabulary, joined: bool) -> Any:
     )
     if joined:
         tokenizer.decoder = _joining(vocabulary)
+    elif vocabulary.spaced:
+        tokenizer.pre_tokenizer = _whole_numbers(vocabulary)
     return tokenizer
+
+
+def _whole_numbers(vocabulary: Vocabulary) -> Any:
+    """Return the pre-tokenizer that leaves a number whole, whatever its size."""
+    from tokenizers import Regex, pre_tokenizers
+
+    symbols = "|".join(re.escape(s) for s in sorted(vocabulary.symbols, key=len, reverse=True))
+    blanks = pre_tokenizers.Split(Regex(r"\s+"), "removed")
+    return pre_tokenizers.Sequence([blanks, pre_tokenizers.Split(Regex(f"{symbols}|[0-9]+"), "isolated")])
 
 
 def _joining(vocabulary: Vocabulary) -> Any:

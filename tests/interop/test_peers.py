@@ -1,7 +1,8 @@
-"""Our judge beside reasoning-gym's scorer, on its instances (skipped without the package).
+"""Our judge on answers of known kinds, and beside reasoning-gym's scorer on its instances (skipped without the package).
 
-Its scorer evaluates what stands in the answer, so that only texts of trees are given to it. What is known to differ is
-counted, not asserted equal: it takes values within a relative 1e-5, and where the answer divides by zero.
+`tests/bench/answers_beside_gym.py` counts where both differ, of a thousand answers. Its scorer evaluates what stands in
+the answer, so that only texts of trees are given to it here. What is known to differ is counted, not asserted equal: it takes
+values within a relative 1e-5, and where the answer divides by zero.
 """
 
 from __future__ import annotations
@@ -9,9 +10,30 @@ from __future__ import annotations
 import random
 
 import pytest
-from naive.answers import random_tree, text_of, value_of
+from answer_kinds import KINDS, answers
+from naive.answers import flags, random_tree, text_of, value_of
 
 from sos.interop.answers.judge import RULES, score_text
+
+
+def test_answers_of_every_kind_are_judged_as_they_were_made() -> None:
+    rng = random.Random(2)
+    problems = []
+    while len(problems) < 4 * len(KINDS):
+        numbers = [rng.randint(1, 99) for _ in range(rng.randint(3, 5))]
+        tree, results = random_tree(rng, numbers, 0.0), []
+        try:
+            value = value_of(tree, results)
+        except ZeroDivisionError:
+            continue
+        if value > 0 and not flags(results):
+            problems.append((numbers, int(value), text_of(rng, tree)))
+    right = 0
+    for kind, (numbers, target, text) in answers(problems):
+        found = score_text(text, numbers, target, RULES["rationals"])
+        assert bool(found.value) == KINDS[kind].right, (kind, text, numbers, target, found)
+        right += KINDS[kind].right
+    assert 4 * len(KINDS) // 3 < right < 4 * len(KINDS)
 
 
 def test_reasoning_gym_agrees_on_its_instances() -> None:

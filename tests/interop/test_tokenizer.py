@@ -72,7 +72,7 @@ def test_numbers_are_joined_and_symbols_with_digits_are_not(whole_max: int) -> N
     assert tokenizer.decode([BOS, *ids[1:3]], skip_special_tokens=False) == "<bos> 15"
 
 
-@pytest.mark.parametrize("text", ["5 foo", "foo", "5 ? 3", "十"])
+@pytest.mark.parametrize("text", ["5 foo", "foo", "5 ? 3", "十", "21 + 3", "5 + 100", "05"])
 def test_a_word_that_is_no_token_is_an_error(text: str) -> None:
     tokenizer = exported_tokenizer(Vocabulary(("+", "-", "="), 20, True), False)
     assert tokenizer.encode("5 + 3").ids == [BOS, 8, 24, 6]

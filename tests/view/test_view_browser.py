@@ -308,3 +308,43 @@ def test_a_big_trace_stays_small_in_the_document(browser: Browser, big: tuple[Pa
     row = browser.run("document.querySelector('.row.current').getBoundingClientRect().toJSON()")
     assert tree["top"] <= row["top"] <= row["bottom"] <= tree["bottom"]
     assert browser.errors == []
+
+
+def crossing(browser: Browser) -> bool:
+    """Whether the drawing of a state lies over its node."""
+    boxes = [browser.run(f"document.querySelector({what!r}).getBoundingClientRect().toJSON()") for what in SHOWN]
+    (a, b) = boxes
+    return all(a[low] < b[high] and b[low] < a[high] for low, high in (("left", "right"), ("top", "bottom")))
+
+
+SHOWN = (".node.current .pill", ".drawing")
+
+
+def test_a_narrow_page_fits_and_its_drawing_hides_no_node(browser: Browser, tmp_path: Path) -> None:
+    """A trace with a drawing of each state, as some environments have, and a problem whose words are long."""
+    dialect = load_dialect("compact", ENV, 120)
+    trace = run_search(DepthFirst(0, False, False, False, 1500), ENV, np.array([47, 3, 2, 17, 15], np.int32))
+    data = trace_data(dialect, ENV, from_trace(dialect, ENV, trace, "drawn"))
+    shared = {"kind": "grid", "box": [2, 2], "given": [1] * 16}
+    data["drawings"] = {"shared": shared, "of": [{"digits": [1] * 16}] * len(trace.nodes)}
+    data["problem"]["given"] = ["11 to 3 at a cost of 3"] * 6
+    path = tmp_path / "drawn.html"
+    path.write_text(build_page("A drawn page", [data]))
+    raised = lower = 0
+    try:
+        for width, height in ((390, 844), (1280, 520)):
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            browser.send("Emulation.setDeviceMetricsOverride", **size)
+            browser.open(path)
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            browser.press("Home")
+            for _ in range(len(trace.events)):
+                assert not crossing(browser)
+                up = browser.run("document.querySelector('.drawing').classList.contains('up')")
+                raised, lower = raised + up, lower + (not up)
+                browser.press("ArrowRight")
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
+    assert raised > 5
+    assert lower > 5
+    assert browser.errors == []

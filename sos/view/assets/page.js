@@ -51,7 +51,8 @@ class View {
       element("span", "arrow", "→"),
       element("span", "wanted", trace.problem.goal),
     );
-    find(".problem").classList.toggle("long", trace.problem.given.length > 8);
+    const { given, goal } = trace.problem;
+    find(".problem").classList.toggle("long", given.length > 8 || [...given, goal].join(" ").length > 32);
     find(".problem").setAttribute("aria-label", trace.problem.task);
     find(".facts").replaceChildren(...this.facts());
     this.root.classList.toggle("solved", trace.solved);
@@ -119,6 +120,8 @@ class View {
     const state = this.trace.tree.states[node].join(", ");
     const told = drawing.kind === "maze" ? this.trace.toldUpTo(this.event) : [];
     this.figure.replaceChildren(draw(drawing, told), element("figcaption", "", `node ${node}: ${state}`));
+    // It lies in the lower corner, or in the upper one where it would hide its node.
+    this.figure.classList.toggle("up", this.tree.below(node) < this.figure.offsetHeight + 24);
   }
 
   say(event) {

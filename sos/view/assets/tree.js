@@ -397,6 +397,12 @@ class TreePane {
     this.root.scrollLeft += beyond(x - MARGIN, end, left, right);
   }
 
+  /** How far the bottom of the pane is below a node's row, in pixels; Infinity where the node is not shown. */
+  below(node) {
+    const n = this.visible(node);
+    return n < 0 ? Infinity : (this.sight().bottom - MARGIN - (this.middle[n] + 1) * ROW) * this.scale;
+  }
+
   light(node, twins) {
     this.lit = node;
     this.twins = twins || new Set();
