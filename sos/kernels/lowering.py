@@ -6,7 +6,7 @@ done again: a function at the end of a chain of ten is optimized ten times. What
 here, and the kernel is optimized as a whole, in one pass instead of two (the first of numba's prepares the removal of
 counts of references, of which kernels have none). That is two to three times faster, and the kernels are as fast.
 
-Python's collector goes through all objects of the process again and again while numba makes its own, a quarter of the
+Python's collector goes through all objects of the process again and again while numba makes its own, a tenth of the
 time to compile, and finds little: what numba leaves is collected when the kernel is there.
 """
 
