@@ -18,6 +18,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import sos
+from sos.stream.dialect.vocab import EOS
 
 
 def ask(url: str, model: str, prompt: list[int], max_tokens: int) -> str:
@@ -27,6 +28,11 @@ def ask(url: str, model: str, prompt: list[int], max_tokens: int) -> str:
     request = urllib.request.Request(f"{url}/v1/completions", data=json.dumps(asked).encode(), headers=head)
     with urllib.request.urlopen(request, timeout=600) as answer:
         return str(json.load(answer)["choices"][0]["text"])
+
+
+def behind(answer: sos.Answer, prompt: list[int]) -> list[int]:
+    """Return the tokens behind a prompt, without the end, which no server sends."""
+    return [token for token in answer.tokens.tolist()[len(prompt) :] if token != EOS]
 
 
 def main() -> None:
@@ -44,10 +50,7 @@ def main() -> None:
         texts = list(pool.map(lambda k: ask(options.url, options.model, prompts[k], room[k]), range(len(prompts))))
     served = [run.verify(text, problem) for text, problem in zip(texts, problems, strict=True)]
     ours = run.rollout(problems)
-    differ = sum(
-        a.tokens.tolist()[len(p) :] != b.tokens.tolist()[len(p) :]
-        for a, b, p in zip(served, ours, prompts, strict=True)
-    )
+    differ = sum(behind(a, p) != behind(b, p) for a, b, p in zip(served, ours, prompts, strict=True))
     print(
         f"solved by the server {sum(a.solved for a in served)}, by our rollouts {sum(a.solved for a in ours)} of {len(problems)}"
     )
