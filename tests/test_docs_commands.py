@@ -31,9 +31,9 @@ STARTS = re.compile(r"(?:python(?:3)? (?:-\S+ )*)?(?:-m )?sos (?=[a-z])|python(?
 
 def commands(text: str) -> Iterator[str]:
     """Yield the commands of a document, with lines that go on joined and what follows `#`, `|` and `&&` left out."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.M | re.S)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    plain = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    plain = re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S)
     lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", plain)]
     for line in lines:
         for part in re.split(r"&&|;|\s#\s|\||\s#$", line.removeprefix("$ ").strip()):
@@ -86,7 +86,7 @@ def wrong(command: str) -> str | None:
 
 def keys(text: str) -> Iterator[str]:
     """Yield the words `key=value` that stand alone or beside others in code of a line."""
-    plain = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    plain = re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S)
     for span in re.findall(r"`([^`]+)`", plain):
         parts = span.split()
         if all(WORD.fullmatch(part) for part in parts):
