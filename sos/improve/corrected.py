@@ -9,10 +9,10 @@ the first that is wrong, and what would have been right there. So, for each answ
    generation); of a visit, a dead end or a goal what is true of the node.
 3. The model writes on from there, and so on with its next mistake, which lies further on.
 
-No solution is looked at, only the rules: an answer stays the model's own search, its wrong turns included, without false
-steps. It is learned at states that the model itself comes to, as in DAgger (Ross et al. 2011); the expert is the verifier,
-and speaks where something is wrong. Where nothing can be said (a return to nowhere, words that nobody can read, no room)
-the answer stays as it is, and after 32 corrections.
+No solution is looked at, only the rules: an answer stays the model's own search, its wrong turns included, without
+false steps. It is learned at states that the model itself comes to, as in DAgger (Ross et al. 2011); the expert is the
+verifier, and speaks where something is wrong. Where nothing can be said (a return to nowhere, words that nobody can
+read, no room) the answer stays as it is, and after 32 corrections.
 """
 
 from __future__ import annotations

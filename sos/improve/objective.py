@@ -83,7 +83,8 @@ def policy_gradient(model: GPT, batch: dict[str, Any], options: PolicyLoss) -> t
     losses_BC = model(batch["tokens"], batch["positions"], batch["doc_ids"], batch["targets"])
     new_ST = -losses_BC.flatten()[batch["places"]]
     mask, ref_ST = batch["mask"], batch.get("ref")
-    loss, found = policy_loss(new_ST, batch.get("old"), batch["sequence_weights"], mask, options=options, ref_BT=ref_ST)
+    advantages = batch.get("advantages", batch["sequence_weights"])
+    loss, found = policy_loss(new_ST, batch.get("old"), advantages, mask, options=options, ref_BT=ref_ST)
     if ref_ST is not None:
         divergence = kl_estimates(new_ST.detach(), ref_ST, "k3")
         found["kl_start"] = divergence[mask].mean()

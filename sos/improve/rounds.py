@@ -32,7 +32,7 @@ from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
 from sos.schema.improve import ImproveConfig
-from sos.schema.improve_words import DISTILLATION, NLL, NODES, POLICY_LOSSES
+from sos.schema.improve_words import DISTILLATION, MISTAKES, NLL, NODES, POLICY_LOSSES
 from sos.schema.slot import NONE as NO_CONTEXT
 from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
@@ -289,7 +289,16 @@ def weighted(experience: Experience, options: ImproveConfig) -> Kept:
             lengths_N=experience.lengths,
         )
     columns = (experience.tokens, experience.offsets, experience.num_prompt, weights.astype(np.float32))
-    return Kept(*columns, old=experience.logprobs)
+    of_tokens = blamed(experience, weights) if options.blame == MISTAKES else None
+    return Kept(*columns, old=experience.logprobs, advantages=of_tokens)
+
+
+def blamed(experience: Experience, weights_N: np.ndarray) -> np.ndarray:
+    """Return advantages of tokens, float32 (T,): those of the rollouts, but below 0 only at tokens of mistakes. A false
+    goal is none: the step before it is."""
+    wrong = ~np.isin(experience.token_errors, (Error.NONE, Error.FALSE_GOAL))
+    of_tokens = np.repeat(weights_N, np.diff(experience.offsets))
+    return np.where((of_tokens > 0) | wrong, of_tokens, 0.0).astype(np.float32)
 
 
 def describe(experience: Experience, options: ImproveConfig) -> dict[str, float]:

@@ -8,6 +8,7 @@ from sos.schema.improve_rules import check_anew, check_kept
 from sos.schema.improve_words import (
     APA,
     BILLION,
+    BLAMED,
     DISTILLATION,
     EMA,
     FIXED,
@@ -153,6 +154,14 @@ class ImproveConfig:
         "What the advantage is divided by: the deviation of its group, or of the batch.",
         choices=("group", "batch", "none"),
         only={"loss": POLICY_LOSSES},
+    )
+    blame: str = key(
+        "answer",
+        "Who bears an advantage below 0: all tokens of an answer, or those of its mistakes alone (steps that the "
+        "verifier finds wrong, without the goal that they lead to).",
+        choices=BLAMED,
+        only={"loss": POLICY_LOSSES},
+        later=True,
     )
     clip_low: float = key(
         0.2, "The ratio of the policies is clipped below 1 minus this.", low=0, high=1e9, only={"loss": POLICY_LOSSES}

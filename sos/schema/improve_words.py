@@ -24,6 +24,7 @@ KEEPING = (
     "filter_both",
     "roc_shortest",
 )
+BLAMED = ANSWER, MISTAKES = ("answer", "mistakes")
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", "clean", *KEEPING)

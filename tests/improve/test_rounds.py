@@ -17,6 +17,7 @@ from sos.improve.values import logprobs
 from sos.model.gpt import GPT
 from sos.model.rollout import rollout
 from sos.stream.codec import encode_prompt
+from sos.stream.verify import Error
 from sos.train.lit import packed_loss
 from sos.train.plan import Plan
 
@@ -166,6 +167,29 @@ def test_advantages_are_of_the_group_and_ones_without_variance_are_left_out(plan
     assert equal_groups == pytest.approx(1 - len(advantages) / 32)
     assert made.metrics["entropy"] > 0
     assert made.rollouts == 256
+
+
+def test_mistakes_alone_bear_what_a_wrong_answer_costs(plan: Plan, model: GPT) -> None:
+    chosen = task(plan, blame="mistakes", problems=24, group=4)
+    experience = verified(chosen, draw(chosen, 1), write(chosen, model, draw(chosen, 1), 1), 1)
+    usual, kept = weighted(experience, task(plan, problems=24, group=4).options), weighted(experience, chosen.options)
+    assert usual.advantages is None
+    assert kept.advantages is not None
+    counts = {"right": 0, "blamed": 0, "spared": 0}
+    for i, weight in enumerate(usual.weights):
+        for t in range(int(experience.offsets[i]), int(experience.offsets[i + 1])):
+            if weight > 0:
+                assert kept.advantages[t] == weight
+                counts["right"] += 1
+            elif experience.token_errors[t] not in (Error.NONE, Error.FALSE_GOAL):
+                assert kept.advantages[t] == weight
+                counts["blamed"] += weight < 0
+            else:
+                assert kept.advantages[t] == 0
+                counts["spared"] += weight < 0
+    assert min(counts.values()) >= 50
+    batches = Practice(chosen, model).make(1).batches
+    assert batches[0][0]["advantages"].shape == batches[0][0]["mask"].shape
 
 
 def test_a_penalty_takes_the_share_of_wrong_operations_off(plan: Plan, model: GPT) -> None:
