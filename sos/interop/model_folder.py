@@ -87,15 +87,14 @@ def record_of(loaded: LoadedCheckpoint) -> dict[str, Any]:
 
 def export_run(place: Path, out: Path) -> None:
     """Export the checkpoint, or the last one of a run folder, that `place` names. Raises UserError in one line."""
-    from sos.config import config_from_dict
     from sos.interop.model_card import card_of
-    from sos.runs.checkpoint import load_checkpoint, load_model
+    from sos.runs.checkpoint import config_of, load_checkpoint, load_model
     from sos.runs.folder import RunFolder, checkpoint_of
     from sos.system import build_system
 
     path = checkpoint_of(place)
     loaded = load_checkpoint(path)
-    config = config_from_dict(loaded.config)
+    config = config_of(loaded)
     config.stream.check_whole(str(place), "generate of transformers erases nothing")
     system = build_system(config)
     model = load_model(loaded, system)

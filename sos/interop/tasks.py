@@ -58,12 +58,11 @@ class Task:
     @classmethod
     def of_run(cls, place: str | Path) -> Task:
         """Return the task of a run folder or a checkpoint. Raises UserError."""
-        from sos.config import config_from_dict
-        from sos.runs.checkpoint import load_checkpoint
+        from sos.runs.checkpoint import config_of, load_checkpoint
         from sos.runs.folder import checkpoint_of
         from sos.system import build_system
 
-        system = build_system(config_from_dict(load_checkpoint(checkpoint_of(Path(place))).config))
+        system = build_system(config_of(load_checkpoint(checkpoint_of(Path(place)))))
         return cls(system.env, system.dialect)
 
     @cached_property
