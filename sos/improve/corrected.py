@@ -9,6 +9,10 @@ the first that is wrong, and what would have been right there. So, for each answ
    generation); of a visit, a dead end or a goal what is true of the node.
 3. The model writes on from there, and so on with its next mistake, which lies further on.
 
+With `repeats` a step that the search took before at the same node is a mistake, too, though it breaks no rule: no
+search here takes one twice, and a model that has lost count of what it tried takes it again and again. In its place
+stands the first child, in the order of generation, that the node has not got.
+
 No solution is looked at, only the rules: an answer stays the model's own search, its wrong turns included, without
 false steps. It is learned at states that the model itself comes to, as in DAgger (Ross et al. 2011); the expert is the
 verifier, and speaks where something is wrong. Where nothing can be said (a return to nowhere, words that nobody can
@@ -29,6 +33,7 @@ from sos.improve.attempts import canonical, root_of, successors_of
 from sos.improve.task import Task
 from sos.model.gpt import GPT
 from sos.model.rollout import Rollout
+from sos.schema.improve_words import REPEATS
 from sos.stream.codec import encode
 from sos.stream.verify import verify_tokens
 from sos.system import System
@@ -63,42 +68,59 @@ class Corrected:
 
 
 def corrected(
-    system: System, problem: np.ndarray, tokens: np.ndarray, before: int = -1
+    system: System, problem: np.ndarray, tokens: np.ndarray, before: int = -1, *, repeats: bool = False
 ) -> tuple[np.ndarray, int] | None:
     """Return (tokens, cut): an answer up to its first mistake, with what is right in its place, and how many of its own
-    tokens stay. None where there is no mistake, or nothing that can be said instead.
+    tokens stay. None where there is no mistake, or nothing that can be said instead. `repeats` counts as mistakes what
+    was done before.
 
     `before` is the cut of the correction before this one. Where it is the same, the model has gone on with the number
     that stood there as if it were not at its end: then the first token of what follows it is written, too.
     """
     verdict, trace, align = verify_tokens(system.dialect, system.env, problem, tokens)
-    wrong = np.flatnonzero(verdict.errors)
-    if not len(wrong):
+    wrong = verdict.errors != 0
+    again = first_repeat(trace) if repeats else -1
+    if again >= 0:
+        wrong[again] = True
+    if not wrong.any():
         return None
-    event = int(wrong[0])
+    event = int(np.argmax(wrong))
     told = np.flatnonzero(align == event)
     if not len(told):
         return None
     cut, written = int(told[0]), tokens[told]
-    for words, follows in _instead(system, trace, event, written):
+    for words, follows in _instead(system, trace, event, written if event != again else _NONE, repeats):
         if cut <= before:
             if not len(follows):
                 return None
             words = np.append(words, follows[:1])
         if len(words):
             new = np.concatenate([tokens[:cut], words]).astype(np.int32)
-            again = verify_tokens(system.dialect, system.env, problem, new)[0]
-            if len(again.errors) > event and not again.errors.any():
+            errors = verify_tokens(system.dialect, system.env, problem, new)[0].errors
+            if len(errors) > event and not errors.any():
                 return new, cut
     return None
 
 
-def _instead(system: System, trace: Trace, event: int, written: np.ndarray) -> list[Words]:
-    """Return the words of what may stand in the place of an event, the best first, and what follows each."""
+def first_repeat(trace: Trace) -> int:
+    """Return the first event that generates a child by an action by which its parent has one already, -1 without."""
+    seen = set()
+    for event, (kind, node, *_) in enumerate(trace.events.tolist()):
+        if kind == GENERATE:
+            step = int(trace.nodes[node, PARENT]), trace.nodes[node, ACTION:].tobytes()
+            if step in seen:
+                return event
+            seen.add(step)
+    return -1
+
+
+def _instead(system: System, trace: Trace, event: int, written: np.ndarray, is_new: bool) -> list[Words]:
+    """Return the words of what may stand in the place of an event, the best first, and what follows each. What `is_new`
+    was not done before."""
     kind, node = int(trace.events[event, KIND]), int(trace.events[event, NODE])
     states = _true_states(system, trace, event)
     if kind == GENERATE and int(trace.nodes[node, PARENT]) in states:
-        return _children(system, trace, event, states, written)
+        return _children(system, trace, event, states, written, is_new)
     if kind not in CLAIMS or node not in states:
         return []
     claim = _claim(system, trace.problem, states[node])
@@ -119,14 +141,18 @@ def _true_states(system: System, trace: Trace, event: int) -> dict[int, np.ndarr
 
 
 def _children(
-    system: System, trace: Trace, event: int, states: dict[int, np.ndarray], written: np.ndarray
+    system: System, trace: Trace, event: int, states: dict[int, np.ndarray], written: np.ndarray, is_new: bool
 ) -> list[Words]:
-    """Return the words of all children of the node that an event generates one of, those first that begin most like
-    what was written."""
+    """Return the words of all children of the node that an event generates one of, or of those alone that it has not
+    got, those first that begin most like what was written."""
     node = int(trace.events[event, NODE])
+    parent = int(trace.nodes[node, PARENT])
+    got = {trace.nodes[k, ACTION:].tobytes() for k in states if k > 0 and trace.nodes[k, PARENT] == parent}
     made = {canonical(system, trace.problem, state) for state in states.values()}
     found = []
-    for order, child in enumerate(successors_of(system, trace.problem, states[int(trace.nodes[node, PARENT])])):
+    for order, child in enumerate(successors_of(system, trace.problem, states[parent])):
+        if is_new and child.action.tobytes() in got:
+            continue
         nodes = trace.nodes[: node + 1].copy()
         nodes[node, ACTION:] = child.action
         told = [(GENERATE, 0), _claim(system, trace.problem, child.state)]
@@ -172,7 +198,7 @@ def correct(task: Task, model: GPT, problems: np.ndarray, rollouts: Sequence[Rol
     Answers to one problem lie together. Draws are functions of the seed, the round, the answer and the correction.
     Log-probabilities of corrections are NaN.
     """
-    system, group = task.system, task.options.group
+    system, group, repeats = task.system, task.options.group, task.options.corrected == REPEATS
     found = Corrected(list(rollouts), np.zeros(len(rollouts), np.int64), np.zeros(len(rollouts), bool))
     before = [-1] * len(rollouts)
     left = list(range(len(rollouts)))
@@ -181,7 +207,7 @@ def correct(task: Task, model: GPT, problems: np.ndarray, rollouts: Sequence[Rol
         prompts: list[np.ndarray] = []
         cuts: list[int] = []
         for i in left:
-            new = corrected(system, problems[i // group], found.rollouts[i].tokens, before[i])
+            new = corrected(system, problems[i // group], found.rollouts[i].tokens, before[i], repeats=repeats)
             if new is not None and len(new[0]) < system.context and found.corrections[i] < MOST:
                 going, prompts, cuts = [*going, i], [*prompts, new[0]], [*cuts, new[1]]
                 before[i] = new[1]

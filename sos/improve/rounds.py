@@ -32,7 +32,7 @@ from sos.published.metric import rate
 from sos.published.wording import published_text
 from sos.rng import fold, stream_key
 from sos.schema.improve import ImproveConfig
-from sos.schema.improve_words import DISTILLATION, MISTAKES, NLL, NODES, POLICY_LOSSES
+from sos.schema.improve_words import DISTILLATION, MISTAKES, NLL, NODES, NONE, POLICY_LOSSES
 from sos.schema.slot import NONE as NO_CONTEXT
 from sos.stream.codec import encode_prompt
 from sos.stream.verify import Error
@@ -112,7 +112,7 @@ class Practice:
         """Return the answers with some of them written anew, what is worth logging of that, and the tokens it took."""
         if self.options.guided:
             return self._guided(problems, rollouts, experience, number)
-        if self.options.corrected:
+        if self.options.corrected != NONE:
             return self._corrected(problems, rollouts, number)
         return self._tried_again(problems, rollouts, experience, number)
 

@@ -9,6 +9,7 @@ from sos.schema.improve_words import (
     APA,
     BILLION,
     BLAMED,
+    CORRECTED,
     DISTILLATION,
     EMA,
     FIXED,
@@ -247,9 +248,11 @@ class ImproveConfig:
         only={"loss": (NLL,)},
         later=True,
     )
-    corrected: bool = key(
-        False,
-        "Mistakes are written anew by the rules, and the model goes on from there: see `sos.improve.corrected`.",
+    corrected: str = key(
+        NONE,
+        "What is written anew by the rules, before the model goes on from there: nothing, mistakes, or with them steps "
+        "that the search took before (repeats), see `sos.improve.corrected`.",
+        choices=CORRECTED,
         only={"loss": (NLL,)},
         later=True,
     )
@@ -353,7 +356,7 @@ class ImproveConfig:
     @property
     def writes_anew(self) -> bool:
         """Whether some of the answers are written a second time, in part or whole."""
-        return self.guided or self.corrected or self.second != NONE
+        return self.guided or self.corrected != NONE or self.second != NONE
 
     @property
     def profiles(self) -> bool:

@@ -50,7 +50,7 @@ def check_anew(options: ImproveConfig) -> None:
     """Raise UserError for two ways to write an answer, or what stands before it, at once."""
     ways = {
         "improve.guided": options.guided,
-        "improve.corrected": options.corrected,
+        "improve.corrected": options.corrected != NONE,
         "improve.second": options.second != NONE,
         "improve.prefix": options.prefix > 0,
         "improve.context": options.context != NO_CONTEXT,

@@ -11,7 +11,7 @@ WITH_CONTEXT = (NLL, DISTILLATION)
 TEACHERS = FIXED, EMA, LIVE = ("fixed", "ema", "live")
 SUPPORTS = ("all", "student", "teacher", "both", "sampled")  # of `sos.improve.losses_options`
 SOME_TOKENS = ("student", "teacher", "both")
-NODES = "nodes"
+NODES, REPEATS = "nodes", "repeats"
 # By their names in `sos.improve.selections`; those that keep some of a group.
 KEEPING = (
     "shortest_solved",
@@ -25,6 +25,7 @@ KEEPING = (
     "roc_shortest",
 )
 BLAMED = ANSWER, MISTAKES = ("answer", "mistakes")
+CORRECTED = (NONE, "mistakes", REPEATS)
 POOL = 512
 CLASSES = ("easy", "medium", "recoverable", "latent", "impossible")
 SELECTIONS = ("all", "solved", "clean", *KEEPING)

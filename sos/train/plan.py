@@ -180,9 +180,10 @@ class Plan:
         config.logger.check_installed()
         system = build_system(config)
         check_watched(config, system)
-        for name, is_on in (("guided", config.improve.guided), ("corrected", config.improve.corrected)):
-            if is_on:
-                check_guidance(system, f"improve.{name}=true")
+        if config.improve.guided:
+            check_guidance(system, "improve.guided=true")
+        if config.improve.corrected != NONE:
+            check_guidance(system, f"improve.corrected={config.improve.corrected}")
         check_practised(config, system)
         if config.improve.second != NONE:
             check_trees(system, f"improve.second={config.improve.second}")

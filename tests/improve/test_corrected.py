@@ -9,7 +9,7 @@ from stages import TASK, task
 from sos.compose import compose
 from sos.data.splits import sample_problems
 from sos.errors import UserError
-from sos.improve.corrected import MOST, correct, corrected
+from sos.improve.corrected import MOST, correct, corrected, first_repeat
 from sos.improve.guided import check_guidance
 from sos.improve.rounds import Practice, draw, verified, write
 from sos.model.gpt import GPT
@@ -18,6 +18,7 @@ from sos.search.run import run_search
 from sos.stream.codec import encode
 from sos.stream.verify import verify_tokens
 from sos.system import System, build_system
+from sos.trace import GENERATE, KIND, NODE, PARENT
 from sos.train.plan import Plan
 
 TREES = [
@@ -113,8 +114,40 @@ def test_a_number_that_is_gone_on_with_is_ended() -> None:
     assert ended >= 3
 
 
+@pytest.mark.parametrize("words", TREES, ids=lambda words: words[0])
+def test_a_step_that_was_taken_before_becomes_one_that_was_not(words: list[str]) -> None:
+    """The words of an earlier child in the place of a later one of the same node, where nothing else is wrong."""
+    system, repeated, said = system_of(words), 0, 0
+    for problem in sample_problems(system.env, system.splits, "train", 60, seed=3, solvable=True):
+        trace = run_search(system.strategy, system.env, problem, 5000)
+        assert first_repeat(trace) == -1
+        tokens, align, _ = encode(system.dialect, trace)
+        made = [k for k, e in enumerate(trace.events) if e[KIND] == GENERATE]
+        for late in made[:12]:
+            parent = trace.nodes[trace.events[late, NODE], PARENT]
+            early = [k for k in made if k < late and trace.nodes[trace.events[k, NODE], PARENT] == parent]
+            if not early:
+                continue
+            other = np.concatenate([tokens[align < late], tokens[align == early[0]]]).astype(np.int32)
+            verdict, read, _ = verify_tokens(system.dialect, system.env, problem, other)
+            if verdict.errors.any() or first_repeat(read) != late:
+                continue  # its words would say something else here
+            repeated += 1
+            assert corrected(system, problem, other) is None
+            found = corrected(system, problem, other, repeats=True)
+            if found is None:
+                continue
+            said += 1
+            again, read, _ = verify_tokens(system.dialect, system.env, problem, found[0])
+            assert not again.errors.any()
+            assert first_repeat(read) == -1
+            assert read.nodes[-1, PARENT] == parent
+    assert said >= 10
+    assert said >= 0.8 * repeated
+
+
 def test_answers_with_mistakes_are_corrected_and_sound_ones_stay(plan: Plan, model: GPT) -> None:
-    chosen = task(plan, loss="nll", selection="solved", problems=24, group=4, corrected=True)
+    chosen = task(plan, loss="nll", selection="solved", problems=24, group=4, corrected="mistakes")
     problems = draw(chosen, 1)
     rollouts = write(chosen, model, problems, 1)
     before = verified(chosen, problems, rollouts, 1)
@@ -145,5 +178,5 @@ def test_answers_with_mistakes_are_corrected_and_sound_ones_stay(plan: Plan, mod
 
 
 def test_searches_that_tell_costs_are_refused() -> None:
-    with pytest.raises(UserError, match=r"improve.corrected=true needs searches that are trees.*env.name=maze"):
-        check_guidance(system_of(["experiment=maze"]), "improve.corrected=true")
+    with pytest.raises(UserError, match=r"improve.corrected=mistakes needs searches that are trees.*env.name=maze"):
+        check_guidance(system_of(["experiment=maze"]), "improve.corrected=mistakes")
