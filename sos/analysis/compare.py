@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sos.config import with_later_keys
 from sos.errors import UserError, visible
 from sos.judge.intervals import Interval, seed_interval, welch_interval, wilson
 from sos.judge.metrics import CEILINGS, Metric, is_counted, is_rate
@@ -211,8 +212,10 @@ def _varies(runs: Sequence[Run], key: str) -> bool:
 
 
 def _differing_config(runs: Sequence[Run]) -> list[str]:
-    """Return the dotted config keys whose values differ; the seed, the name and folders (*_dir) do not count."""
-    flat = [_flatten(run.config) for run in runs]
+    """Return the dotted config keys whose values differ; the seed, the name and folders (*_dir) do not count. A record
+    from before a key came has its default."""
+    newest = max((run.config for run in runs), key=lambda config: len(_flatten(config)))
+    flat = [_flatten(with_later_keys(run.config, newest)) for run in runs]
     keys = dict.fromkeys(key for config in flat for key in config)
     differing = [key for key in keys if len({config.get(key, "default") for config in flat}) > 1]
     return [key for key in differing if key not in ("seed", "name") and not key.endswith("_dir")]

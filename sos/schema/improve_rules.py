@@ -1,18 +1,15 @@
-"""What keys of the config group `improve` may not say together."""
+"""What keys of the config group `improve` may not say together; `options` is the group."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from sos.errors import UserError
 from sos.schema.improve_words import CLASSES, KEEPING, NLL, NONE, ONLY_SOLVED, POLICY_LOSSES, POOL
 from sos.schema.slot import NONE as NO_CONTEXT
 
-if TYPE_CHECKING:
-    from sos.schema.improve import ImproveConfig
 
-
-def check_kept(options: ImproveConfig) -> None:
+def check_kept(options: Any) -> None:
     """Raise UserError for keys that contradict each other."""
     if options.keep is not None and options.keep > options.group:
         raise UserError(f"improve.keep={options.keep} is more than improve.group={options.group}")
@@ -46,7 +43,7 @@ def check_kept(options: ImproveConfig) -> None:
         )
 
 
-def check_anew(options: ImproveConfig) -> None:
+def check_anew(options: Any) -> None:
     """Raise UserError for two ways to write an answer, or what stands before it, at once."""
     ways = {
         "improve.guided": options.guided,

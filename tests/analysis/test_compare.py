@@ -169,6 +169,16 @@ def test_what_is_looked_at_beside_training_names_no_arm(tmp_path: Path) -> None:
     assert labels(tmp_path / "alone") == ["pass_k=[99]", "pass_k=[100]"]
 
 
+def test_a_key_that_came_later_is_no_difference(tmp_path: Path) -> None:
+    """A record from before a key came ran as one with its default does."""
+    write_run(tmp_path / "a", {"experiment": "x"}, 1, config={"stream": {"view": "full"}})
+    later = {"stream": {"view": "full", "erase": False}}
+    write_run(tmp_path / "b", {"experiment": "x"}, 2, config=later)
+    assert "also differ" not in markdown(compare(load_runs([tmp_path])))
+    write_run(tmp_path / "c", {"experiment": "x"}, 3, config={"stream": {"view": "full", "erase": True}})
+    assert "the runs also differ in stream.erase." in markdown(compare(load_runs([tmp_path])))
+
+
 def test_runs_that_differ_in_more_are_noted(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"experiment": "x"}, 1, config={"optim": {"lr": 0.1}})
     write_run(tmp_path / "b", {"experiment": "x"}, 2, config={"optim": {"lr": 0.2}}, code_hash="other")
