@@ -109,7 +109,7 @@ def test_the_start_decides_a_run_and_its_path_does_not(base: RunFolder, tmp_path
 
 def test_keys_of_one_name_are_those_of_the_parts() -> None:
     from sos.improve import losses_options, selections_options
-    from sos.schema import improve
+    from sos.schema import improve_words as improve
 
     assert set(improve.POLICY_LOSSES) <= set(losses_options.KINDS)
     assert set(improve.SELECTIONS) <= set(selections_options.KINDS)

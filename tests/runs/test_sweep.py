@@ -132,7 +132,7 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str, tmp_path: Path
             seen.append(to_object(compose("config", words), words))
         found = compose("config", [f"+sweep={name}", *start], return_hydra_config=True).hydra.sweeper
     assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
-    assert all(config.improve.gate == (0.2 if stages else 0) for config in seen)
+    assert all(config.improve.gate == (0.2 if config.improve.on else 0) for config in seen)
     assert (found.name, list(found.arms)) == (name, list(content["arms"]))
 
 
@@ -353,8 +353,8 @@ def test_an_interrupted_sweep_says_what_is_kept_and_how_it_goes_on(
         assert commands == [["two"], ["three"]]
         raise KeyboardInterrupt("continue with: resume=somewhere")
 
-    sweeper = ArmSweeper(None)
-    sweeper.sweep_file = {"name": None, "arms": {}}
+    sweeper = ArmSweeper.__new__(ArmSweeper)  # Hydra makes it, and loads its base anew
+    sweeper.sweep_file, sweeper.max_batch_size = {"name": None, "arms": {}}, None
     sweeper.config = OmegaConf.create({"hydra": {"launcher": {}, "sweep": {"dir": str(tmp_path)}}})
     sweeper.hydra_context, sweeper.launcher = SimpleNamespace(), SimpleNamespace(launch=launch)
     jobs = [job(done) for done in (True, False, False)]
