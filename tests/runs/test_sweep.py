@@ -132,7 +132,7 @@ def test_every_sweep_file_asks_a_question_and_composes(name: str, tmp_path: Path
             seen.append(to_object(compose("config", words), words))
         found = compose("config", [f"+sweep={name}", *start], return_hydra_config=True).hydra.sweeper
     assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
-    assert all(config.improve.gate == (0.2 if config.improve.on else 0) for config in seen)
+    assert all(config.improve.gate == (0.2 if stages and config.improve.on else 0) for config in seen)
     assert (found.name, list(found.arms)) == (name, list(content["arms"]))
 
 
